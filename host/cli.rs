@@ -1,0 +1,135 @@
+//! The command line: parse, call, print, exit code. Nothing is decided here.
+
+mod check;
+mod demo;
+mod history;
+mod output;
+mod plugin;
+mod progress;
+mod sandbox;
+mod send;
+mod serve;
+mod setup;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+pub use output::Exit;
+
+/// Deliver datasets and assets into your customers' S3 buckets, on a schedule.
+///
+/// consign reads shares from a TOML file: which dataset goes to which
+/// customers, when, and in which format. For each firing it reads the data,
+/// formats it in a sandboxed WebAssembly plugin, assumes the customer's IAM
+/// role and writes the objects under that customer's prefix, the manifest last.
+///
+/// Start with `consign demo`: it needs no account and no configuration.
+#[derive(Parser)]
+#[command(name = "consign", version, propagate_version = true, after_help = EXIT_CODES)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done
+  1  at least one delivery failed, or the thing asked for was not found
+  2  the command line is wrong
+  3  the configuration is wrong; every error is printed
+  4  the ledger cannot be used (held by another process, corrupt, no room)
+  5  consign itself or its machine failed (files, sockets, memory)";
+
+#[derive(Args)]
+struct Global {
+    /// The configuration file.
+    #[arg(
+        short,
+        long,
+        global = true,
+        env = "CONSIGN_CONFIG",
+        default_value = "/etc/consign/consign.toml",
+        value_name = "FILE"
+    )]
+    config: PathBuf,
+
+    /// Print JSON for machines instead of text for people.
+    #[arg(long, global = true)]
+    json: bool,
+
+    /// What to log to stderr: `error`, `warn`, `info`, `debug`, or tracing directives.
+    #[arg(long, global = true, env = "CONSIGN_LOG", value_name = "FILTER")]
+    log: Option<String>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Check the configuration, everything that can be checked without network.
+    ///
+    /// Parses the files, plans every query, asks every plugin about its options
+    /// and prints when each share fires next. All errors come at once.
+    Check,
+    /// Run one share now and wait for it.
+    ///
+    /// The slot is the share's latest firing, or `--at`. A customer who already
+    /// has that slot is left alone: sending twice delivers once.
+    Send(send::SendArgs),
+    /// Run the daemon: deliver every share on its schedule until told to stop.
+    Run,
+    /// List past runs, newest first.
+    History(history::HistoryArgs),
+    /// Show one run: its deliveries, attempts, objects and failures.
+    Show(history::ShowArgs),
+    /// Deliver a real dataset to four airlines, on this machine alone.
+    Demo(demo::DemoArgs),
+    /// Serve S3 and STS on 127.0.0.1, to try a configuration without an account.
+    Sandbox(sandbox::SandboxArgs),
+    /// Print the JSON Schema of the configuration, for editors.
+    Schema,
+    /// Work with format plugins.
+    #[command(subcommand)]
+    Plugin(plugin::PluginCommand),
+}
+
+/// Parses the arguments of this process, does what they say, and reports.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    setup::logging(cli.global.log.as_deref(), default_filter(&cli.command));
+    match dispatch(&cli) {
+        Ok(exit) => exit.code(),
+        Err(error) => {
+            output::error(&error);
+            error.exit.code()
+        }
+    }
+}
+
+/// The daemon tells what it does; the other commands speak through their output.
+fn default_filter(command: &Command) -> &'static str {
+    match command {
+        Command::Run => "info",
+        _ => "error",
+    }
+}
+
+fn dispatch(cli: &Cli) -> Result<Exit, output::CliError> {
+    let global = &cli.global;
+    match &cli.command {
+        Command::Check => setup::block_on(check::check(global)),
+        Command::Send(args) => setup::block_on(send::send(global, args)),
+        Command::Run => setup::block_on(serve::serve(global)),
+        Command::History(args) => setup::block_on(history::history(global, args)),
+        Command::Show(args) => setup::block_on(history::show(global, args)),
+        Command::Demo(args) => setup::block_on(demo::demo(global, args)),
+        Command::Sandbox(args) => setup::block_on(sandbox::sandbox(global, args)),
+        Command::Schema => {
+            output::json(&crate::config::schema());
+            Ok(Exit::Done)
+        }
+        Command::Plugin(command) => plugin::plugin(global, command),
+    }
+}

@@ -1,0 +1,177 @@
+//! What the commands print, how errors end the process.
+
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+
+use serde::Serialize;
+
+use crate::config::ConfigErrors;
+use crate::domain::{Failure, Layer};
+use crate::ledger::LedgerError;
+
+/// How the process ends. The numbers are part of the interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    Done,
+    Failed,
+    Config,
+    Ledger,
+    Internal,
+}
+
+impl Exit {
+    /// The number that the shell sees; clap itself ends with 2.
+    pub fn code(self) -> ExitCode {
+        ExitCode::from(match self {
+            Exit::Done => 0,
+            Exit::Failed => 1,
+            Exit::Config => 3,
+            Exit::Ledger => 4,
+            Exit::Internal => 5,
+        })
+    }
+}
+
+/// Why a command could not do what it was asked.
+#[derive(Debug)]
+pub struct CliError {
+    pub exit: Exit,
+    /// The whole chain, causes joined by `: `.
+    pub message: String,
+    /// What to do; may be empty.
+    pub help: String,
+}
+
+impl CliError {
+    pub fn new(exit: Exit, message: impl Into<String>, help: impl Into<String>) -> Self {
+        Self { exit, message: message.into(), help: help.into() }
+    }
+
+    /// A failure of the machine or of consign, with its causes.
+    pub fn internal(what: &str, error: &(dyn std::error::Error + 'static)) -> Self {
+        Self::new(Exit::Internal, format!("{what}: {}", Failure::chain(error)), "")
+    }
+}
+
+impl From<ConfigErrors> for CliError {
+    fn from(errors: ConfigErrors) -> Self {
+        Self::new(Exit::Config, errors.to_string(), "")
+    }
+}
+
+impl From<LedgerError> for CliError {
+    fn from(error: LedgerError) -> Self {
+        Self::new(Exit::Ledger, Failure::chain(&error), "")
+    }
+}
+
+impl From<Failure> for CliError {
+    fn from(failure: Failure) -> Self {
+        let exit = match failure.layer {
+            Layer::Config => Exit::Config,
+            Layer::Ledger => Exit::Ledger,
+            Layer::Local => Exit::Internal,
+            _ => Exit::Failed,
+        };
+        Self::new(exit, failure.to_string(), failure.remedy)
+    }
+}
+
+/// Prints an error and its help to stderr, the one place where that happens.
+pub fn error(error: &CliError) {
+    if error.exit == Exit::Config && error.message.contains('\n') {
+        // Diagnostics come fully laid out.
+        stderr(error.message.trim_end());
+    } else {
+        stderr(&format!("error: {}", error.message));
+    }
+    if !error.help.is_empty() {
+        stderr(&format!("help: {}", error.help));
+    }
+}
+
+/// One line to stdout. A closed pipe ends the printing, not the process in a panic.
+pub fn line(text: &str) {
+    let _ = writeln!(std::io::stdout().lock(), "{text}");
+}
+
+/// One line to stderr.
+pub fn stderr(text: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
+}
+
+/// A value as indented JSON to stdout.
+pub fn json<T: Serialize>(value: &T) {
+    match serde_json::to_string_pretty(value) {
+        Ok(text) => line(&text),
+        Err(error) => stderr(&format!("error: cannot print as JSON: {error}")),
+    }
+}
+
+/// Whether a person is watching stderr.
+pub fn on_terminal() -> bool {
+    std::io::stderr().is_terminal()
+}
+
+/// `1234567` as `1,234,567`.
+pub fn thousands(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i) % 3 == 0 {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// Bytes for people: `1.2 MiB`.
+pub fn bytes(number: u64) -> String {
+    bytesize::ByteSize(number).display().iec().to_string()
+}
+
+/// Rows under a header, columns as wide as they need to be.
+pub fn table(header: &[&str], rows: &[Vec<String>]) {
+    let header: Vec<String> = header.iter().map(|cell| (*cell).to_owned()).collect();
+    let widths = widths(rows.iter().chain([&header]));
+    print_row(&header, &widths);
+    for row in rows {
+        print_row(row, &widths);
+    }
+}
+
+/// Rows alone, columns as wide as they need to be.
+pub fn rows(rows: &[Vec<String>]) {
+    let widths = widths(rows.iter());
+    for row in rows {
+        print_row(row, &widths);
+    }
+}
+
+fn widths<'a>(rows: impl Iterator<Item = &'a Vec<String>>) -> Vec<usize> {
+    let mut widths = Vec::new();
+    for row in rows {
+        widths.resize(row.len().max(widths.len()), 0);
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = cell.chars().count().max(*width);
+        }
+    }
+    widths
+}
+
+fn print_row(cells: &[String], widths: &[usize]) {
+    let text: Vec<String> = cells.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+    line(text.join("  ").trim_end());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::thousands;
+
+    #[test]
+    fn thousands_are_set_apart_by_commas() {
+        let texts: Vec<String> = [0, 999, 1000, 336_776, 1_000_000].map(thousands).into();
+        assert_eq!(texts, ["0", "999", "1,000", "336,776", "1,000,000"]);
+    }
+}

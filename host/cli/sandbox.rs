@@ -1,0 +1,130 @@
+//! `consign sandbox`: S3 and STS on loopback, for trying things.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use super::output::{CliError, Exit, line};
+use super::{Global, setup};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::domain::Secret;
+use crate::sandbox::{Account, Bucket, KeyPair, Policy, Role, Sandbox, SandboxConfig, Trust, VENDOR_ARN};
+
+#[derive(Args)]
+pub struct SandboxArgs {
+    /// What to serve; default: a role and a bucket for each customer of `--config`.
+    #[arg(long, value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// Where objects are kept, as DIR/BUCKET/KEY.
+    #[arg(long, value_name = "DIR", default_value = "sandbox")]
+    dir: PathBuf,
+    /// A loopback address; port 0 takes a free one.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:5580")]
+    listen: SocketAddr,
+}
+
+/// The vendor's keys at a sandbox that nobody else configured. They open nothing else.
+pub const ACCESS_KEY_ID: &str = "AKIACONSIGNSANDBOX00";
+pub const SECRET_ACCESS_KEY: &str = "consign-sandbox-secret";
+
+pub async fn sandbox(global: &Global, args: &SandboxArgs) -> Result<Exit, CliError> {
+    let config = match &args.file {
+        Some(file) => from_file(file, args)?,
+        None => for_customers(&setup::config(global)?, &args.dir, args.listen)?,
+    };
+    let dir = config.dir.clone();
+    let (key, secret) = (config.vendor.access_key_id.clone(), config.vendor.secret_access_key.clone());
+    let buckets: Vec<String> =
+        config.accounts.iter().flat_map(|account| &account.buckets).map(|bucket| bucket.name.clone()).collect();
+    let sandbox = start(config).await?;
+    let endpoint = sandbox.endpoint().to_string();
+    let endpoint = endpoint.trim_end_matches('/');
+    if global.json {
+        line(&serde_json::json!({ "endpoint": endpoint, "dir": dir, "buckets": buckets }).to_string());
+    } else {
+        line(&format!("S3 and STS at {endpoint}, objects in {}", dir.display()));
+        line(&format!("buckets: {}", buckets.join(", ")));
+        line(&format!("  [aws] endpoint_url = \"{endpoint}\""));
+        // These keys open the sandbox and nothing else, so showing them is the point.
+        line(&format!("  AWS_ACCESS_KEY_ID={key}"));
+        line(&format!("  AWS_SECRET_ACCESS_KEY={}", secret.reveal()));
+        line("stop with Ctrl-C");
+    }
+    let stopped = tokio::signal::ctrl_c().await;
+    sandbox.shutdown().await;
+    stopped.map_err(|error| CliError::internal("cannot listen for signals", &error))?;
+    Ok(Exit::Done)
+}
+
+pub async fn start(config: SandboxConfig) -> Result<Sandbox, CliError> {
+    Sandbox::start(config, Clock::system())
+        .await
+        .map_err(|error| CliError::internal("the sandbox did not start", &error))
+}
+
+fn from_file(file: &Path, args: &SandboxArgs) -> Result<SandboxConfig, CliError> {
+    let text = std::fs::read_to_string(file)
+        .map_err(|error| CliError::internal(&format!("cannot read {}", file.display()), &error))?;
+    let mut config = SandboxConfig::from_toml(&text)
+        .map_err(|error| CliError::new(Exit::Config, format!("{}: {error}", file.display()), "see docs/sandbox.md"))?;
+    config.dir.clone_from(&args.dir);
+    config.listen = args.listen;
+    Ok(config)
+}
+
+/// For each customer an account with the role that the profile names (trusting
+/// this vendor with that external ID, allowed to put objects under the prefix)
+/// and the bucket.
+pub fn for_customers(config: &Config, dir: &Path, listen: SocketAddr) -> Result<SandboxConfig, CliError> {
+    let mut accounts: BTreeMap<String, Account> = BTreeMap::new();
+    for customer in config.customers.values() {
+        let id = customer.role_arn.account_id().to_string();
+        let empty = Account { id: id.clone(), root: None, roles: Vec::new(), buckets: Vec::new() };
+        let account = accounts.entry(id).or_insert(empty);
+        let role = customer.role_arn.as_str().rsplit('/').next().unwrap_or_default().to_owned();
+        if !account.roles.iter().any(|known| known.name == role) {
+            account.roles.push(Role {
+                name: role,
+                trust: Trust {
+                    principal: VENDOR_ARN.into(),
+                    external_id: customer.external_id.as_ref().map(|id| id.to_string()),
+                },
+                policy: put_only(customer.bucket.as_str(), customer.prefix.as_str())?,
+                session_seconds_max: 3600,
+            });
+        }
+        if !account.buckets.iter().any(|known| known.name == customer.bucket.as_str()) {
+            account.buckets.push(Bucket {
+                name: customer.bucket.to_string(),
+                region: customer.region.to_string(),
+                policy: None,
+                acl_enabled: false,
+            });
+        }
+    }
+    let vendor = KeyPair { access_key_id: ACCESS_KEY_ID.into(), secret_access_key: Secret::new(SECRET_ACCESS_KEY) };
+    Ok(SandboxConfig {
+        dir: dir.to_owned(),
+        listen,
+        vendor,
+        vendor_policy: Policy::allow_all(),
+        session_seconds_min: 900,
+        accounts: accounts.into_values().collect(),
+    })
+}
+
+/// What consign asks of a customer, and nothing more.
+fn put_only(bucket: &str, prefix: &str) -> Result<Policy, CliError> {
+    let document = serde_json::json!({
+        "Version": "2012-10-17",
+        "Statement": [{
+            "Effect": "Allow",
+            "Action": "s3:PutObject",
+            "Resource": format!("arn:aws:s3:::{bucket}/{prefix}*"),
+        }],
+    });
+    serde_json::from_value(document).map_err(|error| CliError::internal("the sandbox's own policy is wrong", &error))
+}

@@ -1,0 +1,62 @@
+//! `consign run`: the daemon.
+
+use std::sync::Arc;
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::output::{CliError, Exit};
+use super::{Global, setup};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::daemon;
+use crate::domain::Failure;
+use crate::ledger::Ledger;
+use crate::run::Parts;
+
+pub async fn serve(global: &Global) -> Result<Exit, CliError> {
+    let config = Arc::new(setup::config(global)?);
+    let clock = Clock::system();
+    let ledger = setup::ledger(&config, &clock)?;
+    let parts = Arc::new(Parts::build(&config, clock).await?);
+    until_stopped(config, parts, ledger).await
+}
+
+/// Runs until SIGTERM or SIGINT, then drains; a second signal ends at once.
+pub async fn until_stopped(config: Arc<Config>, parts: Arc<Parts>, ledger: Ledger) -> Result<Exit, CliError> {
+    let calendars = daemon::calendars(&config)?;
+    let mut terminate = listen(SignalKind::terminate())?;
+    let mut interrupt = listen(SignalKind::interrupt())?;
+    let (asked, stop) = tokio::sync::oneshot::channel::<()>();
+    let signals = async move {
+        tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+        notify(&[sd_notify::NotifyState::Stopping]);
+        let _ = asked.send(());
+        tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+    };
+    let stop = async {
+        let _ = stop.await;
+    };
+    notify(&[sd_notify::NotifyState::Ready]);
+    tokio::select! {
+        ended = daemon::run(config, parts, ledger, calendars, stop) => match ended {
+            Ok(()) => Ok(Exit::Done),
+            Err(daemon::DaemonError::Ledger(error)) => Err(error.into()),
+            Err(error) => Err(CliError::new(Exit::Internal, Failure::chain(&error), "")),
+        },
+        () = signals => {
+            tracing::warn!("told to stop again: ending at once; the next start resumes");
+            Ok(Exit::Done)
+        }
+    }
+}
+
+fn listen(kind: SignalKind) -> Result<tokio::signal::unix::Signal, CliError> {
+    signal(kind).map_err(|error| CliError::internal("cannot listen for signals", &error))
+}
+
+/// Tells systemd, if it is there.
+fn notify(states: &[sd_notify::NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        tracing::debug!(error = %error, "systemd was not told");
+    }
+}

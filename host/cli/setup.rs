@@ -1,0 +1,59 @@
+//! What every command needs before it starts: the log and the runtime.
+
+use std::io::IsTerminal;
+
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::format::FmtSpan;
+
+use super::Global;
+use super::output::{self, CliError};
+use crate::clock::Clock;
+use crate::config::{Config, Environment};
+use crate::ledger::Ledger;
+
+/// Sends the log to stderr: text for a terminal or journald, no colours unless
+/// a person is watching. A filter that does not parse is said and replaced.
+pub fn logging(filter: Option<&str>, default: &str) {
+    let wanted = filter.unwrap_or(default);
+    let filter = EnvFilter::try_new(wanted).unwrap_or_else(|error| {
+        super::output::stderr(&format!("warning: --log '{wanted}' is not understood ({error}); using '{default}'"));
+        EnvFilter::new(default)
+    });
+    let terminal = std::io::stderr().is_terminal();
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(terminal)
+        .with_span_events(FmtSpan::NONE)
+        .with_target(false);
+    // journald stamps each line itself.
+    let under_journald = std::env::var_os("JOURNAL_STREAM").is_some();
+    let result = if under_journald { log.without_time().try_init() } else { log.try_init() };
+    if let Err(error) = result {
+        super::output::stderr(&format!("warning: the log could not be set up: {error}"));
+    }
+}
+
+/// Runs `work` on a multi-threaded runtime of its own.
+pub fn block_on<T>(work: impl Future<Output = Result<T, CliError>>) -> Result<T, CliError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("consign")
+        .build()
+        .map_err(|error| CliError::internal("cannot start the runtime", &error))?;
+    runtime.block_on(work)
+}
+
+/// Loads the configuration that `--config` names; warnings go to stderr.
+pub fn config(global: &Global) -> Result<Config, CliError> {
+    let config = Config::load(&global.config, &Environment::of_process())?;
+    for warning in &config.warnings {
+        output::stderr(&warning.render(output::on_terminal()));
+    }
+    Ok(config)
+}
+
+/// Opens the configuration's ledger and takes its lock.
+pub fn ledger(config: &Config, clock: &Clock) -> Result<Ledger, CliError> {
+    Ok(Ledger::open(&config.daemon.state_dir, clock.clone())?)
+}

@@ -1,0 +1,118 @@
+//! The configuration: TOML files → described shapes → validated values. Pure but
+//! for reading its own files (and credentials they name); no network.
+//!
+//! [`Config::load`] reports everything that is wrong at once, each with its
+//! place. Who understands a text better (a schedule, a query, a plugin's
+//! options) asks [`Config::locate`] for its place and reports in the same way.
+
+mod environment;
+mod model;
+mod origin;
+mod report;
+mod source;
+
+mod files;
+mod schema;
+mod section;
+mod shape;
+mod tree;
+mod units;
+
+mod aws;
+mod customer;
+mod daemon;
+mod dataset;
+mod plugin;
+mod share;
+
+mod cross;
+
+use std::path::Path;
+
+pub use environment::Environment;
+pub use model::{
+    Aws, Compression, Config, Customer, Daemon, Dataset, Empty, Encryption, FileDataset, FileFormat, Plugin,
+    PluginSource, Share, StaticCredentials, TableDataset, TableSource, Tenant,
+};
+pub use origin::Origin;
+pub use report::{ConfigErrors, Problem, Severity};
+pub use schema::{reference, schema};
+pub use source::Location;
+
+use section::Section;
+use shape::{Kind, Names, Shape, TEXT, optional};
+
+static ROOT: Shape = Shape {
+    noun: "the configuration",
+    doc: "The configuration of consign.",
+    keys: &[
+        optional(
+            "include",
+            Kind::List(&TEXT),
+            r#"["customers.d/*.toml", "shares.d/*.toml"]"#,
+            "Further files: paths or globs, relative to this file, read in sorted order. A glob may match nothing. \
+             Only the main file includes.",
+        ),
+        optional("daemon", Kind::Table(&daemon::DAEMON), "{ concurrency = 8 }", "The process itself."),
+        optional("aws", Kind::Table(&aws::AWS), r#"{ region = "eu-west-1" }"#, "The vendor's side of S3 and STS."),
+        optional(
+            "datasets",
+            Kind::Map(&dataset::DATASETS),
+            r#"{ orders = { tables.orders = "lake/orders/*.parquet" } }"#,
+            "What is delivered: `[datasets.NAME]`.",
+        ),
+        optional(
+            "plugins",
+            Kind::Map(&plugin::PLUGINS),
+            r#"{ fixed-width = { path = "plugins/fixed-width.wasm" } }"#,
+            "Formatters of your own, and limits: `[plugins.NAME]`. `csv`, `jsonl` and `parquet` need no table.",
+        ),
+        optional(
+            "customers",
+            Kind::Map(&customer::CUSTOMERS),
+            r#"{ acme = { bucket = "acme-data" } }"#,
+            "Where deliveries go: `[customers.NAME]`.",
+        ),
+        optional(
+            "shares",
+            Kind::Map(&share::SHARES),
+            r#"{ daily-orders = { schedule = "0 6 * * *" } }"#,
+            "What goes to whom, when and how: `[shares.NAME]`.",
+        ),
+    ],
+    synonyms: &[("customer", "customers"), ("share", "shares"), ("dataset", "datasets"), ("plugin", "plugins")],
+};
+
+impl Config {
+    /// Reads `path` and what it includes. Err holds all that is wrong, at once.
+    pub fn load(path: &Path, env: &Environment) -> Result<Self, ConfigErrors> {
+        let (origin, mut problems) = files::read(path)?;
+        let root = origin.root();
+        shape::check_root(&ROOT, root, &mut problems);
+
+        let table = |key: &str| root.get(key).and_then(|entry| entry.node.table());
+        let base = |file: usize| origin.directory(file);
+        let daemon = daemon::read(table("daemon").map(|t| section("daemon", root, t, &daemon::DAEMON)), env, base);
+        let aws = aws::read(table("aws").map(|t| section("aws", root, t, &aws::AWS)), env, &mut problems);
+        let datasets = dataset::read(table("datasets"), base, &mut problems);
+        let plugins = plugin::read(table("plugins"), base, &mut problems);
+        let customers = customer::read(table("customers"), &mut problems);
+        let shares = share::read(root, &mut problems);
+        let plugins = plugin::with_shipped(plugins, shares.values().filter_map(|share| share.plugin.as_ref()));
+
+        let config = Config { daemon, aws, datasets, plugins, customers, shares, warnings: Vec::new(), origin };
+        cross::check(&config, &mut problems);
+        let warnings = problems.finish()?;
+        Ok(Config { warnings, ..config })
+    }
+}
+
+fn section<'a>(name: &'a str, root: &tree::Table, table: &'a tree::Table, shape: &'static Shape) -> Section<'a> {
+    let name_span = root.get(name).map_or(source::Span { file: 0, start: 0, end: 0 }, |entry| entry.key);
+    Section { name, name_span, table, shape }
+}
+
+/// `[NAME]` tables by this rule.
+const fn names(noun: &'static str, rule: fn(&str) -> Result<(), crate::domain::Invalid>, value: Kind) -> Names {
+    Names { noun, rule, pattern: shape::NAME_PATTERN, value }
+}

@@ -1,0 +1,169 @@
+//! `[aws]`
+
+use std::time::Duration;
+
+use url::Url;
+
+use super::environment::Environment;
+use super::model::{Aws, StaticCredentials};
+use super::report::Problems;
+use super::section::Section;
+use super::shape::{Kind, Shape, TEXT, default, invalid, optional};
+use crate::domain::{Invalid, Region, Secret};
+
+const HTTP: Kind = Kind::Text("^https?://");
+pub(crate) const REGION: Kind = Kind::Text("^[a-z]+(-[a-z]+)+-[0-9]{1,2}$");
+const MINUTE_MS: u64 = 60_000;
+const SECRET_DOC: &str = "Never written here: a reference to an environment variable (`{ env = \"NAME\" }`) or to a \
+    file in systemd's credentials directory (`{ credential = \"NAME\" }`).";
+
+pub(crate) static AWS: Shape = Shape {
+    noun: "aws",
+    doc: "The vendor's side of S3 and STS.",
+    keys: &[
+        default("region", REGION, "from the AWS SDK's chain", r#""eu-west-1""#, "Region of the vendor's own calls."),
+        default(
+            "endpoint_url",
+            HTTP,
+            "AWS",
+            r#""http://127.0.0.1:9000""#,
+            "Another S3 and STS than AWS's, such as `consign sandbox`.",
+        ),
+        default("sts_endpoint_url", HTTP, "as `endpoint_url`", r#""https://sts.example.com""#, "Only STS elsewhere."),
+        default(
+            "path_style",
+            Kind::Bool,
+            "true with `endpoint_url`, otherwise false",
+            "true",
+            "Buckets in the path (`http://host/bucket/key`) rather than in the host's name.",
+        ),
+        optional("profile", TEXT, r#""vendor""#, "A profile of the shared AWS config files. Not with `access_key_id`."),
+        default(
+            "access_key_id",
+            Kind::Secret,
+            "the AWS SDK's chain: environment, profile, web identity, container, instance",
+            r#"{ env = "VENDOR_KEY_ID" }"#,
+            "The vendor's own access key, together with `secret_access_key`. A reference, as there.",
+        ),
+        optional("secret_access_key", Kind::Secret, r#"{ credential = "aws-secret" }"#, SECRET_DOC),
+        optional(
+            "session_token",
+            Kind::Secret,
+            r#"{ env = "VENDOR_SESSION_TOKEN" }"#,
+            "For temporary keys. A reference, as for `secret_access_key`.",
+        ),
+        default(
+            "session_duration",
+            Kind::Duration(15 * MINUTE_MS, 12 * 60 * MINUTE_MS),
+            r#""1h""#,
+            r#""1h""#,
+            "Length of an assumed session, 15 minutes to 12 hours, and no longer than the role allows. A role assumed \
+             from a role (role chaining) gets at most 1 hour. Sessions are renewed while uploads run.",
+        ),
+        default(
+            "attempt_timeout",
+            Kind::Duration(100, 60 * MINUTE_MS),
+            r#""60s""#,
+            r#""60s""#,
+            "One request without an answer is given up after this.",
+        ),
+        default(
+            "operation_timeout",
+            Kind::Duration(100, 12 * 60 * MINUTE_MS),
+            r#""5min""#,
+            r#""5min""#,
+            "One operation, its retries included. Not shorter than `attempt_timeout`.",
+        ),
+        default("part_concurrency", Kind::Int(1, 64), "4", "4", "Parts of one object on their way at the same time."),
+        default(
+            "part_size",
+            Kind::Size(5 << 20, 5 << 30),
+            r#""8 MiB""#,
+            r#""8 MiB""#,
+            "Smallest part of a multipart upload, 5 MiB to 5 GiB. It grows with the object, so that 10,000 parts suffice.",
+        ),
+    ],
+    synonyms: &[("endpoint", "endpoint_url"), ("timeout", "operation_timeout"), ("force_path_style", "path_style")],
+};
+
+pub(crate) fn read(section: Option<Section<'_>>, env: &Environment, problems: &mut Problems) -> Aws {
+    let mut aws = Aws {
+        region: None,
+        endpoint_url: None,
+        sts_endpoint_url: None,
+        path_style: false,
+        credentials: None,
+        profile: None,
+        session_duration: Duration::from_secs(3600),
+        attempt_timeout: Duration::from_secs(60),
+        operation_timeout: Duration::from_secs(300),
+        part_concurrency: 4,
+        part_bytes: 8 << 20,
+    };
+    let Some(section) = section else { return aws };
+    aws.region = section.parse("region", Region::parse, problems);
+    aws.endpoint_url = section.parse("endpoint_url", endpoint, problems);
+    aws.sts_endpoint_url = section.parse("sts_endpoint_url", endpoint, problems);
+    aws.path_style = section.bool("path_style").unwrap_or(aws.endpoint_url.is_some());
+    aws.credentials = credentials(&section, env, problems);
+    aws.profile = section.text("profile").map(str::to_owned);
+    aws.session_duration = section.duration("session_duration").unwrap_or(aws.session_duration);
+    aws.attempt_timeout = section.duration("attempt_timeout").unwrap_or(aws.attempt_timeout);
+    aws.operation_timeout = section.duration("operation_timeout").unwrap_or(aws.operation_timeout);
+    aws.part_concurrency = section.int("part_concurrency").unwrap_or(aws.part_concurrency);
+    aws.part_bytes = section.size("part_size").unwrap_or(aws.part_bytes);
+    if aws.operation_timeout < aws.attempt_timeout {
+        let key = if section.has("operation_timeout") { "operation_timeout" } else { "attempt_timeout" };
+        let message = format!(
+            "`operation_timeout` ({}) is shorter than `attempt_timeout` ({})",
+            humantime::format_duration(aws.operation_timeout),
+            humantime::format_duration(aws.attempt_timeout)
+        );
+        problems.error(section.span(key), message, "an operation is several attempts; give it more time than one");
+    }
+    aws
+}
+
+fn credentials(section: &Section<'_>, env: &Environment, problems: &mut Problems) -> Option<StaticCredentials> {
+    let id = secret(section, "access_key_id", env, problems);
+    let key = secret(section, "secret_access_key", env, problems);
+    let token = secret(section, "session_token", env, problems);
+    for (one, other) in [
+        ("access_key_id", "secret_access_key"),
+        ("secret_access_key", "access_key_id"),
+        ("session_token", "access_key_id"),
+    ] {
+        if section.has(one) && !section.has(other) {
+            let help = format!("add `{other} = {{ env = \"AWS_{}\" }}`", other.to_uppercase());
+            problems.error(section.key_span(one), format!("`{one}` is given without `{other}`"), help);
+        }
+    }
+    if section.has("profile") && section.has("access_key_id") {
+        let message = "`profile` and `access_key_id` both say who the vendor is";
+        problems.error(section.key_span("profile"), message, "keep one of them");
+    }
+    Some(StaticCredentials { access_key_id: id?, secret_access_key: key?, session_token: token })
+}
+
+fn secret(section: &Section<'_>, key: &str, env: &Environment, problems: &mut Problems) -> Option<Secret> {
+    let (word, entry) = section.node(key)?.table().filter(|table| table.len() == 1)?.iter().next()?;
+    let name = entry.node.text()?;
+    let found = match word.as_str() {
+        "env" => env.secret_variable(name),
+        "credential" => env.credential(name),
+        _ => return None,
+    };
+    found.map_err(|why| invalid(entry.node.span, key, name, &why, "", problems)).ok()
+}
+
+fn endpoint(text: &str) -> Result<Url, Invalid> {
+    const HELP: &str = "write for example \"http://127.0.0.1:9000\"";
+    let url = Url::parse(text).map_err(|error| Invalid::new(format!("is not a URL ({error}); {HELP}")))?;
+    if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
+        return Err(Invalid::new(format!("is not an http or https URL; {HELP}")));
+    }
+    if !url.username().is_empty() || url.password().is_some() || url.query().is_some() || url.fragment().is_some() {
+        return Err(Invalid::new(format!("has more than a host, a port and a path; {HELP}")));
+    }
+    Ok(url)
+}

@@ -1,0 +1,357 @@
+//! `[customers.NAME]`
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use chrono::DateTime;
+
+use super::aws::REGION;
+use super::model::{Customer, Encryption};
+use super::report::{Problems, near, quote};
+use super::section::Section;
+use super::shape::{Kind, NAME_PATTERN, Names, Shape, TEXT, default, invalid, optional, required};
+use super::tree::{Node, Table, Value};
+use crate::domain::{
+    AccountId, BucketName, CustomerName, CustomerPrefix, ExternalId, GroupName, Invalid, ParamValue, Region, RoleArn,
+};
+
+pub(crate) static CUSTOMERS: Names =
+    super::names("customer", |text| CustomerName::parse(text).map(drop), Kind::Table(&CUSTOMER));
+
+/// Classes that a general purpose bucket takes on upload (S3 API Reference, PutObject).
+const STORAGE_CLASSES: &[&str] = &[
+    "STANDARD",
+    "STANDARD_IA",
+    "ONEZONE_IA",
+    "INTELLIGENT_TIERING",
+    "GLACIER_IR",
+    "GLACIER",
+    "DEEP_ARCHIVE",
+    "REDUCED_REDUNDANCY",
+];
+
+pub(crate) static CUSTOMER: Shape = Shape {
+    noun: "customer",
+    doc: "A customer's profile: whose role is assumed, and where its deliveries go.",
+    keys: &[
+        required(
+            "role_arn",
+            Kind::Text("^arn:aws[a-z-]*:iam::[0-9]{12}:role/.+$"),
+            r#""arn:aws:iam::123456789012:role/consign-delivery""#,
+            "The role in the customer's account that consign assumes.",
+        ),
+        optional(
+            "external_id",
+            Kind::Text("^[A-Za-z0-9_+=,.@:/-]{2,1224}$"),
+            r#""c0ns1gn-7f0c2b9e""#,
+            "What the role's trust policy asks for. Made by the vendor, another one for each customer; not a secret. \
+             Required unless `allow_missing_external_id`.",
+        ),
+        default(
+            "allow_missing_external_id",
+            Kind::Bool,
+            "false",
+            "true",
+            "Accepts a role that asks for no external ID. Somebody else who learns the ARN could then have consign \
+             write into this bucket; a warning says so.",
+        ),
+        required(
+            "bucket",
+            Kind::Text("^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$"),
+            r#""acme-data""#,
+            "A general purpose bucket, by its name.",
+        ),
+        default(
+            "bucket_owner",
+            Kind::Text("^[0-9]{12}$"),
+            "the account in `role_arn`",
+            r#""123456789012""#,
+            "Account that must own the bucket; sent with every call, so that a bucket that changed hands gets nothing.",
+        ),
+        required("region", REGION, r#""eu-west-1""#, "The bucket's region."),
+        default(
+            "prefix",
+            TEXT,
+            "the whole bucket",
+            r#""uploads/your-team/""#,
+            "Folder that consign may write to; a `/` is added at its end. No `..`, `//`, wildcards, control characters.",
+        ),
+        optional(
+            "groups",
+            Kind::List(&Kind::Text(NAME_PATTERN)),
+            r#"["enterprise"]"#,
+            "Tags by which shares name many customers.",
+        ),
+        optional(
+            "params",
+            Kind::Map(&PARAMS),
+            "{ customer_id = 42 }",
+            "Values for queries (`$customer.NAME`), the tenant column and paths of files: booleans, numbers, strings, \
+             instants, and arrays of one of these.",
+        ),
+        default(
+            "encryption",
+            Kind::Either(&[Kind::Choice(&["s3", "kms"]), Kind::Table(&ENCRYPTION)]),
+            "the bucket's own",
+            r#"{ kms = "alias/deliveries" }"#,
+            "`\"s3\"` is SSE-S3, `\"kms\"` SSE-KMS with the account's default key, `{ kms = KEY }` with this one.",
+        ),
+        default(
+            "storage_class",
+            Kind::Choice(STORAGE_CLASSES),
+            "the bucket's own",
+            r#""STANDARD_IA""#,
+            "S3 storage class.",
+        ),
+        default(
+            "acl",
+            Kind::Choice(&["bucket-owner-full-control"]),
+            "none",
+            r#""bucket-owner-full-control""#,
+            "The only ACL that buckets take by default. Needs `s3:PutObjectAcl`; mostly not needed at all.",
+        ),
+        optional(
+            "tags",
+            Kind::Map(&TAGS),
+            r#"{ source = "consign" }"#,
+            "Object tags, at most 10. The role needs `s3:PutObjectTagging`.",
+        ),
+    ],
+    synonyms: &[
+        ("role", "role_arn"),
+        ("arn", "role_arn"),
+        ("owner", "bucket_owner"),
+        ("kms_key", "encryption"),
+        ("group", "groups"),
+        ("parameters", "params"),
+    ],
+};
+
+static ENCRYPTION: Shape = Shape {
+    noun: "encryption",
+    doc: "Server-side encryption with a KMS key.",
+    keys: &[required(
+        "kms",
+        TEXT,
+        r#""alias/deliveries""#,
+        "Key id, key ARN or alias. The role needs `kms:GenerateDataKey` and `kms:Decrypt` on it.",
+    )],
+    synonyms: &[("key", "kms")],
+};
+
+static PARAMS: Names =
+    Names { noun: "param", rule: param_name, pattern: "^[A-Za-z_][A-Za-z0-9_]{0,62}$", value: Kind::Param };
+
+static TAGS: Names = Names { noun: "tag", rule: tag_name, pattern: "^.{1,128}$", value: TEXT };
+
+pub(crate) fn read(customers: Option<&Table>, problems: &mut Problems) -> BTreeMap<CustomerName, Arc<Customer>> {
+    let mut read = BTreeMap::new();
+    for section in Section::each(customers, &CUSTOMER) {
+        let Ok(name) = CustomerName::parse(section.name) else { continue };
+        if let Some(customer) = customer(&section, name.clone(), problems) {
+            read.insert(name, Arc::new(customer));
+        }
+    }
+    read
+}
+
+fn customer(section: &Section<'_>, name: CustomerName, problems: &mut Problems) -> Option<Customer> {
+    let role_arn = section.parse("role_arn", RoleArn::parse, problems);
+    let external_id = external_id(section, problems);
+    let bucket = section.parse("bucket", BucketName::parse, problems);
+    let bucket_owner = section.parse("bucket_owner", AccountId::parse, problems);
+    let region = region(section, role_arn.as_ref(), problems);
+    let prefix = section.parse("prefix", CustomerPrefix::parse, problems);
+    let groups = groups(section, problems);
+    let params = section.node("params").and_then(Node::table).map(params).unwrap_or_default();
+    let encryption = encryption(section, problems);
+    let tags = tags(section, problems);
+    let role_arn = role_arn?;
+    Some(Customer {
+        name,
+        bucket_owner: bucket_owner.unwrap_or_else(|| role_arn.account_id()),
+        role_arn,
+        external_id: external_id?,
+        bucket: bucket?,
+        region: region?,
+        prefix: match prefix {
+            Some(prefix) => prefix,
+            None => CustomerPrefix::parse("").ok()?,
+        },
+        groups,
+        params,
+        encryption,
+        storage_class: section.text("storage_class").map(str::to_owned),
+        acl: section.text("acl").map(str::to_owned),
+        tags,
+    })
+}
+
+/// None: refused. Some(None): missing, and said to be so.
+fn external_id(section: &Section<'_>, problems: &mut Problems) -> Option<Option<ExternalId>> {
+    let allowed = section.bool("allow_missing_external_id") == Some(true);
+    if section.has("external_id") {
+        if allowed {
+            let message = "`allow_missing_external_id` has no effect, because there is an `external_id`";
+            problems.warn(section.key_span("allow_missing_external_id"), message, "remove it");
+        }
+        return section.parse("external_id", ExternalId::parse, problems).map(Some);
+    }
+    let what = format!("customer {} has no `external_id`", quote(section.name));
+    if allowed {
+        let message = format!("{what}: whoever learns its role's ARN could have consign write into its bucket");
+        let help = "agree on an external ID, and have the role's trust policy ask for it (`sts:ExternalId`)";
+        problems.warn(section.key_span("allow_missing_external_id"), message, help);
+        return Some(None);
+    }
+    let help = "add `external_id = \"…\"`, one of its own for each customer (`uuidgen` makes one), and have the role's \
+        trust policy ask for it; or `allow_missing_external_id = true` if the role asks for none";
+    problems.error(section.name_span, what, help);
+    None
+}
+
+fn region(section: &Section<'_>, role: Option<&RoleArn>, problems: &mut Problems) -> Option<Region> {
+    let region = section.parse("region", Region::parse, problems)?;
+    let text = region.as_str();
+    let partition = match () {
+        () if text.starts_with("cn-") => "aws-cn",
+        () if text.starts_with("us-gov-") => "aws-us-gov",
+        () if text.starts_with("us-iso") || text.starts_with("eu-isoe-") => return Some(region),
+        () => "aws",
+    };
+    if let Some(role) = role.filter(|role| role.partition() != partition) {
+        let message =
+            format!("region `{text}` is in the partition {partition}, but the role is in {}", role.partition());
+        problems.error(section.span("region"), message, "a role reaches the buckets of its own partition only");
+    }
+    let (words, known) = (text.trim_end_matches(|c: char| c.is_ascii_digit()), REGION_WORDS);
+    if !known.contains(&words)
+        && let Some(meant) = near(words, known.iter().copied())
+    {
+        let number = &text[words.len()..];
+        let message = format!("region `{text}` is not one that consign knows");
+        problems.warn(section.span("region"), message, format!("did you mean `{meant}{number}`?"));
+    }
+    Some(region)
+}
+
+/// Regions without their number, to notice a slip; an unknown one is still taken.
+const REGION_WORDS: &[&str] = &[
+    "af-south-",
+    "ap-east-",
+    "ap-northeast-",
+    "ap-south-",
+    "ap-southeast-",
+    "ca-central-",
+    "ca-west-",
+    "cn-north-",
+    "cn-northwest-",
+    "eu-central-",
+    "eu-north-",
+    "eu-south-",
+    "eu-west-",
+    "il-central-",
+    "me-central-",
+    "me-south-",
+    "mx-central-",
+    "sa-east-",
+    "us-east-",
+    "us-gov-east-",
+    "us-gov-west-",
+    "us-west-",
+];
+
+fn groups(section: &Section<'_>, problems: &mut Problems) -> Vec<GroupName> {
+    let mut groups = Vec::new();
+    for (text, span) in section.texts("groups") {
+        match GroupName::parse(text) {
+            Ok(group) => groups.push(group),
+            Err(why) => invalid(span, "group", text, &why, "", problems),
+        }
+    }
+    groups.sort();
+    groups.dedup();
+    groups
+}
+
+fn params(table: &Table) -> BTreeMap<String, ParamValue> {
+    table.iter().filter_map(|(name, entry)| Some((name.clone(), param(&entry.node)?))).collect()
+}
+
+fn param(node: &Node) -> Option<ParamValue> {
+    Some(match &node.value {
+        Value::Text(text) => ParamValue::Text(text.clone()),
+        Value::Int(number) => ParamValue::Int(*number),
+        Value::Float(number) => ParamValue::Float(*number),
+        Value::Bool(value) => ParamValue::Bool(*value),
+        Value::Time(time) => ParamValue::Instant(DateTime::parse_from_rfc3339(&time.to_string()).ok()?.to_utc()),
+        Value::List(list) => ParamValue::List(list.iter().filter_map(param).collect()),
+        Value::Table(_) => return None,
+    })
+}
+
+fn param_name(text: &str) -> Result<(), Invalid> {
+    let first = |c: char| c.is_ascii_alphabetic() || c == '_';
+    if text.starts_with(first) && text.len() <= 63 && text.chars().all(|c| first(c) || c.is_ascii_digit()) {
+        return Ok(());
+    }
+    Err(Invalid::new(
+        "is not a name that queries can use; write 1 to 63 letters, digits and '_', not beginning with a digit",
+    ))
+}
+
+fn encryption(section: &Section<'_>, problems: &mut Problems) -> Encryption {
+    match section.text("encryption") {
+        Some("s3") => return Encryption::S3,
+        Some("kms") => return Encryption::Kms { key: None },
+        _ => {}
+    }
+    let Some(table) = section.section("encryption", &ENCRYPTION) else { return Encryption::Bucket };
+    match table.text("kms") {
+        Some("") => {
+            problems.error(
+                table.span("kms"),
+                "`kms` is empty",
+                "name a key, or write `encryption = \"kms\"` for the default",
+            );
+            Encryption::Bucket
+        }
+        Some(key) => Encryption::Kms { key: Some(key.to_owned()) },
+        None => Encryption::Bucket,
+    }
+}
+
+/// S3 User Guide, "Categorizing your storage using tags".
+fn tags(section: &Section<'_>, problems: &mut Problems) -> BTreeMap<String, String> {
+    let Some(table) = section.node("tags").and_then(Node::table) else { return BTreeMap::new() };
+    if table.len() > 10 {
+        let message = format!("`tags` has {} tags; S3 takes at most 10 for an object", table.len());
+        problems.error(section.key_span("tags"), message, "keep the 10 that matter");
+    }
+    let mut tags = BTreeMap::new();
+    for (name, entry) in table {
+        let Some(text) = entry.node.text() else { continue };
+        if text.chars().count() > 256 || !text.chars().all(tag_letter) {
+            let why = Invalid::new(format!("is not a value that S3 takes; write at most 256 of {TAG_LETTERS}"));
+            invalid(entry.node.span, "tag value", text, &why, "", problems);
+        }
+        tags.insert(name.clone(), text.to_owned());
+    }
+    tags
+}
+
+const TAG_LETTERS: &str = "letters, digits, spaces and + - = . _ : / @";
+
+fn tag_letter(c: char) -> bool {
+    c.is_alphanumeric() || " +-=._:/@".contains(c)
+}
+
+fn tag_name(text: &str) -> Result<(), Invalid> {
+    if text.starts_with("aws:") {
+        return Err(Invalid::new("begins with 'aws:', which is kept for AWS; use another name"));
+    }
+    if text.is_empty() || text.chars().count() > 128 || !text.chars().all(tag_letter) {
+        return Err(Invalid::new(format!("is not a name that S3 takes; write 1 to 128 of {TAG_LETTERS}")));
+    }
+    Ok(())
+}

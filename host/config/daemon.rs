@@ -1,0 +1,64 @@
+//! `[daemon]`
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::environment::Environment;
+use super::model::Daemon;
+use super::section::Section;
+use super::shape::{Kind, Shape, TEXT, default};
+
+pub(crate) static DAEMON: Shape = Shape {
+    noun: "daemon",
+    doc: "The process itself.",
+    keys: &[
+        default(
+            "state_dir",
+            TEXT,
+            "`$STATE_DIRECTORY`, or `/var/lib/consign`",
+            r#""/var/lib/consign""#,
+            "Folder of the ledger. It must outlive restarts and belong to consign alone.",
+        ),
+        default(
+            "cache_dir",
+            TEXT,
+            "`$CACHE_DIRECTORY`, or `/var/cache/consign`",
+            r#""/var/cache/consign""#,
+            "Folder of compiled plugins and of what queries spill. It may be emptied while consign is stopped.",
+        ),
+        default("concurrency", Kind::Int(1, 1024), "8", "8", "Deliveries at work at the same time."),
+        default(
+            "query_memory",
+            Kind::Size(16 << 20, 1 << 50),
+            r#""256 MiB""#,
+            r#""512 MiB""#,
+            "Memory that all queries together may use before they spill to disk.",
+        ),
+        default(
+            "drain_timeout",
+            Kind::Duration(0, 24 * 3_600_000),
+            r#""30s""#,
+            r#""30s""#,
+            "How long SIGTERM waits for running deliveries. What is cut off starts again with the next start.",
+        ),
+    ],
+    synonyms: &[("workers", "concurrency"), ("memory", "query_memory"), ("data_dir", "state_dir")],
+};
+
+pub(crate) fn read(section: Option<Section<'_>>, env: &Environment, base: impl Fn(usize) -> PathBuf) -> Daemon {
+    let path = |key: &str, variable: &str, fallback: &str| match section.and_then(|s| Some((s.text(key)?, s.span(key))))
+    {
+        Some((text, span)) => base(span.file).join(text),
+        None => env.directory(variable).unwrap_or_else(|| Path::new(fallback).into()),
+    };
+    Daemon {
+        state_dir: path("state_dir", "STATE_DIRECTORY", "/var/lib/consign"),
+        cache_dir: path("cache_dir", "CACHE_DIRECTORY", "/var/cache/consign"),
+        concurrency: section.and_then(|s| s.int("concurrency")).unwrap_or(8),
+        query_memory_bytes: section
+            .and_then(|s| s.size("query_memory"))
+            .and_then(|bytes| usize::try_from(bytes).ok())
+            .unwrap_or(256 << 20),
+        drain_timeout: section.and_then(|s| s.duration("drain_timeout")).unwrap_or(Duration::from_secs(30)),
+    }
+}

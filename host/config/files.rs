@@ -1,0 +1,217 @@
+//! From paths to one tree: the main file and those it includes.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use toml::de::DeTable;
+
+use super::origin::Origin;
+use super::report::{ConfigErrors, Problem, Problems, Severity, quote};
+use super::source::{Location, SourceFile, Span, mask, passwords, secret_lines};
+use super::tree::{Node, Table, TooLarge, Value, convert};
+
+/// Tables whose entries may come from several files.
+const SPREAD: [&str; 4] = ["datasets", "plugins", "customers", "shares"];
+
+/// One file, parsed as far as it can be.
+struct Parsed {
+    source: SourceFile,
+    table: Table,
+    /// Where, what, help.
+    errors: Vec<(Span, String, String)>,
+}
+
+/// Reads everything. Err: a file cannot be read or is not TOML, and nothing
+/// else could be said that is not a consequence of it.
+pub(crate) fn read(path: &Path) -> Result<(Origin, Problems), ConfigErrors> {
+    let main = match std::fs::read(path) {
+        Ok(bytes) => parse(path, bytes, 0),
+        Err(error) => return Err(unreadable(path, &error)),
+    };
+    let mut parsed = vec![main];
+    let mut notes = Vec::new();
+    let patterns = includes(&parsed[0].table);
+    let mut known = BTreeSet::from([absolute(path)]);
+    for (pattern, span) in patterns {
+        match matches(path, &pattern) {
+            Err((message, help)) => notes.push((span, message, help)),
+            Ok(paths) => {
+                for path in paths.into_iter().filter(|path| known.insert(absolute(path))) {
+                    match std::fs::read(&path) {
+                        Ok(bytes) => parsed.push(parse(&path, bytes, parsed.len())),
+                        Err(error) => {
+                            let message = format!("cannot read {} ({})", path.display(), error.kind());
+                            notes.push((span, message, "make it readable for consign, or do not include it".into()));
+                        }
+                    }
+                }
+            }
+        }
+    }
+    let mut tables = Vec::new();
+    let mut sources = Vec::new();
+    for file in parsed {
+        sources.push(Arc::new(file.source));
+        tables.push(file.table);
+        notes.extend(file.errors);
+    }
+    let mut problems = Problems::new(sources.clone());
+    for (span, message, help) in notes {
+        problems.error(span, message, help);
+    }
+    if problems.has_errors() {
+        problems.finish()?;
+        return Ok((Origin::default(), Problems::new(sources)));
+    }
+    let root = merge(tables, &mut problems);
+    Ok((Origin::new(sources, root), problems))
+}
+
+fn unreadable(path: &Path, error: &std::io::Error) -> ConfigErrors {
+    let message = format!("cannot read the configuration ({})", error.kind());
+    let help = match error.kind() {
+        std::io::ErrorKind::NotFound => "name the file with --config, or start from config/minimal.toml",
+        std::io::ErrorKind::IsADirectory => "name the file in it",
+        _ => "make it readable for the user that runs consign",
+    };
+    let mut errors = ConfigErrors::new();
+    errors.push(Problem::new(Severity::Error, Location::file(path), message, help));
+    errors
+}
+
+fn parse(path: &Path, bytes: Vec<u8>, file: usize) -> Parsed {
+    let mut errors = Vec::new();
+    let mut text = match String::from_utf8(bytes) {
+        Ok(text) => text,
+        Err(error) => {
+            let start = error.utf8_error().valid_up_to();
+            let span = Span { file, start, end: start + '\u{fffd}'.len_utf8() };
+            errors.push((span, "the file is not UTF-8 here".into(), "save it as UTF-8".into()));
+            String::from_utf8_lossy(error.as_bytes()).into_owned()
+        }
+    };
+    let (document, failures) = DeTable::parse_recoverable(&text);
+    let mut hidden = secret_lines(&text);
+    hidden.extend(passwords(&text));
+    let mut numbers = Vec::new();
+    let table = convert(document.get_ref(), file, &mut hidden, &mut numbers);
+    if errors.is_empty() {
+        let mut lines = BTreeSet::new();
+        for failure in failures {
+            let range = failure.span().unwrap_or(text.len()..text.len());
+            // What follows on the same line is mostly a consequence.
+            if lines.insert(text.get(..range.start).unwrap_or("").matches('\n').count()) {
+                let span = Span { file, start: range.start, end: range.end };
+                let (message, help) = syntax(failure.message(), text.get(range).unwrap_or(""));
+                errors.push((span, message, help));
+            }
+        }
+    }
+    for TooLarge(span) in numbers {
+        errors.push((span, "the number does not fit in 64 bits".into(), "write a smaller one, or a string".into()));
+    }
+    drop(document);
+    mask(&mut text, &hidden);
+    Parsed { source: SourceFile { path: path.into(), text }, table, errors }
+}
+
+/// The parser's message, and what to write for the mistakes that people make.
+fn syntax(message: &str, found: &str) -> (String, String) {
+    let help = if message.contains("duplicate key") {
+        "keep one of them"
+    } else if message.contains("quoted") || message.contains("literal string") || message.contains("basic string") {
+        "write strings between quotes, on one line: key = \"value\""
+    } else if message.contains("key with no value") {
+        "write key = value, or [table] for a table's name"
+    } else {
+        "see https://toml.io for how TOML is written"
+    };
+    let message = match message {
+        "duplicate key" => format!("{} is written twice", quote(found)),
+        other => other.to_owned(),
+    };
+    (message, help.into())
+}
+
+fn includes(table: &Table) -> Vec<(String, Span)> {
+    match table.get("include").map(|entry| &entry.node.value) {
+        Some(Value::List(list)) => list.iter().filter_map(|item| Some((item.text()?.to_owned(), item.span))).collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// The files of one include, sorted.
+fn matches(main: &Path, pattern: &str) -> Result<Vec<PathBuf>, (String, String)> {
+    let folder = main.parent().unwrap_or(Path::new(""));
+    if !pattern.contains(['*', '?', '[']) {
+        let path = folder.join(pattern);
+        if !path.is_file() {
+            let message = format!("the included file {} is not there", quote(pattern));
+            return Err((message, "write a path relative to this file, or a glob, which may match nothing".into()));
+        }
+        return Ok(vec![path]);
+    }
+    let bad = |error: &dyn std::fmt::Display| {
+        (format!("{} is not a glob ({error})", quote(pattern)), "write for example \"customers.d/*.toml\"".to_owned())
+    };
+    let whole = match folder.to_str() {
+        _ if Path::new(pattern).is_absolute() => pattern.to_owned(),
+        Some("") => pattern.to_owned(),
+        Some(folder) => format!("{}/{pattern}", glob::Pattern::escape(folder)),
+        None => return Err(bad(&"the folder's name is not UTF-8")),
+    };
+    let found = glob::glob(&whole).map_err(|error| bad(&error.msg))?;
+    let mut paths: Vec<PathBuf> = found.filter_map(Result::ok).filter(|path| path.is_file()).collect();
+    paths.sort();
+    Ok(paths)
+}
+
+/// One root of all files. A table or name may be in one of them only.
+fn merge(tables: Vec<Table>, problems: &mut Problems) -> Table {
+    let mut root = Table::new();
+    for (file, table) in tables.into_iter().enumerate() {
+        for (key, mut entry) in table {
+            if key == "include" && file > 0 {
+                let help = "include it from the main file";
+                problems.error(entry.key, "an included file cannot include others", help);
+                continue;
+            }
+            let spread = SPREAD.contains(&key.as_str());
+            match root.get_mut(&key) {
+                Some(first) => match (&mut first.node.value, entry.node.value) {
+                    (Value::Table(into), Value::Table(from)) if spread => join(&key, into, from, problems),
+                    (_, value) => {
+                        entry.node = Node { span: entry.node.span, value };
+                        twice(&format!("`[{key}]`"), entry.key, first.key, problems);
+                    }
+                },
+                None => {
+                    root.insert(key, entry);
+                }
+            }
+        }
+    }
+    root
+}
+
+fn join(key: &str, into: &mut Table, from: Table, problems: &mut Problems) {
+    for (name, entry) in from {
+        match into.get(&name) {
+            Some(first) => twice(&format!("`[{key}.{name}]`"), entry.key, first.key, problems),
+            None => {
+                into.insert(name, entry);
+            }
+        }
+    }
+}
+
+fn twice(what: &str, second: Span, first: Span, problems: &mut Problems) {
+    let message = format!("{what} is in two files");
+    let also = [(first, "the first is here".to_owned())];
+    problems.add(Severity::Error, second, message, "keep one, or give them names of their own".into(), &also);
+}
+
+fn absolute(path: &Path) -> PathBuf {
+    std::fs::canonicalize(path).unwrap_or_else(|_| path.into())
+}

@@ -1,0 +1,249 @@
+//! The validated configuration, as everything else sees it.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono_tz::Tz;
+use url::Url;
+
+use crate::domain::{
+    AccountId, BucketName, CustomerName, CustomerPrefix, DatasetName, ExternalId, GroupName, KeyTemplate, ParamValue,
+    PluginName, Region, RoleArn, Secret, ShareName, TableName,
+};
+use crate::limits::Limits;
+
+use super::origin::Origin;
+use super::report::Problem;
+
+/// A whole, validated configuration. Every reference in it resolves.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub daemon: Daemon,
+    pub aws: Aws,
+    pub datasets: BTreeMap<DatasetName, Arc<Dataset>>,
+    /// Those of `[plugins]` and the shipped ones that shares use.
+    pub plugins: BTreeMap<PluginName, Arc<Plugin>>,
+    pub customers: BTreeMap<CustomerName, Arc<Customer>>,
+    pub shares: BTreeMap<ShareName, Arc<Share>>,
+    /// What was probably not meant; nothing that keeps consign from working.
+    pub warnings: Vec<Problem>,
+    /// Where everything stands in the files.
+    pub origin: Origin,
+}
+
+/// `[daemon]`
+#[derive(Clone, Debug)]
+pub struct Daemon {
+    /// Holds the ledger. Default `/var/lib/consign`, or `$STATE_DIRECTORY`.
+    pub state_dir: PathBuf,
+    /// Holds compiled plugins and spill files. Default `/var/cache/consign`, or `$CACHE_DIRECTORY`.
+    pub cache_dir: PathBuf,
+    /// Deliveries at work at the same time.
+    pub concurrency: usize,
+    /// Memory that all queries together may use before they spill to disk.
+    pub query_memory_bytes: usize,
+    /// How long SIGTERM waits for running deliveries.
+    pub drain_timeout: Duration,
+}
+
+/// `[aws]`: the vendor's side.
+#[derive(Clone, Debug)]
+pub struct Aws {
+    /// Region of the vendor's own STS calls when a customer has none; default from the SDK's chain.
+    pub region: Option<Region>,
+    /// Another S3 and STS than AWS's: the sandbox, or a compatible store.
+    pub endpoint_url: Option<Url>,
+    /// Only STS elsewhere.
+    pub sts_endpoint_url: Option<Url>,
+    /// `http://host/bucket/key` instead of `http://bucket.host/key`. Default true with `endpoint_url`.
+    pub path_style: bool,
+    /// The vendor's own keys; default is the SDK's chain (environment, profile, web identity, container, instance).
+    pub credentials: Option<StaticCredentials>,
+    /// Profile of the shared AWS config files.
+    pub profile: Option<String>,
+    /// Length of an assumed session, 15 min to 12 h.
+    pub session_duration: Duration,
+    /// One request without an answer is given up after this.
+    pub attempt_timeout: Duration,
+    /// One operation, its retries included.
+    pub operation_timeout: Duration,
+    /// Parts of one object on their way at the same time.
+    pub part_concurrency: usize,
+    /// Smallest part, 5 MiB or more; grows with the object.
+    pub part_bytes: u64,
+}
+
+/// Access keys from the environment or a credentials file.
+#[derive(Clone)]
+pub struct StaticCredentials {
+    pub access_key_id: Secret,
+    pub secret_access_key: Secret,
+    pub session_token: Option<Secret>,
+}
+
+impl std::fmt::Debug for StaticCredentials {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("StaticCredentials(..)")
+    }
+}
+
+/// `[customers.NAME]`: a profile.
+#[derive(Clone, Debug)]
+pub struct Customer {
+    pub name: CustomerName,
+    pub role_arn: RoleArn,
+    /// Absent only with `allow_missing_external_id = true`.
+    pub external_id: Option<ExternalId>,
+    pub bucket: BucketName,
+    /// Default: the role's account.
+    pub bucket_owner: AccountId,
+    pub region: Region,
+    pub prefix: CustomerPrefix,
+    pub groups: Vec<GroupName>,
+    pub params: BTreeMap<String, ParamValue>,
+    pub encryption: Encryption,
+    /// S3 storage class such as `STANDARD_IA`; the bucket's default when absent.
+    pub storage_class: Option<String>,
+    /// Only `bucket-owner-full-control` makes sense; none by default.
+    pub acl: Option<String>,
+    /// Object tags, at most 10.
+    pub tags: BTreeMap<String, String>,
+}
+
+/// Server-side encryption asked for in each upload.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub enum Encryption {
+    /// The bucket's own default.
+    #[default]
+    Bucket,
+    /// SSE-S3 (`AES256`).
+    S3,
+    /// SSE-KMS with this key (id, ARN or alias), or the account's default key.
+    Kms { key: Option<String> },
+}
+
+/// `[datasets.NAME]`
+#[derive(Clone, Debug)]
+pub enum Dataset {
+    Tables(TableDataset),
+    Files(FileDataset),
+}
+
+/// Rows, from tables and an optional query.
+#[derive(Clone, Debug)]
+pub struct TableDataset {
+    pub name: DatasetName,
+    pub tables: BTreeMap<TableName, TableSource>,
+    /// SQL over the tables, with `$name`, `$interval_start`, `$interval_end`, `$customer.param`.
+    /// Absent: every row of the only table.
+    pub query: Option<String>,
+    pub tenant: Option<Tenant>,
+    /// Every customer may see every row of the result: said so by the vendor.
+    pub shared: bool,
+}
+
+/// Which rows are whose.
+#[derive(Clone, Debug)]
+pub struct Tenant {
+    /// Column of the query's result that names the tenant.
+    pub column: String,
+    /// The customer's `params` key with its value (or list of values). Default: the column's name.
+    pub param: String,
+}
+
+/// Where a table's rows are.
+#[derive(Clone, Debug)]
+pub struct TableSource {
+    /// A file, a glob, a directory (ending in `/`), or `s3://bucket/…` of those. Relative
+    /// paths are relative to the file that names them, and absolute here.
+    pub path: String,
+    pub format: FileFormat,
+    /// Hive partition columns (`dir/day=2024-01-01/`), in order.
+    pub partitions: Vec<String>,
+    /// SQL types of columns in CSV and NDJSON files, instead of inferred ones.
+    pub columns: BTreeMap<String, String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FileFormat {
+    Parquet,
+    Csv {
+        header: bool,
+        delimiter: u8,
+        quote: u8,
+    },
+    /// One JSON object a line.
+    Ndjson,
+    ArrowIpc,
+    Avro,
+}
+
+/// An asset: whole files, passed through unread.
+#[derive(Clone, Debug)]
+pub struct FileDataset {
+    pub name: DatasetName,
+    /// A glob, absolute here; or `s3://bucket/…`. May hold `{customer}` and `{param.NAME}`.
+    pub files: String,
+}
+
+/// `[plugins.NAME]`, or a shipped one.
+#[derive(Clone, Debug)]
+pub struct Plugin {
+    pub name: PluginName,
+    pub source: PluginSource,
+    pub limits: Limits,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PluginSource {
+    /// In the binary: `csv`, `jsonl`, `parquet`.
+    Shipped,
+    /// A component's file, and the sha256 (64 hex digits) it must have.
+    File { path: PathBuf, sha256: Option<String> },
+}
+
+/// `[shares.NAME]`
+#[derive(Clone, Debug)]
+pub struct Share {
+    pub name: ShareName,
+    /// As written; parsed by `schedule`.
+    pub schedule: String,
+    pub timezone: Tz,
+    pub dataset: DatasetName,
+    /// None for assets.
+    pub plugin: Option<PluginName>,
+    /// The plugin's options: JSON text, always an object.
+    pub options: String,
+    pub compression: Compression,
+    /// Split objects at this size, before compression.
+    pub max_object_bytes: Option<u64>,
+    pub empty: Empty,
+    pub key: KeyTemplate,
+    /// Who gets it, resolved from names and groups, sorted.
+    pub to: Vec<CustomerName>,
+}
+
+/// Compression of each object by the host, after the plugin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Compression {
+    #[default]
+    None,
+    /// Level 1–9.
+    Gzip { level: u32 },
+    /// Level 1–19.
+    Zstd { level: i32 },
+}
+
+/// What a dataset without rows becomes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Empty {
+    /// What the plugin writes without rows: an empty file, with its header.
+    #[default]
+    Header,
+    /// No object, only the manifest.
+    Skip,
+    /// A failed delivery.
+    Fail,
+}

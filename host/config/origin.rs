@@ -1,0 +1,76 @@
+//! Where everything in a configuration stands.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::model::Config;
+use super::report::locate;
+use super::source::{Location, SourceFile, Span};
+use super::tree::{Node, Table, Value};
+use crate::domain::ShareName;
+
+/// The files as read; empty for a configuration that was not.
+#[derive(Clone, Default)]
+pub struct Origin(Option<Arc<Read>>);
+
+struct Read {
+    files: Vec<Arc<SourceFile>>,
+    root: Node,
+}
+
+static NOTHING: Table = Table::new();
+
+impl Origin {
+    pub(super) fn new(files: Vec<Arc<SourceFile>>, root: Table) -> Self {
+        let span = Span { file: 0, start: 0, end: 0 };
+        Self(Some(Arc::new(Read { files, root: Node { span, value: Value::Table(root) } })))
+    }
+
+    pub(super) fn root(&self) -> &Table {
+        self.0.as_ref().and_then(|read| read.root.table()).unwrap_or(&NOTHING)
+    }
+
+    /// The folder of a file, absolute: what its relative paths are relative to.
+    pub(super) fn directory(&self, file: usize) -> PathBuf {
+        let path =
+            self.0.as_ref().and_then(|read| read.files.get(file)).map(|file| file.path.clone()).unwrap_or_default();
+        let path = std::path::absolute(&path).unwrap_or(path);
+        path.parent().map(PathBuf::from).unwrap_or_default()
+    }
+
+    /// The files that were read, the main one first.
+    pub fn files(&self) -> Vec<PathBuf> {
+        self.0.iter().flat_map(|read| read.files.iter().map(|file| file.path.clone())).collect()
+    }
+
+    fn locate(&self, path: &[&str]) -> Location {
+        match &self.0 {
+            Some(read) => locate(&read.files, read.root.nearest(path)),
+            None => Location::file("".as_ref()),
+        }
+    }
+}
+
+impl std::fmt::Debug for Origin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.files()).finish()
+    }
+}
+
+impl Config {
+    /// Where the value at a path of keys stands, such as `["shares", "daily",
+    /// "schedule"]` or `["plugins", "x", "path"]`; for what is not written, the
+    /// nearest table's name.
+    pub fn locate(&self, path: &[&str]) -> Location {
+        self.origin.locate(path)
+    }
+
+    /// Where a part of a share's options stands, by its JSON Pointer (RFC 6901): `/delimiter`.
+    pub fn locate_option(&self, share: &ShareName, pointer: &str) -> Location {
+        let steps = pointer.split('/').skip(1).map(|step| step.replace("~1", "/").replace("~0", "~"));
+        let steps: Vec<String> = steps.collect();
+        let mut path = vec!["shares", share.as_str(), "options"];
+        path.extend(steps.iter().map(String::as_str));
+        self.locate(&path)
+    }
+}

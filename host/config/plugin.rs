@@ -1,0 +1,164 @@
+//! `[plugins.NAME]`
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::model::{Plugin, PluginSource};
+use super::report::{Problems, quote};
+use super::section::Section;
+use super::shape::{Kind, Names, Shape, TEXT, default, optional};
+use super::tree::Table;
+use crate::domain::{Invalid, PluginName};
+use crate::limits::Limits;
+
+/// Formatters that are part of the binary.
+pub(crate) const SHIPPED: [&str; 3] = ["csv", "jsonl", "parquet"];
+
+pub(crate) static PLUGINS: Names =
+    super::names("plugin", |text| PluginName::parse(text).map(drop), Kind::Table(&PLUGIN));
+
+static PLUGIN: Shape = Shape {
+    noun: "plugin",
+    doc: "A formatter of your own, or limits for one that is shipped (`csv`, `jsonl`, `parquet`).",
+    keys: &[
+        optional(
+            "path",
+            TEXT,
+            r#""plugins/fixed-width.wasm""#,
+            "The component's file, relative to this file. Required, but refused for the shipped ones.",
+        ),
+        optional(
+            "sha256",
+            Kind::Text("^(sha256:)?[0-9a-fA-F]{64}$"),
+            r#""9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08""#,
+            "What the file's SHA-256 must be, so that nothing else is ever run.",
+        ),
+        optional("limits", Kind::Table(&LIMITS), r#"{ memory = "512 MiB" }"#, "What it may use up in one delivery."),
+    ],
+    synonyms: &[("file", "path"), ("digest", "sha256"), ("limit", "limits")],
+};
+
+static LIMITS: Shape = Shape {
+    noun: "limits",
+    doc: "What one plugin may use up in one delivery. Each of them ends the plugin, never the daemon.",
+    keys: &[
+        default(
+            "memory",
+            Kind::Size(1 << 20, 4 << 30),
+            r#""256 MiB""#,
+            r#""512 MiB""#,
+            "Linear memory, all memories together; at most 4 GiB, which is all that 32 bits reach.",
+        ),
+        default(
+            "cpu_time",
+            Kind::Duration(10, 7 * 86_400_000),
+            r#""30min""#,
+            r#""1h""#,
+            "Time spent computing; waiting for uploads does not count.",
+        ),
+        default(
+            "wall_time",
+            Kind::Duration(10, 7 * 86_400_000),
+            r#""4h""#,
+            r#""12h""#,
+            "Time from the first call to the last, waiting included.",
+        ),
+        default(
+            "output_bytes",
+            Kind::Size(1, 1 << 50),
+            r#""1 TiB""#,
+            r#""50 GiB""#,
+            "All objects, before compression.",
+        ),
+        default("objects", Kind::Int(1, 1_000_000), "10000", "100", "Objects of one delivery."),
+        default("log_lines", Kind::Int(0, 10_000_000), "10000", "1000", "Log lines, stdout and stderr included."),
+        default("stack", Kind::Size(64 << 10, 64 << 20), r#""1 MiB""#, r#""2 MiB""#, "Stack of guest calls."),
+        default("table_elements", Kind::Int(1, 10_000_000), "100000", "100000", "Elements over all tables."),
+        default(
+            "call_bytes",
+            Kind::Size(64 << 10, 1 << 30),
+            r#""16 MiB""#,
+            r#""32 MiB""#,
+            "Bytes handed over in one call to the host.",
+        ),
+    ],
+    synonyms: &[("cpu", "cpu_time"), ("timeout", "wall_time"), ("output", "output_bytes"), ("memory_bytes", "memory")],
+};
+
+pub(crate) fn read(
+    plugins: Option<&Table>,
+    base: impl Fn(usize) -> PathBuf,
+    problems: &mut Problems,
+) -> BTreeMap<PluginName, Arc<Plugin>> {
+    let mut read = BTreeMap::new();
+    for section in Section::each(plugins, &PLUGIN) {
+        let Ok(name) = PluginName::parse(section.name) else { continue };
+        let limits = section.section("limits", &LIMITS).map_or_else(Limits::default, |section| limits(&section));
+        let sha256 = section.parse("sha256", digest, problems);
+        let source = if SHIPPED.contains(&section.name) {
+            let why = format!("is for plugins of your own, but `{name}` is part of consign");
+            let help = "give yours another name; limits of a shipped plugin can be set";
+            section.refuse(&["path", "sha256"], &why, help, problems);
+            PluginSource::Shipped
+        } else {
+            let Some(path) = section.parse("path", file, problems) else {
+                if !section.has("path") {
+                    let message = format!("plugin {} has no `path`", quote(section.name));
+                    let help = "add `path = \"plugins/NAME.wasm\"` (only csv, jsonl and parquet are shipped)";
+                    problems.error(section.name_span, message, help);
+                }
+                continue;
+            };
+            PluginSource::File { path: base(section.span("path").file).join(path), sha256 }
+        };
+        read.insert(name.clone(), Arc::new(Plugin { name, source, limits }));
+    }
+    read
+}
+
+/// Adds the shipped plugins that are used, with the default limits.
+pub(crate) fn with_shipped<'a>(
+    mut plugins: BTreeMap<PluginName, Arc<Plugin>>,
+    used: impl Iterator<Item = &'a PluginName>,
+) -> BTreeMap<PluginName, Arc<Plugin>> {
+    for name in used.filter(|name| SHIPPED.contains(&name.as_str())) {
+        plugins.entry(name.clone()).or_insert_with(|| {
+            Arc::new(Plugin { name: name.clone(), source: PluginSource::Shipped, limits: Limits::default() })
+        });
+    }
+    plugins
+}
+
+fn limits(section: &Section<'_>) -> Limits {
+    let usual = Limits::default();
+    let bytes = |key| section.size(key).and_then(|bytes| usize::try_from(bytes).ok());
+    Limits {
+        memory_bytes: section.size("memory").unwrap_or(usual.memory_bytes),
+        cpu_time: section.duration("cpu_time").unwrap_or(usual.cpu_time),
+        wall_time: section.duration("wall_time").unwrap_or(usual.wall_time),
+        output_bytes: section.size("output_bytes").unwrap_or(usual.output_bytes),
+        objects: section.int("objects").unwrap_or(usual.objects),
+        log_lines: section.int("log_lines").unwrap_or(usual.log_lines),
+        stack_bytes: bytes("stack").unwrap_or(usual.stack_bytes),
+        table_elements: section.int("table_elements").unwrap_or(usual.table_elements),
+        call_bytes: bytes("call_bytes").unwrap_or(usual.call_bytes),
+    }
+}
+
+fn file(text: &str) -> Result<PathBuf, Invalid> {
+    match text.split_once("://") {
+        Some(_) => Err(Invalid::new("is a URL; fetch the file, pin its `sha256`, and write its path")),
+        None if text.is_empty() => Err(Invalid::new("is empty; write the path of a component's file")),
+        None => Ok(text.into()),
+    }
+}
+
+/// 64 hex digits, in lower case.
+fn digest(text: &str) -> Result<String, Invalid> {
+    let digits = text.strip_prefix("sha256:").unwrap_or(text);
+    if digits.len() == 64 && digits.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return Ok(digits.to_ascii_lowercase());
+    }
+    Err(Invalid::new("is not a SHA-256; write its 64 hex digits, as `sha256sum FILE` prints them"))
+}

@@ -1,0 +1,355 @@
+//! `[shares.NAME]`
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use chrono_tz::{TZ_VARIANTS, Tz};
+
+use super::model::{Compression, Empty, Share};
+use super::plugin::SHIPPED;
+use super::report::{Problems, listed, near, quote};
+use super::section::Section;
+use super::shape::{Kind, NAME_PATTERN, Names, Shape, TEXT, default, optional, required};
+use super::source::Span;
+use super::tree::{Node, Table};
+use crate::domain::{CustomerName, DatasetName, Invalid, KeyTemplate, PluginName, ShareName};
+
+pub(crate) static SHARES: Names = super::names("share", |text| ShareName::parse(text).map(drop), Kind::Table(&SHARE));
+
+const NAME: Kind = Kind::Text(NAME_PATTERN);
+
+pub(crate) static SHARE: Shape = Shape {
+    noun: "share",
+    doc: "What goes to whom, when and how.",
+    keys: &[
+        required(
+            "schedule",
+            TEXT,
+            r#""0 6 * * *""#,
+            "Cron: minute, hour, day of month, month, day of week, with seconds before them if there are six fields; or \
+             `@hourly`, `@daily`, `@weekly`, `@monthly`, `@yearly`.",
+        ),
+        default("timezone", TEXT, r#""UTC""#, r#""America/New_York""#, "IANA time zone that the schedule is read in."),
+        required("dataset", NAME, r#""orders""#, "A name of `[datasets]`."),
+        optional(
+            "plugin",
+            NAME,
+            r#""csv""#,
+            "What formats the rows: `csv`, `jsonl`, `parquet`, or a name of `[plugins]`. Required for tables, refused for \
+             files.",
+        ),
+        optional(
+            "options",
+            Kind::Free,
+            r#"{ delimiter = ";" }"#,
+            "The plugin's own options. Dates and times become strings.",
+        ),
+        default(
+            "compression",
+            Kind::Either(&[Kind::Choice(&["none", "gzip", "zstd"]), Kind::Table(&COMPRESSION)]),
+            r#""none""#,
+            r#""gzip""#,
+            "Of each object, by consign, after the plugin. A table also says the level. Not for the parquet plugin, whose \
+             own `options.compression` keeps files readable.",
+        ),
+        default(
+            "max_object_size",
+            Kind::Size(1 << 10, 5 << 40),
+            "one object",
+            r#""256 MiB""#,
+            "Splits the output into complete files of about this size, before compression.",
+        ),
+        default(
+            "empty",
+            Kind::Choice(&["header", "skip", "fail"]),
+            r#""header""#,
+            r#""skip""#,
+            "What no rows become: what the plugin writes without rows, only the manifest, or a failed delivery.",
+        ),
+        default(
+            "key",
+            TEXT,
+            r#""{share}/{slot:%Y-%m-%d}/{slot:%H%M%SZ}/{name}""#,
+            r#""{share}/{slot:%Y/%m/%d/%H%M%S}/{name}""#,
+            "Keys of the objects, under the customer's prefix. `{share}`, `{customer}`, `{name}`; `{slot}`, \
+             `{interval_start}` and `{interval_end}` take a strftime format, in UTC. Ends in `/{name}`.",
+        ),
+        required("to", Kind::Table(&TO), r#"{ customers = ["acme"], groups = ["enterprise"] }"#, "Who gets it."),
+    ],
+    synonyms: &[
+        ("cron", "schedule"),
+        ("tz", "timezone"),
+        ("time_zone", "timezone"),
+        ("format", "plugin"),
+        ("formatter", "plugin"),
+        ("max_object_bytes", "max_object_size"),
+        ("customers", "to"),
+        ("groups", "to"),
+        ("recipients", "to"),
+        ("path", "key"),
+    ],
+};
+
+static COMPRESSION: Shape = Shape {
+    noun: "compression",
+    doc: "A codec and its level.",
+    keys: &[
+        required("codec", Kind::Choice(&["gzip", "zstd"]), r#""zstd""#, "The codec."),
+        default("level", Kind::Int(1, 19), "6 for gzip, 3 for zstd", "9", "1 to 9 for gzip, 1 to 19 for zstd."),
+    ],
+    synonyms: &[("type", "codec"), ("algorithm", "codec")],
+};
+
+static TO: Shape = Shape {
+    noun: "to",
+    doc: "Who gets a share: at least one customer.",
+    keys: &[
+        optional("customers", Kind::List(&NAME), r#"["acme"]"#, "Names of `[customers]`."),
+        optional("groups", Kind::List(&NAME), r#"["enterprise"]"#, "Every customer with one of these in its `groups`."),
+        default("all", Kind::Bool, "false", "true", "Every customer. Alone."),
+    ],
+    synonyms: &[("customer", "customers"), ("group", "groups"), ("everyone", "all")],
+};
+
+/// Names that shares refer to, whether or not what they name is right.
+struct Known<'a> {
+    root: &'a Table,
+    groups: BTreeMap<&'a str, Vec<&'a str>>,
+}
+
+impl<'a> Known<'a> {
+    fn table(&self, key: &str) -> Option<&'a Table> {
+        self.root.get(key).and_then(|entry| entry.node.table())
+    }
+
+    fn names(&self, key: &str) -> impl Iterator<Item = &'a str> {
+        self.table(key).into_iter().flatten().map(|(name, _)| name.as_str())
+    }
+}
+
+pub(crate) fn read(root: &Table, problems: &mut Problems) -> BTreeMap<ShareName, Arc<Share>> {
+    let mut known = Known { root, groups: BTreeMap::new() };
+    for section in Section::each(known.table("customers"), &super::customer::CUSTOMER) {
+        for (group, _) in section.texts("groups") {
+            known.groups.entry(group).or_default().push(section.name);
+        }
+    }
+    let mut read = BTreeMap::new();
+    for section in Section::each(known.table("shares"), &SHARE) {
+        let Ok(name) = ShareName::parse(section.name) else { continue };
+        if let Some(share) = share(&section, name.clone(), &known, problems) {
+            read.insert(name, Arc::new(share));
+        }
+    }
+    read
+}
+
+fn share(section: &Section<'_>, name: ShareName, known: &Known<'_>, problems: &mut Problems) -> Option<Share> {
+    let schedule = section.parse("schedule", schedule, problems);
+    let timezone = section.parse("timezone", zone, problems);
+    let dataset = dataset(section, known, problems);
+    let of_files = dataset.as_ref().is_some_and(|(_, of_files)| *of_files);
+    let plugin = if of_files { no_plugin(section, problems) } else { plugin(section, known, problems) };
+    let options = options(section, problems);
+    let compression = compression(section, problems);
+    let key = section.parse("key", KeyTemplate::parse, problems);
+    let to = section.section("to", &TO).and_then(|to| recipients(&to, section.name, known, problems));
+    Some(Share {
+        name,
+        schedule: schedule?,
+        timezone: timezone.unwrap_or(Tz::UTC),
+        dataset: dataset?.0,
+        plugin,
+        options,
+        compression,
+        max_object_bytes: section.size("max_object_size"),
+        empty: match section.text("empty") {
+            Some("skip") => Empty::Skip,
+            Some("fail") => Empty::Fail,
+            _ => Empty::Header,
+        },
+        key: key.unwrap_or_default(),
+        to: to?,
+    })
+}
+
+/// Only the shape; the calendar's own reader understands the rest.
+fn schedule(text: &str) -> Result<String, Invalid> {
+    const HELP: &str =
+        "write five fields (minute hour day month weekday), such as \"0 6 * * *\", or a name such as @daily";
+    let fields = text.split_whitespace().count();
+    match fields {
+        0 => Err(Invalid::new(format!("is empty; {HELP}"))),
+        1 if text.trim().starts_with('@') => Ok(text.into()),
+        5 | 6 => Ok(text.into()),
+        7 => Err(Invalid::new("has 7 fields, but a year is not supported; write five fields, or six with seconds")),
+        _ => Err(Invalid::new(format!("has {fields} field{}, not five; {HELP}", if fields == 1 { "" } else { "s" }))),
+    }
+}
+
+fn zone(text: &str) -> Result<Tz, Invalid> {
+    text.parse().map_err(|_| {
+        let wanted = text.trim().replace(' ', "_").to_lowercase();
+        let names = || TZ_VARIANTS.iter().map(|zone| zone.name());
+        let city = |name: &&str| name.to_lowercase() == wanted || name.to_lowercase().ends_with(&format!("/{wanted}"));
+        Invalid::new(match names().find(city).or_else(|| near(&wanted, names())) {
+            Some(name) => format!("is not an IANA time zone; did you mean \"{name}\"?"),
+            None => "is not an IANA time zone; write one such as \"Europe/Berlin\", or \"UTC\"".into(),
+        })
+    })
+}
+
+/// The dataset, and whether it is one of files.
+fn dataset(section: &Section<'_>, known: &Known<'_>, problems: &mut Problems) -> Option<(DatasetName, bool)> {
+    let text = section.text("dataset")?;
+    match known.table("datasets").and_then(|datasets| datasets.get(text)) {
+        Some(entry) => {
+            let of_files = entry.node.table().is_some_and(|d| d.contains_key("files") && !d.contains_key("tables"));
+            Some((DatasetName::parse(text).ok()?, of_files))
+        }
+        None => {
+            unknown("dataset", text, section.span("dataset"), known.names("datasets"), problems);
+            None
+        }
+    }
+}
+
+fn plugin(section: &Section<'_>, known: &Known<'_>, problems: &mut Problems) -> Option<PluginName> {
+    let Some(text) = section.text("plugin") else {
+        if !section.has("plugin") {
+            let message = format!("share {} has no `plugin` to format its rows", quote(section.name));
+            problems.error(
+                section.name_span,
+                message,
+                "add `plugin = \"csv\"` (or jsonl, parquet, one of `[plugins]`)",
+            );
+        }
+        return None;
+    };
+    if !known.names("plugins").chain(SHIPPED).any(|name| name == text) {
+        unknown("plugin", text, section.span("plugin"), known.names("plugins").chain(SHIPPED), problems);
+        return None;
+    }
+    PluginName::parse(text).ok()
+}
+
+fn no_plugin(section: &Section<'_>, problems: &mut Problems) -> Option<PluginName> {
+    let keys = ["plugin", "options", "compression", "max_object_size"];
+    section.refuse(&keys, "is for rows, but the dataset's files pass through unread", "remove it", problems);
+    if section.text("empty") == Some("header") {
+        let message = "`empty` cannot be `header`: the dataset is of files, which have none";
+        problems.error(section.span("empty"), message, "write \"skip\" or \"fail\"");
+    }
+    None
+}
+
+fn unknown<'a>(what: &str, text: &str, span: Span, known: impl Iterator<Item = &'a str>, problems: &mut Problems) {
+    let known: BTreeSet<&str> = known.collect();
+    let help = match near(text, known.iter().copied()) {
+        Some(name) => format!("did you mean `{name}`?"),
+        None if known.is_empty() => format!("there is no {what} yet; add `[{what}s.NAME]`"),
+        None => format!("the {what}s are {}", listed(known)),
+    };
+    problems.error(span, format!("there is no {what} {}", quote(text)), help);
+}
+
+fn options(section: &Section<'_>, problems: &mut Problems) -> String {
+    let empty = || "{}".to_owned();
+    let Some(node) = section.node("options").filter(|node| node.table().is_some()) else { return empty() };
+    let own = section.text("plugin").unwrap_or("");
+    for (name, entry) in node.table().into_iter().flatten() {
+        let moved = match (name.as_str(), own) {
+            ("compression", "csv" | "jsonl") => "compression",
+            ("max_object_bytes" | "max_object_size", "csv" | "jsonl" | "parquet") => "max_object_size",
+            _ => continue,
+        };
+        let value = match (moved, entry.node.text()) {
+            (_, Some(text)) => format!("{text:?}"),
+            ("compression", None) => "\"gzip\"".into(),
+            _ => "\"256 MiB\"".into(),
+        };
+        let message = format!("`{name}` is not an option of the plugin `{own}`, but of the share");
+        problems.error(entry.key, message, format!("write `{moved} = {value}` on the share"));
+    }
+    match node.to_json() {
+        Ok(json) => json.to_string(),
+        Err(span) => {
+            problems.error(span, "`options` has a number that JSON cannot hold", "write a finite number, or a string");
+            empty()
+        }
+    }
+}
+
+fn compression(section: &Section<'_>, problems: &mut Problems) -> Compression {
+    let table = section.section("compression", &COMPRESSION);
+    let codec = table.map_or_else(|| section.text("compression"), |table| table.text("codec"));
+    let level: Option<i64> = table.and_then(|table| table.int("level"));
+    if section.text("plugin") == Some("parquet") && codec.is_some_and(|codec| codec != "none") {
+        let message = "`compression` would make Parquet files that readers cannot open";
+        let help = "write `options = { compression = \"zstd\" }`: Parquet compresses its own pages";
+        problems.error(section.span("compression"), message, help);
+    }
+    match (codec, level) {
+        (Some("gzip"), Some(level)) if level > 9 => {
+            if let Some(table) = table.filter(|_| level <= 19) {
+                let message = format!("`level` is {level}, which gzip does not have");
+                problems.error(table.span("level"), message, "write 1 to 9, or `codec = \"zstd\"`");
+            }
+            Compression::default()
+        }
+        (Some("gzip"), level) => Compression::Gzip { level: level.and_then(|l| u32::try_from(l).ok()).unwrap_or(6) },
+        (Some("zstd"), level) => Compression::Zstd { level: level.and_then(|l| i32::try_from(l).ok()).unwrap_or(3) },
+        _ => Compression::None,
+    }
+}
+
+/// None when there are none, or when not all of them are there.
+fn recipients(to: &Section<'_>, share: &str, known: &Known<'_>, problems: &mut Problems) -> Option<Vec<CustomerName>> {
+    let mut found = BTreeSet::new();
+    let mut missing = false;
+    for (name, span) in to.texts("customers") {
+        if known.table("customers").is_some_and(|customers| customers.contains_key(name)) {
+            found.insert(name);
+        } else {
+            unknown("customer", name, span, known.names("customers"), problems);
+            missing = true;
+        }
+    }
+    for (name, span) in to.texts("groups") {
+        match known.groups.get(name) {
+            Some(members) => found.extend(members),
+            None => {
+                missing = true;
+                let help = match near(name, known.groups.keys().copied()) {
+                    Some(group) => format!("did you mean `{group}`?"),
+                    None if known.groups.is_empty() => "add it to the `groups` of a customer".into(),
+                    None => format!("the groups are {}", listed(known.groups.keys().copied())),
+                };
+                problems.error(span, format!("no customer is in the group {}", quote(name)), help);
+            }
+        }
+    }
+    if to.bool("all") == Some(true) {
+        if to.has("customers") || to.has("groups") {
+            let message = "`all = true` already names every customer";
+            problems.error(
+                to.key_span("all"),
+                message,
+                "write `to = { all = true }`, or name customers and groups only",
+            );
+        }
+        found.extend(known.names("customers"));
+    }
+    let mistyped = ["customers", "groups"].iter().any(|key| to.node(key).is_some_and(|node| !is_list(node)));
+    if found.is_empty() && !missing && !mistyped {
+        let message = format!("share {} goes to nobody", quote(share));
+        let help = "write `to = { customers = [\"NAME\"] }`, `{ groups = [\"NAME\"] }` or `{ all = true }`";
+        problems.error(to.name_span, message, help);
+        return None;
+    }
+    found.into_iter().map(|name| CustomerName::parse(name).ok()).collect()
+}
+
+fn is_list(node: &Node) -> bool {
+    matches!(node.value, super::tree::Value::List(_))
+}

@@ -1,0 +1,114 @@
+//! The files of a configuration and places in them.
+
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// One file as it may be shown: what looks like a secret is masked, byte for byte.
+pub(crate) struct SourceFile {
+    pub path: PathBuf,
+    pub text: String,
+}
+
+/// A stretch of one file, by its number in the order of reading.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Span {
+    pub file: usize,
+    pub start: usize,
+    pub end: usize,
+}
+
+/// A place in a configuration file, to be underlined in a message.
+#[derive(Clone)]
+pub struct Location {
+    pub(super) file: Arc<SourceFile>,
+    /// None is the file as a whole.
+    pub(super) span: Option<Range<usize>>,
+}
+
+impl Location {
+    /// A file as a whole.
+    pub fn file(path: &Path) -> Self {
+        Self { file: Arc::new(SourceFile { path: path.into(), text: String::new() }), span: None }
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.file.path
+    }
+
+    /// From 1; 1 for the file as a whole.
+    pub fn line(&self) -> usize {
+        self.before().matches('\n').count() + 1
+    }
+
+    /// In characters from 1; 1 for the file as a whole.
+    pub fn column(&self) -> usize {
+        let before = self.before();
+        before.rsplit('\n').next().unwrap_or(before).chars().count() + 1
+    }
+
+    fn before(&self) -> &str {
+        let start = self.span.as_ref().map_or(0, |span| span.start);
+        self.file.text.get(..start).unwrap_or("")
+    }
+}
+
+impl std::fmt::Debug for Location {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}:{}", self.path().display(), self.line(), self.column())
+    }
+}
+
+/// Replaces every byte of the ranges by `*`, so that offsets stay what they are.
+pub(super) fn mask(text: &mut String, hidden: &[Range<usize>]) {
+    let mut bytes = std::mem::take(text).into_bytes();
+    for range in hidden {
+        for byte in bytes.get_mut(range.clone()).unwrap_or_default() {
+            if !byte.is_ascii_whitespace() {
+                *byte = b'*';
+            }
+        }
+    }
+    // Ranges begin and end at characters; should one not, showing nothing is better than failing.
+    *text = String::from_utf8(bytes).unwrap_or_default();
+}
+
+/// Values of keys that sound like secrets, found line by line: the parser may
+/// have failed before or at such a value.
+pub(super) fn secret_lines(text: &str) -> Vec<Range<usize>> {
+    let mut found = Vec::new();
+    let mut offset = 0;
+    for line in text.split_inclusive('\n') {
+        for (at, _) in line.match_indices('=') {
+            let key = line[..at].trim_end();
+            let key = key.rsplit(|c: char| c.is_whitespace() || "{,.[\"'".contains(c)).find(|k| !k.is_empty());
+            let value = line[at + 1..].trim_start();
+            if key.is_some_and(sounds_secret) && !value.starts_with('{') && !value.is_empty() {
+                let start = offset + line.len() - value.len();
+                found.push(start..offset + line.len());
+            }
+        }
+        offset += line.len();
+    }
+    found
+}
+
+/// What stands before the `@` of a URL.
+pub(super) fn passwords(text: &str) -> Vec<Range<usize>> {
+    let mut found = Vec::new();
+    for (at, _) in text.match_indices("://") {
+        let start = at + 3;
+        let rest = &text[start..];
+        let end = rest.find(|c: char| c.is_whitespace() || "/\"'".contains(c)).unwrap_or(rest.len());
+        if let Some(length) = rest[..end].rfind('@') {
+            found.push(start..start + length);
+        }
+    }
+    found
+}
+
+/// Whether the value of a key of this name should not be shown, misspelt or not.
+pub(super) fn sounds_secret(key: &str) -> bool {
+    let key = key.to_ascii_lowercase();
+    ["secret", "token", "passw", "access_key", "key_id", "private"].iter().any(|word| key.contains(word))
+}

@@ -1,0 +1,453 @@
+//! Delivery of one run to one customer: all or nothing, into the bucket, under
+//! the customer's own role.
+//!
+//! A delivery goes through states, each of which consumes the one before, so
+//! that nothing completes that has not been sealed:
+//!
+//! ```text
+//! Delivery ──seal──▶ Sealed ──complete──▶ Completed ──manifest──▶ Committed
+//!  bytes in,          every byte is        objects are             the manifest
+//!  parts out          stored, nothing      visible                 names them
+//!                     is visible
+//! ```
+//!
+//! Every object, the manifest too, is a multipart upload, however small. So an
+//! object's permissions, key and encryption have been tried before anything is
+//! visible, a sealed delivery survives a crash whole, and a lost reply can be
+//! told from a conflict by asking for the upload instead of the object
+//! (`docs/decisions/0006-every-object-is-an-upload.md`).
+//!
+//! This is the only module that names AWS types.
+
+mod bucket;
+mod buffer;
+mod compress;
+mod directory;
+mod failure;
+mod object;
+mod parts;
+mod policy;
+mod session;
+mod store;
+mod uploads;
+mod vendor;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::{StreamExt as _, TryStreamExt as _};
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio_util::task::AbortOnDropHandle;
+
+pub use store::Target;
+pub use vendor::{Vendor, VendorKeys};
+
+use crate::clock::Instant;
+use crate::config::Compression;
+use crate::domain::{
+    Failure, Interval, Invalid, KeyFacts, KeyTemplate, Layer, LeafName, Manifest, ManifestObject, ObjectKey,
+    OutputEvent, Retry, SealedObject, ShareName, UploadJournal,
+};
+use bucket::{Aborted, Completing, Part};
+use object::{Common, Step};
+use parts::Checksum;
+use store::Store;
+use uploads::{REQUESTS_AT_ONCE, Uploads};
+
+/// Bytes of open objects that wait in memory to become parts, per delivery;
+/// beyond that they wait in temporary files.
+const ROOM_BYTES: u64 = 64 << 20;
+/// Objects of one delivery that may have all their parts on the way at once.
+const OBJECTS_AT_ONCE: usize = 2;
+/// How often a manifest is tried while somebody else writes the same key.
+const MANIFEST_TRIES: u32 = 3;
+
+/// Settings that no delivery can work with.
+#[derive(Debug, thiserror::Error)]
+pub enum DeliveryError {
+    #[error("[aws] part_size of {0} bytes is not what S3 takes; use 5 MiB to 5 GiB")]
+    PartBytes(u64),
+    #[error("[aws] part_concurrency is 0, so no part would ever be sent; use 1 or more")]
+    PartConcurrency,
+}
+
+/// What one delivery is about, besides its target.
+#[derive(Clone, Debug)]
+pub struct DeliverySpec {
+    pub share: ShareName,
+    pub slot: Instant,
+    pub interval: Interval,
+    pub template: KeyTemplate,
+    pub compression: Compression,
+    /// For temporary files without a name, when many objects are open at once.
+    pub spill_dir: PathBuf,
+}
+
+/// How far a delivery is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Objects begun.
+    pub objects: u32,
+    /// Bytes taken from the plugin, before compression.
+    pub accepted_bytes: u64,
+    /// Bytes that the store has acknowledged, after compression.
+    pub stored_bytes: u64,
+}
+
+/// Takes output and stores it, with nothing visible yet.
+///
+/// Dropped, it stops its work but leaves its uploads to whoever reads the
+/// journal; [`Delivery::abort`] cleans up.
+pub struct Delivery {
+    common: Arc<Common>,
+    spec: DeliverySpec,
+    keys: BTreeSet<ObjectKey>,
+    objects: BTreeMap<u32, Writing>,
+}
+
+struct Writing {
+    key: ObjectKey,
+    /// Gone when the object is finished.
+    steps: Option<mpsc::Sender<Step>>,
+    task: AbortOnDropHandle<Result<SealedObject, Failure>>,
+}
+
+/// Every byte is stored, and the journal says so.
+pub struct Sealed {
+    common: Arc<Common>,
+    manifest_key: ObjectKey,
+    objects: Vec<SealedObject>,
+    resumed: bool,
+    /// Uploads of the manifest by earlier processes.
+    earlier: Vec<String>,
+}
+
+/// All objects are visible; the manifest is not.
+pub struct Completed {
+    common: Arc<Common>,
+    manifest_key: ObjectKey,
+    objects: Vec<ManifestObject>,
+    earlier: Vec<String>,
+}
+
+/// The delivery is done.
+#[derive(Clone, Debug)]
+pub struct Committed {
+    pub manifest_key: ObjectKey,
+    /// As in the manifest.
+    pub objects: Vec<ManifestObject>,
+}
+
+impl Delivery {
+    /// Opens the customer's session; nothing is written yet.
+    ///
+    /// # Errors
+    /// The role cannot be assumed, or the share's template makes no keys for this customer.
+    pub async fn begin(target: Target, spec: DeliverySpec, journal: Arc<dyn UploadJournal>) -> Result<Self, Failure> {
+        // Learns now whether the template works, not after the query.
+        key_of(&target.0, &spec, &LeafName::manifest())?;
+        let common = common(target.0, journal, spec.spill_dir.clone());
+        common.store.open().await?;
+        Ok(Self { common, spec, keys: BTreeSet::new(), objects: BTreeMap::new() })
+    }
+
+    /// Takes up a delivery that an earlier process sealed. `manifest_uploads` are
+    /// the upload ids in the journal whose key is the manifest's.
+    ///
+    /// # Errors
+    /// The role cannot be assumed, or the profile's prefix has changed since.
+    pub async fn resume(
+        target: Target,
+        spec: DeliverySpec,
+        journal: Arc<dyn UploadJournal>,
+        objects: Vec<SealedObject>,
+        manifest_uploads: Vec<String>,
+    ) -> Result<Sealed, Failure> {
+        let manifest_key = key_of(&target.0, &spec, &LeafName::manifest())?;
+        for object in &objects {
+            target.0.recorded(&object.key)?;
+        }
+        let common = common(target.0, journal, spec.spill_dir);
+        common.store.open().await?;
+        Ok(Sealed { common, manifest_key, objects, resumed: true, earlier: manifest_uploads })
+    }
+
+    /// Takes one step of the output, waiting while the bucket is slower.
+    ///
+    /// # Errors
+    /// The first failure of any object; the delivery can then only be aborted.
+    pub async fn accept(&mut self, event: OutputEvent) -> Result<(), Failure> {
+        if let Some(failure) = self.common.failed.get() {
+            return Err(failure.clone());
+        }
+        match event {
+            OutputEvent::Create { object, name, media_type } => self.create(object, &name, media_type),
+            OutputEvent::Bytes { object, bytes } => self.bytes(object, bytes).await,
+            OutputEvent::Finish { object, rows } => self.finish(object, rows).await,
+        }
+    }
+
+    /// Stores what is left and says so in the journal. After a failure before
+    /// that, the uploads are aborted.
+    ///
+    /// # Errors
+    /// An object is unfinished or failed, or the journal cannot be written. In
+    /// the last case the uploads stay, as the journal may say sealed.
+    pub async fn seal(mut self) -> Result<Sealed, Failure> {
+        let objects = match self.stored().await {
+            Ok(objects) => objects,
+            Err(failure) => {
+                if let Err(left) = self.abort().await {
+                    tracing::warn!(failure = %left, "uploads are left behind");
+                }
+                return Err(failure);
+            }
+        };
+        let manifest_key = key_of(&self.common.store, &self.spec, &LeafName::manifest())?;
+        self.common.uploads.journal().sealed(&objects).await?;
+        Ok(Sealed { common: self.common, manifest_key, objects, resumed: false, earlier: Vec::new() })
+    }
+
+    /// Stops all work and aborts every upload.
+    ///
+    /// # Errors
+    /// The first upload that could not be aborted; the journal has it still.
+    pub async fn abort(mut self) -> Result<(), Failure> {
+        for (_, writing) in std::mem::take(&mut self.objects) {
+            drop(writing.steps);
+            writing.task.abort();
+            // Waits until no request of it is on its way any more.
+            let _ = writing.task.await;
+        }
+        self.common.uploads.abort(&self.common.store).await
+    }
+
+    /// Follows the delivery, also after it was sealed.
+    pub fn progress(&self) -> watch::Receiver<Progress> {
+        self.common.progress.subscribe()
+    }
+
+    fn create(&mut self, object: u32, name: &LeafName, media_type: String) -> Result<(), Failure> {
+        let named = compress::rename(self.spec.compression, name, media_type);
+        let (name, media_type) = named.map_err(|why| {
+            plugin(format!("object name '{name}', with the suffix of its compression, {why}"), "use a shorter name")
+        })?;
+        let key = key_of(&self.common.store, &self.spec, &name)?;
+        if self.objects.contains_key(&object) || !self.keys.insert(key.clone()) {
+            return Err(plugin(
+                format!("two objects have the name '{name}'"),
+                "give every object of a delivery a name of its own",
+            ));
+        }
+        let (steps, receiver) = mpsc::channel(1);
+        let steps = compress::in_front_of(steps, self.spec.compression, self.common.failed.clone())?;
+        let task = tokio::spawn(object::upload(self.common.clone(), key.clone(), media_type, receiver));
+        self.objects.insert(object, Writing { key, steps: Some(steps), task: AbortOnDropHandle::new(task) });
+        self.common.progress.send_modify(|progress| progress.objects += 1);
+        Ok(())
+    }
+
+    async fn bytes(&mut self, object: u32, bytes: Bytes) -> Result<(), Failure> {
+        let count = bytes.len() as u64;
+        self.step(object, Step::Bytes(bytes)).await?;
+        self.common.progress.send_modify(|progress| progress.accepted_bytes += count);
+        Ok(())
+    }
+
+    async fn finish(&mut self, object: u32, rows: u64) -> Result<(), Failure> {
+        self.step(object, Step::End { rows }).await?;
+        if let Some(writing) = self.objects.get_mut(&object) {
+            writing.steps = None;
+        }
+        Ok(())
+    }
+
+    async fn step(&mut self, object: u32, step: Step) -> Result<(), Failure> {
+        let Some(Writing { steps: Some(steps), task, .. }) = self.objects.get_mut(&object) else {
+            return Err(plugin(
+                format!("object {object} was written, but is not open"),
+                "report this to the plugin's author",
+            ));
+        };
+        if steps.send(step).await.is_ok() {
+            return Ok(());
+        }
+        // The object's task has hung up; it knows why.
+        match task.await {
+            Ok(Err(failure)) => Err(failure),
+            Ok(Ok(_)) => Err(local("an object was written after its end")),
+            Err(error) => Err(local(format!("an object's upload ended: {error}"))),
+        }
+    }
+
+    async fn stored(&mut self) -> Result<Vec<SealedObject>, Failure> {
+        if let Some(open) = self.objects.values().find(|writing| writing.steps.is_some()) {
+            return Err(plugin(
+                format!("'{}' was never finished", open.key),
+                "have the plugin finish every object it creates",
+            ));
+        }
+        let mut stored = Vec::new();
+        for writing in self.objects.values_mut() {
+            let task = (&mut writing.task).await;
+            stored.push(task.map_err(|error| local(format!("the upload of '{}' ended: {error}", writing.key)))??);
+        }
+        Ok(stored)
+    }
+}
+
+impl Sealed {
+    /// What the journal was told.
+    pub fn objects(&self) -> &[SealedObject] {
+        &self.objects
+    }
+
+    /// Makes all objects visible.
+    ///
+    /// # Errors
+    /// An object did not complete. Others may have: the delivery stays sealed,
+    /// and [`Delivery::resume`] goes on from here.
+    pub async fn complete(self) -> Result<Completed, Failure> {
+        let how = Completing { if_none_match: false, resumed: self.resumed };
+        let store = &self.common.store;
+        let objects: Vec<ManifestObject> = futures::stream::iter(self.objects)
+            // Owned, so that the whole can be sent between threads (rust-lang/rust#102211).
+            .map(|object| complete(store, object, how))
+            .buffered(REQUESTS_AT_ONCE)
+            .try_collect()
+            .await?;
+        Ok(Completed { common: self.common, manifest_key: self.manifest_key, objects, earlier: self.earlier })
+    }
+}
+
+impl Completed {
+    /// What the manifest has to name, in order of creation.
+    pub fn objects(&self) -> &[ManifestObject] {
+        &self.objects
+    }
+
+    /// Puts the manifest, if there is none yet.
+    ///
+    /// # Errors
+    /// [`Layer::Conflict`] when a committed delivery is there that is not this one.
+    pub async fn manifest(self, manifest: &Manifest) -> Result<Committed, Failure> {
+        let mut text = serde_json::to_vec_pretty(manifest).map_err(|error| local(format!("the manifest: {error}")))?;
+        text.push(b'\n');
+        let text = Bytes::from(text);
+        for _ in 0..MANIFEST_TRIES {
+            match self.put(text.clone()).await {
+                Ok(true) => return Ok(self.committed()),
+                Ok(false) => {}
+                Err(failure) if failure.layer == Layer::Conflict && self.was_ours().await? => {
+                    return Ok(self.committed());
+                }
+                Err(failure) => return Err(failure),
+            }
+        }
+        Err(Failure::new(
+            Layer::Conflict,
+            Retry::Later,
+            format!("'{}' is being written by somebody else all the time", self.manifest_key),
+            "find out who else delivers with this profile",
+        ))
+    }
+
+    /// False: somebody else was writing the same key at that moment.
+    async fn put(&self, text: Bytes) -> Result<bool, Failure> {
+        let (store, key) = (&self.common.store, &self.manifest_key);
+        let media_type = "application/json";
+        let created = self.common.uploads.create(store, key, media_type).await?;
+        let (bytes, checksum) = (text.len() as u64, Checksum::of(&text));
+        let part = Part { key, upload_id: &created.upload_id, number: 1, offset: 0 };
+        let part = match store.part(part, text, checksum).await {
+            Ok(part) => part,
+            Err(failure) => {
+                if let Err(left) = store.abort(key.as_str(), &created.upload_id).await {
+                    tracing::warn!(failure = %left, "the manifest's upload is left behind");
+                }
+                return Err(failure);
+            }
+        };
+        let object = SealedObject {
+            key: key.as_str().to_owned(),
+            upload_id: created.upload_id,
+            created: created.created,
+            media_type: media_type.to_owned(),
+            rows: 0,
+            bytes,
+            checksum_crc64nvme: checksum.base64(),
+            full_checksum: created.full_checksum,
+            parts: vec![part],
+        };
+        let how = Completing { if_none_match: true, resumed: false };
+        Ok(store.complete(&object, how).await?.is_some())
+    }
+
+    /// There is a manifest. It is this run's if an earlier process had made an
+    /// upload of it that is no longer there.
+    async fn was_ours(&self) -> Result<bool, Failure> {
+        for upload_id in &self.earlier {
+            if self.common.store.abort(self.manifest_key.as_str(), upload_id).await? == Aborted::WasGone {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn committed(self) -> Committed {
+        Committed { manifest_key: self.manifest_key, objects: self.objects }
+    }
+}
+
+async fn complete(store: &Store, object: SealedObject, how: Completing) -> Result<ManifestObject, Failure> {
+    let stored = store.complete(&object, how).await?.ok_or_else(|| local("a completion without an outcome"))?;
+    Ok(ManifestObject {
+        key: object.key,
+        bytes: object.bytes,
+        rows: object.rows,
+        checksum_crc64nvme: object.checksum_crc64nvme,
+        etag: stored.etag,
+        media_type: object.media_type,
+    })
+}
+
+fn common(store: Arc<Store>, journal: Arc<dyn UploadJournal>, spill_dir: PathBuf) -> Arc<Common> {
+    let parts = store.vendor().aws().part_concurrency * OBJECTS_AT_ONCE;
+    Arc::new(Common {
+        store,
+        uploads: Uploads::new(journal),
+        room: buffer::Room::new(ROOM_BYTES, spill_dir),
+        parts: Arc::new(Semaphore::new(parts)),
+        parts_max: u32::try_from(parts).unwrap_or(u32::MAX),
+        progress: watch::Sender::default(),
+        failed: Arc::default(),
+    })
+}
+
+fn key_of(store: &Store, spec: &DeliverySpec, name: &LeafName) -> Result<ObjectKey, Failure> {
+    let customer = store.customer();
+    let facts = KeyFacts { share: &spec.share, customer: &customer.name, slot: spec.slot, interval: spec.interval };
+    customer.prefix.key(&spec.template, &facts, name).map_err(|Invalid(why)| {
+        let message = format!(
+            "'{name}' under the prefix '{}' and the template '{}' {why}",
+            customer.prefix,
+            spec.template.as_str()
+        );
+        Failure::new(
+            Layer::Config,
+            Retry::Never,
+            message,
+            format!("change key of share '{}' or the object's name", spec.share),
+        )
+    })
+}
+
+fn plugin(message: String, remedy: &str) -> Failure {
+    Failure::new(Layer::Plugin, Retry::Never, message, remedy)
+}
+
+fn local(message: impl Into<String>) -> Failure {
+    Failure::new(Layer::Local, Retry::Later, message, "")
+}

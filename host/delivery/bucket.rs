@@ -1,0 +1,321 @@
+//! One customer's bucket under one run's session: the five calls that consign
+//! makes there, each with the expected owner.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use aws_sdk_s3::Client;
+use aws_sdk_s3::config::interceptors::{BeforeTransmitInterceptorContextRef, FinalizerInterceptorContextRef};
+use aws_sdk_s3::config::{ConfigBag, Intercept, RuntimeComponents};
+use aws_sdk_s3::operation::complete_multipart_upload::builders::CompleteMultipartUploadFluentBuilder;
+use aws_sdk_s3::operation::create_multipart_upload::builders::CreateMultipartUploadFluentBuilder;
+use aws_sdk_s3::primitives::ByteStream;
+use aws_sdk_s3::types::{
+    ChecksumAlgorithm, ChecksumType, CompletedMultipartUpload, CompletedPart, ObjectCannedAcl, ServerSideEncryption,
+    StorageClass,
+};
+use aws_smithy_runtime_api::box_error::BoxError;
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use aws_smithy_runtime_api::client::result::SdkError;
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+use bytes::Bytes;
+use chrono::TimeDelta;
+use url::form_urlencoded;
+
+use super::failure::{self, Fault, Operation, diagnose};
+use super::parts::Checksum;
+use super::session::Session;
+use super::store::{Created, Stored};
+use super::vendor::Vendor;
+use crate::config::{Customer, Encryption};
+use crate::domain::{Failure, ObjectKey, RunId, SealedObject, SealedPart};
+
+/// S3 User Guide, "Configuring a bucket lifecycle configuration to delete
+/// incomplete multipart uploads": one day at least. Before that, an upload that
+/// is gone was completed.
+const UPLOAD_LIVES: TimeDelta = TimeDelta::hours(24);
+
+pub(super) struct Bucket {
+    pub(super) vendor: Vendor,
+    pub(super) customer: Arc<Customer>,
+    session: Arc<Session>,
+    client: Client,
+}
+
+/// How a completion is to be read.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Completing {
+    /// Only where nothing is yet.
+    pub(super) if_none_match: bool,
+    /// An earlier process may have completed it already.
+    pub(super) resumed: bool,
+}
+
+impl Bucket {
+    pub(super) fn new(vendor: &Vendor, customer: &Arc<Customer>, run: RunId) -> Result<Self, Failure> {
+        let session = vendor.session(customer, run)?;
+        let client = vendor.s3(customer, session.clone());
+        Ok(Self { vendor: vendor.clone(), customer: customer.clone(), session, client })
+    }
+
+    /// Assumes the role now, so that a refusal comes before the data is read.
+    pub(super) async fn open(&self) -> Result<(), Failure> {
+        self.session.credentials().await.map(drop)
+    }
+
+    pub(super) async fn create(&self, key: &ObjectKey, media_type: &str) -> Result<Created, Failure> {
+        let created = self.vendor.clock().now();
+        let answer = self
+            .call(|| {
+                let request = self
+                    .client
+                    .create_multipart_upload()
+                    .bucket(self.customer.bucket.as_str())
+                    .key(key.as_str())
+                    .expected_bucket_owner(self.customer.bucket_owner.as_str())
+                    .content_type(media_type)
+                    .checksum_algorithm(ChecksumAlgorithm::Crc64Nvme)
+                    .checksum_type(ChecksumType::FullObject);
+                self.as_profiled(request).send()
+            })
+            .await
+            .map_err(|fault| self.failure(&fault, Operation::CreateUpload, key.as_str()))?;
+        let Some(id) = answer.upload_id().filter(|id| !id.is_empty()) else {
+            let fault = Fault::garbled("the answer has no upload id");
+            return Err(self.failure(&fault, Operation::CreateUpload, key.as_str()));
+        };
+        // S3 says which kind of checksum it will check; compatible stores may know
+        // none, or only that of each part.
+        let full_checksum = answer.checksum_type() == Some(&ChecksumType::FullObject);
+        Ok(Created { upload_id: id.to_owned(), created, full_checksum })
+    }
+
+    /// `checksum` is that of `bytes`. The body is in memory, so that it can be sent again.
+    pub(super) async fn part(&self, part: Part<'_>, bytes: Bytes, checksum: Checksum) -> Result<SealedPart, Failure> {
+        let usual = self.vendor.aws().part_bytes.max(1);
+        let weight = u32::try_from((bytes.len() as u64).div_ceil(usual)).unwrap_or(u32::MAX).max(1);
+        let checksum = checksum.base64();
+        let answer = self
+            .call(|| {
+                let request = self
+                    .client
+                    .upload_part()
+                    .bucket(self.customer.bucket.as_str())
+                    .key(part.key.as_str())
+                    .upload_id(part.upload_id)
+                    .part_number(i32::try_from(part.number).unwrap_or(i32::MAX))
+                    .expected_bucket_owner(self.customer.bucket_owner.as_str())
+                    .checksum_crc64_nvme(&checksum)
+                    .body(ByteStream::from(bytes.clone()))
+                    .customize();
+                let request = if self.vendor.signs_payload() { request } else { request.disable_payload_signing() };
+                let timeouts = self.vendor.timeouts(weight);
+                request.config_override(aws_sdk_s3::Config::builder().timeout_config(timeouts)).send()
+            })
+            .await
+            .map_err(|fault| self.failure(&fault, Operation::UploadPart, part.key.as_str()))?;
+        let Some(etag) = answer.e_tag() else {
+            let fault = Fault::garbled("the answer has no ETag");
+            return Err(self.failure(&fault, Operation::UploadPart, part.key.as_str()));
+        };
+        Ok(SealedPart { etag: etag.to_owned(), checksum_crc64nvme: checksum })
+    }
+
+    /// Makes the object visible. `Ok(None)`: somebody writes the same key at this
+    /// moment, and the upload has to be made anew.
+    ///
+    /// A reply can be lost after the store has acted. Asking again then finds the
+    /// upload gone, which is the proof that it was ours that completed: an upload
+    /// id disappears only by completion, by an abort, or by a lifecycle rule after
+    /// a day. No right to read is needed for that.
+    pub(super) async fn complete(&self, object: &SealedObject, how: Completing) -> Result<Option<Stored>, Failure> {
+        let attempts = Attempts::default();
+        let answer = self
+            .call(|| {
+                let request = self.completion(object);
+                let request = if how.if_none_match { request.if_none_match("*") } else { request };
+                request.customize().interceptor(attempts.clone()).send()
+            })
+            .await;
+        let fault = match answer {
+            Ok(answer) => {
+                let said = answer.checksum_crc64_nvme().filter(|_| object.full_checksum);
+                if said.is_some_and(|said| said != object.checksum_crc64nvme) {
+                    let fault =
+                        Fault::garbled("the store has another checksum of the whole object than the one that was sent");
+                    return Err(self.failure(&fault, Operation::CompleteUpload, &object.key));
+                }
+                let etag = answer.e_tag().unwrap_or_default().trim_matches('"').to_owned();
+                return Ok(Some(Stored { etag }));
+            }
+            Err(fault) => fault,
+        };
+        let young = self.vendor.clock().now() - object.created < UPLOAD_LIVES;
+        let may_have_acted = young && (attempts.may_have_acted() || how.resumed);
+        let failure = self.failure(&fault, Operation::CompleteUpload, &object.key);
+        if fault.no_such_upload() && may_have_acted {
+            return Ok(Some(Stored { etag: String::new() }));
+        }
+        if !how.if_none_match {
+            return Err(failure);
+        }
+        // Nobody else completes this upload: whether it is still there tells what became of it.
+        let refused = fault.precondition_failed();
+        let aborted = self.abort(&object.key, &object.upload_id).await;
+        match aborted {
+            Ok(Aborted::WasGone) if may_have_acted => Ok(Some(Stored { etag: String::new() })),
+            Ok(Aborted::Now) if fault.concurrent_write() => Ok(None),
+            Ok(Aborted::Now) if refused => Err(failure::conflict(&object.key, &self.customer, true)),
+            _ if refused => Err(failure::conflict(&object.key, &self.customer, false)),
+            _ => Err(failure),
+        }
+    }
+
+    pub(super) async fn abort(&self, key: &str, upload_id: &str) -> Result<Aborted, Failure> {
+        let answer = self
+            .call(|| {
+                self.client
+                    .abort_multipart_upload()
+                    .bucket(self.customer.bucket.as_str())
+                    .key(key)
+                    .upload_id(upload_id)
+                    .expected_bucket_owner(self.customer.bucket_owner.as_str())
+                    .send()
+            })
+            .await;
+        match answer {
+            Ok(_) => Ok(Aborted::Now),
+            Err(fault) if fault.no_such_upload() => Ok(Aborted::WasGone),
+            Err(fault) => Err(self.failure(&fault, Operation::AbortUpload, key)),
+        }
+    }
+
+    /// What the profile wants of each object.
+    fn as_profiled(&self, request: CreateMultipartUploadFluentBuilder) -> CreateMultipartUploadFluentBuilder {
+        let customer = &self.customer;
+        let tags = (!customer.tags.is_empty()).then(|| {
+            let pairs = form_urlencoded::Serializer::new(String::new()).extend_pairs(customer.tags.iter()).finish();
+            // A space is never '+' here: that is a letter that tags can have.
+            pairs.replace('+', "%20")
+        });
+        let request = request
+            .set_storage_class(customer.storage_class.as_deref().map(StorageClass::from))
+            .set_acl(customer.acl.as_deref().map(ObjectCannedAcl::from))
+            .set_tagging(tags);
+        match &customer.encryption {
+            Encryption::Bucket => request,
+            Encryption::S3 => request.server_side_encryption(ServerSideEncryption::Aes256),
+            Encryption::Kms { key } => {
+                request.server_side_encryption(ServerSideEncryption::AwsKms).set_ssekms_key_id(key.clone())
+            }
+        }
+    }
+
+    fn completion(&self, object: &SealedObject) -> CompleteMultipartUploadFluentBuilder {
+        let parts = (1..).zip(&object.parts).map(|(number, part)| {
+            CompletedPart::builder()
+                .part_number(number)
+                .e_tag(&part.etag)
+                .checksum_crc64_nvme(&part.checksum_crc64nvme)
+                .build()
+        });
+        let request = self
+            .client
+            .complete_multipart_upload()
+            .bucket(self.customer.bucket.as_str())
+            .key(&object.key)
+            .upload_id(&object.upload_id)
+            .expected_bucket_owner(self.customer.bucket_owner.as_str())
+            .mpu_object_size(i64::try_from(object.bytes).unwrap_or(i64::MAX))
+            .multipart_upload(CompletedMultipartUpload::builder().set_parts(Some(parts.collect())).build());
+        if !object.full_checksum {
+            return request;
+        }
+        request.checksum_type(ChecksumType::FullObject).checksum_crc64_nvme(&object.checksum_crc64nvme)
+    }
+
+    /// Makes a request, and once more with a new session if the session's token has expired.
+    async fn call<T, E, F, R>(&self, request: F) -> Result<T, Fault>
+    where
+        E: ProvideErrorMetadata + std::error::Error + 'static,
+        F: Fn() -> R,
+        R: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
+    {
+        self.open().await.map_err(Fault::known)?;
+        let session = self.session.number();
+        let fault = match request().await {
+            Ok(answer) => return Ok(answer),
+            Err(error) => Fault::of(&error),
+        };
+        if !fault.wants_new_session() {
+            return Err(fault);
+        }
+        self.session.renew(session).await.map_err(Fault::known)?;
+        request().await.map_err(|error| Fault::of(&error))
+    }
+
+    fn failure(&self, fault: &Fault, operation: Operation, key: &str) -> Failure {
+        diagnose(fault, operation, key, &self.customer)
+    }
+}
+
+/// Which part of which upload.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Part<'a> {
+    pub(super) key: &'a ObjectKey,
+    pub(super) upload_id: &'a str,
+    pub(super) number: u32,
+    pub(super) offset: u64,
+}
+
+/// What an abort found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Aborted {
+    Now,
+    WasGone,
+}
+
+/// Counts the attempts whose outcome nobody knows, which an SDK error does not tell.
+#[derive(Clone, Debug, Default)]
+struct Attempts {
+    begun: Arc<AtomicU32>,
+    refused: Arc<AtomicU32>,
+}
+
+impl Attempts {
+    /// Whether some attempt may have been carried out although it seemed to fail.
+    fn may_have_acted(&self) -> bool {
+        self.begun.load(Ordering::Relaxed) > self.refused.load(Ordering::Relaxed)
+    }
+}
+
+impl Intercept for Attempts {
+    fn name(&self) -> &'static str {
+        "Attempts"
+    }
+
+    fn read_before_attempt(
+        &self,
+        _: &BeforeTransmitInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        self.begun.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Not called for attempts that time out.
+    fn read_after_attempt(
+        &self,
+        context: &FinalizerInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let status = context.response().map_or(0, |response| response.status().as_u16());
+        // 503 is SlowDown: S3 has not looked at the request.
+        if (300..500).contains(&status) || status == 503 {
+            self.refused.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+}

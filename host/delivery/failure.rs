@@ -1,0 +1,426 @@
+//! What the SDK reports → which layer failed, and what to do about it.
+//!
+//! `docs/delivery.md` has the same as a table; `tests/delivery/layers.rs` holds
+//! every row of it against real wire responses.
+
+mod denied;
+
+use std::error::Error;
+
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use aws_smithy_runtime_api::client::result::SdkError;
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+
+use super::policy;
+use crate::config::Customer;
+use crate::domain::{Failure, Layer, Retry};
+
+/// What was being asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Operation {
+    AssumeRole,
+    CreateUpload,
+    UploadPart,
+    CompleteUpload,
+    AbortUpload,
+}
+
+impl Operation {
+    fn name(self) -> &'static str {
+        match self {
+            Operation::AssumeRole => "AssumeRole",
+            Operation::CreateUpload => "CreateMultipartUpload",
+            Operation::UploadPart => "UploadPart",
+            Operation::CompleteUpload => "CompleteMultipartUpload",
+            Operation::AbortUpload => "AbortMultipartUpload",
+        }
+    }
+}
+
+/// An SDK error, stripped of its type.
+#[derive(Debug)]
+pub(super) struct Fault {
+    kind: Kind,
+    pub(super) code: String,
+    message: String,
+    pub(super) status: u16,
+    request_id: Option<String>,
+    /// `x-amz-bucket-region`.
+    region: Option<String>,
+}
+
+#[derive(Debug)]
+enum Kind {
+    /// Our own credentials provider has already said why.
+    Known(Failure),
+    /// The SDK found no credentials of the vendor's own.
+    NoIdentity,
+    /// The request was never made.
+    Request,
+    Timeout,
+    Connection,
+    /// An answer that is none.
+    Garbled,
+    Answer,
+}
+
+impl Fault {
+    pub(super) fn of<E>(error: &SdkError<E, HttpResponse>) -> Self
+    where
+        E: ProvideErrorMetadata + Error + 'static,
+    {
+        let header = |name| error.raw_response().and_then(|r| r.headers().get(name)).map(str::to_owned);
+        let service = error.as_service_error();
+        let kind = match (known(error), error) {
+            (Some(failure), _) => Kind::Known(failure.clone()),
+            _ if no_identity(error) => Kind::NoIdentity,
+            (_, SdkError::ConstructionFailure(_)) => Kind::Request,
+            (_, SdkError::TimeoutError(_)) => Kind::Timeout,
+            (_, SdkError::DispatchFailure(f)) if f.is_timeout() => Kind::Timeout,
+            (_, SdkError::DispatchFailure(f)) if f.is_user() => Kind::Request,
+            (_, SdkError::DispatchFailure(_)) => Kind::Connection,
+            (_, SdkError::ServiceError(_)) => Kind::Answer,
+            _ => Kind::Garbled,
+        };
+        Self {
+            kind,
+            code: service.and_then(|e| e.code()).unwrap_or_default().to_owned(),
+            message: match service.and_then(|e| e.message()) {
+                Some(message) => message.to_owned(),
+                None => causes(error),
+            },
+            status: error.raw_response().map_or(0, |r| r.status().as_u16()),
+            request_id: header("x-amz-request-id").or_else(|| header("x-amzn-requestid")),
+            region: header("x-amz-bucket-region"),
+        }
+    }
+
+    /// A failure that was diagnosed elsewhere.
+    pub(super) fn known(failure: Failure) -> Self {
+        Self { kind: Kind::Known(failure), ..Self::garbled("") }
+    }
+
+    /// An answer that says yes and holds nothing.
+    pub(super) fn garbled(message: &str) -> Self {
+        Self {
+            kind: Kind::Garbled,
+            code: String::new(),
+            message: message.to_owned(),
+            status: 200,
+            request_id: None,
+            region: None,
+        }
+    }
+
+    /// The session's token is no longer good; a new session may be.
+    pub(super) fn wants_new_session(&self) -> bool {
+        matches!(self.code.as_str(), "ExpiredToken" | "ExpiredTokenException" | "TokenRefreshRequired")
+    }
+
+    /// STS is switched off in that region for the vendor's account.
+    pub(super) fn region_disabled(&self) -> bool {
+        self.code == "RegionDisabledException"
+    }
+
+    pub(super) fn no_such_upload(&self) -> bool {
+        self.code == "NoSuchUpload"
+    }
+
+    pub(super) fn precondition_failed(&self) -> bool {
+        self.code == "PreconditionFailed" || self.status == 412
+    }
+
+    pub(super) fn concurrent_write(&self) -> bool {
+        self.code == "ConditionalRequestConflict"
+    }
+}
+
+/// Turns a fault into what the ledger keeps and the operator reads. `on` is the
+/// key or role that the operation was about.
+pub(super) fn diagnose(fault: &Fault, operation: Operation, on: &str, customer: &Customer) -> Failure {
+    if let Kind::Known(failure) = &fault.kind {
+        return failure.clone();
+    }
+    let (layer, retry, remedy) = match &fault.kind {
+        Kind::NoIdentity => (
+            Layer::Identity,
+            Retry::Never,
+            "give consign an AWS identity of its own: [aws] credentials or profile, the AWS_* environment, or an instance, \
+             container or web identity role"
+                .to_owned(),
+        ),
+        Kind::Request => (Layer::Config, Retry::Never, "the request could not even be built; check [aws]".to_owned()),
+        Kind::Timeout => (
+            Layer::Network,
+            Retry::Later,
+            "check the way to the endpoint, or raise [aws] attempt_timeout and operation_timeout on slow lines".to_owned(),
+        ),
+        Kind::Connection => (
+            Layer::Network,
+            Retry::Later,
+            "check DNS, routes, firewall and TLS roots between here and the endpoint".to_owned(),
+        ),
+        Kind::Garbled => (Layer::Network, Retry::Later, "something between here and the endpoint answered in its place, or cut the answer off".to_owned()),
+        Kind::Known(_) | Kind::Answer if operation == Operation::AssumeRole => of_sts(fault, customer),
+        Kind::Known(_) | Kind::Answer => of_s3(fault, customer),
+    };
+    Failure::new(layer, retry, describe(fault, operation, on, customer), remedy)
+}
+
+type Verdict = (Layer, Retry, String);
+
+fn of_sts(fault: &Fault, customer: &Customer) -> Verdict {
+    let message = fault.message.as_str();
+    match fault.code.as_str() {
+        "AccessDenied" | "AccessDeniedException" => denied::assume_role(message, customer),
+        "ValidationError" if message.contains("role chaining") => never(
+            Layer::Config,
+            "consign runs as a role itself, and a role assumed by a role lasts an hour at most: set [aws] session_duration = \"1h\" or less",
+        ),
+        "ValidationError" if message.contains("DurationSeconds") => never(
+            Layer::Config,
+            format!(
+                "set [aws] session_duration to what the role allows (1h unless its owner raised it), or ask the customer to raise \
+                 the maximum session duration: aws iam update-role --role-name {} --max-session-duration <seconds>",
+                role_name(customer)
+            ),
+        ),
+        "ValidationError" => never(Layer::Config, "check role_arn, external_id and prefix of the customer's profile"),
+        "PackedPolicyTooLarge"
+        | "PackedPolicyTooLargeException"
+        | "MalformedPolicyDocument"
+        | "MalformedPolicyDocumentException" => never(
+            Layer::Config,
+            format!("shorten or simplify the prefix '{}': it is part of the session policy", customer.prefix),
+        ),
+        "RegionDisabledException" => never(
+            Layer::Region,
+            format!(
+                "activate STS in {} for the vendor's account, or set [aws] region to one where it is active",
+                customer.region
+            ),
+        ),
+        "InvalidClientTokenId"
+        | "UnrecognizedClientException"
+        | "InvalidAccessKeyId"
+        | "SignatureDoesNotMatch"
+        | "IncompleteSignature"
+        | "MissingAuthenticationToken"
+        | "InvalidIdentityToken" => never(
+            Layer::Identity,
+            "STS does not accept the vendor's own credentials: check the access key, its secret and that it is active",
+        ),
+        "ExpiredToken" | "ExpiredTokenException" => later(
+            Layer::Identity,
+            "the vendor's own session has expired and was not renewed: renew what consign runs as",
+        ),
+        _ => of_both(fault),
+    }
+}
+
+fn of_s3(fault: &Fault, customer: &Customer) -> Verdict {
+    match fault.code.as_str() {
+        "AccessDenied" | "AllAccessDisabled" | "AccountProblem" => denied::object(&fault.message, customer),
+        code if code.starts_with("KMS.") => denied::kms(customer),
+        "PermanentRedirect"
+        | "TemporaryRedirect"
+        | "AuthorizationHeaderMalformed"
+        | "IllegalLocationConstraintException"
+        | "Redirect" => wrong_region(fault, customer),
+        _ if matches!(fault.status, 301 | 307 | 308) => wrong_region(fault, customer),
+        "NoSuchBucket" => never(
+            Layer::Bucket,
+            format!(
+                "check the bucket name '{}' of the profile; if it is right, the customer has deleted the bucket",
+                customer.bucket
+            ),
+        ),
+        "NoSuchUpload" => later(
+            Layer::Bucket,
+            "the upload was aborted by somebody else: a lifecycle rule that ends uploads after a day or more is right, anything \
+             faster is not; the delivery starts again",
+        ),
+        "AccessControlListNotSupported" => {
+            never(Layer::Acl, format!("the bucket has ACLs disabled: remove acl from customer '{}'", customer.name))
+        }
+        "InvalidStorageClass" => never(Layer::Config, "set storage_class to one that this bucket's region has"),
+        "InvalidTag" => never(
+            Layer::Config,
+            "check tags: at most 10, keys of 1-128 and values of 0-256 letters, digits and + - = . _ : / @",
+        ),
+        "InvalidAccessKeyId" | "InvalidToken" => later(
+            Layer::Region,
+            "S3 does not know the session's token: the customer's region may be an opt-in region that has not learnt of it yet, or \
+             the STS endpoint belongs to another partition",
+        ),
+        "ExpiredToken" => later(
+            Layer::Identity,
+            "sessions expire as soon as they begin: check this machine's clock and [aws] session_duration",
+        ),
+        "BadDigest"
+        | "InvalidDigest"
+        | "XAmzContentChecksumMismatch"
+        | "XAmzContentSHA256Mismatch"
+        | "InvalidPart"
+        | "IncompleteBody" => later(
+            Layer::Network,
+            "bytes were changed on their way; nothing of this delivery is visible; suspect a proxy or this machine's memory",
+        ),
+        "EntityTooSmall" | "EntityTooLarge" | "InvalidPartOrder" => never(
+            Layer::Local,
+            "consign has cut parts in a way the store refuses: please report this with the store's name",
+        ),
+        "OperationAborted" | "ConditionalRequestConflict" => later(
+            Layer::Conflict,
+            "somebody else writes the same key at this moment; is another consign running with this profile?",
+        ),
+        "PreconditionFailed" => never(Layer::Conflict, String::new()),
+        "NotImplemented" => never(
+            Layer::Config,
+            "the store behind [aws] endpoint_url lacks something that S3 has; the message names it",
+        ),
+        _ => of_both(fault),
+    }
+}
+
+/// What STS and S3 say in the same words.
+fn of_both(fault: &Fault) -> Verdict {
+    match fault.code.as_str() {
+        "RequestTimeTooSkewed" | "RequestExpired" | "InvalidSignatureException" => later(
+            Layer::Clock,
+            "set this machine's clock: run an NTP client; AWS refuses requests more than 15 minutes off",
+        ),
+        "SlowDown"
+        | "Throttling"
+        | "ThrottlingException"
+        | "ThrottledException"
+        | "RequestLimitExceeded"
+        | "TooManyRequestsException"
+        | "BandwidthLimitExceeded" => later(
+            Layer::Network,
+            "AWS asks for fewer requests; consign tries again later, deliver fewer at a time if it stays",
+        ),
+        "RequestTimeout" => later(Layer::Network, "the endpoint gave up waiting for bytes: check the line"),
+        _ if fault.status == 429 => {
+            later(Layer::Network, "the endpoint asks for fewer requests; consign tries again later")
+        }
+        _ if fault.status >= 500 || fault.status == 200 => {
+            later(Layer::Network, "a fault on the other side; consign tries again later")
+        }
+        "SignatureDoesNotMatch" => never(
+            Layer::Identity,
+            "something on the way rewrites requests, or the secret key is wrong: check proxies and [aws]",
+        ),
+        "InvalidRequest" | "InvalidArgument" | "MalformedXML" | "InvalidBucketName" | "MethodNotAllowed"
+        | "KeyTooLongError" => never(Layer::Config, "the message names the setting that the store does not take"),
+        // An unknown refusal is no reason to give up a slot for good, but 403 does not heal by itself.
+        _ if fault.status == 403 => {
+            never(Layer::RolePolicy, "the message is all there is; ask the customer what refuses the role")
+        }
+        _ => later(Layer::Network, "the message is all there is"),
+    }
+}
+
+fn wrong_region(fault: &Fault, customer: &Customer) -> Verdict {
+    // AuthorizationHeaderMalformed: "... the region 'us-east-1' is wrong; expecting 'eu-west-1'".
+    let told = || fault.message.split_once("expecting '")?.1.split_once('\'').map(|(region, _)| region.to_owned());
+    match fault.region.clone().or_else(told) {
+        Some(region) => never(
+            Layer::Region,
+            format!("set region = \"{region}\" for customer '{}': that is where the bucket is", customer.name),
+        ),
+        None => never(
+            Layer::Region,
+            format!(
+                "ask the customer for the region of bucket '{}' and set it; it is not {}",
+                customer.bucket, customer.region
+            ),
+        ),
+    }
+}
+
+fn never(layer: Layer, remedy: impl Into<String>) -> Verdict {
+    (layer, Retry::Never, remedy.into())
+}
+
+fn later(layer: Layer, remedy: impl Into<String>) -> Verdict {
+    (layer, Retry::Later, remedy.into())
+}
+
+/// `UploadPart of uploads/x.csv in bucket 'b' was refused: 403 AccessDenied, Access Denied (request id R)`
+fn describe(fault: &Fault, operation: Operation, on: &str, customer: &Customer) -> String {
+    let place = match operation {
+        Operation::AssumeRole => format!("of {on} for customer '{}'", customer.name),
+        _ => format!("of '{on}' in bucket '{}' of customer '{}'", customer.bucket, customer.name),
+    };
+    let what = match &fault.kind {
+        Kind::NoIdentity => "could not be signed, because there are no vendor credentials".to_owned(),
+        Kind::Request => "could not be made".to_owned(),
+        Kind::Timeout => "got no answer in time".to_owned(),
+        Kind::Connection => "did not get through".to_owned(),
+        Kind::Garbled => "got an answer that is no answer of AWS's".to_owned(),
+        Kind::Known(_) | Kind::Answer => {
+            let code = if fault.code.is_empty() { "no error code" } else { &fault.code };
+            format!("was answered with {} {code}", fault.status)
+        }
+    };
+    let mut text = format!("{} {place} {what}", operation.name());
+    if !fault.message.is_empty() {
+        text.push_str(": ");
+        text.push_str(fault.message.trim_end_matches('.'));
+    }
+    if let Some(id) = &fault.request_id {
+        text.push_str(&format!(" (request id {id})"));
+    }
+    text
+}
+
+fn role_name(customer: &Customer) -> &str {
+    customer.role_arn.as_str().rsplit('/').next().unwrap_or_default()
+}
+
+/// The causes of an SDK error, without the SDK's own frame around them.
+fn causes(error: &(dyn Error + 'static)) -> String {
+    error.source().map(Failure::chain).unwrap_or_else(|| error.to_string())
+}
+
+fn sources<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |e: &&'a (dyn Error + 'static)| (*e).source())
+}
+
+fn known<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a Failure> {
+    sources(error).find_map(|e| e.downcast_ref::<Failure>())
+}
+
+fn no_identity(error: &(dyn Error + 'static)) -> bool {
+    sources(error).any(|e| e.is::<aws_credential_types::provider::error::CredentialsError>())
+}
+
+/// The text of a conflict, which only the manifest can have.
+pub(super) fn conflict(on: &str, customer: &Customer, provable: bool) -> Failure {
+    let message = if provable {
+        format!("'{on}' is already in bucket '{}', and this attempt did not write it", customer.bucket)
+    } else {
+        format!(
+            "'{on}' is already in bucket '{}', and whether an earlier request of this attempt wrote it cannot be told without \
+             reading, which customers do not grant",
+            customer.bucket
+        )
+    };
+    Failure::new(
+        Layer::Conflict,
+        Retry::Never,
+        message,
+        format!(
+            "a delivery for this slot and customer '{}' is committed there. Look at the field \"run\" in it: if it is this run, all is \
+             well; otherwise another consign delivers with this profile, or the ledger was lost. To deliver again, have the \
+             customer delete '{on}' first",
+            customer.name
+        ),
+    )
+}
+
+/// A statement for a remedy.
+fn paste(what: &str, statement: &serde_json::Value) -> String {
+    format!("{what}:\n{}", policy::pretty(statement))
+}

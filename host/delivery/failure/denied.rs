@@ -1,0 +1,178 @@
+//! `AccessDenied` has many authors. AWS's longer messages name them; where they
+//! do not, the remedy lists who is left.
+//!
+//! The wordings are those of the IAM User Guide, "Troubleshoot access denied
+//! error messages", and of the S3 User Guide, "Troubleshoot access denied (403
+//! Forbidden) errors".
+
+use super::{Verdict, never, paste};
+use crate::config::{Customer, Encryption};
+use crate::delivery::policy;
+use crate::domain::Layer;
+
+/// STS answers a wrong external ID, a missing trust policy and a vendor without
+/// permission alike.
+pub(super) fn assume_role(message: &str, customer: &Customer) -> Verdict {
+    let vendor = message.split_once("User: ").and_then(|(_, rest)| rest.split_whitespace().next());
+    let own_policy = paste("the vendor's own identity needs this statement", &policy::assume(customer));
+    if message.contains("no identity-based policy allows") || message.contains("in an identity-based policy") {
+        return never(Layer::Identity, own_policy);
+    }
+    if let Some(other) = outer_policy(message) {
+        return never(
+            Layer::Identity,
+            format!("the vendor's own {other} forbids sts:AssumeRole on {}", customer.role_arn),
+        );
+    }
+    let id = match &customer.external_id {
+        Some(id) => format!("with the external ID '{id}'"),
+        None => "without an external ID, as the profile has none".to_owned(),
+    };
+    let trust = paste(
+        &format!(
+            "the customer's role must trust the vendor {id}; ask the customer to make this the role's trust policy"
+        ),
+        &policy::trust(customer, vendor),
+    );
+    never(
+        Layer::TrustPolicy,
+        format!("{trust}\nSTS gives the same answer when the role does not exist. And {own_policy}"),
+    )
+}
+
+/// A refusal by S3.
+pub(super) fn object(message: &str, customer: &Customer) -> Verdict {
+    let action = message.split_once("not authorized to perform: ").and_then(|(_, rest)| rest.split_whitespace().next());
+    if let Some(other) = outer_policy(message) {
+        return never(
+            Layer::RolePolicy,
+            format!("the {other} of the customer's account forbids it; only the customer can change that"),
+        );
+    }
+    if action.is_some_and(|a| a.starts_with("kms:")) {
+        return kms(customer);
+    }
+    if message.contains("explicit deny in a resource-based policy") {
+        return never(
+            Layer::Bucket,
+            format!(
+                "a Deny statement in the policy of bucket '{}' matches: ask the customer to except {} from it",
+                customer.bucket, customer.role_arn
+            ),
+        );
+    }
+    if message.contains("no resource-based policy allows") {
+        return never(
+            Layer::Bucket,
+            paste("ask the customer to add this statement to the bucket's policy", &policy::bucket(customer)),
+        );
+    }
+    if message.contains("session policy") {
+        return never(
+            Layer::RolePolicy,
+            format!(
+                "consign's own session policy allows no more than writing under '{}'; if the action is one it should allow, report this",
+                customer.prefix
+            ),
+        );
+    }
+    if action == Some("s3:PutObjectAcl") || message.contains("BlockPublicAcls") {
+        return never(
+            Layer::Acl,
+            paste(
+                &format!("remove acl from customer '{}', or have the role allow it", customer.name),
+                &policy::objects(customer),
+            ),
+        );
+    }
+    if message.contains("identity-based policy") || action == Some("s3:PutObjectTagging") {
+        return never(Layer::RolePolicy, role_statement(customer));
+    }
+    never(Layer::RolePolicy, suspects(customer))
+}
+
+/// The role and the key's own policy both have to agree.
+pub(super) fn kms(customer: &Customer) -> Verdict {
+    let key = match &customer.encryption {
+        Encryption::Kms { key: Some(key) } => format!("key '{key}'"),
+        Encryption::Kms { key: None } => "the account's default S3 key (aws/s3)".to_owned(),
+        Encryption::Bucket | Encryption::S3 => "the key of the bucket's default encryption".to_owned(),
+    };
+    let statement = policy::kms(customer).unwrap_or_default();
+    never(
+        Layer::Kms,
+        paste(
+            &format!(
+                "{key} must be enabled, in {}, and usable by {}: ask the customer to add this statement to the role's policy (and \
+                 the same, with the role as Principal, to the key's policy if that does not leave it to IAM). kms:Decrypt is needed \
+                 because uploads are multipart",
+                customer.region, customer.role_arn
+            ),
+            &statement,
+        ),
+    )
+}
+
+/// Policies above the role, which neither side of the delivery can see.
+fn outer_policy(message: &str) -> Option<&'static str> {
+    [
+        ("service control policy", "service control policy (SCP)"),
+        ("resource control policy", "resource control policy (RCP)"),
+        ("permissions boundary", "permissions boundary"),
+        ("VPC endpoint policy", "VPC endpoint policy"),
+    ]
+    .into_iter()
+    .find_map(|(needle, name)| message.contains(needle).then_some(name))
+}
+
+fn role_statement(customer: &Customer) -> String {
+    paste(
+        &format!("ask the customer to add this statement to the policy of {}", customer.role_arn),
+        &policy::objects(customer),
+    )
+}
+
+/// S3 said no more than "Access Denied": everyone who can have said it, likeliest first.
+fn suspects(customer: &Customer) -> String {
+    let mut text = String::from("S3 does not say who refused. In this order, ask the customer to check:\n");
+    let mut number = 0;
+    let mut add = |line: String| {
+        number += 1;
+        text.push_str(&format!("{number}. {line}\n"));
+    };
+    let cross_account = customer.bucket_owner != customer.role_arn.account_id();
+    let owner = format!(
+        "bucket owner: bucket '{}' must belong to account {}; set bucket_owner if it belongs to another",
+        customer.bucket, customer.bucket_owner
+    );
+    if cross_account {
+        add(owner.clone());
+    }
+    add(format!("role policy: {}", role_statement(customer)));
+    let bucket = if cross_account {
+        paste(
+            "bucket policy: the role is of another account, so the bucket needs this statement",
+            &policy::bucket(customer),
+        )
+    } else {
+        "bucket policy: no Deny statement may match the role".to_owned()
+    };
+    add(bucket);
+    if customer.acl.is_some() {
+        add(format!(
+            "ACL: the profile asks for one; remove acl from customer '{}' or allow s3:PutObjectAcl",
+            customer.name
+        ));
+    }
+    if let Some(statement) = policy::kms(customer) {
+        add(paste(
+            "KMS: if the objects are encrypted with a KMS key, the role and the key's policy need this statement",
+            &statement,
+        ));
+    }
+    if !cross_account {
+        add(owner);
+    }
+    text.truncate(text.trim_end().len());
+    text
+}

@@ -1,0 +1,206 @@
+//! One object on its way: bytes in, stored parts out. A task of its own, so that
+//! objects may be written in turns and parts travel while the plugin computes.
+
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::task::JoinSet;
+
+use super::Progress;
+use super::bucket::Part;
+use super::buffer::{Buffer, Room};
+use super::parts::{Checksum, OBJECT_BYTES_MAX, PARTS_MAX, part_bytes};
+use super::store::{Created, Store};
+use super::uploads::Uploads;
+use crate::domain::{Failure, Layer, ObjectKey, Retry, SealedObject, SealedPart};
+
+/// What flows towards an object.
+pub(super) enum Step {
+    Bytes(Bytes),
+    End { rows: u64 },
+}
+
+/// What the objects of a delivery share.
+pub(super) struct Common {
+    pub(super) store: Arc<Store>,
+    pub(super) uploads: Uploads,
+    pub(super) room: Arc<Room>,
+    /// Permits of this delivery, one for each usual part.
+    pub(super) parts: Arc<Semaphore>,
+    pub(super) parts_max: u32,
+    pub(super) progress: watch::Sender<Progress>,
+    /// Why the delivery cannot succeed any more.
+    pub(super) failed: Arc<OnceLock<Failure>>,
+}
+
+/// Uploads what `steps` brings and returns once every byte is stored. Ends
+/// with an error when `steps` ends early; the upload then remains to be aborted.
+pub(super) async fn upload(
+    common: Arc<Common>,
+    key: ObjectKey,
+    media_type: String,
+    steps: mpsc::Receiver<Step>,
+) -> Result<SealedObject, Failure> {
+    let failed = common.failed.clone();
+    // The first failure counts; what others die of after it is its consequence.
+    store(common, key, media_type, steps).await.map_err(|failure| failed.get_or_init(|| failure).clone())
+}
+
+async fn store(
+    common: Arc<Common>,
+    key: ObjectKey,
+    media_type: String,
+    mut steps: mpsc::Receiver<Step>,
+) -> Result<SealedObject, Failure> {
+    let created = common.uploads.create(&common.store, &key, &media_type).await?;
+    let mut object = Object::new(common, key, media_type, created);
+    loop {
+        match steps.recv().await {
+            Some(Step::Bytes(bytes)) => object.push(bytes).await?,
+            Some(Step::End { rows }) => return object.finish(rows).await,
+            None => return Err(object.given_up()),
+        }
+    }
+}
+
+struct Object {
+    common: Arc<Common>,
+    key: ObjectKey,
+    media_type: String,
+    created: Created,
+    buffer: Buffer,
+    flying: JoinSet<Result<(u32, SealedPart), Failure>>,
+    parts: Vec<(u32, SealedPart)>,
+    cut: u32,
+    bytes: u64,
+    checksum: Checksum,
+}
+
+impl Object {
+    fn new(common: Arc<Common>, key: ObjectKey, media_type: String, created: Created) -> Self {
+        let buffer = Buffer::new(common.room.clone());
+        let (flying, parts, checksum) = (JoinSet::new(), Vec::new(), Checksum::default());
+        Self { common, key, media_type, created, buffer, flying, parts, cut: 0, bytes: 0, checksum }
+    }
+
+    async fn push(&mut self, mut bytes: Bytes) -> Result<(), Failure> {
+        let smallest = self.common.store.vendor().aws().part_bytes;
+        while !bytes.is_empty() {
+            let size = part_bytes(smallest, self.bytes);
+            // Never more than the part needs, so that a cut leaves nothing to move.
+            let missing = usize::try_from(size - self.buffer.len()).unwrap_or(usize::MAX);
+            self.buffer.push(&bytes.split_to(missing.min(bytes.len())));
+            if self.buffer.len() == size {
+                self.cut(size).await?;
+            } else if self.buffer.wants_to_spill() {
+                self.on_buffer(Buffer::spill).await?;
+            }
+        }
+        while let Some(part) = self.flying.try_join_next() {
+            self.parts.push(landed(part)?);
+        }
+        Ok(())
+    }
+
+    async fn finish(mut self, rows: u64) -> Result<SealedObject, Failure> {
+        // An empty object is one empty part.
+        if self.buffer.len() > 0 || self.cut == 0 {
+            self.cut(self.buffer.len()).await?;
+        }
+        while let Some(part) = self.flying.join_next().await {
+            self.parts.push(landed(part)?);
+        }
+        self.parts.sort_by_key(|(number, _)| *number);
+        Ok(SealedObject {
+            key: self.key.as_str().to_owned(),
+            upload_id: self.created.upload_id,
+            created: self.created.created,
+            media_type: self.media_type,
+            rows,
+            bytes: self.bytes,
+            checksum_crc64nvme: self.checksum.base64(),
+            full_checksum: self.created.full_checksum,
+            parts: self.parts.into_iter().map(|(_, part)| part).collect(),
+        })
+    }
+
+    /// Sends the next `size` bytes on their way, when there is a place for them.
+    async fn cut(&mut self, size: u64) -> Result<(), Failure> {
+        let offset = self.bytes;
+        self.bytes += size;
+        self.cut += 1;
+        if self.cut > PARTS_MAX || self.bytes > OBJECT_BYTES_MAX {
+            return Err(Failure::new(
+                Layer::Plugin,
+                Retry::Never,
+                format!("'{}' is larger than the 5 TiB of an S3 object", self.key),
+                "set max_object_size for the share, so that its output is split",
+            ));
+        }
+        while self.flying.len() >= self.common.store.vendor().aws().part_concurrency {
+            if let Some(part) = self.flying.join_next().await {
+                self.parts.push(landed(part)?);
+            }
+        }
+        let permits = self.permits(size).await?;
+        let bytes = self.on_buffer(move |buffer| buffer.take(size)).await?;
+        let checksum = Checksum::of(&bytes);
+        self.checksum = self.checksum.then(checksum, size);
+        let (common, key, upload_id, number) =
+            (self.common.clone(), self.key.clone(), self.created.upload_id.clone(), self.cut);
+        self.flying.spawn(async move {
+            let part = Part { key: &key, upload_id: &upload_id, number, offset };
+            let stored = common.store.part(part, bytes, checksum).await?;
+            drop(permits);
+            common.progress.send_modify(|progress| progress.stored_bytes += size);
+            Ok((number, stored))
+        });
+        Ok(())
+    }
+
+    /// A place for the part within this delivery, and then among all of them.
+    async fn permits(&self, size: u64) -> Result<[OwnedSemaphorePermit; 2], Failure> {
+        let vendor = self.common.store.vendor();
+        let weight = size.div_ceil(vendor.aws().part_bytes).clamp(1, u64::from(self.common.parts_max));
+        let weight = u32::try_from(weight).unwrap_or(self.common.parts_max);
+        let closed = |_| Failure::new(Layer::Local, Retry::Later, "the delivery is closed", "");
+        let own = self.common.parts.clone().acquire_many_owned(weight).await.map_err(closed)?;
+        let all = vendor.parts().clone().acquire_many_owned(weight).await.map_err(closed)?;
+        Ok([own, all])
+    }
+
+    /// Works on the buffer, off the async threads where that may touch the disk.
+    async fn on_buffer<T: Send + 'static>(
+        &mut self,
+        work: impl FnOnce(&mut Buffer) -> std::io::Result<T> + Send + 'static,
+    ) -> Result<T, Failure> {
+        let mut buffer = std::mem::replace(&mut self.buffer, Buffer::new(self.common.room.clone()));
+        let worked = tokio::task::spawn_blocking(move || {
+            let result = work(&mut buffer);
+            (buffer, result)
+        });
+        let problem = match worked.await {
+            Ok((buffer, result)) => {
+                self.buffer = buffer;
+                match result {
+                    Ok(value) => return Ok(value),
+                    Err(error) => error.to_string(),
+                }
+            }
+            Err(error) => error.to_string(),
+        };
+        let message = format!("'{}' could not wait in a temporary file: {problem}", self.key);
+        Err(Failure::new(Layer::Local, Retry::Later, message, "make room in the cache directory"))
+    }
+
+    fn given_up(&self) -> Failure {
+        Failure::new(Layer::Local, Retry::Later, format!("'{}' was given up before its end", self.key), "")
+    }
+}
+
+fn landed(
+    part: Result<Result<(u32, SealedPart), Failure>, tokio::task::JoinError>,
+) -> Result<(u32, SealedPart), Failure> {
+    part.map_err(|error| Failure::new(Layer::Local, Retry::Later, format!("a part's upload ended: {error}"), ""))?
+}

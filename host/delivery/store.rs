@@ -1,0 +1,127 @@
+//! Where a delivery goes: a customer's bucket, or a directory that looks like one.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::bucket::{Aborted, Bucket, Completing, Part};
+use super::directory::Directory;
+use super::parts::Checksum;
+use super::vendor::Vendor;
+use crate::clock::Instant;
+use crate::config::Customer;
+use crate::domain::{Failure, Invalid, Layer, ObjectKey, Retry, RunId, SealedObject, SealedPart};
+
+/// Where a delivery goes.
+#[derive(Clone)]
+pub struct Target(pub(super) Arc<Store>);
+
+pub(super) enum Store {
+    Bucket(Box<Bucket>),
+    Directory(Directory),
+}
+
+/// An upload that has no parts yet.
+#[derive(Clone, Debug)]
+pub(super) struct Created {
+    pub(super) upload_id: String,
+    pub(super) created: Instant,
+    /// The store will check the whole object's checksum.
+    pub(super) full_checksum: bool,
+}
+
+/// What the store says of a complete object.
+#[derive(Clone, Debug)]
+pub(super) struct Stored {
+    /// Without quotes; empty when the reply that said it was lost.
+    pub(super) etag: String,
+}
+
+impl Target {
+    /// The customer's bucket, under a session of the customer's role named after the run.
+    ///
+    /// # Errors
+    /// When the prefix does not fit a session policy.
+    pub fn bucket(vendor: &Vendor, customer: &Arc<Customer>, run: RunId) -> Result<Self, Failure> {
+        Ok(Self(Arc::new(Store::Bucket(Box::new(Bucket::new(vendor, customer, run)?)))))
+    }
+
+    /// Files at `root/BUCKET/KEY`, so that several customers' deliveries fit in one directory.
+    pub fn directory(vendor: &Vendor, root: PathBuf, customer: &Arc<Customer>) -> Self {
+        let root = root.join(customer.bucket.as_str());
+        Self(Arc::new(Store::Directory(Directory::new(root, customer.clone(), vendor.clone()))))
+    }
+
+    /// Aborts an upload that an earlier process left behind. One that is gone is no error.
+    ///
+    /// # Errors
+    /// The key is outside the profile's prefix, or the store refuses.
+    pub async fn abort_upload(&self, key: &str, upload_id: &str) -> Result<(), Failure> {
+        self.0.recorded(key)?;
+        self.0.abort(key, upload_id).await.map(drop)
+    }
+}
+
+impl Store {
+    pub(super) fn customer(&self) -> &Arc<Customer> {
+        match self {
+            Store::Bucket(bucket) => &bucket.customer,
+            Store::Directory(directory) => &directory.customer,
+        }
+    }
+
+    pub(super) fn vendor(&self) -> &Vendor {
+        match self {
+            Store::Bucket(bucket) => &bucket.vendor,
+            Store::Directory(directory) => &directory.vendor,
+        }
+    }
+
+    /// Whether a key that an earlier process wrote down is still under the prefix.
+    pub(super) fn recorded(&self, key: &str) -> Result<(), Failure> {
+        let customer = self.customer();
+        customer.prefix.recorded(key).map(drop).map_err(|Invalid(why)| {
+            let remedy = format!(
+                "the prefix of customer '{}' has changed since; put it back until this delivery is done",
+                customer.name
+            );
+            Failure::new(Layer::Config, Retry::Never, format!("'{key}', as recorded, {why}"), remedy)
+        })
+    }
+
+    pub(super) async fn open(&self) -> Result<(), Failure> {
+        match self {
+            Store::Bucket(bucket) => bucket.open().await,
+            Store::Directory(directory) => directory.open().await,
+        }
+    }
+
+    pub(super) async fn create(&self, key: &ObjectKey, media_type: &str) -> Result<Created, Failure> {
+        match self {
+            Store::Bucket(bucket) => bucket.create(key, media_type).await,
+            Store::Directory(directory) => directory.create(key).await,
+        }
+    }
+
+    pub(super) async fn part(&self, part: Part<'_>, bytes: Bytes, checksum: Checksum) -> Result<SealedPart, Failure> {
+        match self {
+            Store::Bucket(bucket) => bucket.part(part, bytes, checksum).await,
+            Store::Directory(directory) => directory.part(part, bytes, checksum).await,
+        }
+    }
+
+    pub(super) async fn complete(&self, object: &SealedObject, how: Completing) -> Result<Option<Stored>, Failure> {
+        match self {
+            Store::Bucket(bucket) => bucket.complete(object, how).await,
+            Store::Directory(directory) => directory.complete(object, how).await.map(Some),
+        }
+    }
+
+    pub(super) async fn abort(&self, key: &str, upload_id: &str) -> Result<Aborted, Failure> {
+        match self {
+            Store::Bucket(bucket) => bucket.abort(key, upload_id).await,
+            Store::Directory(directory) => directory.abort(key, upload_id).await,
+        }
+    }
+}

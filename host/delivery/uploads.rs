@@ -1,0 +1,51 @@
+//! The uploads that a delivery has created: written down before they hold
+//! anything, so that none is left behind unknown.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures::StreamExt as _;
+
+use super::store::{Created, Store};
+use crate::domain::{Failure, ObjectKey, UploadJournal};
+
+/// Requests of one delivery at the same time that carry no data.
+pub(super) const REQUESTS_AT_ONCE: usize = 8;
+
+#[derive(Clone)]
+pub(super) struct Uploads {
+    journal: Arc<dyn UploadJournal>,
+    known: Arc<Mutex<Vec<(String, String)>>>,
+}
+
+impl Uploads {
+    pub(super) fn new(journal: Arc<dyn UploadJournal>) -> Self {
+        Self { journal, known: Arc::default() }
+    }
+
+    pub(super) fn journal(&self) -> &dyn UploadJournal {
+        self.journal.as_ref()
+    }
+
+    pub(super) async fn create(&self, store: &Store, key: &ObjectKey, media_type: &str) -> Result<Created, Failure> {
+        let created = store.create(key, media_type).await?;
+        self.remember(key.as_str(), &created.upload_id);
+        self.journal.upload_created(key, &created.upload_id).await?;
+        Ok(created)
+    }
+
+    pub(super) fn remember(&self, key: &str, upload_id: &str) {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).push((key.to_owned(), upload_id.to_owned()));
+    }
+
+    /// Aborts all of them; the first failure is told after all were tried.
+    pub(super) async fn abort(&self, store: &Store) -> Result<(), Failure> {
+        let known = std::mem::take(&mut *self.known.lock().unwrap_or_else(PoisonError::into_inner));
+        let aborts = futures::stream::iter(known)
+            .map(|(key, upload_id)| async move {
+                store.abort(&key, &upload_id).await?;
+                self.journal.upload_aborted(&upload_id).await
+            })
+            .buffer_unordered(REQUESTS_AT_ONCE);
+        aborts.fold(Ok(()), |all, one| async { all.and(one) }).await
+    }
+}

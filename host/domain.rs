@@ -1,0 +1,31 @@
+//! The words of consign as types. Nothing here does I/O.
+
+mod failure;
+mod key;
+mod manifest;
+mod name;
+mod output;
+mod profile;
+mod secret;
+mod slot;
+
+pub use failure::{Failure, Layer, Retry};
+pub use key::{CustomerPrefix, KeyFacts, KeyTemplate, LeafName, MANIFEST_NAME, ObjectKey};
+pub use manifest::{Interval as ManifestInterval, Manifest, ManifestField, ManifestObject, ManifestPlugin};
+pub use name::{CustomerName, DatasetName, GroupName, PluginName, ShareName, TableName};
+pub use output::{OutputEvent, SealedObject, SealedPart, UploadJournal};
+pub use profile::{AccountId, BucketName, ExternalId, ParamValue, Region, RoleArn};
+pub use secret::Secret;
+pub use slot::{Interval, RunId, SkipReason, Slot};
+
+/// Why a text is not the value it should be: a fragment such as
+/// `has an uppercase letter; use a-z, 0-9 and '-'`, to be put after the text.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Invalid(pub String);
+
+impl Invalid {
+    pub(crate) fn new(why: impl Into<String>) -> Self {
+        Self(why.into())
+    }
+}

@@ -1,0 +1,110 @@
+//! Why something did not work, in the form that the ledger keeps and the
+//! operator reads.
+
+use serde::{Deserialize, Serialize};
+
+/// Which part of the way failed. Callers branch on it; people start there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Layer {
+    /// The configuration cannot be carried out.
+    Config,
+    /// Reading or querying the data.
+    Dataset,
+    /// A row of another customer was about to be delivered.
+    Tenant,
+    /// The format plugin.
+    Plugin,
+    /// The vendor's own AWS identity.
+    Identity,
+    /// The customer's role: who may assume it (external ID included).
+    TrustPolicy,
+    /// The customer's role: what it may do (or consign's session policy).
+    RolePolicy,
+    /// The bucket: missing, or its policy refuses.
+    Bucket,
+    Kms,
+    Acl,
+    Region,
+    /// The bucket belongs to another account than expected.
+    Owner,
+    /// No answer, throttling, or a fault on the other side.
+    Network,
+    /// The machine's clock is off.
+    Clock,
+    /// A committed delivery for this slot and customer is already there.
+    Conflict,
+    Ledger,
+    /// A local file or directory, or consign itself.
+    Local,
+}
+
+impl Layer {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Layer::Config => "config",
+            Layer::Dataset => "dataset",
+            Layer::Tenant => "tenant",
+            Layer::Plugin => "plugin",
+            Layer::Identity => "identity",
+            Layer::TrustPolicy => "trust policy",
+            Layer::RolePolicy => "role policy",
+            Layer::Bucket => "bucket",
+            Layer::Kms => "KMS",
+            Layer::Acl => "ACL",
+            Layer::Region => "region",
+            Layer::Owner => "bucket owner",
+            Layer::Network => "network",
+            Layer::Clock => "clock",
+            Layer::Conflict => "conflict",
+            Layer::Ledger => "ledger",
+            Layer::Local => "local",
+        }
+    }
+}
+
+impl std::fmt::Display for Layer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// Whether the same work may succeed later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Retry {
+    /// Not until somebody changes something.
+    Never,
+    /// After a pause.
+    Later,
+}
+
+/// A failure, ready for the ledger and for a person.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{layer}: {message}")]
+pub struct Failure {
+    pub layer: Layer,
+    pub retry: Retry,
+    /// What was wrong and where, causes joined by `: `.
+    pub message: String,
+    /// What to do about it. Empty when nobody can know.
+    pub remedy: String,
+}
+
+impl Failure {
+    pub fn new(layer: Layer, retry: Retry, message: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self { layer, retry, message: message.into(), remedy: remedy.into() }
+    }
+
+    /// The chain of an error's causes as one line: `Display` of each, joined by `: `.
+    pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+        let mut text = error.to_string();
+        let mut next = error.source();
+        while let Some(source) = next {
+            text.push_str(": ");
+            text.push_str(&source.to_string());
+            next = source.source();
+        }
+        text
+    }
+}

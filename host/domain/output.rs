@@ -1,0 +1,76 @@
+//! What flows from a plugin (or an asset) into a delivery, and what of it has to
+//! outlive a crash.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use super::{Failure, LeafName, Manifest, ObjectKey};
+use crate::clock::Instant;
+
+/// One step of the output. Objects are numbered from 0 in order of creation and
+/// may be written in turns.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OutputEvent {
+    Create {
+        object: u32,
+        name: LeafName,
+        media_type: String,
+    },
+    Bytes {
+        object: u32,
+        bytes: Bytes,
+    },
+    /// `rows` as told by the plugin; 0 for assets.
+    Finish {
+        object: u32,
+        rows: u64,
+    },
+}
+
+/// An object whose every byte is stored but which nobody can see yet: all that is
+/// needed to complete it, also by a later process.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SealedObject {
+    /// Full key in the bucket.
+    pub key: String,
+    pub upload_id: String,
+    /// When the upload was created. Bounds how long its disappearance can be read as completion.
+    pub created: Instant,
+    pub media_type: String,
+    pub rows: u64,
+    /// As stored, so after compression.
+    pub bytes: u64,
+    /// CRC64NVME of the whole object, base64 of 8 bytes big-endian.
+    pub checksum_crc64nvme: String,
+    /// The store has agreed to check the whole object's checksum on completion.
+    pub full_checksum: bool,
+    /// In order, numbered from 1.
+    pub parts: Vec<SealedPart>,
+}
+
+/// A stored part.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SealedPart {
+    /// As S3 answered, quotes included.
+    pub etag: String,
+    /// CRC64NVME of the part, base64.
+    pub checksum_crc64nvme: String,
+}
+
+/// Where a delivery writes down what a later process must know, before it matters.
+#[async_trait]
+pub trait UploadJournal: Send + Sync {
+    /// An upload exists and can be billed. Awaited before its first part goes out.
+    async fn upload_created(&self, key: &ObjectKey, upload_id: &str) -> Result<(), Failure>;
+
+    /// An upload is gone from the bucket, unfinished.
+    async fn upload_aborted(&self, upload_id: &str) -> Result<(), Failure>;
+
+    /// What the manifest is to say, its objects and end aside. Awaited before `sealed`.
+    async fn drafted(&self, draft: &Manifest) -> Result<(), Failure>;
+
+    /// Every byte of every object is stored. Awaited before the first completion;
+    /// from here the delivery rolls forward and its source is not read again.
+    async fn sealed(&self, objects: &[SealedObject]) -> Result<(), Failure>;
+}

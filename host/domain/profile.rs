@@ -1,0 +1,168 @@
+//! The parts of a customer's profile, each checked against AWS's own rule.
+
+use serde::{Deserialize, Serialize};
+
+use super::Invalid;
+use crate::clock::Instant;
+
+macro_rules! text {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(String);
+
+        impl $name {
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.pad(&self.0)
+            }
+        }
+    };
+}
+
+text!(
+    /** An AWS account: 12 digits. */
+    AccountId
+);
+text!(
+    /** A role: `arn:PARTITION:iam::ACCOUNT:role/PATH/NAME`. */
+    RoleArn
+);
+text!(
+    /** What the customer's trust policy asks for; unique per customer, not a secret. */
+    ExternalId
+);
+text!(
+    /** A general purpose bucket. */
+    BucketName
+);
+text!(
+    /** A region code such as `eu-west-1`. */
+    Region
+);
+
+impl AccountId {
+    pub fn parse(text: &str) -> Result<Self, Invalid> {
+        if text.len() == 12 && text.bytes().all(|b| b.is_ascii_digit()) {
+            return Ok(Self(text.into()));
+        }
+        Err(Invalid::new("is not an AWS account id; write its 12 digits as a string"))
+    }
+}
+
+impl RoleArn {
+    /// Shape: IAM User Guide, "IAM identifiers".
+    pub fn parse(text: &str) -> Result<Self, Invalid> {
+        const SHAPE: &str = "write arn:aws:iam::<12 digits>:role/<name>";
+        let parts: Vec<&str> = text.splitn(6, ':').collect();
+        let [arn, partition, service, region, account, resource] = parts[..] else {
+            return Err(Invalid::new(format!("is not a role ARN; {SHAPE}")));
+        };
+        if arn != "arn" || !partition.starts_with("aws") || service != "iam" || !region.is_empty() {
+            return Err(Invalid::new(format!("is not an IAM ARN; {SHAPE}")));
+        }
+        AccountId::parse(account).map_err(|_| Invalid::new(format!("has no 12-digit account id; {SHAPE}")))?;
+        let Some(name) = resource.strip_prefix("role/") else {
+            return Err(Invalid::new(format!("names no role; {SHAPE} (a user or assumed-role cannot be assumed)")));
+        };
+        let letters = |c: char| c.is_ascii_alphanumeric() || "/+=,.@_-".contains(c);
+        if name.is_empty() || name.len() > 512 + 64 || name.ends_with('/') || !name.chars().all(letters) {
+            return Err(Invalid::new("has a role name that IAM does not allow; use letters, digits and +=,.@_-"));
+        }
+        Ok(Self(text.into()))
+    }
+
+    /// The account that owns the role, which is the customer's.
+    pub fn account_id(&self) -> AccountId {
+        AccountId(self.0.split(':').nth(4).unwrap_or_default().into())
+    }
+
+    /// `aws`, `aws-cn` or `aws-us-gov`.
+    pub fn partition(&self) -> &str {
+        self.0.split(':').nth(1).unwrap_or("aws")
+    }
+}
+
+impl ExternalId {
+    /// 2 to 1,224 of `\w+=,.@:/-` (STS API Reference, AssumeRole, `ExternalId`).
+    pub fn parse(text: &str) -> Result<Self, Invalid> {
+        if text.is_empty() {
+            return Err(Invalid::new(
+                "is empty, but it is what keeps others from using this role through consign; make one (`uuidgen` does)",
+            ));
+        }
+        if text.len() < 2 || text.len() > 1224 {
+            return Err(Invalid::new(format!("is {} bytes long; write 2 to 1224, as STS takes", text.len())));
+        }
+        if !text.chars().all(|c| c.is_ascii_alphanumeric() || "_+=,.@:/-".contains(c)) {
+            return Err(Invalid::new("has a character that STS refuses; use letters, digits and _+=,.@:/-"));
+        }
+        Ok(Self(text.into()))
+    }
+}
+
+impl BucketName {
+    /// S3 User Guide, "General purpose bucket naming rules".
+    pub fn parse(text: &str) -> Result<Self, Invalid> {
+        if let Some(c) = text.chars().find(|c| "*?$".contains(*c)) {
+            return Err(Invalid::new(format!("has the wildcard '{c}', which would widen policies; name one bucket")));
+        }
+        if text.starts_with("arn:") || text.contains('/') {
+            return Err(Invalid::new("is not a bucket name; write the name alone, without arn: or a path"));
+        }
+        if !(3..=63).contains(&text.len()) {
+            return Err(Invalid::new(format!("is {} bytes long; a bucket name has 3 to 63", text.len())));
+        }
+        if !text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'.' || b == b'-') {
+            return Err(Invalid::new("has a character that bucket names cannot have; use a-z, 0-9, '.' and '-'"));
+        }
+        let edge = |b: Option<u8>| b.is_some_and(|b| b.is_ascii_alphanumeric());
+        if !edge(text.bytes().next()) || !edge(text.bytes().last()) {
+            return Err(Invalid::new("must begin and end with a letter or digit"));
+        }
+        if text.contains("..") || text.parse::<std::net::Ipv4Addr>().is_ok() {
+            return Err(Invalid::new("must not have two periods in a row or look like an IP address"));
+        }
+        let reserved = ["xn--", "sthree-", "amzn-s3-demo-"].iter().any(|p| text.starts_with(p))
+            || ["-s3alias", "--ol-s3", ".mrap", "--x-s3", "--table-s3"].iter().any(|s| text.ends_with(s));
+        if reserved {
+            return Err(Invalid::new("has a beginning or end that AWS reserves"));
+        }
+        Ok(Self(text.into()))
+    }
+}
+
+impl Region {
+    /// `xx-word-1`, with further words allowed (`us-gov-west-1`).
+    pub fn parse(text: &str) -> Result<Self, Invalid> {
+        let parts: Vec<&str> = text.split('-').collect();
+        let word = |s: &&str| !s.is_empty() && s.bytes().all(|b| b.is_ascii_lowercase());
+        let ok = match parts.split_last() {
+            Some((number, words)) => {
+                words.len() >= 2 && words.iter().all(word) && number.len() <= 2 && number.parse::<u8>().is_ok()
+            }
+            None => false,
+        };
+        if ok {
+            return Ok(Self(text.into()));
+        }
+        Err(Invalid::new("is not a region code; write one such as eu-west-1"))
+    }
+}
+
+/// A value of a customer's `params`, bound into queries, never pasted into them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum ParamValue {
+    Bool(bool),
+    Int(i64),
+    Float(f64),
+    Text(String),
+    Instant(Instant),
+    /// Only as the value of a tenant column: any of these.
+    List(Vec<ParamValue>),
+}

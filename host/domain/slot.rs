@@ -1,0 +1,93 @@
+//! When something is due, and for which stretch of data.
+
+use chrono::SecondsFormat;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::{Invalid, ShareName};
+use crate::clock::Instant;
+
+/// Half-open stretch of time `[start, end)` that a slot's data covers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Interval {
+    pub start: Instant,
+    pub end: Instant,
+}
+
+/// One scheduled firing of a share. `at` equals `interval.end` for scheduled slots.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Slot {
+    pub share: ShareName,
+    pub at: Instant,
+    pub interval: Interval,
+}
+
+/// Why a slot was not run. Written to the ledger by its text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SkipReason {
+    /// Missed while consign was down, and a later slot took its place.
+    Missed,
+    /// Missed while consign was down, longer ago than slots are caught up.
+    TooOld,
+}
+
+impl SkipReason {
+    pub const ALL: [SkipReason; 2] = [SkipReason::Missed, SkipReason::TooOld];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            SkipReason::Missed => "missed while down",
+            SkipReason::TooOld => "missed while down, too old to catch up",
+        }
+    }
+}
+
+impl std::fmt::Display for SkipReason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl std::fmt::Display for Slot {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}@{}", self.share, self.at.to_rfc3339_opts(SecondsFormat::AutoSi, true))
+    }
+}
+
+/// Identity of a run: a version 7 UUID, so that runs sort by when they began.
+/// It is also the STS session name that the customer sees in CloudTrail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct RunId(Uuid);
+
+impl RunId {
+    pub fn new(now: Instant) -> Self {
+        let seconds = u64::try_from(now.timestamp()).unwrap_or(0);
+        let stamp = uuid::Timestamp::from_unix(uuid::NoContext, seconds, now.timestamp_subsec_nanos());
+        Self(Uuid::new_v7(stamp))
+    }
+
+    pub fn parse(text: &str) -> Result<Self, Invalid> {
+        Uuid::try_parse(text).map(Self).map_err(|_| Invalid::new("is not a run id; `consign history` lists them"))
+    }
+}
+
+impl std::fmt::Display for RunId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.hyphenated().fmt(f)
+    }
+}
+
+impl TryFrom<String> for RunId {
+    type Error = Invalid;
+    fn try_from(text: String) -> Result<Self, Invalid> {
+        Self::parse(&text)
+    }
+}
+
+impl From<RunId> for String {
+    fn from(run: RunId) -> String {
+        run.to_string()
+    }
+}

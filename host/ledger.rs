@@ -1,0 +1,283 @@
+//! The durable record of slots, runs, deliveries, attempts and uploads: an
+//! SQLite file that one process writes and any may read.
+//!
+//! A row exists before the side effect that it records, and an answer means
+//! that the change is on disk. `docs/ledger.md` draws the states and tables;
+//! `state.rs` holds every step between states.
+
+mod error;
+mod open;
+mod read;
+mod row;
+mod state;
+mod write;
+mod writer;
+
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use rusqlite::Connection;
+use serde::Serialize;
+
+use crate::clock::{Clock, Instant};
+use crate::domain::{
+    CustomerName, Failure, Manifest, ManifestObject, ObjectKey, RunId, SealedObject, ShareName, SkipReason, Slot,
+};
+pub use error::LedgerError;
+pub use read::{
+    AttemptDetail, DeliveryDetail, History, ObjectDetail, OpenAttempt, OpenDelivery, OpenUpload, RunDetail, RunSummary,
+    Skipped, Unfinished, UploadDetail,
+};
+pub use state::{AttemptState, DeliveryState, RunState, SlotState, UploadState};
+use writer::Writer;
+
+/// The ledger, open for writing. Clones share the one writer; when the last is
+/// dropped, what was sent is committed and the lock released.
+#[derive(Clone)]
+pub struct Ledger {
+    // Dropped before the writer, whose connection folds the journal into the file when it is the last.
+    reader: Reader,
+    writer: Arc<Writer>,
+    clock: Clock,
+}
+
+/// The ledger, open for reading: sees what was committed when it asks.
+#[derive(Clone)]
+pub struct Reader(Arc<Mutex<Connection>>);
+
+/// A slot to record, with who gets it, or why nobody does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Planned {
+    pub slot: Slot,
+    pub customers: Vec<CustomerName>,
+    pub skip: Option<SkipReason>,
+}
+
+/// Who asked for a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Origin {
+    Schedule,
+    Manual,
+}
+
+impl std::fmt::Display for Origin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Origin::Schedule => "schedule",
+            Origin::Manual => "manual",
+        })
+    }
+}
+
+/// A run that has begun, with the deliveries to make.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    pub run: RunId,
+    /// As recorded: instants in whole microseconds.
+    pub slot: Slot,
+    pub origin: Origin,
+    /// In order of the customers' names.
+    pub deliveries: Vec<(CustomerName, DeliveryId)>,
+}
+
+/// What came of asking for a run by hand. Every customer asked for is in exactly one place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Started {
+    /// None when nobody is left to deliver to.
+    pub claim: Option<Claim>,
+    /// As recorded; a slot that is already there keeps its interval.
+    pub slot: Slot,
+    /// Already delivered, by this run.
+    pub committed: Vec<(CustomerName, RunId)>,
+    /// Being delivered, by this run.
+    pub busy: Vec<(CustomerName, RunId)>,
+}
+
+/// A delivery in the ledger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(transparent)]
+pub struct DeliveryId(pub(crate) i64);
+
+/// An attempt in the ledger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(transparent)]
+pub struct AttemptId(pub(crate) i64);
+
+/// One try at a delivery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Attempt {
+    pub id: AttemptId,
+    /// From 1, within its delivery.
+    pub number: u32,
+}
+
+/// What a committed delivery left in the bucket.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Committed {
+    pub manifest_key: String,
+    pub rows: u64,
+    /// Over all objects, as stored, the manifest not counted.
+    pub bytes: u64,
+    /// As in the manifest, in the order in which they were sealed.
+    pub objects: Vec<ManifestObject>,
+}
+
+impl Ledger {
+    /// Opens the ledger in `dir` (made with mode 0700 when missing) and takes
+    /// its lock. Reads the whole file once to find damage; call it where blocking is fine.
+    pub fn open(dir: &Path, clock: Clock) -> Result<Self, LedgerError> {
+        let (connection, lock) = open::writable(dir)?;
+        let reader = Self::read_only(dir)?;
+        let failed =
+            |error| LedgerError::Files { action: "start the writer of", path: dir.to_owned(), source: Arc::new(error) };
+        let writer = Writer::start(connection, lock).map_err(failed)?;
+        Ok(Self { reader, writer: Arc::new(writer), clock })
+    }
+
+    /// Opens the ledger in `dir` for reading, with no lock: a daemon may be writing it.
+    pub fn read_only(dir: &Path) -> Result<Reader, LedgerError> {
+        Ok(Reader(Arc::new(Mutex::new(open::readable(dir)?))))
+    }
+
+    pub fn reader(&self) -> &Reader {
+        &self.reader
+    }
+
+    /// Records slots and moves cursors in one transaction; returns how many
+    /// slots are new. Doing it again changes nothing. Cursors never go back.
+    pub async fn plan(&self, planned: Vec<Planned>, cursors: Vec<(ShareName, Instant)>) -> Result<usize, LedgerError> {
+        let now = self.clock.now();
+        self.writer.run(move |ledger| write::plan(ledger, now, &planned, &cursors)).await
+    }
+
+    /// Begins the runs of up to `limit` pending slots, oldest first. Customers
+    /// who already have the slot, or are getting it, are left out.
+    pub async fn claim(&self, limit: usize) -> Result<Vec<Claim>, LedgerError> {
+        let now = self.clock.now();
+        self.writer.run(move |ledger| write::claim(ledger, now, limit)).await
+    }
+
+    /// Begins a run by hand, of a new slot or of one that is there already.
+    pub async fn start_manual(&self, slot: Slot, customers: Vec<CustomerName>) -> Result<Started, LedgerError> {
+        let now = self.clock.now();
+        self.writer.run(move |ledger| write::start_manual(ledger, now, &slot, customers)).await
+    }
+
+    /// Begins the next attempt at a delivery that is pending, or waiting after a failure.
+    pub async fn attempt_started(&self, delivery: DeliveryId) -> Result<Attempt, LedgerError> {
+        let now = self.clock.now();
+        self.writer.run(move |ledger| write::attempt_started(ledger, now, delivery)).await
+    }
+
+    /// Records an upload that exists in the bucket. Once more changes nothing.
+    pub async fn upload_created(
+        &self,
+        attempt: AttemptId,
+        key: &ObjectKey,
+        upload_id: &str,
+    ) -> Result<(), LedgerError> {
+        let (now, key, upload_id) = (self.clock.now(), key.to_string(), upload_id.to_owned());
+        self.writer.run(move |ledger| write::upload_created(ledger, now, attempt, &key, &upload_id)).await
+    }
+
+    /// Records that an upload is gone from the bucket, whatever became of its attempt.
+    pub async fn upload_aborted(&self, attempt: AttemptId, upload_id: &str) -> Result<(), LedgerError> {
+        let (now, upload_id) = (self.clock.now(), upload_id.to_owned());
+        self.writer.run(move |ledger| write::upload_aborted(ledger, now, attempt, &upload_id)).await
+    }
+
+    /// Keeps what the manifest is to say, so that a sealed attempt can roll
+    /// forward without its source.
+    pub async fn drafted(&self, attempt: AttemptId, draft: &Manifest) -> Result<(), LedgerError> {
+        let draft = draft.clone();
+        self.writer.run(move |ledger| write::drafted(ledger, attempt, &draft)).await
+    }
+
+    /// Every byte of every object is stored: from here the attempt rolls forward.
+    pub async fn sealed(&self, attempt: AttemptId, objects: &[SealedObject]) -> Result<(), LedgerError> {
+        let objects = objects.to_vec();
+        self.writer.run(move |ledger| write::sealed(ledger, attempt, &objects)).await
+    }
+
+    /// The manifest is in the bucket. Only a sealed attempt commits; its uploads are complete.
+    pub async fn committed(&self, attempt: AttemptId, committed: Committed) -> Result<(), LedgerError> {
+        let now = self.clock.now();
+        self.writer.run(move |ledger| write::committed(ledger, now, attempt, &committed)).await
+    }
+
+    /// Ends an attempt. The delivery waits for another one when the failure may
+    /// pass, and has failed otherwise.
+    pub async fn failed(&self, attempt: AttemptId, failure: Failure) -> Result<(), LedgerError> {
+        let now = self.clock.now();
+        self.writer.run(move |ledger| write::failed(ledger, now, attempt, &failure)).await
+    }
+
+    /// Ends an attempt that neither worked nor failed: its process died or was
+    /// told to stop. The delivery is pending again.
+    pub async fn interrupted(&self, attempt: AttemptId) -> Result<(), LedgerError> {
+        let now = self.clock.now();
+        self.writer.run(move |ledger| write::interrupted(ledger, now, attempt)).await
+    }
+
+    /// Ends a run, and gives up those of its deliveries that wait for another
+    /// attempt. Refused while one is pending, working or sealed.
+    pub async fn run_finished(&self, run: RunId) -> Result<RunState, LedgerError> {
+        let now = self.clock.now();
+        self.writer.run(move |ledger| write::run_finished(ledger, now, run)).await
+    }
+
+    /// The last instant planned for a share; None for one that was never planned.
+    pub async fn cursor(&self, share: &ShareName) -> Result<Option<Instant>, LedgerError> {
+        let share = share.clone();
+        self.reader.read(move |ledger| read::cursor(ledger, &share)).await
+    }
+
+    /// All cursors, in order of the shares' names.
+    pub async fn cursors(&self) -> Result<Vec<(ShareName, Instant)>, LedgerError> {
+        self.reader.read(read::cursors).await
+    }
+
+    /// What an earlier process left: runs that did not end, and uploads that may
+    /// still be in a bucket. Ask before anything is claimed.
+    pub async fn unfinished(&self) -> Result<Vec<Unfinished>, LedgerError> {
+        self.reader.read(read::unfinished).await
+    }
+
+    /// Keeps the file from growing beyond about `bytes`, as a full disk would. For tests.
+    #[doc(hidden)]
+    pub async fn limit_bytes(&self, bytes: u64) -> Result<(), LedgerError> {
+        self.writer.run(move |ledger| write::limit_bytes(ledger, bytes)).await
+    }
+}
+
+impl Reader {
+    /// Runs, newest first.
+    pub async fn history(&self, filter: History) -> Result<Vec<RunSummary>, LedgerError> {
+        self.read(move |ledger| read::history(ledger, &filter)).await
+    }
+
+    /// Skipped slots, newest first.
+    pub async fn skipped(&self, share: Option<ShareName>, limit: usize) -> Result<Vec<Skipped>, LedgerError> {
+        self.read(move |ledger| read::skipped(ledger, share.as_ref(), limit)).await
+    }
+
+    /// All there is about a run.
+    pub async fn run(&self, run: RunId) -> Result<RunDetail, LedgerError> {
+        self.read(move |ledger| read::run(ledger, run)).await
+    }
+
+    async fn read<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T, LedgerError> + Send + 'static,
+    ) -> Result<T, LedgerError> {
+        let connection = Arc::clone(&self.0);
+        let read = move || {
+            let connection = connection.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+            // One snapshot for all queries of one answer; ends when dropped.
+            let snapshot = connection.unchecked_transaction()?;
+            work(&snapshot)
+        };
+        tokio::task::spawn_blocking(read).await.map_err(|_| LedgerError::Stopped)?
+    }
+}

@@ -1,0 +1,85 @@
+-- The first schema. Instants are microseconds since 1970-01-01T00:00:00Z.
+-- States and what may follow what: state.rs.
+
+CREATE TABLE shares (
+    name    TEXT    NOT NULL PRIMARY KEY,
+    cursor  INTEGER NOT NULL                -- the last instant planned; never goes back
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE slots (
+    id              INTEGER PRIMARY KEY,
+    share           TEXT    NOT NULL,
+    at              INTEGER NOT NULL,
+    interval_start  INTEGER NOT NULL,
+    interval_end    INTEGER NOT NULL,
+    origin          TEXT    NOT NULL CHECK (origin IN ('schedule', 'manual')),
+    customers       TEXT    NOT NULL CHECK (json_valid(customers)),   -- names, as planned
+    state           TEXT    NOT NULL CHECK (state IN ('pending', 'running', 'done', 'skipped')),
+    reason          TEXT    CHECK ((reason IS NOT NULL) = (state = 'skipped')),
+    planned_at      INTEGER NOT NULL,
+    UNIQUE (share, at)
+) STRICT;
+CREATE INDEX slots_pending ON slots (at) WHERE state = 'pending';
+
+CREATE TABLE runs (
+    seq          INTEGER PRIMARY KEY,
+    id           TEXT    NOT NULL UNIQUE,   -- UUID version 7
+    slot         INTEGER NOT NULL REFERENCES slots (id),
+    origin       TEXT    NOT NULL CHECK (origin IN ('schedule', 'manual')),
+    state        TEXT    NOT NULL CHECK (state IN ('running', 'succeeded', 'failed')),
+    started_at   INTEGER NOT NULL,
+    finished_at  INTEGER CHECK ((finished_at IS NULL) = (state = 'running'))
+) STRICT;
+CREATE INDEX runs_by_slot ON runs (slot);
+CREATE INDEX runs_open ON runs (seq) WHERE state = 'running';
+
+CREATE TABLE deliveries (
+    id             INTEGER PRIMARY KEY,
+    run            INTEGER NOT NULL REFERENCES runs (seq),
+    slot           INTEGER NOT NULL REFERENCES slots (id),            -- its run's, for one_per_slot
+    customer       TEXT    NOT NULL,
+    state          TEXT    NOT NULL
+                   CHECK (state IN ('pending', 'working', 'sealed', 'waiting', 'committed', 'failed')),
+    failure        TEXT    CHECK (failure IS NULL OR json_valid(failure)),
+    manifest_key   TEXT    CHECK ((manifest_key IS NOT NULL) = (state = 'committed')),
+    rows           INTEGER,
+    bytes          INTEGER,
+    UNIQUE (run, customer)
+) STRICT;
+-- A customer's slot is delivered by one delivery; only a failed one makes room for another.
+CREATE UNIQUE INDEX one_per_slot ON deliveries (slot, customer) WHERE state <> 'failed';
+
+CREATE TABLE attempts (
+    id          INTEGER PRIMARY KEY,
+    delivery    INTEGER NOT NULL REFERENCES deliveries (id),
+    number      INTEGER NOT NULL,           -- from 1
+    state       TEXT    NOT NULL CHECK (state IN ('working', 'sealed', 'committed', 'failed', 'interrupted')),
+    failure     TEXT    CHECK (failure IS NULL OR json_valid(failure)),
+    draft       TEXT    CHECK (draft IS NULL OR json_valid(draft)),   -- the manifest, its objects still open
+    started_at  INTEGER NOT NULL,
+    ended_at    INTEGER CHECK ((ended_at IS NULL) = (state IN ('working', 'sealed'))),
+    UNIQUE (delivery, number)
+) STRICT;
+
+CREATE TABLE uploads (
+    id          INTEGER PRIMARY KEY,
+    attempt     INTEGER NOT NULL REFERENCES attempts (id),
+    key         TEXT    NOT NULL,
+    upload_id   TEXT    NOT NULL,           -- as S3 named it
+    state       TEXT    NOT NULL CHECK (state IN ('created', 'completed', 'aborted')),
+    created_at  INTEGER NOT NULL,
+    ended_at    INTEGER CHECK ((ended_at IS NULL) = (state = 'created')),
+    UNIQUE (attempt, upload_id)
+) STRICT;
+CREATE INDEX uploads_open ON uploads (attempt) WHERE state = 'created';
+
+CREATE TABLE objects (
+    attempt   INTEGER NOT NULL REFERENCES attempts (id),
+    ordinal   INTEGER NOT NULL,             -- from 0, in order of creation
+    key       TEXT    NOT NULL,
+    bytes     INTEGER NOT NULL,             -- as stored
+    rows      INTEGER NOT NULL,
+    etag      TEXT,                         -- once completed
+    sealed    TEXT    NOT NULL CHECK (json_valid(sealed)),            -- all that is needed to complete it
+    PRIMARY KEY (attempt, ordinal)
+) STRICT, WITHOUT ROWID;

@@ -1,0 +1,75 @@
+//! What can go wrong with the ledger.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use rusqlite::ErrorCode;
+
+use crate::domain::{Failure, Layer, Retry};
+
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum LedgerError {
+    #[error("the ledger in {dir} is held by {holder}; stop that consign first, or use another state directory", dir = .dir.display())]
+    Held { dir: PathBuf, holder: String },
+    #[error("there is no ledger at {path}; `consign run` and `consign send` make one", path = .path.display())]
+    Missing { path: PathBuf },
+    #[error("{path} is not a consign ledger ({why}); move it away or name another state directory", path = .path.display())]
+    Foreign { path: PathBuf, why: String },
+    #[error("the ledger {path} has version {found} and this consign knows up to {known}; install the newer consign again", path = .path.display())]
+    Newer { path: PathBuf, found: i64, known: i64 },
+    #[error("the ledger {path} is damaged ({why}); restore it from a backup, or move it away to begin anew", path = .path.display())]
+    Damaged { path: PathBuf, why: String },
+    #[error("the disk of the ledger is full; free some room, and work goes on by itself")]
+    Full {
+        #[source]
+        source: Arc<rusqlite::Error>,
+    },
+    #[error("cannot read or write the ledger; check its disk and permissions")]
+    Storage {
+        #[source]
+        source: Arc<rusqlite::Error>,
+    },
+    #[error("cannot {action} {path}; check the permissions of the state directory", path = .path.display())]
+    Files {
+        action: &'static str,
+        path: PathBuf,
+        #[source]
+        source: Arc<std::io::Error>,
+    },
+    #[error("the ledger holds {what} '{text}', which this consign cannot read; restore a backup or report it")]
+    Unreadable { what: &'static str, text: String },
+    #[error("{record} is {state}, so '{event}' cannot happen; this is a fault in consign, please report it")]
+    Illegal { record: String, state: &'static str, event: String },
+    #[error("the ledger has no {record}; `consign history` lists what it has")]
+    Unknown { record: String },
+    #[error("run {run} still has {open} deliveries at work; this is a fault in consign, please report it")]
+    StillOpen { run: String, open: u64 },
+    #[error("the ledger has stopped; restart consign")]
+    Stopped,
+}
+
+impl LedgerError {
+    pub fn retry(&self) -> Retry {
+        match self {
+            LedgerError::Full { .. } | LedgerError::Storage { .. } => Retry::Later,
+            _ => Retry::Never,
+        }
+    }
+
+    /// As a delivery's failure.
+    pub fn to_failure(&self) -> Failure {
+        let remedy = match self {
+            LedgerError::Full { .. } => "free some room on the disk that holds consign's state directory",
+            _ => "check the disk and permissions of consign's state directory",
+        };
+        Failure::new(Layer::Ledger, self.retry(), Failure::chain(self), remedy)
+    }
+}
+
+impl From<rusqlite::Error> for LedgerError {
+    fn from(error: rusqlite::Error) -> Self {
+        let full = error.sqlite_error_code() == Some(ErrorCode::DiskFull);
+        let source = Arc::new(error);
+        if full { LedgerError::Full { source } } else { LedgerError::Storage { source } }
+    }
+}

@@ -1,0 +1,368 @@
+//! What the ledger tells: history for people, leftovers for recovery.
+
+use std::collections::BTreeMap;
+
+use rusqlite::{Connection, OptionalExtension, Row, params};
+use serde::Serialize;
+
+use super::row::{At, at, customer, json, maybe_at, origin, reason, run_id, share, size, slot, state};
+use super::state::State;
+use super::{AttemptId, AttemptState, DeliveryId, DeliveryState, LedgerError, Origin, RunState, UploadState};
+use crate::clock::Instant;
+use crate::domain::{CustomerName, Failure, Interval, Manifest, RunId, SealedObject, ShareName, SkipReason, Slot};
+
+/// Which runs to list. What is None does not restrict.
+#[derive(Clone, Debug, Default)]
+pub struct History {
+    pub share: Option<ShareName>,
+    pub customer: Option<CustomerName>,
+    pub state: Option<RunState>,
+    /// At most this many, the newest.
+    pub limit: usize,
+}
+
+/// A run on one line.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct RunSummary {
+    pub run: RunId,
+    pub share: ShareName,
+    pub slot: Instant,
+    pub interval: Interval,
+    pub origin: Origin,
+    pub state: RunState,
+    pub started: Instant,
+    pub finished: Option<Instant>,
+    /// Deliveries of the run, and how many of them committed and failed.
+    pub deliveries: u64,
+    pub committed: u64,
+    pub failed: u64,
+    /// Over the committed deliveries.
+    pub rows: u64,
+    pub bytes: u64,
+}
+
+/// A slot that was not run.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Skipped {
+    pub slot: Slot,
+    pub reason: SkipReason,
+    pub recorded: Instant,
+}
+
+/// A run with everything in it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct RunDetail {
+    pub run: RunSummary,
+    /// In order of the customers' names.
+    pub deliveries: Vec<DeliveryDetail>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct DeliveryDetail {
+    #[serde(skip)]
+    pub id: DeliveryId,
+    pub customer: CustomerName,
+    pub state: DeliveryState,
+    /// Of the last attempt that failed; None once committed.
+    pub failure: Option<Failure>,
+    pub manifest_key: Option<String>,
+    pub rows: Option<u64>,
+    pub bytes: Option<u64>,
+    pub attempts: Vec<AttemptDetail>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct AttemptDetail {
+    #[serde(skip)]
+    pub id: AttemptId,
+    pub number: u32,
+    pub state: AttemptState,
+    pub started: Instant,
+    pub ended: Option<Instant>,
+    pub failure: Option<Failure>,
+    pub objects: Vec<ObjectDetail>,
+    pub uploads: Vec<UploadDetail>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ObjectDetail {
+    pub key: String,
+    pub bytes: u64,
+    pub rows: u64,
+    /// None until the delivery committed.
+    pub etag: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct UploadDetail {
+    pub key: String,
+    pub upload_id: String,
+    pub state: UploadState,
+    pub created: Instant,
+    pub ended: Option<Instant>,
+}
+
+/// A run that an earlier process left behind.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Unfinished {
+    pub run: RunId,
+    pub slot: Slot,
+    pub origin: Origin,
+    /// `Running`: bring its deliveries to an end, then call `run_finished`.
+    /// Otherwise only uploads are left to abort.
+    pub state: RunState,
+    /// Every delivery that is not at its end or still has open uploads.
+    pub deliveries: Vec<OpenDelivery>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct OpenDelivery {
+    pub id: DeliveryId,
+    pub customer: CustomerName,
+    pub state: DeliveryState,
+    /// The attempt at work when the process ended, if any.
+    pub attempt: Option<OpenAttempt>,
+    /// Uploads of any of its attempts that may still be in the bucket. Those of
+    /// a sealed attempt are what rolls forward; others are to be aborted.
+    pub uploads: Vec<OpenUpload>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct OpenAttempt {
+    pub id: AttemptId,
+    pub number: u32,
+    /// `Working`: begin anew. `Sealed`: complete `objects`.
+    pub state: AttemptState,
+    pub started: Instant,
+    pub objects: Vec<SealedObject>,
+    /// What the manifest is to say, its objects aside.
+    pub draft: Option<Manifest>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct OpenUpload {
+    pub attempt: AttemptId,
+    pub key: String,
+    pub upload_id: String,
+    pub created: Instant,
+}
+
+const SUMMARY: &str = "
+    SELECT r.seq, r.id AS run_id, r.origin, r.state, r.started_at, r.finished_at,
+           s.share, s.at, s.interval_start, s.interval_end,
+           (SELECT count(*) FROM deliveries d WHERE d.run = r.seq) AS deliveries,
+           (SELECT count(*) FROM deliveries d WHERE d.run = r.seq AND d.state = 'committed') AS committed,
+           (SELECT count(*) FROM deliveries d WHERE d.run = r.seq AND d.state = 'failed') AS failed,
+           (SELECT coalesce(sum(rows), 0) FROM deliveries d WHERE d.run = r.seq AND d.state = 'committed') AS rows,
+           (SELECT coalesce(sum(bytes), 0) FROM deliveries d WHERE d.run = r.seq AND d.state = 'committed') AS bytes
+    FROM runs r JOIN slots s ON s.id = r.slot";
+
+pub(super) fn cursor(ledger: &Connection, share: &ShareName) -> Result<Option<Instant>, LedgerError> {
+    let cursor: Option<At> = ledger
+        .prepare_cached("SELECT cursor FROM shares WHERE name = ?1")?
+        .query_row([share.as_str()], |row| row.get(0))
+        .optional()?;
+    Ok(cursor.map(|at| at.0))
+}
+
+pub(super) fn cursors(ledger: &Connection) -> Result<Vec<(ShareName, Instant)>, LedgerError> {
+    ledger
+        .prepare_cached("SELECT name AS share, cursor FROM shares ORDER BY name")?
+        .query_and_then([], |row| Ok((share(row)?, at(row, "cursor")?)))?
+        .collect()
+}
+
+pub(super) fn history(ledger: &Connection, filter: &History) -> Result<Vec<RunSummary>, LedgerError> {
+    let query = format!(
+        "{SUMMARY}
+         WHERE (?1 IS NULL OR s.share = ?1) AND (?3 IS NULL OR r.state = ?3)
+           AND (?2 IS NULL OR EXISTS (SELECT 1 FROM deliveries d WHERE d.run = r.seq AND d.customer = ?2))
+         ORDER BY r.seq DESC LIMIT ?4"
+    );
+    let share = filter.share.as_ref().map(ShareName::as_str);
+    let customer = filter.customer.as_ref().map(CustomerName::as_str);
+    let state = filter.state.map(State::as_str);
+    let limit = i64::try_from(filter.limit).unwrap_or(i64::MAX);
+    ledger.prepare_cached(&query)?.query_and_then(params![share, customer, state, limit], summary)?.collect()
+}
+
+pub(super) fn skipped(
+    ledger: &Connection,
+    only: Option<&ShareName>,
+    limit: usize,
+) -> Result<Vec<Skipped>, LedgerError> {
+    ledger
+        .prepare_cached(
+            "SELECT * FROM slots WHERE state = 'skipped' AND (?1 IS NULL OR share = ?1) ORDER BY at DESC, id DESC LIMIT ?2",
+        )?
+        .query_and_then(params![only.map(ShareName::as_str), i64::try_from(limit).unwrap_or(i64::MAX)], |row| {
+            Ok(Skipped { slot: slot(row)?, reason: reason(row)?, recorded: at(row, "planned_at")? })
+        })?
+        .collect()
+}
+
+pub(super) fn run(ledger: &Connection, run: RunId) -> Result<RunDetail, LedgerError> {
+    let (seq, run) = ledger
+        .prepare_cached(&format!("{SUMMARY} WHERE r.id = ?1"))?
+        .query_and_then([run.to_string()], |row| Ok::<_, LedgerError>((row.get("seq")?, summary(row)?)))?
+        .next()
+        .ok_or_else(|| LedgerError::Unknown { record: format!("run {run}") })??;
+    let deliveries = deliveries(ledger, seq)?;
+    Ok(RunDetail { run, deliveries })
+}
+
+fn summary(row: &Row<'_>) -> Result<RunSummary, LedgerError> {
+    let slot = slot(row)?;
+    Ok(RunSummary {
+        run: run_id(row)?,
+        share: slot.share,
+        slot: slot.at,
+        interval: slot.interval,
+        origin: origin(row)?,
+        state: state(row, "state")?,
+        started: at(row, "started_at")?,
+        finished: maybe_at(row, "finished_at")?,
+        deliveries: size(row, "deliveries")?,
+        committed: size(row, "committed")?,
+        failed: size(row, "failed")?,
+        rows: size(row, "rows")?,
+        bytes: size(row, "bytes")?,
+    })
+}
+
+fn deliveries(ledger: &Connection, run: i64) -> Result<Vec<DeliveryDetail>, LedgerError> {
+    let maybe_size = |row: &Row<'_>, column| {
+        Ok::<_, LedgerError>(row.get::<_, Option<i64>>(column)?.and_then(|n| n.try_into().ok()))
+    };
+    ledger
+        .prepare_cached("SELECT * FROM deliveries WHERE run = ?1 ORDER BY customer")?
+        .query_and_then([run], |row| {
+            let id = DeliveryId(row.get("id")?);
+            Ok(DeliveryDetail {
+                id,
+                customer: customer(row)?,
+                state: state(row, "state")?,
+                failure: failure(row)?,
+                manifest_key: row.get("manifest_key")?,
+                rows: maybe_size(row, "rows")?,
+                bytes: maybe_size(row, "bytes")?,
+                attempts: attempts(ledger, id)?,
+            })
+        })?
+        .collect()
+}
+
+fn attempts(ledger: &Connection, delivery: DeliveryId) -> Result<Vec<AttemptDetail>, LedgerError> {
+    ledger
+        .prepare_cached("SELECT * FROM attempts WHERE delivery = ?1 ORDER BY number")?
+        .query_and_then([delivery.0], |row| {
+            let id = AttemptId(row.get("id")?);
+            Ok(AttemptDetail {
+                id,
+                number: row.get("number")?,
+                state: state(row, "state")?,
+                started: at(row, "started_at")?,
+                ended: maybe_at(row, "ended_at")?,
+                failure: failure(row)?,
+                objects: objects(ledger, id)?,
+                uploads: uploads(ledger, id)?,
+            })
+        })?
+        .collect()
+}
+
+fn objects(ledger: &Connection, attempt: AttemptId) -> Result<Vec<ObjectDetail>, LedgerError> {
+    ledger
+        .prepare_cached("SELECT * FROM objects WHERE attempt = ?1 ORDER BY ordinal")?
+        .query_and_then([attempt.0], |row| {
+            let (bytes, rows) = (size(row, "bytes")?, size(row, "rows")?);
+            Ok(ObjectDetail { key: row.get("key")?, bytes, rows, etag: row.get("etag")? })
+        })?
+        .collect()
+}
+
+fn uploads(ledger: &Connection, attempt: AttemptId) -> Result<Vec<UploadDetail>, LedgerError> {
+    ledger
+        .prepare_cached("SELECT * FROM uploads WHERE attempt = ?1 ORDER BY id")?
+        .query_and_then([attempt.0], |row| {
+            Ok(UploadDetail {
+                key: row.get("key")?,
+                upload_id: row.get("upload_id")?,
+                state: state(row, "state")?,
+                created: at(row, "created_at")?,
+                ended: maybe_at(row, "ended_at")?,
+            })
+        })?
+        .collect()
+}
+
+pub(super) fn unfinished(ledger: &Connection) -> Result<Vec<Unfinished>, LedgerError> {
+    let mut left: BTreeMap<i64, Unfinished> = ledger
+        .prepare_cached(
+            "SELECT r.seq, r.id AS run_id, r.origin, r.state, s.share, s.at, s.interval_start, s.interval_end
+             FROM runs r JOIN slots s ON s.id = r.slot
+             WHERE r.seq IN (SELECT seq FROM runs WHERE state = 'running')
+                OR r.seq IN (SELECT d.run FROM uploads u JOIN attempts a ON a.id = u.attempt
+                             JOIN deliveries d ON d.id = a.delivery WHERE u.state = 'created')",
+        )?
+        .query_and_then([], |row| {
+            let (run, slot, origin, state) = (run_id(row)?, slot(row)?, origin(row)?, state(row, "state")?);
+            Ok((row.get("seq")?, Unfinished { run, slot, origin, state, deliveries: Vec::new() }))
+        })?
+        .collect::<Result<_, LedgerError>>()?;
+    for (seq, unfinished) in &mut left {
+        unfinished.deliveries = open_deliveries(ledger, *seq)?;
+    }
+    Ok(left.into_values().collect())
+}
+
+fn open_deliveries(ledger: &Connection, run: i64) -> Result<Vec<OpenDelivery>, LedgerError> {
+    let all: Vec<OpenDelivery> = ledger
+        .prepare_cached("SELECT * FROM deliveries WHERE run = ?1 ORDER BY customer")?
+        .query_and_then([run], |row| {
+            let id = DeliveryId(row.get("id")?);
+            let (attempt, uploads) = (open_attempt(ledger, id)?, open_uploads(ledger, id)?);
+            Ok(OpenDelivery { id, customer: customer(row)?, state: state(row, "state")?, attempt, uploads })
+        })?
+        .collect::<Result<_, LedgerError>>()?;
+    let ended = |state| matches!(state, DeliveryState::Committed | DeliveryState::Failed);
+    Ok(all.into_iter().filter(|d| !ended(d.state) || !d.uploads.is_empty()).collect())
+}
+
+fn open_attempt(ledger: &Connection, delivery: DeliveryId) -> Result<Option<OpenAttempt>, LedgerError> {
+    ledger
+        .prepare_cached("SELECT * FROM attempts WHERE delivery = ?1 AND state IN ('working', 'sealed')")?
+        .query_and_then([delivery.0], |row| {
+            let id = AttemptId(row.get("id")?);
+            let objects = ledger
+                .prepare_cached("SELECT sealed FROM objects WHERE attempt = ?1 ORDER BY ordinal")?
+                .query_and_then([id.0], |row| json(row.get(0)?))?
+                .collect::<Result<_, LedgerError>>()?;
+            let (state, started) = (state(row, "state")?, at(row, "started_at")?);
+            let draft = row.get::<_, Option<String>>("draft")?.map(json).transpose()?;
+            Ok(OpenAttempt { id, number: row.get("number")?, state, started, objects, draft })
+        })?
+        .next()
+        .transpose()
+}
+
+fn open_uploads(ledger: &Connection, delivery: DeliveryId) -> Result<Vec<OpenUpload>, LedgerError> {
+    ledger
+        .prepare_cached(
+            "SELECT u.* FROM attempts a JOIN uploads u ON u.attempt = a.id
+             WHERE a.delivery = ?1 AND u.state = 'created' ORDER BY u.id",
+        )?
+        .query_and_then([delivery.0], |row| {
+            Ok(OpenUpload {
+                attempt: AttemptId(row.get("attempt")?),
+                key: row.get("key")?,
+                upload_id: row.get("upload_id")?,
+                created: at(row, "created_at")?,
+            })
+        })?
+        .collect()
+}
+
+fn failure(row: &Row<'_>) -> Result<Option<Failure>, LedgerError> {
+    row.get::<_, Option<String>>("failure")?.map(json).transpose()
+}

@@ -1,0 +1,137 @@
+//! Values as columns.
+
+use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
+use rusqlite::{Connection, OptionalExtension, Row};
+use serde::de::DeserializeOwned;
+
+use super::state::State;
+use super::{LedgerError, Origin};
+use crate::clock::Instant;
+use crate::domain::{CustomerName, Interval, Invalid, RunId, ShareName, SkipReason, Slot};
+
+/// An instant as microseconds since 1970.
+pub(super) struct At(pub(super) Instant);
+
+impl ToSql for At {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(self.0.timestamp_micros().into())
+    }
+}
+
+impl FromSql for At {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        let micros = value.as_i64()?;
+        Instant::from_timestamp_micros(micros).map(At).ok_or(FromSqlError::OutOfRange(micros))
+    }
+}
+
+/// A count or size as a column; sizes beyond 2^63 do not exist.
+pub(super) fn count(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+pub(super) fn size(row: &Row<'_>, column: &str) -> Result<u64, LedgerError> {
+    Ok(u64::try_from(row.get::<_, i64>(column)?).unwrap_or(0))
+}
+
+pub(super) fn at(row: &Row<'_>, column: &str) -> Result<Instant, LedgerError> {
+    Ok(row.get::<_, At>(column)?.0)
+}
+
+pub(super) fn maybe_at(row: &Row<'_>, column: &str) -> Result<Option<Instant>, LedgerError> {
+    Ok(row.get::<_, Option<At>>(column)?.map(|at| at.0))
+}
+
+pub(super) fn share(row: &Row<'_>) -> Result<ShareName, LedgerError> {
+    parsed(row, "share", ShareName::parse)
+}
+
+pub(super) fn customer(row: &Row<'_>) -> Result<CustomerName, LedgerError> {
+    parsed(row, "customer", CustomerName::parse)
+}
+
+pub(super) fn run_id(row: &Row<'_>) -> Result<RunId, LedgerError> {
+    parsed(row, "run_id", RunId::parse)
+}
+
+/// From the columns `share`, `at`, `interval_start` and `interval_end`.
+pub(super) fn slot(row: &Row<'_>) -> Result<Slot, LedgerError> {
+    let interval = Interval { start: at(row, "interval_start")?, end: at(row, "interval_end")? };
+    Ok(Slot { share: share(row)?, at: at(row, "at")?, interval })
+}
+
+pub(super) fn state<S: State>(row: &Row<'_>, column: &str) -> Result<S, LedgerError> {
+    parse_state(row.get(column)?)
+}
+
+pub(super) fn origin(row: &Row<'_>) -> Result<Origin, LedgerError> {
+    match row.get::<_, String>("origin")?.as_str() {
+        "schedule" => Ok(Origin::Schedule),
+        "manual" => Ok(Origin::Manual),
+        text => Err(LedgerError::Unreadable { what: "an origin", text: text.to_owned() }),
+    }
+}
+
+pub(super) fn reason(row: &Row<'_>) -> Result<SkipReason, LedgerError> {
+    let text: String = row.get("reason")?;
+    let known = SkipReason::ALL.into_iter().find(|reason| reason.as_str() == text);
+    known.ok_or(LedgerError::Unreadable { what: "a reason", text })
+}
+
+pub(super) fn json<T: DeserializeOwned>(text: String) -> Result<T, LedgerError> {
+    serde_json::from_str(&text).map_err(|_| LedgerError::Unreadable { what: "a JSON value", text })
+}
+
+pub(super) fn to_json(value: &impl serde::Serialize) -> Result<String, LedgerError> {
+    let failed = |error: serde_json::Error| LedgerError::Unreadable { what: "a value", text: error.to_string() };
+    serde_json::to_string(value).map_err(failed)
+}
+
+impl Origin {
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Origin::Schedule => "schedule",
+            Origin::Manual => "manual",
+        }
+    }
+}
+
+/// Takes the record `id` through `event`, and sets `also` (such as
+/// `ended_at = ?3`) in the same statement; `values` are `?3` and on.
+pub(super) fn step<S: State>(
+    ledger: &Connection,
+    id: i64,
+    event: S::Event,
+    also: &str,
+    values: &[&dyn ToSql],
+) -> Result<S, LedgerError> {
+    let record = || format!("{} {id}", S::TABLE.trim_end_matches('s').replace("deliverie", "delivery"));
+    let select = format!("SELECT state FROM {} WHERE {} = ?1", S::TABLE, S::ID);
+    let found: Option<String> = ledger.prepare_cached(&select)?.query_row([id], |row| row.get(0)).optional()?;
+    let from: S = parse_state(found.ok_or_else(|| LedgerError::Unknown { record: record() })?)?;
+    let to = from.after(event).ok_or_else(|| LedgerError::Illegal {
+        record: record(),
+        state: from.as_str(),
+        event: format!("{event:?}").to_lowercase(),
+    })?;
+    let comma = if also.is_empty() { "" } else { ", " };
+    let update = format!("UPDATE {} SET state = ?2{comma}{also} WHERE {} = ?1", S::TABLE, S::ID);
+    let state = to.as_str();
+    let mut params: Vec<&dyn ToSql> = vec![&id, &state];
+    params.extend_from_slice(values);
+    ledger.prepare_cached(&update)?.execute(params.as_slice())?;
+    Ok(to)
+}
+
+fn parsed<T>(
+    row: &Row<'_>,
+    column: &'static str,
+    parse: impl Fn(&str) -> Result<T, Invalid>,
+) -> Result<T, LedgerError> {
+    let text: String = row.get(column)?;
+    parse(&text).map_err(|_| LedgerError::Unreadable { what: column, text })
+}
+
+fn parse_state<S: State>(text: String) -> Result<S, LedgerError> {
+    S::parse(&text).ok_or(LedgerError::Unreadable { what: "a state", text })
+}

@@ -1,0 +1,152 @@
+//! Every state there is, and every step from one to another. Nothing else in
+//! the ledger changes a state, and what is not listed here is an error.
+//!
+//! ```text
+//! slot      pending ─start→ running ─finish→ done      skip: pending → skipped
+//!           done, skipped ─start→ running (by hand)    plan: running, done, skipped → pending
+//! run       running ─succeed→ succeeded, ─fail→ failed
+//! delivery  pending ─work→ working ─seal→ sealed ─commit→ committed
+//!           working, sealed ─wait→ waiting ─work→ working     (a failure that may pass)
+//!           working, sealed, waiting ─fail→ failed
+//!           working, sealed ─interrupt→ pending               (the process died)
+//! attempt   working ─seal→ sealed ─commit→ committed
+//!           working, sealed ─fail→ failed, ─interrupt→ interrupted
+//! upload    created ─complete→ completed, ─abort→ aborted
+//! ```
+
+use serde::{Deserialize, Serialize};
+
+/// A state of one kind of record, kept in column `state` of `TABLE`.
+pub(super) trait State: Copy + PartialEq + Sized + 'static {
+    const TABLE: &'static str;
+    /// Column that names a record.
+    const ID: &'static str;
+    const ALL: &'static [Self];
+    type Event: Copy + std::fmt::Debug;
+
+    fn as_str(self) -> &'static str;
+
+    /// The state after `event`, if it may happen now.
+    fn after(self, event: Self::Event) -> Option<Self>;
+
+    fn parse(text: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|state| state.as_str() == text)
+    }
+}
+
+macro_rules! states {
+    (
+        $(#[$doc:meta])* $state:ident in $table:literal by $id:literal { $($(#[$variant_doc:meta])* $variant:ident = $text:literal,)+ }
+        $event:ident { $($happens:ident,)+ }
+        $($(| $from:ident)+ , $on:ident => $to:ident;)+
+    ) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        #[serde(rename_all = "lowercase")]
+        pub enum $state { $($(#[$variant_doc])* $variant,)+ }
+
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub(super) enum $event { $($happens,)+ }
+
+        impl State for $state {
+            const TABLE: &'static str = $table;
+            const ID: &'static str = $id;
+            const ALL: &'static [Self] = &[$(Self::$variant,)+];
+            type Event = $event;
+
+            fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text,)+ }
+            }
+
+            fn after(self, event: $event) -> Option<Self> {
+                match (self, event) {
+                    $(($(Self::$from)|+, $event::$on) => Some(Self::$to),)+
+                    _ => None,
+                }
+            }
+        }
+
+        impl std::fmt::Display for $state {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.pad(State::as_str(*self))
+            }
+        }
+    };
+}
+
+states! {
+    /// A slot's scheduled work.
+    SlotState in "slots" by "id" {
+        /// Nothing of it was begun.
+        Pending = "pending",
+        Running = "running",
+        Done = "done",
+        Skipped = "skipped",
+    }
+    SlotEvent { Start, Finish, Skip, Plan, }
+    | Pending | Running | Done | Skipped, Start => Running;
+    | Running, Finish => Done;
+    | Pending, Skip => Skipped;
+    | Running | Done | Skipped, Plan => Pending;
+}
+
+states! {
+    RunState in "runs" by "seq" {
+        Running = "running",
+        /// Every delivery of the run committed.
+        Succeeded = "succeeded",
+        /// At least one did not.
+        Failed = "failed",
+    }
+    RunEvent { Succeed, Fail, }
+    | Running, Succeed => Succeeded;
+    | Running, Fail => Failed;
+}
+
+states! {
+    DeliveryState in "deliveries" by "id" {
+        Pending = "pending",
+        Working = "working",
+        /// Every byte is stored and nothing is visible yet: rolls forward.
+        Sealed = "sealed",
+        /// Failed in a way that may pass; another attempt is to come.
+        Waiting = "waiting",
+        Committed = "committed",
+        Failed = "failed",
+    }
+    DeliveryEvent { Work, Seal, Commit, Wait, Fail, Interrupt, }
+    | Pending | Waiting, Work => Working;
+    | Working, Seal => Sealed;
+    | Sealed, Commit => Committed;
+    | Working | Sealed, Wait => Waiting;
+    | Working | Sealed | Waiting, Fail => Failed;
+    | Working | Sealed, Interrupt => Pending;
+}
+
+states! {
+    AttemptState in "attempts" by "id" {
+        Working = "working",
+        Sealed = "sealed",
+        Committed = "committed",
+        Failed = "failed",
+        /// The process died, or was told to stop.
+        Interrupted = "interrupted",
+    }
+    AttemptEvent { Seal, Commit, Fail, Interrupt, }
+    | Working, Seal => Sealed;
+    | Sealed, Commit => Committed;
+    | Working | Sealed, Fail => Failed;
+    | Working | Sealed, Interrupt => Interrupted;
+}
+
+states! {
+    UploadState in "uploads" by "id" {
+        /// May hold parts that the customer pays for.
+        Created = "created",
+        Completed = "completed",
+        Aborted = "aborted",
+    }
+    UploadEvent { Complete, Abort, }
+    | Created, Complete => Completed;
+    | Created, Abort => Aborted;
+}

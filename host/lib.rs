@@ -1,0 +1,43 @@
+//! consign delivers shares (datasets and assets) into the S3 buckets of a
+//! software vendor's customers, on a cron schedule, formatted by sandboxed
+//! WebAssembly plugins.
+//!
+//! Floors, lowest first; imports only go down, peers never import each other:
+//!
+//! ```text
+//! 0 domain    domain  clock  limits
+//! 1 config    config
+//! 2 peers     schedule  dataset  plugin  delivery  ledger  sandbox
+//! 3 path      run
+//! 4 process   daemon
+//! 5 edge      cli (main.rs)
+//! ```
+//!
+//! Invariants, held by `tests/tidy.rs`:
+//! - only `plugin/v1.rs` names WIT types;
+//! - only `delivery` names AWS types;
+//! - only `dataset` names DataFusion;
+//! - `config` does no I/O but reading its files;
+//! - only a [`domain::CustomerPrefix`] makes a [`domain::ObjectKey`];
+//! - no secret implements `Display` or `Debug`;
+//! - the real clock is read in `clock.rs` alone.
+
+pub mod domain;
+
+pub mod clock;
+pub mod limits;
+
+pub mod config;
+
+pub mod dataset;
+pub mod delivery;
+pub mod ledger;
+pub mod plugin;
+pub mod sandbox;
+pub mod schedule;
+
+pub mod run;
+
+pub mod daemon;
+
+pub mod cli;

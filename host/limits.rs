@@ -1,0 +1,42 @@
+//! What one plugin may use up in one delivery.
+
+use std::time::Duration;
+
+/// Limits of one plugin instance. Every one of them ends the plugin, never the daemon.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Linear memory, all memories together, in bytes.
+    pub memory_bytes: u64,
+    /// Time spent computing in the guest; waiting for uploads does not count.
+    pub cpu_time: Duration,
+    /// Time from first call to last, waiting included.
+    pub wall_time: Duration,
+    /// Bytes over all objects, before compression.
+    pub output_bytes: u64,
+    /// Objects of one delivery.
+    pub objects: u32,
+    /// Log lines, those on stdout and stderr included.
+    pub log_lines: u32,
+    /// Native stack for guest calls, in bytes.
+    pub stack_bytes: usize,
+    /// Elements over all tables.
+    pub table_elements: usize,
+    /// Bytes handed over in one call to the host.
+    pub call_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            memory_bytes: 256 << 20,
+            cpu_time: Duration::from_secs(30 * 60),
+            wall_time: Duration::from_secs(4 * 60 * 60),
+            output_bytes: 1 << 40,
+            objects: 10_000,
+            log_lines: 10_000,
+            stack_bytes: 1 << 20,
+            table_elements: 100_000,
+            call_bytes: 16 << 20,
+        }
+    }
+}

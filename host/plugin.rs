@@ -1,0 +1,467 @@
+//! Format plugins: WebAssembly components in a world of their own, where every
+//! limit ends the plugin and never the daemon.
+//!
+//! A plugin sees its batches, its options and a few facts of the run. It has no
+//! files, network, environment or real clock; its only way out is the output,
+//! whose names the host confines. Each run has a store of its own, on a thread
+//! of its own, and leaves nothing behind.
+
+mod cache;
+mod engine;
+mod failed;
+mod inspect;
+mod logs;
+mod meter;
+mod output;
+mod plain;
+mod shipped;
+mod store;
+mod v1;
+mod views;
+mod wasi;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::{Schema, SchemaRef};
+use futures::{Stream, StreamExt};
+use sha2::{Digest, Sha256};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use wasmtime::component::Linker;
+use wasmtime::{Engine, Store};
+
+use crate::clock::Instant;
+use crate::domain::{Failure, Layer, OutputEvent, PluginName, Retry};
+use crate::limits::Limits;
+
+pub use cache::CacheError;
+pub use failed::{Cause, Failed};
+pub use inspect::InspectError;
+pub use shipped::{FIXED_FLIGHTS, SHIPPED, shipped};
+
+use logs::Logs;
+use store::{Setting, State};
+use v1::Said;
+
+/// Most rows of one batch, by the contract.
+const BATCH_ROWS_MAX: usize = 65_536;
+
+/// Bytes from which a batch is split further, so that wide rows do not fill a
+/// guest's memory. One row is never split.
+const BATCH_BYTES_MAX: usize = 16 << 20;
+
+/// Why a plugin cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum PluginError {
+    #[error("cannot start the plugin engine")]
+    Engine(#[source] Box<dyn std::error::Error + Send + Sync>),
+    #[error(transparent)]
+    Cache(#[from] CacheError),
+    #[error("plugin {plugin} {source}")]
+    Inspect { plugin: PluginName, source: InspectError },
+    #[error("plugin {plugin} does not compile")]
+    Compile { plugin: PluginName, source: Box<dyn std::error::Error + Send + Sync> },
+    #[error("plugin {plugin} does not fit the contract of wit/v1; build it against the published one")]
+    Contract { plugin: PluginName, source: Box<dyn std::error::Error + Send + Sync> },
+    #[error("plugin {plugin} failed in `{function}`")]
+    Call { plugin: PluginName, function: &'static str, source: Box<Failed> },
+    #[error("plugin {plugin} describes itself wrongly: {why}")]
+    Description { plugin: PluginName, why: String },
+}
+
+/// What a plugin says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Description {
+    /// Short name such as `csv`.
+    pub name: String,
+    pub version: String,
+    /// Without the dot.
+    pub extension: String,
+    pub media_type: String,
+    /// JSON Schema (2020-12), a JSON object as text.
+    pub options_schema: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Severity {
+    Warning,
+    Error,
+}
+
+/// One finding about options or schema.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Diagnostic {
+    pub severity: Severity,
+    /// JSON Pointer into the options; empty for the whole, or for the schema.
+    pub path: String,
+    pub message: String,
+}
+
+/// Compiles and runs plugins. Clones share one engine.
+#[derive(Clone)]
+pub struct PluginHost {
+    /// By stack size, which each engine has one of.
+    machines: Arc<Mutex<BTreeMap<usize, Machine>>>,
+    cache: cache::Cache,
+}
+
+#[derive(Clone)]
+struct Machine {
+    engine: Engine,
+    linker: Arc<Linker<State>>,
+}
+
+/// A plugin, ready to run. Cheap to clone.
+#[derive(Clone)]
+pub struct Component(Arc<Loaded>);
+
+struct Loaded {
+    name: PluginName,
+    digest: String,
+    description: Description,
+    limits: Limits,
+    engine: Engine,
+    prepared: v1::Prepared,
+}
+
+/// One delivery's formatting.
+#[derive(Clone, Debug)]
+pub struct Job {
+    /// What `run.get` answers. `share`, `slot` and `customer` seed the randomness.
+    pub facts: Vec<(String, String)>,
+    /// JSON text, an object.
+    pub options: String,
+    /// The schema of the batches, as they come.
+    pub schema: SchemaRef,
+    /// All but `stack_bytes`, which the plugin was loaded with.
+    pub limits: Limits,
+    /// Where the guest's wall clock stands.
+    pub slot_at: Instant,
+    /// Parent of the guest's log lines: has the fields run, share, customer.
+    pub span: tracing::Span,
+}
+
+/// A run that ended well.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Formatted {
+    pub rows_in: u64,
+    /// As the plugin told with each object.
+    pub rows_out: u64,
+    pub objects: u32,
+    pub bytes_out: u64,
+    /// Of the guest and of the host's work for it.
+    pub cpu_time: Duration,
+    pub peak_memory_bytes: u64,
+}
+
+impl PluginHost {
+    /// Keeps compiled plugins in `<cache_dir>/plugins`, which must be this user's alone.
+    pub fn new(cache_dir: &Path) -> Result<Self, PluginError> {
+        let usual = Limits::default().stack_bytes;
+        let machine = Machine::new(usual)?;
+        let cache = cache::Cache::open(cache_dir, &machine.engine)?;
+        Ok(Self { machines: Arc::new(Mutex::new(BTreeMap::from([(usual, machine)]))), cache })
+    }
+
+    /// Compiles a component, or takes it from the cache, and asks it who it is.
+    /// Computes for seconds the first time: call it under `spawn_blocking`.
+    ///
+    /// `limits` holds for `describe` and `check`, and its stack for every run.
+    pub fn load(&self, name: &PluginName, bytes: &[u8], limits: &Limits) -> Result<Component, PluginError> {
+        let inspect = |source| PluginError::Inspect { plugin: name.clone(), source };
+        inspect::header(bytes).map_err(inspect)?;
+        let Machine { engine, linker } = self.machine(limits.stack_bytes)?;
+        let digest = cache::hex(&Sha256::digest(bytes));
+        let code = match self.cache.get(&engine, &digest)? {
+            Some(code) => code,
+            None => self.compile(&engine, name, &digest, bytes)?,
+        };
+        inspect::world(&engine, &code).map_err(inspect)?;
+        let prepared = linker
+            .instantiate_pre(&code)
+            .and_then(v1::Prepared::new)
+            .map_err(|error| PluginError::Contract { plugin: name.clone(), source: error.into_boxed_dyn_error() })?;
+        let limits = quick_limits(limits);
+        let description =
+            quick(&engine, name, &limits, async |store| v1::describe(store, &prepared).await).map_err(|source| {
+                PluginError::Call { plugin: name.clone(), function: "describe", source: Box::new(source) }
+            })?;
+        inspect::description(&description).map_err(|why| PluginError::Description { plugin: name.clone(), why })?;
+        Ok(Component(Arc::new(Loaded { name: name.clone(), digest, description, limits, engine, prepared })))
+    }
+
+    fn machine(&self, stack_bytes: usize) -> Result<Machine, PluginError> {
+        let mut machines = self.machines.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if let Some(machine) = machines.get(&stack_bytes) {
+            return Ok(machine.clone());
+        }
+        let machine = Machine::new(stack_bytes)?;
+        machines.insert(stack_bytes, machine.clone());
+        Ok(machine)
+    }
+
+    fn compile(
+        &self,
+        engine: &Engine,
+        name: &PluginName,
+        digest: &str,
+        bytes: &[u8],
+    ) -> Result<wasmtime::component::Component, PluginError> {
+        let error = |error: wasmtime::Error| PluginError::Compile {
+            plugin: name.clone(),
+            source: error.into_boxed_dyn_error(),
+        };
+        let code = wasmtime::component::Component::from_binary(engine, bytes).map_err(error)?;
+        let compiled = code.serialize().map_err(error)?;
+        // A full disk costs the next start a compilation, not today's deliveries.
+        if let Err(error) = self.cache.put(digest, &compiled) {
+            tracing::warn!(plugin = %name, error = Failure::chain(&error), "cannot keep the compiled plugin");
+        }
+        Ok(code)
+    }
+}
+
+impl Machine {
+    fn new(stack_bytes: usize) -> Result<Self, PluginError> {
+        let start = || -> wasmtime::Result<Self> {
+            let engine = engine::new(stack_bytes)?;
+            let mut linker = Linker::new(&engine);
+            wasi::link(&mut linker)?;
+            v1::link(&mut linker)?;
+            engine::tick(&engine)?;
+            Ok(Self { engine, linker: Arc::new(linker) })
+        };
+        start().map_err(|error| PluginError::Engine(error.into_boxed_dyn_error()))
+    }
+}
+
+impl Component {
+    /// As configured.
+    pub fn name(&self) -> &PluginName {
+        &self.0.name
+    }
+
+    /// SHA-256 of the component's bytes, 64 hex digits.
+    pub fn digest(&self) -> &str {
+        &self.0.digest
+    }
+
+    pub fn description(&self) -> &Description {
+        &self.0.description
+    }
+
+    /// Every problem of options (JSON text, an object) and schema at once.
+    /// Blocks while the plugin computes, at most for some seconds.
+    pub fn check(&self, options: &str, schema: &Schema) -> Result<Vec<Diagnostic>, PluginError> {
+        let Loaded { name, limits, engine, prepared, .. } = &*self.0;
+        let schema = plain::schema(schema);
+        quick(engine, name, limits, async |store| v1::check(store, prepared, options, &schema).await)
+            .map_err(|source| PluginError::Call { plugin: name.clone(), function: "check", source: Box::new(source) })
+    }
+}
+
+/// Runs a plugin over a stream of batches; what it writes goes to `output`,
+/// which waits while the receiver is behind. Dropping the receiver or this
+/// future ends the plugin, so take every event until the channel is closed.
+///
+/// The guest computes on a thread of the blocking pool, which also polls `batches`.
+pub async fn format<S>(
+    component: Component,
+    job: Job,
+    batches: S,
+    output: mpsc::Sender<OutputEvent>,
+) -> Result<Formatted, Failed>
+where
+    S: Stream<Item = Result<RecordBatch, Failure>> + Send + Unpin + 'static,
+{
+    let cancel = CancellationToken::new();
+    let _cancel_when_dropped = cancel.clone().drop_guard();
+    let runtime = tokio::runtime::Handle::current();
+    let plugin = Some(component.name().clone());
+    let work = move || runtime.block_on(bounded(component, job, batches, output, cancel));
+    let ended = match tokio::task::spawn_blocking(work).await {
+        Ok(ended) => ended,
+        Err(error) => Err(Failed::new(Cause::Host, format!("the plugin host failed: {error}"))),
+    };
+    ended.map_err(|failed| Failed { plugin, ..failed })
+}
+
+/// The run, under what can end it while it waits. (What can end it while it
+/// computes is in [`meter::Meter::look`].)
+async fn bounded<S>(
+    component: Component,
+    job: Job,
+    batches: S,
+    output: mpsc::Sender<OutputEvent>,
+    cancel: CancellationToken,
+) -> Result<Formatted, Failed>
+where
+    S: Stream<Item = Result<RecordBatch, Failure>> + Unpin,
+{
+    let logs = Logs::new(component.name().to_string(), job.span.clone(), job.limits.log_lines);
+    let wall_time = job.limits.wall_time;
+    let mut run = Run::new(&component, &job, output.clone(), cancel.clone(), logs.clone());
+    let stop = tokio::select! {
+        biased;
+        ended = run.whole(&component, &job, batches) => {
+            let tail = logs.finish();
+            let batch_number = run.batch_number;
+            return ended.map_err(|ended| Failed { batch_number, ..ended.failed(tail) });
+        }
+        () = cancel.cancelled() => meter::cancelled(),
+        () = output.closed() => output::closed(),
+        () = tokio::time::sleep(wall_time) => meter::wall_time(wall_time),
+    };
+    let stderr_tail = logs.finish();
+    Err(Failed { stderr_tail, batch_number: run.batch_number, ..Failed::new(stop.cause, stop.message) })
+}
+
+struct Run {
+    store: Store<State>,
+    plain: SchemaRef,
+    batch_number: u64,
+    rows_in: u64,
+}
+
+/// How a run ended badly, before it is told in words.
+enum Ended {
+    Guest(wasmtime::Error),
+    Said(Said),
+    Failed(Failed),
+}
+
+impl Run {
+    fn new(
+        component: &Component,
+        job: &Job,
+        output: mpsc::Sender<OutputEvent>,
+        cancel: CancellationToken,
+        logs: Logs,
+    ) -> Self {
+        let setting = Setting {
+            limits: &job.limits,
+            facts: job.facts.clone(),
+            at: job.slot_at,
+            logs,
+            span: job.span.clone(),
+            cancel,
+            output: Some(output),
+        };
+        let store = store::new(&component.0.engine, setting);
+        Self { store, plain: Arc::new(plain::schema(&job.schema)), batch_number: 0, rows_in: 0 }
+    }
+
+    async fn whole<S>(&mut self, component: &Component, job: &Job, mut batches: S) -> Result<Formatted, Ended>
+    where
+        S: Stream<Item = Result<RecordBatch, Failure>> + Unpin,
+    {
+        let prepared = &component.0.prepared;
+        let formatter = v1::Formatter::open(&mut self.store, prepared, &job.options, &self.plain).await??;
+        while let Some(batch) = batches.next().await {
+            let batch = batch.map_err(|failure| Ended::Failed(Failed::input(failure)))?;
+            self.batch_number += 1;
+            self.rows_in += batch.num_rows() as u64;
+            for begin in (0..batch.num_rows()).step_by(BATCH_ROWS_MAX) {
+                let rows = BATCH_ROWS_MAX.min(batch.num_rows() - begin);
+                let plain = plain::batch(&batch.slice(begin, rows), &self.plain).map_err(not_plain)?;
+                for part in parts(plain) {
+                    formatter.write(&mut self.store, part).await??;
+                }
+            }
+        }
+        formatter.finish(&mut self.store).await??;
+        let State { meter, space, .. } = self.store.data();
+        let (cpu_time, peak_memory_bytes) = (meter.cpu_time(), space.memory_peak());
+        let output = self.store.data_mut().output().map_err(wasmtime::Error::from)?;
+        output.end().map_err(wasmtime::Error::from)?;
+        let (rows_out, objects, bytes_out) = (output.rows(), output.objects(), output.bytes());
+        Ok(Formatted { rows_in: self.rows_in, rows_out, objects, bytes_out, cpu_time, peak_memory_bytes })
+    }
+}
+
+/// A batch that is too large to hand over at once, in halves of halves.
+fn parts(batch: RecordBatch) -> Vec<RecordBatch> {
+    let bytes: usize = batch.columns().iter().map(plain::bytes).sum();
+    let half = batch.num_rows() / 2;
+    if half == 0 || bytes <= BATCH_BYTES_MAX {
+        return vec![batch];
+    }
+    let mut all = parts(batch.slice(0, half));
+    all.extend(parts(batch.slice(half, batch.num_rows() - half)));
+    all
+}
+
+fn not_plain(error: arrow::error::ArrowError) -> Ended {
+    let message = format!("a batch cannot be handed to the plugin: {error}");
+    let remedy = "cast the column in the dataset's query to a plain type";
+    Ended::Failed(Failed::input(Failure::new(Layer::Dataset, Retry::Never, message, remedy)))
+}
+
+impl Ended {
+    fn failed(self, stderr_tail: Vec<String>) -> Failed {
+        match self {
+            Ended::Guest(error) => failed::classify(&error, stderr_tail),
+            Ended::Said(said) => Failed { stderr_tail, ..Failed::new(said.cause, said.message) },
+            Ended::Failed(failed) => Failed { stderr_tail, ..failed },
+        }
+    }
+}
+
+impl From<wasmtime::Error> for Ended {
+    fn from(error: wasmtime::Error) -> Self {
+        Ended::Guest(error)
+    }
+}
+
+impl From<Said> for Ended {
+    fn from(said: Said) -> Self {
+        Ended::Said(said)
+    }
+}
+
+/// The limits of a call that moves no data.
+fn quick_limits(limits: &Limits) -> Limits {
+    Limits {
+        cpu_time: limits.cpu_time.min(Duration::from_secs(10)),
+        wall_time: limits.wall_time.min(Duration::from_secs(30)),
+        ..limits.clone()
+    }
+}
+
+/// Calls a function that moves no data on a thread of its own: callers may or
+/// may not be inside a runtime.
+fn quick<T: Send>(
+    engine: &Engine,
+    name: &PluginName,
+    limits: &Limits,
+    call: impl AsyncFnOnce(&mut Store<State>) -> wasmtime::Result<T> + Send,
+) -> Result<T, Failed> {
+    let span = tracing::Span::current();
+    let logs = Logs::new(name.to_string(), span.clone(), limits.log_lines);
+    let at = Instant::UNIX_EPOCH;
+    let (facts, cancel) = (Vec::new(), CancellationToken::new());
+    let setting = Setting { limits, facts, at, logs: logs.clone(), span, cancel, output: None };
+    let mut store = store::new(engine, setting);
+    let host = |error: std::io::Error| Failed::new(Cause::Host, format!("cannot start a runtime: {error}"));
+    let work = || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(host)?;
+        let wall_time = limits.wall_time;
+        match runtime.block_on(async { tokio::time::timeout(wall_time, call(&mut store)).await }) {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(error)) => Err(failed::classify(&error, logs.finish())),
+            Err(_) => {
+                let stop = meter::wall_time(wall_time);
+                Err(Failed { stderr_tail: logs.finish(), ..Failed::new(stop.cause, stop.message) })
+            }
+        }
+    };
+    let ended = std::thread::scope(|scope| {
+        let thread = scope.spawn(work);
+        thread.join().unwrap_or_else(|_| Err(Failed::new(Cause::Host, "the plugin host panicked")))
+    });
+    ended.map_err(|failed| Failed { plugin: Some(name.clone()), ..failed })
+}

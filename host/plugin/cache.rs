@@ -1,0 +1,157 @@
+//! Compiled plugins on disk. Precompiled code is trusted without a check by the
+//! runtime, so nothing is loaded from here but what this user wrote.
+
+use std::fs::{self, DirBuilder, File};
+use std::hash::{Hash, Hasher};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+use wasmtime::Engine;
+use wasmtime::component::Component;
+
+/// Why the cache cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum CacheError {
+    #[error("cannot use {} as the cache of compiled plugins", path.display())]
+    Io { path: PathBuf, source: io::Error },
+    #[error(
+        "{} {why}; compiled plugins run as native code, so the cache must be this user's alone: \
+         remove it, or set `daemon.cache_dir` to a directory of your own",
+        path.display()
+    )]
+    NotOurs { path: PathBuf, why: String },
+}
+
+/// `<cache_dir>/plugins`: for each component and engine the machine code
+/// (`.cwasm`) and the hash that it must have (`.sha256`).
+#[derive(Clone, Debug)]
+pub struct Cache {
+    dir: PathBuf,
+    /// Part of the file names: code of another engine, CPU or setting is never found.
+    fingerprint: String,
+}
+
+impl Cache {
+    pub fn open(cache_dir: &Path, engine: &Engine) -> Result<Self, CacheError> {
+        let dir = cache_dir.join("plugins");
+        DirBuilder::new().recursive(true).mode(0o700).create(&dir).map_err(|source| io_error(&dir, source))?;
+        owned(&dir, &fs::symlink_metadata(&dir).map_err(|source| io_error(&dir, source))?, Kind::Dir)?;
+        let mut hasher = Fingerprint(Sha256::new());
+        engine.precompile_compatibility_hash().hash(&mut hasher);
+        Ok(Self { dir, fingerprint: hex(&hasher.0.finalize()[..8]) })
+    }
+
+    /// The compiled component, if it is here whole. A damaged entry is no entry.
+    pub fn get(&self, engine: &Engine, digest: &str) -> Result<Option<Component>, CacheError> {
+        let (code, sum) = self.paths(digest);
+        let (Some(bytes), Some(expected)) = (read(&code)?, read(&sum)?) else { return Ok(None) };
+        if hex(&Sha256::digest(&bytes)).as_bytes() != expected {
+            tracing::warn!(path = %code.display(), "a compiled plugin in the cache is damaged; compiling it again");
+            return Ok(None);
+        }
+        drop(bytes);
+        // SAFETY: the file is what `put` wrote for this engine: its hash has just
+        // been checked, and file and directory are writable by this user alone.
+        match unsafe { Component::deserialize_file(engine, &code) } {
+            Ok(component) => Ok(Some(component)),
+            Err(error) => {
+                tracing::warn!(path = %code.display(), %error, "a compiled plugin in the cache is unusable; compiling it again");
+                Ok(None)
+            }
+        }
+    }
+
+    /// Keeps compiled code. The hash is written last: without it there is no entry.
+    pub fn put(&self, digest: &str, compiled: &[u8]) -> Result<(), CacheError> {
+        let (code, sum) = self.paths(digest);
+        self.write(&code, compiled)?;
+        self.write(&sum, hex(&Sha256::digest(compiled)).as_bytes())
+    }
+
+    fn paths(&self, digest: &str) -> (PathBuf, PathBuf) {
+        let stem = format!("{digest}-{}", self.fingerprint);
+        (self.dir.join(format!("{stem}.cwasm")), self.dir.join(format!("{stem}.sha256")))
+    }
+
+    fn write(&self, path: &Path, bytes: &[u8]) -> Result<(), CacheError> {
+        let write = || -> io::Result<()> {
+            // Made with mode 0600, and seen under its name only when it is whole.
+            let mut file = tempfile::NamedTempFile::new_in(&self.dir)?;
+            file.write_all(bytes)?;
+            file.as_file().sync_all()?;
+            file.persist(path).map_err(|error| error.error)?;
+            Ok(())
+        };
+        write().map_err(|source| io_error(path, source))
+    }
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Kind {
+    Dir,
+    File,
+}
+
+/// The file's bytes, if it exists; refused if it is not ours.
+fn read(path: &Path) -> Result<Option<Vec<u8>>, CacheError> {
+    let named = match fs::symlink_metadata(path) {
+        Ok(named) => named,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => return Err(io_error(path, source)),
+    };
+    owned(path, &named, Kind::File)?;
+    let read = || -> io::Result<(fs::Metadata, Vec<u8>)> {
+        let mut file = File::open(path)?;
+        let mut bytes = Vec::with_capacity(usize::try_from(named.len()).unwrap_or(0));
+        file.read_to_end(&mut bytes)?;
+        Ok((file.metadata()?, bytes))
+    };
+    let (opened, bytes) = read().map_err(|source| io_error(path, source))?;
+    owned(path, &opened, Kind::File)?;
+    Ok(Some(bytes))
+}
+
+fn owned(path: &Path, metadata: &fs::Metadata, kind: Kind) -> Result<(), CacheError> {
+    let refuse = |why: String| Err(CacheError::NotOurs { path: path.into(), why });
+    let expected = if kind == Kind::Dir { metadata.is_dir() } else { metadata.is_file() };
+    if !expected {
+        return refuse("is a link or not of the expected kind".into());
+    }
+    let user = rustix::process::geteuid().as_raw();
+    if metadata.uid() != user {
+        return refuse(format!("belongs to user {}, not to user {user} who runs consign", metadata.uid()));
+    }
+    let mode = metadata.permissions().mode() & 0o7777;
+    if mode & 0o022 != 0 {
+        return refuse(format!("may be written by other users (mode {mode:04o})"));
+    }
+    Ok(())
+}
+
+fn io_error(path: &Path, source: io::Error) -> CacheError {
+    CacheError::Io { path: path.into(), source }
+}
+
+/// Lower-case hex digits.
+pub fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// Collects what the engine hashes, with a hash that is the same in every build.
+struct Fingerprint(Sha256);
+
+impl Hasher for Fingerprint {
+    fn finish(&self) -> u64 {
+        0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+}

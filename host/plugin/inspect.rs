@@ -1,0 +1,138 @@
+//! What a component may ask for and what it must offer, before any of its code
+//! runs; and what it may say of itself.
+
+use wasmtime::Engine;
+use wasmtime::component::Component;
+
+use super::Description;
+use crate::domain::PluginName;
+
+/// Why a file is not a plugin of this contract.
+#[derive(Debug, thiserror::Error)]
+pub enum InspectError {
+    #[error("is not a WebAssembly component: {0}")]
+    NotAComponent(&'static str),
+    #[error("has {bytes} bytes; a plugin has at most {max}")]
+    TooLarge { bytes: usize, max: usize },
+    #[error("imports {refused}, which consign does not offer; it offers {offered}")]
+    Import { refused: String, offered: String },
+    #[error(
+        "does not export {wanted}; it exports {exports} and imports {imports}. \
+         Build it for the world {world} of wit/v1"
+    )]
+    Export { wanted: &'static str, world: &'static str, exports: String, imports: String },
+}
+
+/// Components of interpreted languages carry their interpreter (about 40 MB).
+const BYTES_MAX: usize = 256 << 20;
+
+const PACKAGE: &str = "consign:format/";
+const EXPORT: &str = "consign:format/formatter@1";
+const WORLD: &str = "consign:format/format-plugin@1.0.0";
+
+/// Interfaces of the contract a plugin may import, in any 1.x.
+const CONTRACT: [&str; 4] = ["types", "data", "output", "run"];
+
+/// Interfaces of WASI 0.2 that standard libraries refer to. All of them are
+/// empty or pinned; there are no sockets and no HTTP.
+const WASI: [&str; 20] = [
+    "wasi:cli/environment",
+    "wasi:cli/exit",
+    "wasi:cli/stdin",
+    "wasi:cli/stdout",
+    "wasi:cli/stderr",
+    "wasi:cli/terminal-input",
+    "wasi:cli/terminal-output",
+    "wasi:cli/terminal-stdin",
+    "wasi:cli/terminal-stdout",
+    "wasi:cli/terminal-stderr",
+    "wasi:clocks/monotonic-clock",
+    "wasi:clocks/wall-clock",
+    "wasi:filesystem/preopens",
+    "wasi:filesystem/types",
+    "wasi:io/error",
+    "wasi:io/poll",
+    "wasi:io/streams",
+    "wasi:random/insecure",
+    "wasi:random/insecure-seed",
+    "wasi:random/random",
+];
+
+/// Looks at the first eight bytes, so that the usual mix-ups get a better
+/// answer than the compiler's.
+pub fn header(bytes: &[u8]) -> Result<(), InspectError> {
+    if bytes.len() > BYTES_MAX {
+        return Err(InspectError::TooLarge { bytes: bytes.len(), max: BYTES_MAX });
+    }
+    let why = match bytes {
+        [0, b'a', b's', b'm', 0x0d, 0, 1, 0, ..] => return Ok(()),
+        [0, b'a', b's', b'm', 1, 0, 0, 0, ..] => {
+            "it is a core module; build for wasm32-wasip2, or wrap it with `wasm-tools component new`"
+        }
+        [0, b'a', b's', b'm', ..] => "it is WebAssembly of an unknown version",
+        [0x7f, b'E', b'L', b'F', ..] => "it is native or precompiled code, which consign never loads",
+        [b'(', ..] => "it is the text format; translate it with `wasm-tools parse`",
+        [] => "the file is empty",
+        _ => "it does not begin with the WebAssembly header",
+    };
+    Err(InspectError::NotAComponent(why))
+}
+
+/// Compares imports and exports with the contract.
+pub fn world(engine: &Engine, component: &Component) -> Result<(), InspectError> {
+    let kind = component.component_type();
+    let imports: Vec<&str> = kind.imports(engine).map(|(name, _)| name).collect();
+    let exports: Vec<&str> = kind.exports(engine).map(|(name, _)| name).collect();
+    let refused: Vec<&str> = imports.iter().copied().filter(|name| !allowed(name)).collect();
+    if !refused.is_empty() {
+        return Err(InspectError::Import { refused: list(&refused), offered: offered() });
+    }
+    if !exports.iter().any(|name| name.strip_prefix(EXPORT).is_some_and(|rest| rest.starts_with('.'))) {
+        return Err(InspectError::Export {
+            wanted: "consign:format/formatter@1.0.0",
+            world: WORLD,
+            exports: list(&exports),
+            imports: list(&imports),
+        });
+    }
+    Ok(())
+}
+
+/// What a plugin says of itself must be fit for keys, headers and logs.
+pub fn description(description: &Description) -> Result<(), String> {
+    let Description { name, version, extension, media_type, options_schema } = description;
+    if PluginName::parse(name).is_err() {
+        return Err(format!("its name {name:?} is not 1 to 63 of a-z, 0-9, '-' and '_'"));
+    }
+    let plain = |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-+_".contains(&byte));
+    if version.is_empty() || version.len() > 100 || !plain(version) {
+        return Err(format!("its version {version:?} is not a semantic version such as 1.2.0"));
+    }
+    if extension.is_empty() || extension.len() > 32 || !plain(extension) || extension.starts_with('.') {
+        return Err(format!("its extension {extension:?} is not a word such as csv"));
+    }
+    if media_type.len() > 255 || !media_type.contains('/') || !media_type.bytes().all(|b| (b' '..0x7f).contains(&b)) {
+        return Err(format!("its media type {media_type:?} is not one such as text/csv"));
+    }
+    match serde_json::from_str(options_schema) {
+        Ok(serde_json::Value::Object(_)) => Ok(()),
+        Ok(_) => Err("its options schema is not a JSON object".into()),
+        Err(error) => Err(format!("its options schema is not JSON: {error}")),
+    }
+}
+
+fn allowed(import: &str) -> bool {
+    let Some((name, version)) = import.split_once('@') else { return false };
+    match name.strip_prefix(PACKAGE) {
+        Some(interface) => CONTRACT.contains(&interface) && version.starts_with("1."),
+        None => WASI.contains(&name) && version.starts_with("0.2."),
+    }
+}
+
+fn offered() -> String {
+    format!("{PACKAGE}{{{}}}@1 and of WASI 0.2 {}", CONTRACT.join(","), WASI.join(", "))
+}
+
+fn list(names: &[&str]) -> String {
+    if names.is_empty() { "nothing".into() } else { names.join(", ") }
+}

@@ -1,0 +1,229 @@
+//! Gathers what a guest writes into chunks that are worth sending.
+
+use std::collections::{HashSet, VecDeque};
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+
+use super::failed::{Cause, Stop};
+use crate::domain::{LeafName, OutputEvent};
+use crate::limits::Limits;
+
+/// Bytes of one event.
+const CHUNK_BYTES: usize = 512 << 10;
+
+/// Bytes that wait for their chunk to fill, over all objects: a guest may have
+/// thousands of objects open.
+const GATHERED_BYTES_MAX: usize = 16 << 20;
+
+const MEDIA_TYPE_BYTES_MAX: usize = 255;
+
+/// The output of one run.
+pub struct Output {
+    sender: mpsc::Sender<OutputEvent>,
+    /// Made, but not sent yet.
+    ready: VecDeque<OutputEvent>,
+    objects: Vec<Object>,
+    names: HashSet<LeafName>,
+    gathered: usize,
+    bytes: u64,
+    rows: u64,
+    bytes_max: u64,
+    objects_max: u32,
+    call_bytes_max: usize,
+}
+
+struct Object {
+    name: LeafName,
+    chunk: Vec<u8>,
+    /// Has filled a chunk before, and so is likely to fill the next.
+    large: bool,
+    finished: bool,
+}
+
+impl Output {
+    pub fn new(sender: mpsc::Sender<OutputEvent>, limits: &Limits) -> Self {
+        Self {
+            sender,
+            ready: VecDeque::new(),
+            objects: Vec::new(),
+            names: HashSet::new(),
+            gathered: 0,
+            bytes: 0,
+            rows: 0,
+            bytes_max: limits.output_bytes,
+            objects_max: limits.objects,
+            call_bytes_max: limits.call_bytes,
+        }
+    }
+
+    /// Begins an object and returns its number.
+    pub fn create(&mut self, name: &str, media_type: &str) -> Result<u32, Stop> {
+        let shown = shown(name);
+        let name = LeafName::parse(name)
+            .map_err(|why| Stop::new(Cause::ObjectName, format!("named an object {shown}, which {why}")))?;
+        if media_type.len() > MEDIA_TYPE_BYTES_MAX || !media_type.bytes().all(|byte| (b' '..0x7f).contains(&byte)) {
+            let why = format!("gave object {shown} a media type that is not up to 255 bytes of printable ASCII");
+            return Err(Stop::new(Cause::Protocol, why));
+        }
+        let number = u32::try_from(self.objects.len()).unwrap_or(u32::MAX);
+        if number >= self.objects_max {
+            return Err(Stop::new(Cause::Objects, format!("began more than {} objects", self.objects_max)));
+        }
+        if !self.names.insert(name.clone()) {
+            return Err(Stop::new(Cause::ObjectName, format!("named two objects {shown}; each needs its own name")));
+        }
+        self.ready.push_back(OutputEvent::Create { object: number, name: name.clone(), media_type: media_type.into() });
+        self.objects.push(Object { name, chunk: Vec::new(), large: false, finished: false });
+        Ok(number)
+    }
+
+    /// Appends to an object. One copy; full chunks become ready.
+    pub fn write(&mut self, number: u32, mut bytes: &[u8]) -> Result<(), Stop> {
+        if bytes.len() > self.call_bytes_max {
+            let (len, max) = (bytes.len(), self.call_bytes_max);
+            return Err(Stop::new(Cause::Call, format!("wrote {len} bytes in one call; at most {max} are taken")));
+        }
+        self.bytes = self.bytes.saturating_add(bytes.len() as u64);
+        if self.bytes > self.bytes_max {
+            let max = bytesize::ByteSize(self.bytes_max);
+            return Err(Stop::new(Cause::Output, format!("wrote more than {max} of output")));
+        }
+        let object = self.open(number, "wrote to")?;
+        let before = object.chunk.len();
+        let mut full = Vec::new();
+        while !bytes.is_empty() {
+            let (now, rest) = bytes.split_at(bytes.len().min(CHUNK_BYTES - object.chunk.len()));
+            if object.large {
+                object.chunk.reserve_exact(CHUNK_BYTES - object.chunk.len());
+            }
+            object.chunk.extend_from_slice(now);
+            bytes = rest;
+            if object.chunk.len() == CHUNK_BYTES {
+                object.large = true;
+                full.push(OutputEvent::Bytes { object: number, bytes: std::mem::take(&mut object.chunk).into() });
+            }
+        }
+        let after = object.chunk.len();
+        self.gathered = self.gathered - before + after;
+        self.ready.extend(full);
+        if self.gathered > GATHERED_BYTES_MAX {
+            for number in 0..self.objects.len() {
+                self.flush(number);
+            }
+        }
+        Ok(())
+    }
+
+    pub fn finish(&mut self, number: u32, rows: u64) -> Result<(), Stop> {
+        self.open(number, "finished")?.finished = true;
+        self.flush(number as usize);
+        self.rows = self.rows.saturating_add(rows);
+        self.ready.push_back(OutputEvent::Finish { object: number, rows });
+        Ok(())
+    }
+
+    /// The guest says that it is done: every object has to be.
+    pub fn end(&self) -> Result<(), Stop> {
+        match self.objects.iter().find(|object| !object.finished) {
+            None => Ok(()),
+            Some(object) => {
+                let why = format!("ended without finishing object {}", shown(object.name.as_str()));
+                Err(Stop::new(Cause::Protocol, why))
+            }
+        }
+    }
+
+    /// The next event to send, and where to.
+    pub fn next(&mut self) -> Option<(OutputEvent, mpsc::Sender<OutputEvent>)> {
+        Some((self.ready.pop_front()?, self.sender.clone()))
+    }
+
+    pub fn objects(&self) -> u32 {
+        u32::try_from(self.objects.len()).unwrap_or(u32::MAX)
+    }
+
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Rows that the guest says it has put into finished objects.
+    pub fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    fn open(&mut self, number: u32, did: &str) -> Result<&mut Object, Stop> {
+        match self.objects.get_mut(number as usize) {
+            Some(object) if object.finished => {
+                let why = format!("{did} object {} after finishing it", shown(object.name.as_str()));
+                Err(Stop::new(Cause::Protocol, why))
+            }
+            Some(object) => Ok(object),
+            None => Err(Stop::new(Cause::Host, format!("object {number} is unknown"))),
+        }
+    }
+
+    fn flush(&mut self, number: usize) {
+        let chunk = std::mem::take(&mut self.objects[number].chunk);
+        self.gathered -= chunk.len();
+        if !chunk.is_empty() {
+            let object = u32::try_from(number).unwrap_or(u32::MAX);
+            self.ready.push_back(OutputEvent::Bytes { object, bytes: Bytes::from(chunk) });
+        }
+    }
+}
+
+/// Why an event could not be sent.
+pub fn closed() -> Stop {
+    Stop::new(Cause::OutputClosed, "was ended because its output is no longer taken")
+}
+
+/// A name as it is shown in a message: quoted, escaped and not too long.
+fn shown(name: &str) -> String {
+    let short: String = name.chars().take(80).collect();
+    let more = if short.len() < name.len() { "…" } else { "" };
+    format!("{short:?}{more}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn output() -> Output {
+        Output::new(mpsc::channel(1).0, &Limits::default())
+    }
+
+    fn sizes(output: &mut Output) -> Vec<usize> {
+        let bytes = |event| match event {
+            OutputEvent::Bytes { bytes, .. } => Some(bytes.len()),
+            _ => None,
+        };
+        std::iter::from_fn(|| output.next()).filter_map(|(event, _)| bytes(event)).collect()
+    }
+
+    #[test]
+    fn small_writes_become_chunks_and_large_ones_are_cut() {
+        let mut output = output();
+        let object = output.create("a", "text/csv").unwrap();
+        for _ in 0..CHUNK_BYTES / 1024 + 1 {
+            output.write(object, &[1; 1024]).unwrap();
+        }
+        assert_eq!(sizes(&mut output), [CHUNK_BYTES]);
+        output.write(object, &vec![2; 2 * CHUNK_BYTES]).unwrap();
+        output.finish(object, 7).unwrap();
+        assert_eq!(sizes(&mut output), [CHUNK_BYTES, CHUNK_BYTES, 1024]);
+        assert_eq!((output.rows(), output.bytes(), output.gathered), (7, 3 * CHUNK_BYTES as u64 + 1024, 0));
+        output.end().unwrap();
+    }
+
+    #[test]
+    fn many_open_objects_do_not_gather_without_bound() {
+        let mut output = output();
+        for i in 0..200 {
+            let object = output.create(&i.to_string(), "").unwrap();
+            output.write(object, &vec![0; CHUNK_BYTES - 1]).unwrap();
+            assert!(output.gathered <= GATHERED_BYTES_MAX);
+        }
+        assert!(output.end().is_err());
+    }
+}

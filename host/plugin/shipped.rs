@@ -1,0 +1,34 @@
+//! The format plugins that the binary carries. `build.rs` compiles them from
+//! `plugins/`.
+
+/// Names of the shipped formats, which every configuration can use.
+pub const SHIPPED: [&str; 3] = ["csv", "jsonl", "parquet"];
+
+/// The component of a shipped format; none when there is none of this name.
+pub fn shipped(name: &str) -> Option<&'static [u8]> {
+    match name {
+        "csv" => Some(include_bytes!(concat!(env!("OUT_DIR"), "/csv.wasm"))),
+        "jsonl" => Some(include_bytes!(concat!(env!("OUT_DIR"), "/jsonl.wasm"))),
+        "parquet" => Some(include_bytes!(concat!(env!("OUT_DIR"), "/parquet.wasm"))),
+        _ => None,
+    }
+}
+
+/// `plugins/examples/fixed-flights`, the demo's custom format.
+pub const FIXED_FLIGHTS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/fixed-flights.wasm"));
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_shipped_format_is_a_component() {
+        // WebAssembly's magic number, then version 13 of layer 1: a component.
+        const COMPONENT: &[u8] = b"\0asm\x0d\0\x01\0";
+        for name in SHIPPED {
+            assert!(shipped(name).unwrap().starts_with(COMPONENT), "{name}");
+        }
+        assert!(FIXED_FLIGHTS.starts_with(COMPONENT));
+        assert_eq!(shipped("xml"), None);
+    }
+}

@@ -1,0 +1,279 @@
+//! One run for one customer: dataset → plugin → delivery, on one screen.
+//!
+//! Nothing is decided twice: the dataset knows rows, the plugin formats, the
+//! delivery stores, the ledger remembers. This module only connects them.
+
+mod parts;
+mod record;
+
+use std::sync::Arc;
+
+use chrono::SecondsFormat;
+use futures::{StreamExt, stream};
+use tokio::sync::mpsc;
+
+use crate::clock::Instant;
+use crate::config::{Config, Customer, Dataset, Empty, FileDataset, Share, TableDataset};
+use crate::dataset::{Batches, Request};
+use crate::delivery::{Committed, Delivery, DeliverySpec, Sealed, Target};
+use crate::domain::{
+    CustomerName, Failure, Invalid, KeyFacts, Layer, LeafName, Manifest, ManifestField, ManifestInterval,
+    ManifestPlugin, ObjectKey, OutputEvent, Retry, RunId, Slot, UploadJournal,
+};
+use crate::plugin::{self, Component, Job};
+
+pub use parts::Parts;
+pub use record::{NoJournal, Outcome, deliver_recorded, fail_open, fail_recorded, resume};
+
+/// What is to be delivered: one slot of one share, to one customer.
+#[derive(Clone)]
+pub struct Work {
+    pub config: Arc<Config>,
+    pub share: Arc<Share>,
+    pub customer: Arc<Customer>,
+    pub slot: Slot,
+    pub run: RunId,
+}
+
+/// A delivery that is in the bucket, manifest and all.
+pub struct Delivered {
+    pub manifest: Manifest,
+    pub committed: Committed,
+}
+
+/// What flowed through, for the manifest.
+struct Streamed {
+    rows: u64,
+    schema: Vec<ManifestField>,
+    plugin: Option<ManifestPlugin>,
+}
+
+/// Output waiting between the plugin and the upload, in events of up to 1 MiB.
+const OUTPUT_QUEUE: usize = 8;
+
+/// Delivers to `target`, from the first row to the manifest. When it fails
+/// nothing is visible, and `journal` knows every upload that may be left.
+pub async fn deliver(
+    parts: &Parts,
+    work: &Work,
+    attempt: u32,
+    target: Target,
+    journal: Arc<dyn UploadJournal>,
+) -> Result<Delivered, Failure> {
+    let started = parts.clock.now();
+    let mut delivery = Delivery::begin(target, work.spec(parts), journal.clone()).await?;
+    let streamed = match work.dataset()? {
+        Dataset::Tables(dataset) => rows(parts, work, attempt, dataset, &mut delivery).await,
+        Dataset::Files(dataset) => files(parts, work, dataset, &mut delivery).await,
+    };
+    let streamed = match streamed {
+        Ok(streamed) => streamed,
+        Err(failure) => {
+            if let Err(left) = delivery.abort().await {
+                tracing::warn!(failure = %left, "uploads are left behind; the next start aborts them");
+            }
+            return Err(failure);
+        }
+    };
+    let draft = Manifest {
+        manifest_version: 1,
+        share: work.share.name.clone(),
+        slot: work.slot.at,
+        interval: ManifestInterval { start: work.slot.interval.start, end: work.slot.interval.end },
+        customer: work.customer.name.clone(),
+        run: work.run,
+        rows: streamed.rows,
+        objects: Vec::new(),
+        schema: streamed.schema,
+        plugin: streamed.plugin,
+        consign_version: env!("CARGO_PKG_VERSION").into(),
+        started,
+        finished: started,
+    };
+    journal.drafted(&draft).await?;
+    finish(parts, delivery.seal().await?, draft).await
+}
+
+/// Makes a sealed delivery visible, its manifest last.
+async fn finish(parts: &Parts, sealed: Sealed, draft: Manifest) -> Result<Delivered, Failure> {
+    let completed = sealed.complete().await?;
+    let objects = completed.objects().to_vec();
+    let manifest = Manifest { objects, finished: parts.clock.now(), ..draft };
+    let committed = completed.manifest(&manifest).await?;
+    Ok(Delivered { manifest, committed })
+}
+
+/// Rows of a dataset, through the share's plugin.
+async fn rows(
+    parts: &Parts,
+    work: &Work,
+    attempt: u32,
+    dataset: &TableDataset,
+    delivery: &mut Delivery,
+) -> Result<Streamed, Failure> {
+    let (component, limits) = parts.component(&work.config, &work.share)?;
+    let request = Request { interval: work.slot.interval, params: &work.customer.params };
+    let plan = parts.datasets.plan(dataset, &request).await?;
+    let schema = plan.schema();
+    let mut batches = plan.stream()?;
+    let first = first_rows(&mut batches).await?;
+    let mut streamed = Streamed {
+        rows: 0,
+        schema: schema.fields().iter().map(|field| described(field)).collect(),
+        plugin: Some(provenance(&component)),
+    };
+    if first.is_none() {
+        match work.share.empty {
+            Empty::Header => {}
+            Empty::Skip => return Ok(streamed),
+            Empty::Fail => return Err(work.no_rows()),
+        }
+    }
+    let batches = stream::iter(first.map(Ok)).chain(batches);
+    let job = Job {
+        facts: work.facts(attempt),
+        options: work.share.options.clone(),
+        schema,
+        limits,
+        slot_at: work.slot.at,
+        span: tracing::Span::current(),
+    };
+    let (sender, mut events) = mpsc::channel(OUTPUT_QUEUE);
+    let formatting = plugin::format(component, job, batches, sender);
+    let storing = async move {
+        while let Some(event) = events.recv().await {
+            delivery.accept(event).await?;
+        }
+        Ok::<(), Failure>(())
+    };
+    // When storing fails it drops the channel, which ends the plugin: its own
+    // failure is the cause, the plugin's only the echo.
+    let (formatted, stored) = tokio::join!(formatting, storing);
+    stored?;
+    streamed.rows = formatted?.rows_in;
+    Ok(streamed)
+}
+
+/// The first batch that has rows; None when the dataset is empty.
+async fn first_rows(batches: &mut Batches) -> Result<Option<arrow::array::RecordBatch>, Failure> {
+    while let Some(batch) = batches.next().await.transpose()? {
+        if batch.num_rows() > 0 {
+            return Ok(Some(batch));
+        }
+    }
+    Ok(None)
+}
+
+/// Whole files, unread.
+async fn files(
+    parts: &Parts,
+    work: &Work,
+    dataset: &FileDataset,
+    delivery: &mut Delivery,
+) -> Result<Streamed, Failure> {
+    let found = parts.datasets.files(dataset, &work.customer.name, &work.customer.params).await?;
+    if found.is_empty() && work.share.empty == Empty::Fail {
+        return Err(work.no_rows());
+    }
+    for (object, file) in (0..).zip(found) {
+        let media_type = file.media_type.clone();
+        delivery.accept(OutputEvent::Create { object, name: file.name.clone(), media_type }).await?;
+        let mut contents = file.open();
+        while let Some(bytes) = contents.next().await.transpose()? {
+            delivery.accept(OutputEvent::Bytes { object, bytes }).await?;
+        }
+        delivery.accept(OutputEvent::Finish { object, rows: 0 }).await?;
+    }
+    Ok(Streamed { rows: 0, schema: Vec::new(), plugin: None })
+}
+
+fn described(field: &arrow::datatypes::Field) -> ManifestField {
+    ManifestField {
+        name: field.name().clone(),
+        data_type: field.data_type().to_string(),
+        nullable: field.is_nullable(),
+    }
+}
+
+fn provenance(component: &Component) -> ManifestPlugin {
+    let description = component.description();
+    ManifestPlugin {
+        name: description.name.clone(),
+        version: description.version.clone(),
+        digest: format!("sha256:{}", component.digest()),
+    }
+}
+
+impl Work {
+    /// Looks up a slot's share and a customer. Either may have gone from the
+    /// configuration since the slot was recorded.
+    pub fn new(config: &Arc<Config>, slot: &Slot, customer: &CustomerName, run: RunId) -> Result<Self, Failure> {
+        let gone = |what: String| {
+            let remedy = "put it back into the configuration, or leave the slot undelivered";
+            Failure::new(Layer::Config, Retry::Never, format!("{what} is no longer configured"), remedy)
+        };
+        let share = config.shares.get(&slot.share).ok_or_else(|| gone(format!("share {}", slot.share)))?;
+        let customer = config.customers.get(customer).ok_or_else(|| gone(format!("customer {customer}")))?;
+        let (config, share, customer) = (config.clone(), share.clone(), customer.clone());
+        Ok(Self { config, share, customer, slot: slot.clone(), run })
+    }
+
+    /// Where the manifest goes.
+    pub fn manifest_key(&self) -> Result<ObjectKey, Invalid> {
+        let facts = KeyFacts {
+            share: &self.share.name,
+            customer: &self.customer.name,
+            slot: self.slot.at,
+            interval: self.slot.interval,
+        };
+        self.customer.prefix.key(&self.share.key, &facts, &LeafName::manifest())
+    }
+
+    fn dataset(&self) -> Result<&Dataset, Failure> {
+        match self.config.datasets.get(&self.share.dataset) {
+            Some(dataset) => Ok(dataset),
+            None => {
+                let message = format!("share {} names the unknown dataset {}", self.share.name, self.share.dataset);
+                Err(Failure::new(Layer::Config, Retry::Never, message, "run `consign check`"))
+            }
+        }
+    }
+
+    fn spec(&self, parts: &Parts) -> DeliverySpec {
+        DeliverySpec {
+            share: self.share.name.clone(),
+            slot: self.slot.at,
+            interval: self.slot.interval,
+            template: self.share.key.clone(),
+            compression: self.share.compression,
+            spill_dir: parts.spill_dir.clone(),
+        }
+    }
+
+    /// What the plugin may know of the run; the keys are part of the contract.
+    fn facts(&self, attempt: u32) -> Vec<(String, String)> {
+        let time = |at: Instant| at.to_rfc3339_opts(SecondsFormat::AutoSi, true);
+        let mut facts = vec![
+            ("share", self.share.name.to_string()),
+            ("customer", self.customer.name.to_string()),
+            ("dataset", self.share.dataset.to_string()),
+            ("run", self.run.to_string()),
+            ("attempt", attempt.to_string()),
+            ("slot", time(self.slot.at)),
+            ("interval-start", time(self.slot.interval.start)),
+            ("interval-end", time(self.slot.interval.end)),
+            ("timezone", self.share.timezone.to_string()),
+            ("object-stem", self.share.name.to_string()),
+        ];
+        if let Some(bytes) = self.share.max_object_bytes {
+            facts.push(("max-object-bytes", bytes.to_string()));
+        }
+        facts.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+    }
+
+    fn no_rows(&self) -> Failure {
+        let message =
+            format!("dataset {} has nothing for this slot, and the share says empty = \"fail\"", self.share.dataset);
+        Failure::new(Layer::Dataset, Retry::Later, message, "wait for the data, or set empty to \"header\" or \"skip\"")
+    }
+}

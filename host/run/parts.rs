@@ -1,0 +1,144 @@
+//! What every run works with, built once from the configuration.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+
+use crate::clock::Clock;
+use crate::config::{Config, Plugin, PluginSource, Share};
+use crate::dataset::{Datasets, VendorCredentials, VendorKeys, VendorStore};
+use crate::delivery::{DeliveryError, Vendor};
+use crate::domain::{Failure, Layer, PluginName, Retry};
+use crate::limits::Limits;
+use crate::plugin::{Component, PluginHost};
+
+/// The peers, ready for work. Cheap to share behind an `Arc`.
+pub struct Parts {
+    pub clock: Clock,
+    pub datasets: Datasets,
+    pub vendor: Vendor,
+    /// For what does not fit in memory: `<cache_dir>/spill`.
+    pub spill_dir: PathBuf,
+    components: BTreeMap<PluginName, Component>,
+}
+
+/// A plugin that cannot be used, and which.
+pub struct BadPlugin {
+    pub plugin: PluginName,
+    pub failure: Failure,
+}
+
+impl Parts {
+    /// Finds the vendor's identity, makes the query engine, compiles every plugin
+    /// or takes it from the cache. No network. Blocks while plugins compile.
+    pub async fn build(config: &Config, clock: Clock) -> Result<Self, Failure> {
+        let (parts, bad) = Self::build_leniently(config, clock).await?;
+        match bad.into_iter().next() {
+            Some(bad) => Err(bad.failure),
+            None => Ok(parts),
+        }
+    }
+
+    /// As [`Parts::build`], but tells every plugin that cannot be used.
+    pub async fn build_leniently(config: &Config, clock: Clock) -> Result<(Self, Vec<BadPlugin>), Failure> {
+        let settings = |error: DeliveryError| Failure::new(Layer::Config, Retry::Never, error.to_string(), "");
+        let vendor = Vendor::new(&config.aws, clock.clone()).await.map_err(settings)?;
+        let spill_dir = config.daemon.cache_dir.join("spill");
+        let datasets = datasets(config, &vendor, &spill_dir)?;
+        let (components, bad) = tokio::task::block_in_place(|| load_plugins(config))?;
+        Ok((Self { clock, datasets, vendor, spill_dir, components }, bad))
+    }
+
+    /// The share's plugin and what it may use up.
+    pub fn component(&self, config: &Config, share: &Share) -> Result<(Component, Limits), Failure> {
+        let name = share.plugin.as_ref();
+        let found = name.and_then(|name| Some((self.components.get(name)?.clone(), config.plugins.get(name)?)));
+        match found {
+            Some((component, plugin)) => Ok((component, plugin.limits.clone())),
+            None => {
+                let message = format!("share {} has rows but no usable plugin", share.name);
+                Err(Failure::new(Layer::Config, Retry::Never, message, "run `consign check`"))
+            }
+        }
+    }
+}
+
+fn datasets(config: &Config, vendor: &Vendor, spill_dir: &Path) -> Result<Datasets, Failure> {
+    let store = VendorStore {
+        endpoint: config.aws.endpoint_url.clone(),
+        region: config.aws.region.as_ref().map_or("us-east-1", |region| region.as_str()).to_owned(),
+        path_style: config.aws.path_style,
+        credentials: Arc::new(FromVendor(vendor.clone())),
+    };
+    Ok(Datasets::new(config.daemon.query_memory_bytes, spill_dir, store)?)
+}
+
+/// Datasets in the vendor's own buckets are read with the vendor's own keys.
+struct FromVendor(Vendor);
+
+impl VendorCredentials for FromVendor {
+    fn keys(&self) -> Pin<Box<dyn Future<Output = Result<VendorKeys, Failure>> + Send + '_>> {
+        let keys = self.0.keys()();
+        Box::pin(async move {
+            let keys = keys.await?;
+            Ok(VendorKeys {
+                access_key_id: keys.access_key_id,
+                secret: keys.secret_access_key,
+                token: keys.session_token,
+            })
+        })
+    }
+}
+
+fn load_plugins(config: &Config) -> Result<(BTreeMap<PluginName, Component>, Vec<BadPlugin>), Failure> {
+    let host = PluginHost::new(&config.daemon.cache_dir).map_err(|error| unusable(&error))?;
+    let mut components = BTreeMap::new();
+    let mut bad = Vec::new();
+    for (name, plugin) in &config.plugins {
+        let loaded = plugin_bytes(plugin)
+            .and_then(|bytes| host.load(name, &bytes, &plugin.limits).map_err(|error| unusable(&error)));
+        match loaded {
+            Ok(component) => {
+                components.insert(name.clone(), component);
+            }
+            Err(failure) => bad.push(BadPlugin { plugin: name.clone(), failure }),
+        }
+    }
+    Ok((components, bad))
+}
+
+fn unusable(error: &(dyn std::error::Error + 'static)) -> Failure {
+    Failure::new(Layer::Plugin, Retry::Never, Failure::chain(error), "")
+}
+
+/// The component's bytes, which must be those that the configuration pinned.
+fn plugin_bytes(plugin: &Plugin) -> Result<Vec<u8>, Failure> {
+    let failed = |message: String, remedy: &str| Failure::new(Layer::Plugin, Retry::Never, message, remedy);
+    match &plugin.source {
+        PluginSource::Shipped => match crate::plugin::shipped(plugin.name.as_str()) {
+            Some(bytes) => Ok(bytes.to_vec()),
+            None => Err(failed(format!("plugin {} is not shipped", plugin.name), "name its file with `path`")),
+        },
+        PluginSource::File { path, sha256 } => {
+            let bytes = std::fs::read(path).map_err(|error| {
+                failed(format!("cannot read plugin {} from {}: {error}", plugin.name, path.display()), "correct `path`")
+            })?;
+            let digest: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+            match sha256 {
+                Some(pinned) if *pinned != digest => {
+                    let message = format!(
+                        "plugin {} in {} has the sha256 {digest}, but {pinned} is pinned",
+                        plugin.name,
+                        path.display()
+                    );
+                    Err(failed(message, "put the pinned file back, or check the new one and pin its sha256"))
+                }
+                _ => Ok(bytes),
+            }
+        }
+    }
+}

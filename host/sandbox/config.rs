@@ -1,0 +1,245 @@
+//! What a sandbox serves: accounts, their roles and buckets, and the one vendor identity.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Deserializer};
+
+use super::policy::Policy;
+use crate::domain::Secret;
+
+/// Account of the vendor identity.
+pub const VENDOR_ACCOUNT: &str = "999999999999";
+/// ARN of the vendor identity, an IAM user.
+pub const VENDOR_ARN: &str = "arn:aws:iam::999999999999:user/consign";
+
+/// A whole sandbox, loadable from TOML.
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SandboxConfig {
+    /// Where objects live, as `DIR/<bucket>/<key>`. Made if missing.
+    pub dir: PathBuf,
+    /// A loopback address; port 0 takes a free one.
+    #[serde(default = "any_loopback_port")]
+    pub listen: SocketAddr,
+    /// The keys of [`VENDOR_ARN`].
+    pub vendor: KeyPair,
+    /// What the vendor identity itself may do; everything unless said.
+    #[serde(default = "Policy::allow_all")]
+    pub vendor_policy: Policy,
+    /// The shortest session STS grants, in seconds. AWS says 900; less lets a test see expiry.
+    #[serde(default = "session_seconds_min")]
+    pub session_seconds_min: u32,
+    #[serde(default)]
+    pub accounts: Vec<Account>,
+}
+
+/// A long-lived access key.
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeyPair {
+    pub access_key_id: String,
+    #[serde(deserialize_with = "secret")]
+    pub secret_access_key: Secret,
+}
+
+/// One AWS account of a customer (or, with [`VENDOR_ACCOUNT`], of the vendor).
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Account {
+    /// Twelve digits.
+    pub id: String,
+    /// Keys of the account's root, who may do everything in its own buckets.
+    #[serde(default)]
+    pub root: Option<KeyPair>,
+    #[serde(default)]
+    pub roles: Vec<Role>,
+    #[serde(default)]
+    pub buckets: Vec<Bucket>,
+}
+
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Role {
+    pub name: String,
+    pub trust: Trust,
+    /// The permissions policy.
+    pub policy: Policy,
+    /// Longest session, in seconds: 3600 unless said, 43200 at most.
+    #[serde(default = "session_seconds_max")]
+    pub session_seconds_max: u32,
+}
+
+/// Who may assume a role.
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Trust {
+    /// An account id, the ARN of an account's root (both: anyone in it), or the ARN of a user or role.
+    pub principal: String,
+    /// The value `sts:ExternalId` has to have; without it, any or none will do.
+    #[serde(default)]
+    pub external_id: Option<String>,
+}
+
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Bucket {
+    pub name: String,
+    #[serde(default = "default_region")]
+    pub region: String,
+    /// The bucket policy; other accounts get in by it alone.
+    #[serde(default)]
+    pub policy: Option<Policy>,
+    /// Whether ACLs work, as in a bucket whose object ownership is not "bucket owner enforced".
+    #[serde(default)]
+    pub acl_enabled: bool,
+}
+
+impl SandboxConfig {
+    /// Reads a sandbox from TOML text.
+    pub fn from_toml(text: &str) -> Result<Self, toml::de::Error> {
+        toml::from_str(text)
+    }
+
+    /// Everything wrong with the values, one sentence each.
+    pub(super) fn problems(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        if !self.listen.ip().is_loopback() {
+            found.push(format!("listen: {} is not a loopback address; use 127.0.0.1:PORT", self.listen));
+        }
+        if !(1..=43_200).contains(&self.session_seconds_min) {
+            found.push(format!("session_seconds_min: {} is not between 1 and 43200", self.session_seconds_min));
+        }
+        let mut names = Names::default();
+        check_keys("vendor", &self.vendor, &mut names, &mut found);
+        for account in &self.accounts {
+            account.check(self.session_seconds_min, &mut names, &mut found);
+        }
+        found
+    }
+}
+
+impl Account {
+    fn check(&self, session_seconds_min: u32, names: &mut Names, found: &mut Vec<String>) {
+        let place = format!("account {:?}", self.id);
+        if self.id.len() != 12 || !self.id.bytes().all(|b| b.is_ascii_digit()) {
+            found.push(format!("{place}: an account id has twelve digits"));
+        }
+        if !names.accounts.insert(self.id.clone()) {
+            found.push(format!("{place}: listed twice; put all its roles and buckets in one entry"));
+        }
+        if let Some(root) = &self.root {
+            check_keys(&format!("{place}, root"), root, names, found);
+        }
+        let mut roles = BTreeSet::new();
+        for role in &self.roles {
+            let place = format!("{place}, role {:?}", role.name);
+            if !roles.insert(&role.name) {
+                found.push(format!("{place}: listed twice; role names are unique in an account"));
+            }
+            role.check(&place, session_seconds_min, found);
+        }
+        for bucket in &self.buckets {
+            let place = format!("{place}, bucket {:?}", bucket.name);
+            if !names.buckets.insert(bucket.name.clone()) {
+                found.push(format!("{place}: listed twice; bucket names are unique over all accounts"));
+            }
+            bucket.check(&place, found);
+        }
+    }
+}
+
+impl Role {
+    fn check(&self, place: &str, session_seconds_min: u32, found: &mut Vec<String>) {
+        if self.name.is_empty() || self.name.len() > 64 || !self.name.chars().all(is_name_char) {
+            found.push(format!("{place}: a role name is 1 to 64 of letters, digits and _+=,.@-"));
+        }
+        if !(session_seconds_min..=43_200).contains(&self.session_seconds_max) {
+            found.push(format!(
+                "{place}: session_seconds_max {} is not between {session_seconds_min} and 43200",
+                self.session_seconds_max
+            ));
+        }
+        let principal = &self.trust.principal;
+        let is_account = principal.len() == 12 && principal.bytes().all(|b| b.is_ascii_digit());
+        if !is_account && !principal.starts_with("arn:aws:") {
+            found.push(format!("{place}: trust principal {principal:?} is neither an account id nor an ARN"));
+        }
+        if let Some(id) = &self.trust.external_id
+            && !is_external_id(id)
+        {
+            found.push(format!("{place}: an external ID is 2 to 1224 of letters, digits and _+=,.@:/-"));
+        }
+    }
+}
+
+impl Bucket {
+    fn check(&self, place: &str, found: &mut Vec<String>) {
+        if !s3s::path::check_bucket_name(&self.name) {
+            found.push(format!("{place}: not a bucket name; use 3 to 63 of a-z, 0-9, dot and hyphen"));
+        }
+        if self.region.is_empty()
+            || !self.region.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+        {
+            found.push(format!("{place}: {:?} is not a region; write one like eu-central-1", self.region));
+        }
+        if self.policy.as_ref().is_some_and(|policy| !policy.names_principals()) {
+            found.push(format!("{place}: a statement of the bucket policy has no Principal; say whom it is about"));
+        }
+    }
+}
+
+/// `[\w+=,.@-]`, the characters of role and session names.
+/// <https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html>
+pub(super) fn is_name_char(c: char) -> bool {
+    c.is_ascii_alphanumeric() || "_+=,.@-".contains(c)
+}
+
+/// 2 to 1224 of `[\w+=,.@:/-]`, from the same page.
+pub(super) fn is_external_id(text: &str) -> bool {
+    (2..=1224).contains(&text.len()) && text.chars().all(|c| is_name_char(c) || ":/".contains(c))
+}
+
+#[derive(Default)]
+struct Names {
+    accounts: BTreeSet<String>,
+    buckets: BTreeSet<String>,
+    keys: BTreeSet<String>,
+}
+
+fn check_keys(place: &str, keys: &KeyPair, names: &mut Names, found: &mut Vec<String>) {
+    let id = &keys.access_key_id;
+    if id.len() < 3 || id.len() > 128 || !id.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-') {
+        found.push(format!("{place}: access_key_id {id:?} is not 3 to 128 letters, digits, _ or -"));
+    }
+    if id.starts_with("ASIA") {
+        found.push(format!("{place}: access_key_id {id:?} begins like a temporary key; use another than ASIA"));
+    }
+    if !names.keys.insert(id.clone()) {
+        found.push(format!("{place}: access_key_id {id:?} is used twice"));
+    }
+    if keys.secret_access_key.reveal().is_empty() {
+        found.push(format!("{place}: secret_access_key is empty"));
+    }
+}
+
+fn secret<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Secret, D::Error> {
+    String::deserialize(deserializer).map(Secret::new)
+}
+
+fn any_loopback_port() -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], 0))
+}
+
+fn session_seconds_min() -> u32 {
+    900
+}
+
+fn session_seconds_max() -> u32 {
+    3600
+}
+
+fn default_region() -> String {
+    "us-east-1".to_owned()
+}

@@ -1,0 +1,394 @@
+//! The S3 operations on objects and buckets. Those on uploads are in `multipart`.
+//!
+//! Whether the caller may do it at all has been decided in `access` before one of these is called.
+
+use std::time::SystemTime;
+
+use http::HeaderMap;
+use s3s::dto::*;
+use s3s::{S3, S3Error, S3ErrorCode, S3Request, S3Response, S3Result, s3_error};
+use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
+use tokio_util::io::ReaderStream;
+
+use super::Shared;
+use super::access::MayList;
+use super::checksum::{Algorithm, Coverage, Sums};
+use super::ingest::ingest;
+use super::store::{Attributes, Reservation, StoredObject};
+use super::{checksum, keys};
+use crate::clock::Instant;
+
+/// Sets the five checksum fields that many outputs have.
+macro_rules! set_checksums {
+    ($output:expr, $sums:expr) => {{
+        use crate::sandbox::checksum::Algorithm;
+        let sums = &$sums;
+        $output.checksum_crc32 = sums.get(&Algorithm::Crc32).cloned();
+        $output.checksum_crc32c = sums.get(&Algorithm::Crc32c).cloned();
+        $output.checksum_crc64nvme = sums.get(&Algorithm::Crc64Nvme).cloned();
+        $output.checksum_sha1 = sums.get(&Algorithm::Sha1).cloned();
+        $output.checksum_sha256 = sums.get(&Algorithm::Sha256).cloned();
+    }};
+}
+pub(super) use set_checksums;
+
+#[async_trait::async_trait]
+impl S3 for Shared {
+    async fn put_object(&self, req: S3Request<PutObjectInput>) -> S3Result<S3Response<PutObjectOutput>> {
+        let attributes = Attributes::of(&req.headers)?;
+        let PutObjectInput { bucket, key, body, if_match, if_none_match, .. } = req.input;
+        let condition = Condition::new(if_match, if_none_match)?;
+        let _reservation = condition.begin(self, &bucket, &key)?;
+        let body = ingest(&self.store, body, &req.headers, req.trailing_headers.as_ref(), None).await?;
+        let mut checksums = body.sums;
+        if !body.announced.is_empty() {
+            checksums.retain(|algorithm, _| body.announced.contains(algorithm));
+        }
+        let object = StoredObject {
+            key,
+            size_bytes: body.size_bytes,
+            etag: keys::hex(&body.md5),
+            checksums,
+            coverage: Coverage::FullObject,
+            attributes,
+            modified: self.clock.now(),
+            written_by: writer(&req.extensions),
+            upload_id: None,
+            path: Default::default(),
+        };
+        let object = self.store.commit(&bucket, object, body.bytes, |before| condition.check(before))?;
+        let mut output = PutObjectOutput {
+            e_tag: Some(ETag::Strong(object.etag.clone())),
+            checksum_type: Some(ChecksumType::from_static(object.coverage.name())),
+            server_side_encryption: object.attributes.encryption.clone().map(Into::into),
+            ssekms_key_id: object.attributes.kms_key_id.clone(),
+            ..Default::default()
+        };
+        set_checksums!(output, object.checksums);
+        Ok(S3Response::new(output))
+    }
+
+    async fn get_object(&self, req: S3Request<GetObjectInput>) -> S3Result<S3Response<GetObjectOutput>> {
+        let input = req.input;
+        let opened = self.store.open_object(&input.bucket, &input.key).map_err(S3Error::internal_error)?;
+        let (object, file) = opened.ok_or_else(|| no_such_key(&req.extensions))?;
+        check_read(&object, input.if_match.as_ref(), input.if_none_match.as_ref())?;
+        let mut file = tokio::fs::File::from_std(file);
+        let whole = 0..object.size_bytes;
+        let range = match &input.range {
+            Some(range) => range.check(object.size_bytes)?,
+            None => whole.clone(),
+        };
+        file.seek(std::io::SeekFrom::Start(range.start)).await.map_err(S3Error::internal_error)?;
+        let length = range.end - range.start;
+        let attributes = object.attributes;
+        let mut output = GetObjectOutput {
+            accept_ranges: Some("bytes".to_owned()),
+            body: Some(StreamingBlob::wrap(ReaderStream::with_capacity(file.take(length), 64 << 10))),
+            content_length: i64::try_from(length).ok(),
+            content_range: (range != whole)
+                .then(|| format!("bytes {}-{}/{}", range.start, range.end.saturating_sub(1), object.size_bytes)),
+            e_tag: Some(ETag::Strong(object.etag)),
+            last_modified: Some(timestamp(object.modified)),
+            metadata: Some(attributes.metadata.into_iter().collect()),
+            content_type: attributes.media_type,
+            content_encoding: attributes.content_encoding,
+            content_disposition: attributes.content_disposition,
+            content_language: attributes.content_language,
+            cache_control: attributes.cache_control,
+            storage_class: attributes.storage_class.map(Into::into),
+            server_side_encryption: attributes.encryption.map(Into::into),
+            ssekms_key_id: attributes.kms_key_id,
+            tag_count: Some(attributes.tags.len()).filter(|n| *n > 0).and_then(|n| i32::try_from(n).ok()),
+            ..Default::default()
+        };
+        if input.checksum_mode.is_some() && range == whole {
+            output.checksum_type = Some(ChecksumType::from_static(object.coverage.name()));
+            set_checksums!(output, object.checksums);
+        }
+        Ok(S3Response::new(output))
+    }
+
+    async fn head_object(&self, req: S3Request<HeadObjectInput>) -> S3Result<S3Response<HeadObjectOutput>> {
+        let input = req.input;
+        let object = self.store.object(&input.bucket, &input.key).ok_or_else(|| no_such_key(&req.extensions))?;
+        check_read(&object, input.if_match.as_ref(), input.if_none_match.as_ref())?;
+        let attributes = object.attributes;
+        let mut output = HeadObjectOutput {
+            accept_ranges: Some("bytes".to_owned()),
+            content_length: i64::try_from(object.size_bytes).ok(),
+            e_tag: Some(ETag::Strong(object.etag)),
+            last_modified: Some(timestamp(object.modified)),
+            metadata: Some(attributes.metadata.into_iter().collect()),
+            content_type: attributes.media_type,
+            content_encoding: attributes.content_encoding,
+            content_disposition: attributes.content_disposition,
+            content_language: attributes.content_language,
+            cache_control: attributes.cache_control,
+            storage_class: attributes.storage_class.map(Into::into),
+            server_side_encryption: attributes.encryption.map(Into::into),
+            ssekms_key_id: attributes.kms_key_id,
+            ..Default::default()
+        };
+        if input.checksum_mode.is_some() {
+            output.checksum_type = Some(ChecksumType::from_static(object.coverage.name()));
+            set_checksums!(output, object.checksums);
+        }
+        Ok(S3Response::new(output))
+    }
+
+    async fn delete_object(&self, req: S3Request<DeleteObjectInput>) -> S3Result<S3Response<DeleteObjectOutput>> {
+        self.store.delete(&req.input.bucket, &req.input.key).map_err(S3Error::internal_error)?;
+        Ok(S3Response::new(DeleteObjectOutput::default()))
+    }
+
+    async fn put_object_tagging(
+        &self,
+        req: S3Request<PutObjectTaggingInput>,
+    ) -> S3Result<S3Response<PutObjectTaggingOutput>> {
+        let pairs = req.input.tagging.tag_set.into_iter().map(|tag| Some((tag.key?, tag.value.unwrap_or_default())));
+        let tags = pairs.collect::<Option<Vec<_>>>().ok_or_else(|| s3_error!(MalformedXML))?;
+        check_tags(&tags)?;
+        let found = self.store.set_tags(&req.input.bucket, &req.input.key, tags).map_err(S3Error::internal_error)?;
+        found.then(|| S3Response::new(Default::default())).ok_or_else(|| no_such_key(&req.extensions))
+    }
+
+    async fn get_object_tagging(
+        &self,
+        req: S3Request<GetObjectTaggingInput>,
+    ) -> S3Result<S3Response<GetObjectTaggingOutput>> {
+        let found = self.store.object(&req.input.bucket, &req.input.key).ok_or_else(|| no_such_key(&req.extensions))?;
+        let tags = found.attributes.tags.into_iter();
+        let tag_set = tags.map(|(key, value)| Tag { key: Some(key), value: Some(value) }).collect();
+        Ok(S3Response::new(GetObjectTaggingOutput { tag_set, ..Default::default() }))
+    }
+
+    async fn head_bucket(&self, req: S3Request<HeadBucketInput>) -> S3Result<S3Response<HeadBucketOutput>> {
+        let region = self.bucket(&req.input.bucket).map(|(_, bucket)| bucket.region.clone());
+        Ok(S3Response::new(HeadBucketOutput { bucket_region: region, ..Default::default() }))
+    }
+
+    async fn get_bucket_location(
+        &self,
+        req: S3Request<GetBucketLocationInput>,
+    ) -> S3Result<S3Response<GetBucketLocationOutput>> {
+        // us-east-1 is the absence of a constraint.
+        let region = self.bucket(&req.input.bucket).map(|(_, bucket)| bucket.region.clone());
+        let location_constraint = region.filter(|region| region != "us-east-1").map(Into::into);
+        Ok(S3Response::new(GetBucketLocationOutput { location_constraint }))
+    }
+
+    async fn list_objects_v2(&self, req: S3Request<ListObjectsV2Input>) -> S3Result<S3Response<ListObjectsV2Output>> {
+        super::listing::objects(self.store.list(&req.input.bucket), req.input).map(S3Response::new)
+    }
+
+    async fn create_multipart_upload(
+        &self,
+        req: S3Request<CreateMultipartUploadInput>,
+    ) -> S3Result<S3Response<CreateMultipartUploadOutput>> {
+        self.begin_upload(req)
+    }
+
+    async fn upload_part(&self, req: S3Request<UploadPartInput>) -> S3Result<S3Response<UploadPartOutput>> {
+        self.take_part(req).await
+    }
+
+    async fn complete_multipart_upload(
+        &self,
+        req: S3Request<CompleteMultipartUploadInput>,
+    ) -> S3Result<S3Response<CompleteMultipartUploadOutput>> {
+        self.complete_upload(req).await
+    }
+
+    async fn abort_multipart_upload(
+        &self,
+        req: S3Request<AbortMultipartUploadInput>,
+    ) -> S3Result<S3Response<AbortMultipartUploadOutput>> {
+        self.abort_upload(req.input).await
+    }
+
+    async fn list_parts(&self, req: S3Request<ListPartsInput>) -> S3Result<S3Response<ListPartsOutput>> {
+        let input = req.input;
+        let upload = self.store.upload(&input.bucket, &input.key, &input.upload_id);
+        let upload = upload.ok_or_else(super::multipart::no_such_upload)?;
+        super::listing::parts(upload, input).map(S3Response::new)
+    }
+
+    async fn list_multipart_uploads(
+        &self,
+        req: S3Request<ListMultipartUploadsInput>,
+    ) -> S3Result<S3Response<ListMultipartUploadsOutput>> {
+        super::listing::uploads(self.store.uploads(&req.input.bucket), req.input).map(S3Response::new)
+    }
+}
+
+/// `If-None-Match` and `If-Match` of a write.
+/// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html>
+pub(super) enum Condition {
+    None,
+    Absent,
+    Matches(ETagCondition),
+}
+
+impl Condition {
+    pub fn new(if_match: Option<ETagCondition>, if_none_match: Option<ETagCondition>) -> S3Result<Self> {
+        match (if_match, if_none_match) {
+            (None, None) => Ok(Self::None),
+            (None, Some(ETagCondition::Any)) => Ok(Self::Absent),
+            (Some(etag), None) => Ok(Self::Matches(etag)),
+            _ => Err(s3_error!(NotImplemented, "A header you provided implies functionality that is not implemented")),
+        }
+    }
+
+    /// Refuses early what can be refused early, and keeps other conditional writes of the key out.
+    pub fn begin<'a>(&self, shared: &'a Shared, bucket: &str, key: &str) -> S3Result<Option<Reservation<'a>>> {
+        if matches!(self, Self::None) {
+            return Ok(None);
+        }
+        let conflict =
+            "A conflicting conditional operation is currently in progress against this resource. Please try again.";
+        let reservation =
+            shared.store.reserve(bucket, key).ok_or_else(|| s3_error!(ConditionalRequestConflict, "{conflict}"))?;
+        self.holds(shared.store.object(bucket, key).as_ref())?;
+        Ok(Some(reservation))
+    }
+
+    pub fn check(&self, before: Option<&StoredObject>) -> Result<(), CommitError> {
+        self.holds(before).map_err(CommitError)
+    }
+
+    fn holds(&self, before: Option<&StoredObject>) -> S3Result<()> {
+        match (self, before) {
+            (Self::None, _) | (Self::Absent, None) | (Self::Matches(ETagCondition::Any), Some(_)) => Ok(()),
+            (Self::Matches(ETagCondition::ETag(etag)), Some(before)) if etag.value() == before.etag => Ok(()),
+            (Self::Matches(_), None) => Err(s3_error!(NoSuchKey, "The specified key does not exist.")),
+            _ => Err(precondition_failed()),
+        }
+    }
+}
+
+/// Lets a commit fail for the disk's reasons or for S3's.
+pub(super) struct CommitError(S3Error);
+
+impl From<std::io::Error> for CommitError {
+    fn from(error: std::io::Error) -> Self {
+        Self(S3Error::internal_error(error))
+    }
+}
+
+impl From<CommitError> for S3Error {
+    fn from(error: CommitError) -> Self {
+        error.0
+    }
+}
+
+impl Attributes {
+    /// Reads what `PutObject` and `CreateMultipartUpload` have in common.
+    pub(super) fn of(headers: &HeaderMap) -> S3Result<Self> {
+        let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        if headers.contains_key("x-amz-server-side-encryption-customer-algorithm") {
+            return Err(s3_error!(
+                NotImplemented,
+                "The sandbox does not implement keys provided by the customer (SSE-C)."
+            ));
+        }
+        let encryption = text("x-amz-server-side-encryption");
+        if encryption.as_deref().is_some_and(|name| !["AES256", "aws:kms", "aws:kms:dsse"].contains(&name)) {
+            return Err(s3_error!(InvalidArgument, "The encryption method specified is not supported"));
+        }
+        let kms_key_id = text("x-amz-server-side-encryption-aws-kms-key-id");
+        if kms_key_id.is_some() && encryption.as_deref().is_none_or(|name| name == "AES256") {
+            let message = "Server Side Encryption with AWS KMS managed key requires HTTP header x-amz-server-side-encryption : aws:kms";
+            return Err(s3_error!(InvalidArgument, "{message}"));
+        }
+        let storage_class = text("x-amz-storage-class");
+        if storage_class.as_deref().is_some_and(|name| !STORAGE_CLASSES.contains(&name)) {
+            return Err(s3_error!(InvalidStorageClass, "The storage class you specified is not valid"));
+        }
+        let tagging = text("x-amz-tagging").unwrap_or_default();
+        let tags: Vec<_> = url::form_urlencoded::parse(tagging.as_bytes()).into_owned().collect();
+        check_tags(&tags)?;
+        let chunked = |name: &String| name != "aws-chunked";
+        let meta = headers.iter().filter_map(|(name, value)| {
+            Some((name.as_str().strip_prefix("x-amz-meta-")?.to_owned(), value.to_str().ok()?.to_owned()))
+        });
+        Ok(Self {
+            media_type: text("content-type"),
+            content_encoding: text("content-encoding").map(|name| name.replace("aws-chunked,", "")).filter(chunked),
+            content_disposition: text("content-disposition"),
+            content_language: text("content-language"),
+            cache_control: text("cache-control"),
+            metadata: meta.collect(),
+            tags,
+            storage_class,
+            encryption,
+            kms_key_id,
+            acl: text("x-amz-acl"),
+        })
+    }
+}
+
+const STORAGE_CLASSES: [&str; 9] = [
+    "STANDARD",
+    "REDUCED_REDUNDANCY",
+    "STANDARD_IA",
+    "ONEZONE_IA",
+    "INTELLIGENT_TIERING",
+    "GLACIER",
+    "DEEP_ARCHIVE",
+    "GLACIER_IR",
+    "EXPRESS_ONEZONE",
+];
+
+/// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-tagging.html>
+fn check_tags(tags: &[(String, String)]) -> S3Result<()> {
+    if tags.len() > 10 {
+        return Err(s3_error!(InvalidTag, "Object tags cannot be greater than 10"));
+    }
+    let fits =
+        |(key, value): &(String, String)| (1..=128).contains(&key.chars().count()) && value.chars().count() <= 256;
+    if !tags.iter().all(fits) {
+        return Err(s3_error!(InvalidTag, "The TagKey or TagValue you have provided is invalid"));
+    }
+    Ok(())
+}
+
+fn check_read(
+    object: &StoredObject,
+    if_match: Option<&ETagCondition>,
+    if_none_match: Option<&ETagCondition>,
+) -> S3Result<()> {
+    let is = |condition: &ETagCondition| condition.as_etag().is_none_or(|etag| etag.value() == object.etag);
+    if if_match.is_some_and(|condition| !is(condition)) {
+        return Err(precondition_failed());
+    }
+    if if_none_match.is_some_and(is) {
+        return Err(S3Error::new(S3ErrorCode::NotModified));
+    }
+    Ok(())
+}
+
+fn precondition_failed() -> S3Error {
+    s3_error!(PreconditionFailed, "At least one of the pre-conditions you specified did not hold")
+}
+
+/// A missing key is only told to those who may list the bucket.
+fn no_such_key(extensions: &http::Extensions) -> S3Error {
+    match extensions.get::<MayList>() {
+        Some(MayList(true)) => s3_error!(NoSuchKey, "The specified key does not exist."),
+        _ => s3_error!(AccessDenied, "Access Denied"),
+    }
+}
+
+pub(super) fn writer(extensions: &http::Extensions) -> String {
+    extensions.get::<super::identity::Caller>().map(|caller| caller.arn.clone()).unwrap_or_default()
+}
+
+pub(super) fn timestamp(at: Instant) -> Timestamp {
+    Timestamp::from(SystemTime::from(at))
+}
+
+/// The checksum an output names next to its algorithm.
+pub(super) fn only(algorithm: Algorithm, sum: String) -> Sums {
+    checksum::Sums::from([(algorithm, sum)])
+}

@@ -1,0 +1,176 @@
+//! Which slots are due. Pure: the same shares, cursors and time give the same
+//! plan, however often and however late it is asked.
+
+use std::collections::{BTreeSet, HashMap};
+
+use chrono::TimeDelta;
+
+use super::Calendar;
+use crate::clock::Instant;
+use crate::domain::{Interval, ShareName, SkipReason, Slot};
+
+/// A slot that is at most this late fires as if it were on time. Beyond that the
+/// process was down (or stopped, or the clock jumped), and catching up applies.
+pub const LATE_MAX: TimeDelta = TimeDelta::minutes(5);
+
+/// A missed slot is caught up within this time, and skipped after it.
+pub const CATCH_UP_WINDOW: TimeDelta = TimeDelta::hours(24);
+
+/// Slots of one plan, so that one ledger transaction stays short.
+const SLOTS_MAX: usize = 20_000;
+
+/// Slots of one share in one plan, so that a share that missed a year of
+/// minutes does not hold up the others.
+const SHARE_SLOTS_MAX: usize = 1_000;
+
+/// A share that fires again and again.
+#[derive(Clone, Debug)]
+pub struct Recurring {
+    pub share: ShareName,
+    pub calendar: Calendar,
+    /// The last slot that the ledger knows. None for a new share, which begins now.
+    pub cursor: Option<Instant>,
+}
+
+/// One slot that is due: to run, or to be recorded as skipped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Due {
+    pub slot: Slot,
+    pub skip: Option<SkipReason>,
+}
+
+/// What to put into the ledger in one transaction.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// In order of time within each share.
+    pub due: Vec<Due>,
+    /// Where each share stands once `due` is in the ledger.
+    pub cursors: Vec<(ShareName, Instant)>,
+    /// There is more to plan at once: record this plan and ask again.
+    pub more: bool,
+}
+
+impl Plan {
+    pub fn is_empty(&self) -> bool {
+        self.due.is_empty() && self.cursors.is_empty()
+    }
+}
+
+/// Knows when each share is due next. A plan counts only after [`Planner::recorded`]:
+/// when the ledger could not take it, the next wake makes it again.
+pub struct Planner {
+    shares: HashMap<ShareName, Entry>,
+    /// Every share by its next slot, so that a wake with nothing due looks at one element.
+    queue: BTreeSet<(Instant, ShareName)>,
+    /// Cursors of new shares that no plan has recorded yet.
+    fresh: Vec<(ShareName, Instant)>,
+}
+
+struct Entry {
+    calendar: Calendar,
+    cursor: Instant,
+    /// `cursor` is itself a slot of this calendar, so the next interval begins there.
+    on_slot: bool,
+    next: Option<Instant>,
+}
+
+impl Planner {
+    /// For a changed configuration make a new one, with the ledger's cursors.
+    pub fn new(shares: impl IntoIterator<Item = Recurring>, now: Instant) -> Self {
+        let mut planner = Self { shares: HashMap::new(), queue: BTreeSet::new(), fresh: Vec::new() };
+        for Recurring { share, calendar, cursor } in shares {
+            if cursor.is_none() {
+                planner.fresh.push((share.clone(), now));
+            }
+            let cursor = cursor.unwrap_or(now);
+            let on_slot = calendar.next(cursor - TimeDelta::seconds(1)) == Some(cursor);
+            let next = calendar.next(cursor);
+            planner.queue.extend(next.map(|next| (next, share.clone())));
+            planner.shares.insert(share, Entry { calendar, cursor, on_slot, next });
+        }
+        planner
+    }
+
+    /// When the next slot is due, over all shares.
+    pub fn next(&self) -> Option<Instant> {
+        self.queue.first().map(|(at, _)| *at)
+    }
+
+    /// The slots that are due at `now`. Changes nothing.
+    pub fn due(&self, now: Instant) -> Plan {
+        let mut plan = Plan { cursors: self.fresh.clone(), ..Plan::default() };
+        for (_, share) in self.queue.iter().take_while(|(at, _)| *at <= now) {
+            let room = SLOTS_MAX.saturating_sub(plan.due.len()).min(SHARE_SLOTS_MAX);
+            if room == 0 {
+                plan.more = true;
+                break;
+            }
+            if let Some(entry) = self.shares.get(share) {
+                plan.more |= entry.due(share, now, room, &mut plan);
+            }
+        }
+        plan
+    }
+
+    /// Moves on, after the ledger has committed `plan`. Never moves back.
+    pub fn recorded(&mut self, plan: &Plan) {
+        self.fresh.clear();
+        for (share, cursor) in &plan.cursors {
+            let Some(entry) = self.shares.get_mut(share) else { continue };
+            if *cursor <= entry.cursor {
+                continue;
+            }
+            let next = entry.calendar.next(*cursor);
+            if let Some(old) = std::mem::replace(&mut entry.next, next) {
+                self.queue.remove(&(old, share.clone()));
+            }
+            self.queue.extend(next.map(|next| (next, share.clone())));
+            entry.cursor = *cursor;
+            entry.on_slot = true;
+        }
+    }
+}
+
+impl Entry {
+    /// Adds up to `room` slots; true when more are due.
+    fn due(&self, share: &ShareName, now: Instant, room: usize, plan: &mut Plan) -> bool {
+        let mut before = self.on_slot.then_some(self.cursor);
+        let mut next = self.next;
+        let mut left = room;
+        while let Some(at) = next.filter(|at| *at <= now) {
+            if left == 0 {
+                return true;
+            }
+            left -= 1;
+            let interval = match before {
+                Some(start) => Interval { start, end: at },
+                None => self.calendar.slot_at(at),
+            };
+            next = self.calendar.next(at);
+            before = Some(at);
+            plan.due.push(Due {
+                slot: Slot { share: share.clone(), at, interval },
+                skip: skip(at, next.is_some_and(|next| next <= now), now),
+            });
+            match plan.cursors.last_mut() {
+                Some((last, cursor)) if last == share => *cursor = at,
+                _ => plan.cursors.push((share.clone(), at)),
+            }
+        }
+        false
+    }
+}
+
+/// `catch_up = "latest"`: of the slots missed while down only the last fires.
+fn skip(at: Instant, newer_is_due: bool, now: Instant) -> Option<SkipReason> {
+    let late = now - at;
+    if late <= LATE_MAX {
+        None
+    } else if late > CATCH_UP_WINDOW {
+        Some(SkipReason::TooOld)
+    } else if newer_is_due {
+        Some(SkipReason::Missed)
+    } else {
+        None
+    }
+}

@@ -1,0 +1,101 @@
+//! The csv format: RFC 4180, with null kept apart from the empty text.
+
+mod cells;
+mod options;
+
+use consign_sdk::text::Buffer;
+use consign_sdk::{Batch, Diagnostic, Error, Formatter, Output, RowWriter, RunFacts, Schema};
+
+use cells::{Cell, Style};
+pub use options::{Ascii, CsvOptions, LineEnding, Quoting};
+
+/// The csv format.
+pub struct Csv {
+    style: Style,
+    delimiter: u8,
+    line_ending: &'static [u8],
+    scratch: Buffer,
+    rows: RowWriter,
+}
+
+impl Formatter for Csv {
+    const NAME: &'static str = "csv";
+    const VERSION: &'static str = env!("CARGO_PKG_VERSION");
+    const EXTENSION: &'static str = "csv";
+    const MEDIA_TYPE: &'static str = "text/csv; charset=utf-8";
+
+    type Options = CsvOptions;
+
+    fn open(options: CsvOptions, schema: &Schema, _: &RunFacts) -> Result<Self, Error> {
+        options.check()?;
+        if schema.fields.is_empty() {
+            return Err(Error::Unsupported("the dataset has no columns: select at least one in the query".into()));
+        }
+        let delimiter = options.delimiter.0;
+        let line_ending: &[u8] = match options.line_ending {
+            LineEnding::Lf => b"\n",
+            LineEnding::Crlf => b"\r\n",
+        };
+        let mut header = Buffer::new();
+        if options.bom {
+            header.extend("\u{feff}".as_bytes());
+        }
+        let has_header = options.header;
+        let style = Style::new(options);
+        if has_header {
+            for (index, field) in schema.fields.iter().enumerate() {
+                if index > 0 {
+                    header.push(delimiter);
+                }
+                style.text(field.name.as_bytes(), &mut header);
+            }
+            header.extend(line_ending);
+        }
+        let rows = RowWriter::new(header.as_bytes());
+        Ok(Csv { style, delimiter, line_ending, scratch: Buffer::new(), rows })
+    }
+
+    fn write(&mut self, batch: &Batch<'_>, out: &mut Output<'_>) -> Result<(), Error> {
+        let Csv { style, delimiter, line_ending, scratch, rows } = self;
+        let columns = batch.columns()?;
+        let cells = columns.iter().map(|column| Cell::of(column, style)).collect::<Result<Vec<_>, _>>()?;
+        let Some((first, others)) = cells.split_first() else {
+            return Ok(());
+        };
+        for row in 0..batch.rows() {
+            let line = rows.row();
+            first.write(row, style, scratch, line);
+            for cell in others {
+                line.push(*delimiter);
+                cell.write(row, style, scratch, line);
+            }
+            line.extend(line_ending);
+            rows.end_row(out)?;
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self, out: &mut Output<'_>) -> Result<(), Error> {
+        self.rows.finish(out)
+    }
+
+    fn check(options: &str, schema: &Schema) -> Vec<Diagnostic> {
+        let mut findings = consign_sdk::options::check::<Self>(options, schema);
+        if let (true, [only]) = (findings.is_empty(), schema.fields.as_slice()) {
+            let null = consign_sdk::options::parse::<CsvOptions>(options).map(|options| options.null);
+            if only.nullable && null.is_ok_and(|null| null.is_empty()) {
+                findings.push(Diagnostic::warning(
+                    "/null",
+                    format!(
+                        "a null of `{}`, the only column, is written as an empty line, which many readers skip: \
+                         set `null`, for instance to \"NULL\"",
+                        only.name
+                    ),
+                ));
+            }
+        }
+        findings
+    }
+}
+
+consign_sdk::export!(Csv);

@@ -1,0 +1,121 @@
+use crate::Error;
+use crate::output::{FLUSH_BYTES, Object, Output};
+use crate::text::Buffer;
+
+/// Writes the objects of a row-oriented text format: append a row to
+/// [`row`](RowWriter::row), call [`end_row`](RowWriter::end_row), and at the
+/// end [`finish`](RowWriter::finish).
+///
+/// Bytes go to the host in large writes. When the share splits, every object
+/// is complete (header, whole rows, footer) and none exceeds the limit, unless
+/// a single row does.
+pub struct RowWriter {
+    header: Vec<u8>,
+    footer: Vec<u8>,
+    buffer: Buffer,
+    /// Where in `buffer` the present row begins.
+    row_start: usize,
+    /// The length of `buffer` at which something must be done.
+    threshold: usize,
+    object: Option<OpenObject>,
+}
+
+struct OpenObject {
+    object: Object,
+    rows: u64,
+}
+
+impl RowWriter {
+    /// A writer that begins every object with `header`.
+    pub fn new(header: impl Into<Vec<u8>>) -> Self {
+        RowWriter {
+            header: header.into(),
+            footer: Vec::new(),
+            buffer: Buffer::new(),
+            row_start: 0,
+            threshold: 0,
+            object: None,
+        }
+    }
+
+    /// Also ends every object with `footer`.
+    pub fn with_footer(mut self, footer: impl Into<Vec<u8>>) -> Self {
+        self.footer = footer.into();
+        self
+    }
+
+    /// The buffer to append the present row to, its line ending included. What
+    /// is already in it must not be touched.
+    #[inline(always)]
+    pub fn row(&mut self) -> &mut Buffer {
+        &mut self.buffer
+    }
+
+    /// The row is complete.
+    #[inline(always)]
+    pub fn end_row(&mut self, out: &mut Output<'_>) -> Result<(), Error> {
+        if self.buffer.len() > self.threshold {
+            self.make_room(out)?;
+        }
+        self.row_start = self.buffer.len();
+        if let Some(open) = &mut self.object {
+            open.rows += 1;
+        }
+        Ok(())
+    }
+
+    /// Finishes the last object; without any row, one that has the header only.
+    pub fn finish(&mut self, out: &mut Output<'_>) -> Result<(), Error> {
+        let open = match self.object.take() {
+            Some(open) => open,
+            None => self.open(out)?,
+        };
+        self.close(open);
+        Ok(())
+    }
+
+    /// Called with a complete row at the end of the buffer that is the first,
+    /// fills the buffer, or makes the object too large.
+    #[cold]
+    #[inline(never)]
+    fn make_room(&mut self, out: &mut Output<'_>) -> Result<(), Error> {
+        let mut open = match self.object.take() {
+            Some(open) => open,
+            None => self.open(out)?,
+        };
+        if let Some(limit) = out.max_object_bytes() {
+            let size = open.object.bytes() + (self.buffer.len() + self.footer.len()) as u64;
+            if size > limit && open.rows > 0 {
+                let row = self.buffer.as_bytes()[self.row_start..].to_vec();
+                self.buffer.truncate(self.row_start);
+                self.close(open);
+                open = self.open(out)?;
+                self.buffer.extend(&row);
+            }
+        }
+        if self.buffer.len() >= FLUSH_BYTES {
+            open.object.write(self.buffer.as_bytes());
+            self.buffer.clear();
+        }
+        let room = out
+            .max_object_bytes()
+            .map_or(u64::MAX, |limit| limit.saturating_sub(open.object.bytes() + self.footer.len() as u64));
+        self.threshold = usize::try_from(room).unwrap_or(usize::MAX).min(FLUSH_BYTES);
+        self.object = Some(open);
+        Ok(())
+    }
+
+    /// Begins an object and puts its header before what is in the buffer.
+    fn open(&mut self, out: &mut Output<'_>) -> Result<OpenObject, Error> {
+        let object = out.next_object()?;
+        self.buffer.prepend(&self.header);
+        Ok(OpenObject { object, rows: 0 })
+    }
+
+    fn close(&mut self, mut open: OpenObject) {
+        self.buffer.extend(&self.footer);
+        open.object.write(self.buffer.as_bytes());
+        self.buffer.clear();
+        open.object.finish(open.rows);
+    }
+}

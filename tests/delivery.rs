@@ -1,0 +1,11 @@
+//! Delivery against a scripted server at the wire, against ministack, and into a
+//! directory. The AWS SDK is the real one everywhere.
+
+mod compression;
+mod directory;
+mod enforced;
+mod faults;
+mod layers;
+mod protocol;
+mod wire;
+mod world;

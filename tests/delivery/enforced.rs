@@ -1,0 +1,206 @@
+//! Against ministack, which enforces trust, role, session and bucket policies.
+//! The vendor is an IAM user that may assume roles and nothing else.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use consign::config::{Aws, Customer, StaticCredentials};
+use consign::delivery::{Delivery, Target, Vendor};
+use consign::domain::{
+    AccountId, BucketName, CustomerName, CustomerPrefix, ExternalId, Failure, Layer, Manifest, Region, RoleArn, Secret,
+};
+use serde_json::json;
+
+use super::world::*;
+use crate::support::ministack::{ACCOUNT, Ministack, OTHER_ACCOUNT};
+
+/// A vendor and one customer with a role and a bucket, all of this test's own.
+struct Scene {
+    server: &'static Ministack,
+    aws: Aws,
+    customer: Customer,
+}
+
+impl Scene {
+    async fn new(name: &'static str) -> Scene {
+        tokio::task::spawn_blocking(move || Scene::make(name)).await.unwrap()
+    }
+
+    fn make(name: &str) -> Scene {
+        let server = Ministack::shared();
+        let allow = json!({ "Version": "2012-10-17", "Statement": [
+            { "Effect": "Allow", "Action": "sts:AssumeRole", "Resource": "*" }
+        ]});
+        let vendor = format!("vendor-{name}");
+        let (key, secret) = server.user(&vendor, &allow.to_string());
+        let trust = json!({ "Version": "2012-10-17", "Statement": [{
+            "Effect": "Allow",
+            "Principal": { "AWS": format!("arn:aws:iam::{ACCOUNT}:user/{vendor}") },
+            "Action": "sts:AssumeRole",
+            "Condition": { "StringEquals": { "sts:ExternalId": format!("ext-{name}") } },
+        }]});
+        let bucket = format!("bucket-{name}");
+        // Wider than the prefix, so that what keeps a session inside it is the session policy.
+        let role = json!({ "Version": "2012-10-17", "Statement": [
+            { "Effect": "Allow", "Action": "s3:*", "Resource": "arn:aws:s3:::*" }
+        ]});
+        let arn = server.role(&format!("role-{name}"), &trust.to_string(), &role.to_string());
+        assert_eq!(server.s3("root", "PUT", &format!("/{bucket}"), b"").status, 200);
+        let aws = Aws {
+            credentials: Some(StaticCredentials {
+                access_key_id: Secret::new(key),
+                secret_access_key: Secret::new(secret),
+                session_token: None,
+            }),
+            ..aws(&server.url())
+        };
+        let customer = Customer {
+            name: CustomerName::parse("acme").unwrap(),
+            role_arn: RoleArn::parse(&arn).unwrap(),
+            external_id: Some(ExternalId::parse(&format!("ext-{name}")).unwrap()),
+            bucket: BucketName::parse(&bucket).unwrap(),
+            bucket_owner: AccountId::parse(ACCOUNT).unwrap(),
+            region: Region::parse("us-east-1").unwrap(),
+            ..customer()
+        };
+        Scene { server, aws, customer }
+    }
+
+    async fn deliver(&self) -> Result<(), Failure> {
+        let vendor = vendor(&self.aws).await;
+        deliver(&vendor, &Arc::new(self.customer.clone()), object(0, "a.csv", b"1,2\n")).await.map(drop)
+    }
+
+    async fn read(&self, bucket: &str, key: &str) -> Option<Vec<u8>> {
+        let (server, path) = (self.server, format!("/{bucket}/{key}"));
+        let answer = tokio::task::spawn_blocking(move || server.s3("root", "GET", &path, b"")).await.unwrap();
+        (answer.status == 200).then_some(answer.body)
+    }
+}
+
+#[tokio::test]
+async fn the_right_external_id_delivers() {
+    let scene = Scene::new("right").await;
+    let vendor = vendor(&scene.aws).await;
+    let contents: Vec<u8> = (0..12 * MIB).map(|i| (i % 251) as u8).collect();
+    let events = object(0, "a.csv", &contents).into_iter().chain(object(1, "b.csv", b"")).collect();
+    let committed = deliver(&vendor, &Arc::new(scene.customer.clone()), events).await.unwrap();
+
+    assert!(scene.read("bucket-right", &format!("{FOLDER}a.csv")).await.unwrap() == contents);
+    assert_eq!(scene.read("bucket-right", &format!("{FOLDER}b.csv")).await.unwrap(), b"");
+    let read: Manifest = serde_json::from_slice(&scene.read("bucket-right", MANIFEST).await.unwrap()).unwrap();
+    assert_eq!(read.objects, committed.objects);
+
+    let failure = scene.deliver().await.unwrap_err();
+    assert_eq!(failure.layer, Layer::Conflict, "the slot is delivered: {failure:?}");
+    assert_eq!(
+        scene.read("bucket-right", MANIFEST).await.map(|m| serde_json::from_slice::<Manifest>(&m).unwrap()),
+        Some(read)
+    );
+}
+
+#[tokio::test]
+async fn a_wrong_or_missing_external_id_is_refused() {
+    let mut scene = Scene::new("wrong").await;
+    for id in [Some(ExternalId::parse("ext-other").unwrap()), None] {
+        scene.customer.external_id = id;
+        let failure = scene.deliver().await.unwrap_err();
+        assert_eq!(failure.layer, Layer::TrustPolicy, "{failure:?}");
+        assert!(failure.remedy.contains("sts:AssumeRole"), "{failure:?}");
+    }
+    assert!(scene.read("bucket-wrong", MANIFEST).await.is_none());
+}
+
+/// The role may write anywhere; the session may not.
+#[tokio::test]
+async fn a_session_cannot_write_outside_the_prefix() {
+    let scene = Scene::new("outside").await;
+    let vendor = vendor(&scene.aws).await;
+    let customer = Arc::new(scene.customer.clone());
+    let run = run_id();
+    let target = Target::bucket(&vendor, &customer, run).unwrap();
+    deliver_to(target, &customer, run, Arc::new(Journal::default()), object(0, "a.csv", b"x")).await.unwrap();
+    // The same role under a prefix that it may not write to by its own policy.
+    let narrow = json!({ "Version": "2012-10-17", "Statement": [
+        { "Effect": "Allow", "Action": "s3:PutObject", "Resource": "arn:aws:s3:::bucket-outside/elsewhere/*" }
+    ]});
+    let server = scene.server;
+    tokio::task::spawn_blocking(move || {
+        let name = ("RoleName", "role-outside");
+        server.iam("PutRolePolicy", &[name, ("PolicyName", "p"), ("PolicyDocument", &narrow.to_string())])
+    })
+    .await
+    .unwrap();
+    let failure = scene.deliver().await.unwrap_err();
+    assert_eq!(failure.layer, Layer::RolePolicy, "{failure:?}");
+    assert!(failure.remedy.contains("arn:aws:s3:::bucket-outside/uploads/us/*"), "{failure:?}");
+    let elsewhere = Customer { prefix: CustomerPrefix::parse("elsewhere").unwrap(), ..scene.customer.clone() };
+    deliver(&vendor, &Arc::new(elsewhere), object(0, "a.csv", b"x")).await.unwrap();
+}
+
+#[tokio::test]
+async fn another_customers_bucket_is_refused() {
+    let mut scene = Scene::new("foreign").await;
+    let server = scene.server;
+    let made =
+        tokio::task::spawn_blocking(move || server.s3(OTHER_ACCOUNT, "PUT", "/bucket-of-others", b"")).await.unwrap();
+    assert_eq!(made.status, 200);
+    scene.customer.bucket = BucketName::parse("bucket-of-others").unwrap();
+    let failure = scene.deliver().await.unwrap_err();
+    assert!(matches!(failure.layer, Layer::RolePolicy | Layer::Bucket), "{failure:?}");
+    assert!(failure.message.contains("AccessDenied"), "{failure:?}");
+}
+
+#[tokio::test]
+async fn a_bucket_policy_that_denies_is_named() {
+    let scene = Scene::new("denied").await;
+    let server = scene.server;
+    let policy = json!({ "Version": "2012-10-17", "Statement": [{
+        "Effect": "Deny", "Principal": "*", "Action": "s3:PutObject", "Resource": "arn:aws:s3:::bucket-denied/*"
+    }]});
+    let put = move || server.s3("root", "PUT", "/bucket-denied?policy", policy.to_string().as_bytes());
+    assert!(tokio::task::spawn_blocking(put).await.unwrap().status < 300);
+    let failure = scene.deliver().await.unwrap_err();
+    assert!(failure.remedy.contains("Deny"), "{failure:?}");
+}
+
+#[tokio::test]
+async fn a_missing_bucket_and_a_wrong_region_are_named() {
+    let mut scene = Scene::new("missing").await;
+    scene.customer.bucket = BucketName::parse("bucket-that-is-not").unwrap();
+    assert_eq!(scene.deliver().await.unwrap_err().layer, Layer::Bucket);
+
+    scene.customer.bucket = BucketName::parse("bucket-missing").unwrap();
+    scene.customer.region = Region::parse("eu-west-1").unwrap();
+    let failure = scene.deliver().await.unwrap_err();
+    assert_eq!(failure.layer, Layer::Region, "{failure:?}");
+    assert!(failure.remedy.contains("us-east-1"), "{failure:?}");
+}
+
+/// Sessions of five seconds, and an upload that takes longer.
+#[tokio::test]
+async fn a_session_that_ends_during_the_upload_is_renewed() {
+    let mut scene = Scene::new("short").await;
+    scene.aws.session_duration = Duration::from_secs(5);
+    let vendor: Vendor = vendor(&scene.aws).await;
+    let customer = Arc::new(scene.customer.clone());
+    let run = run_id();
+    let target = Target::bucket(&vendor, &customer, run).unwrap();
+    let mut delivery =
+        Delivery::begin(target, spec(consign::config::Compression::None), Arc::new(Journal::default())).await.unwrap();
+    delivery.accept(create(0, "a.csv")).await.unwrap();
+    let began = std::time::Instant::now();
+    let mut expected = Vec::new();
+    // Bytes keep coming for longer than a session lasts.
+    while began.elapsed() < Duration::from_millis(6500) {
+        let piece = vec![expected.len() as u8; MIB];
+        expected.extend_from_slice(&piece);
+        delivery.accept(bytes(0, piece)).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+    delivery.accept(finish(0)).await.unwrap();
+    let completed = delivery.seal().await.unwrap().complete().await.unwrap();
+    let written = manifest(&customer, run, completed.objects());
+    completed.manifest(&written).await.unwrap();
+    assert!(scene.read("bucket-short", &format!("{FOLDER}a.csv")).await.unwrap() == expected);
+}

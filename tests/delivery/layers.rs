@@ -1,0 +1,314 @@
+//! Every misconfiguration that has a known answer, as it looks on the wire, and
+//! the layer and remedy it must become.
+
+use std::sync::Arc;
+
+use consign::config::{Customer, Encryption};
+use consign::domain::{AccountId, Failure, Layer, Retry};
+
+use super::wire::{Call, Fault, Wire, s3_error};
+use super::world::*;
+
+/// A refusal on the wire.
+struct Row {
+    call: Call,
+    status: u16,
+    code: &'static str,
+    message: &'static str,
+    headers: Vec<(&'static str, &'static str)>,
+    profile: fn(&mut Customer),
+    layer: Layer,
+    retry: Retry,
+    /// Texts that the remedy must have.
+    remedy: &'static [&'static str],
+}
+
+fn row(
+    call: Call,
+    status: u16,
+    code: &'static str,
+    message: &'static str,
+    layer: Layer,
+    remedy: &'static [&'static str],
+) -> Row {
+    Row { call, status, code, message, headers: Vec::new(), profile: |_| {}, layer, retry: Retry::Never, remedy }
+}
+
+fn sts_error(code: &str, message: &str) -> String {
+    format!(
+        "<ErrorResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"><Error><Type>Sender</Type><Code>{code}</Code>\
+         <Message>{message}</Message></Error><RequestId>r</RequestId></ErrorResponse>"
+    )
+}
+
+async fn outcome(row: &Row) -> (Failure, Wire) {
+    let (call, status) = (row.call, row.status);
+    let body = match row.call {
+        Call::AssumeRole => sts_error(row.code, row.message),
+        _ => s3_error(row.code, row.message),
+    };
+    let headers = row.headers.clone();
+    let wire =
+        Wire::start(move |seen, _| (seen.call == call).then(|| Fault::Answer(status, headers.clone(), body.clone())))
+            .await;
+    let mut customer = customer();
+    (row.profile)(&mut customer);
+    let failure =
+        deliver(&vendor(&aws(&wire.url)).await, &Arc::new(customer), object(0, "a.csv", b"x")).await.unwrap_err();
+    (failure, wire)
+}
+
+async fn check(rows: Vec<Row>) {
+    for row in rows {
+        let (failure, wire) = outcome(&row).await;
+        let name = format!("{:?} {} {} \"{}\"", row.call, row.status, row.code, row.message);
+        assert_eq!(failure.layer, row.layer, "{name}: {failure:?}");
+        assert_eq!(failure.retry, row.retry, "{name}: {failure:?}");
+        for text in row.remedy {
+            assert!(failure.remedy.contains(text), "{name}: no {text:?} in {}", failure.remedy);
+        }
+        assert!(row.code.is_empty() || failure.message.contains(row.code), "{name}: {failure:?}");
+        assert!(failure.message.contains("acme"), "{name} names no customer: {failure:?}");
+        assert!(!wire.objects().contains_key(MANIFEST), "{name}");
+    }
+}
+
+const ASSUME: &str = "User: arn:aws:sts::111122223333:assumed-role/vendor-app/i-0abc is not authorized to perform: \
+                      sts:AssumeRole on resource: arn:aws:iam::123456789012:role/consign-delivery";
+const ASSUME_OWN: &str = "User: arn:aws:iam::111122223333:user/vendor is not authorized to perform: sts:AssumeRole on resource: \
+                          arn:aws:iam::123456789012:role/consign-delivery because no identity-based policy allows the \
+                          sts:AssumeRole action";
+const CHAINED: &str =
+    "The requested DurationSeconds exceeds the 1 hour session limit for roles assumed by role chaining";
+
+#[tokio::test]
+async fn refusals_by_sts() {
+    use Call::AssumeRole;
+    check(vec![
+        row(
+            AssumeRole,
+            403,
+            "AccessDenied",
+            ASSUME,
+            Layer::TrustPolicy,
+            &[
+                "\"sts:ExternalId\": \"c0ns1gn-7f0c\"",
+                "\"AWS\": \"arn:aws:iam::111122223333:role/vendor-app\"",
+                "\"Resource\": \"arn:aws:iam::123456789012:role/consign-delivery\"",
+            ],
+        ),
+        Row {
+            profile: |customer| customer.external_id = None,
+            ..row(AssumeRole, 403, "AccessDenied", ASSUME, Layer::TrustPolicy, &["without an external ID"])
+        },
+        row(AssumeRole, 403, "AccessDenied", ASSUME_OWN, Layer::Identity, &["\"Action\": \"sts:AssumeRole\""]),
+        row(
+            AssumeRole,
+            400,
+            "ValidationError",
+            "The requested DurationSeconds exceeds the MaxSessionDuration set for this role.",
+            Layer::Config,
+            &["session_duration", "--role-name consign-delivery"],
+        ),
+        row(AssumeRole, 400, "ValidationError", CHAINED, Layer::Config, &["\"1h\""]),
+        row(
+            AssumeRole,
+            400,
+            "PackedPolicyTooLarge",
+            "Packed size of session policy: 140%",
+            Layer::Config,
+            &["uploads/us/"],
+        ),
+        row(
+            AssumeRole,
+            403,
+            "RegionDisabledException",
+            "STS is not activated in this region",
+            Layer::Region,
+            &["eu-west-1"],
+        ),
+        row(
+            AssumeRole,
+            403,
+            "InvalidClientTokenId",
+            "The security token included in the request is invalid",
+            Layer::Identity,
+            &["access key"],
+        ),
+        row(
+            AssumeRole,
+            403,
+            "SignatureDoesNotMatch",
+            "The request signature we calculated does not match",
+            Layer::Identity,
+            &["secret"],
+        ),
+        Row {
+            retry: Retry::Later,
+            ..row(
+                AssumeRole,
+                400,
+                "ExpiredToken",
+                "The security token included in the request is expired",
+                Layer::Identity,
+                &["vendor's own"],
+            )
+        },
+        Row { retry: Retry::Later, ..row(AssumeRole, 400, "Throttling", "Rate exceeded", Layer::Network, &["fewer"]) },
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn refusals_by_s3() {
+    use Call::{Create, Part};
+    let kms = "User: arn:aws:sts::123456789012:assumed-role/consign-delivery/r is not authorized to perform: kms:GenerateDataKey on \
+               resource: arn:aws:kms:eu-west-1:123456789012:key/k because no identity-based policy allows the kms:GenerateDataKey action";
+    let role = "User: arn:aws:sts::123456789012:assumed-role/consign-delivery/r is not authorized to perform: s3:PutObject on resource: \
+                arn:aws:s3:::acme-data/uploads/us/x because no identity-based policy allows the s3:PutObject action";
+    let deny = "User: u is not authorized to perform: s3:PutObject on resource: r with an explicit deny in a resource-based policy";
+    let foreign = "User: u is not authorized to perform: s3:PutObject on resource: r because no resource-based policy allows the s3:PutObject action";
+    let scp = "User: u is not authorized to perform: s3:PutObject on resource: r with an explicit deny in a service control policy";
+    let acl = "User: u is not authorized to perform: s3:PutObjectAcl on resource: r because no identity-based policy allows it";
+    let session = "User: u is not authorized to perform: s3:PutObject on resource: r because no session policy allows the s3:PutObject action";
+    check(vec![
+        row(
+            Create,
+            403,
+            "AccessDenied",
+            role,
+            Layer::RolePolicy,
+            &["arn:aws:s3:::acme-data/uploads/us/*", "\"s3:PutObject\""],
+        ),
+        row(
+            Create,
+            403,
+            "AccessDenied",
+            deny,
+            Layer::Bucket,
+            &["Deny", "arn:aws:iam::123456789012:role/consign-delivery"],
+        ),
+        row(Create, 403, "AccessDenied", foreign, Layer::Bucket, &["\"Principal\""]),
+        row(Create, 403, "AccessDenied", scp, Layer::RolePolicy, &["SCP"]),
+        row(Create, 403, "AccessDenied", session, Layer::RolePolicy, &["session policy"]),
+        Row {
+            profile: |customer| {
+                customer.encryption = Encryption::Kms { key: Some("arn:aws:kms:eu-west-1:123456789012:key/k".into()) }
+            },
+            ..row(
+                Part,
+                403,
+                "AccessDenied",
+                kms,
+                Layer::Kms,
+                &["kms:Decrypt", "arn:aws:kms:eu-west-1:123456789012:key/k"],
+            )
+        },
+        row(Create, 400, "KMS.NotFoundException", "Key does not exist", Layer::Kms, &["kms:GenerateDataKey"]),
+        Row {
+            profile: |customer| customer.acl = Some("bucket-owner-full-control".into()),
+            ..row(Create, 403, "AccessDenied", acl, Layer::Acl, &["s3:PutObjectAcl", "remove acl"])
+        },
+        row(
+            Create,
+            400,
+            "AccessControlListNotSupported",
+            "The bucket does not allow ACLs",
+            Layer::Acl,
+            &["remove acl"],
+        ),
+        row(Create, 404, "NoSuchBucket", "The specified bucket does not exist", Layer::Bucket, &["acme-data"]),
+        Row {
+            headers: vec![("x-amz-bucket-region", "eu-central-1")],
+            ..row(
+                Create,
+                301,
+                "PermanentRedirect",
+                "must be addressed using the specified endpoint",
+                Layer::Region,
+                &["region = \"eu-central-1\""],
+            )
+        },
+        row(
+            Create,
+            400,
+            "AuthorizationHeaderMalformed",
+            "The authorization header is malformed; the region 'eu-west-1' is wrong; expecting 'ap-south-1'",
+            Layer::Region,
+            &["region = \"ap-south-1\""],
+        ),
+        row(
+            Create,
+            400,
+            "InvalidStorageClass",
+            "The storage class you specified is not valid",
+            Layer::Config,
+            &["storage_class"],
+        ),
+        Row { retry: Retry::Later, ..row(Part, 400, "BadDigest", "did not match", Layer::Network, &["proxy"]) },
+        Row {
+            retry: Retry::Later,
+            ..row(Create, 403, "InvalidAccessKeyId", "does not exist in our records", Layer::Region, &["opt-in"])
+        },
+        row(Part, 400, "EntityTooSmall", "smaller than the minimum", Layer::Local, &["report"]),
+        Row { retry: Retry::Later, ..row(Create, 429, "", "", Layer::Network, &["fewer"]) },
+        row(
+            Create,
+            501,
+            "NotImplemented",
+            "A header you provided implies functionality that is not implemented",
+            Layer::Config,
+            &["endpoint_url"],
+        ),
+    ])
+    .await;
+}
+
+/// The longest answers: S3 says no more than "Access Denied".
+#[tokio::test]
+async fn a_bare_refusal_lists_everyone_who_can_have_said_it() {
+    let all: fn(&mut Customer) = |customer| customer.acl = Some("bucket-owner-full-control".into());
+    let (failure, _) = outcome(&Row {
+        profile: all,
+        ..row(Call::Create, 403, "AccessDenied", "Access Denied", Layer::RolePolicy, &[])
+    })
+    .await;
+    assert_eq!((failure.layer, failure.retry), (Layer::RolePolicy, Retry::Never));
+    for suspect in ["1. role policy", "2. bucket policy", "3. ACL", "4. KMS", "5. bucket owner"] {
+        assert!(failure.remedy.contains(suspect), "{suspect}: {}", failure.remedy);
+    }
+    let foreign: fn(&mut Customer) = |customer| customer.bucket_owner = AccountId::parse("999999999999").unwrap();
+    let (failure, _) = outcome(&Row {
+        profile: foreign,
+        ..row(Call::Create, 403, "AccessDenied", "Access Denied", Layer::RolePolicy, &[])
+    })
+    .await;
+    assert!(failure.remedy.contains("1. bucket owner"), "the likeliest first: {}", failure.remedy);
+    assert!(failure.remedy.contains("\"Principal\""), "{}", failure.remedy);
+}
+
+/// The SDK corrects its clock from the answer and tries again; a server that
+/// still refuses is reported as the clock's failure.
+#[tokio::test]
+async fn a_clock_that_is_off() {
+    let skewed = row(
+        Call::Create,
+        403,
+        "RequestTimeTooSkewed",
+        "The difference between the request time and the current time is too large.",
+        Layer::Clock,
+        &["NTP"],
+    );
+    check(vec![Row { retry: Retry::Later, ..skewed }]).await;
+}
+
+#[tokio::test]
+async fn no_credentials_at_all() {
+    let wire = Wire::healthy().await;
+    let mut settings = aws(&wire.url);
+    settings.credentials = None;
+    settings.profile = Some("consign-no-such-profile".into());
+    let failure = deliver(&vendor(&settings).await, &Arc::new(customer()), object(0, "a.csv", b"x")).await.unwrap_err();
+    assert_eq!(failure.layer, Layer::Identity, "{failure:?}");
+    assert!(failure.remedy.contains("AWS_*"), "{failure:?}");
+}

@@ -1,0 +1,318 @@
+//! The protocol itself: what is asked for, in which order, and what results.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use consign::config::{Compression, Encryption};
+use consign::delivery::{Delivery, Progress, Target};
+use consign::domain::{Layer, Manifest, OutputEvent};
+use proptest::prelude::*;
+
+use super::wire::{Call, Wire, crc};
+use super::world::*;
+
+#[tokio::test]
+async fn a_delivery_is_invisible_until_sealed_and_the_manifest_comes_last() {
+    let wire = Wire::healthy().await;
+    let vendor = vendor(&aws(&wire.url)).await;
+    let (customer, run, journal) = (Arc::new(customer()), run_id(), Arc::new(Journal::default()));
+    let target = Target::bucket(&vendor, &customer, run).unwrap();
+
+    let mut delivery = Delivery::begin(target, spec(Compression::None), journal.clone()).await.unwrap();
+    let progress = delivery.progress();
+    for event in object(0, "a.csv", &vec![7; 12 * MIB]).into_iter().chain(object(1, "b.csv", b"small")).chain(object(
+        2,
+        "empty.csv",
+        b"",
+    )) {
+        delivery.accept(event).await.unwrap();
+    }
+    let sealed = delivery.seal().await.unwrap();
+    assert!(wire.objects().is_empty(), "sealed is not visible");
+    assert_eq!(journal.sealed.lock().unwrap().as_deref(), Some(sealed.objects()));
+    assert_eq!(journal.uploads.lock().unwrap().len(), 3);
+    let bytes = 12 * MIB as u64 + 5;
+    assert_eq!(*progress.borrow(), Progress { objects: 3, accepted_bytes: bytes, stored_bytes: bytes });
+
+    let completed = sealed.complete().await.unwrap();
+    assert!(!wire.objects().contains_key(MANIFEST));
+    let written = manifest(&customer, run, completed.objects());
+    let committed = completed.manifest(&written).await.unwrap();
+
+    let objects = wire.objects();
+    assert_eq!(objects.len(), 4);
+    assert_eq!(objects[&format!("{FOLDER}b.csv")], "small");
+    assert_eq!(objects[&format!("{FOLDER}empty.csv")], "");
+    assert_eq!(committed.manifest_key.as_str(), MANIFEST);
+    let read: Manifest = serde_json::from_slice(&objects[MANIFEST]).unwrap();
+    assert_eq!(read, written);
+    assert_eq!(read.objects[0].checksum_crc64nvme, crc(&vec![7; 12 * MIB]));
+    assert_eq!(read.objects[0].bytes, 12 * MIB as u64);
+    assert!(read.objects[0].etag.starts_with("whole-"), "{:?}", read.objects[0]);
+    assert_eq!(wire.content_type(MANIFEST), "application/json");
+    assert_eq!(wire.open_uploads(), 0);
+
+    let last = wire.seen().pop().unwrap();
+    assert_eq!((last.call, last.headers["if-none-match"].to_str().unwrap()), (Call::Complete, "*"));
+    assert_eq!(wire.count(Call::AssumeRole), 1, "one session for the whole delivery");
+}
+
+#[tokio::test]
+async fn the_session_names_the_run_and_is_narrowed_to_the_prefix() {
+    let wire = Wire::healthy().await;
+    let customer = Arc::new(customer());
+    deliver(&vendor(&aws(&wire.url)).await, &customer, object(0, "a.csv", b"x")).await.unwrap();
+    let assume = wire.seen().into_iter().find(|seen| seen.call == Call::AssumeRole).unwrap();
+    let form: std::collections::HashMap<_, _> = url::form_urlencoded::parse(&assume.body).into_owned().collect();
+    assert_eq!(form["RoleArn"], customer.role_arn.as_str());
+    assert_eq!(form["ExternalId"], "c0ns1gn-7f0c");
+    assert_eq!(form["DurationSeconds"], "3600");
+    assert!(consign::domain::RunId::parse(&form["RoleSessionName"]).is_ok(), "{}", form["RoleSessionName"]);
+    let policy: serde_json::Value = serde_json::from_str(&form["Policy"]).unwrap();
+    assert_eq!(policy["Statement"][0]["Resource"], "arn:aws:s3:::acme-data/uploads/us/*");
+    assert_eq!(policy["Statement"][0]["Action"], serde_json::json!(["s3:PutObject", "s3:AbortMultipartUpload"]));
+    assert_eq!(policy["Statement"][1]["Condition"]["StringEquals"]["kms:ViaService"], "s3.eu-west-1.amazonaws.com");
+    let scope = assume.headers["authorization"].to_str().unwrap();
+    assert!(scope.contains("/eu-west-1/sts/"), "regional: {scope}");
+}
+
+#[tokio::test]
+async fn what_the_profile_asks_for_is_in_each_upload() {
+    let wire = Wire::healthy().await;
+    let mut customer = customer();
+    customer.encryption = Encryption::Kms { key: Some("alias/data".into()) };
+    customer.storage_class = Some("STANDARD_IA".into());
+    customer.acl = Some("bucket-owner-full-control".into());
+    customer.tags = [("team".to_owned(), "data & co".to_owned()), ("a+b".to_owned(), "c".to_owned())].into();
+    deliver(&vendor(&aws(&wire.url)).await, &Arc::new(customer), object(0, "a.csv", b"x")).await.unwrap();
+    let creates: Vec<_> = wire.seen().into_iter().filter(|seen| seen.call == Call::Create).collect();
+    assert_eq!(creates.len(), 2, "the object and the manifest");
+    for create in creates {
+        let header = |name: &str| create.headers[name].to_str().unwrap().to_owned();
+        assert_eq!(header("x-amz-server-side-encryption"), "aws:kms");
+        assert_eq!(header("x-amz-server-side-encryption-aws-kms-key-id"), "alias/data");
+        assert_eq!(header("x-amz-storage-class"), "STANDARD_IA");
+        assert_eq!(header("x-amz-acl"), "bucket-owner-full-control");
+        assert_eq!(header("x-amz-tagging"), "a%2Bb=c&team=data%20%26%20co");
+    }
+}
+
+#[tokio::test]
+async fn the_expected_owner_is_in_every_call() {
+    let wire = Wire::healthy().await;
+    let vendor = vendor(&aws(&wire.url)).await;
+    let customer = Arc::new(customer());
+    let mut delivery = begin(&vendor, &customer).await;
+    for event in object(0, "a.csv", &vec![1; 6 * MIB]) {
+        delivery.accept(event).await.unwrap();
+    }
+    delivery.abort().await.unwrap();
+    deliver(&vendor, &customer, object(0, "a.csv", b"x")).await.unwrap();
+    for seen in wire.seen().iter().filter(|seen| seen.call != Call::AssumeRole) {
+        assert_eq!(seen.headers["x-amz-expected-bucket-owner"], "123456789012", "{seen:?}");
+    }
+}
+
+#[tokio::test]
+async fn abort_leaves_nothing() {
+    let wire = Wire::healthy().await;
+    let vendor = vendor(&aws(&wire.url)).await;
+    let mut delivery = begin(&vendor, &Arc::new(customer())).await;
+    delivery.accept(create(0, "a.csv")).await.unwrap();
+    delivery.accept(bytes(0, vec![1; 11 * MIB])).await.unwrap();
+    delivery.accept(create(1, "b.csv")).await.unwrap();
+    delivery.abort().await.unwrap();
+    assert!(wire.objects().is_empty());
+    assert_eq!(wire.open_uploads(), 0);
+}
+
+#[tokio::test]
+async fn misuse_by_a_plugin_is_the_plugins_failure_and_leaves_nothing() {
+    let cases: [(&str, Vec<OutputEvent>); 4] = [
+        ("two objects", vec![create(0, "a.csv"), create(1, "a.csv")]),
+        ("not open", vec![bytes(0, "x")]),
+        ("not open", object(0, "a.csv", b"x").into_iter().chain([bytes(0, "y")]).collect()),
+        ("never finished", vec![create(0, "a.csv"), bytes(0, "x")]),
+    ];
+    for (says, events) in cases {
+        let wire = Wire::healthy().await;
+        let failure = deliver(&vendor(&aws(&wire.url)).await, &Arc::new(customer()), events).await.unwrap_err();
+        assert_eq!(failure.layer, Layer::Plugin, "{failure:?}");
+        assert!(failure.message.contains(says), "{failure:?}");
+        assert_eq!((wire.objects().len(), wire.open_uploads()), (0, 0));
+    }
+}
+
+#[tokio::test]
+async fn a_sealed_delivery_rolls_forward_in_another_process() {
+    let wire = Wire::healthy().await;
+    let vendor = vendor(&aws(&wire.url)).await;
+    let (customer, run, journal) = (Arc::new(customer()), run_id(), Arc::new(Journal::default()));
+    let target = || Target::bucket(&vendor, &customer, run).unwrap();
+    let mut delivery = Delivery::begin(target(), spec(Compression::None), journal.clone()).await.unwrap();
+    for event in object(0, "a.csv", b"a").into_iter().chain(object(1, "b.csv", b"b")) {
+        delivery.accept(event).await.unwrap();
+    }
+    drop(delivery.seal().await.unwrap());
+
+    // Three processes, each of which dies a step further on.
+    let resume = async || {
+        let sealed = journal.sealed.lock().unwrap().clone().unwrap();
+        let ids = journal
+            .uploads
+            .lock()
+            .unwrap()
+            .iter()
+            .filter(|(key, _)| key == MANIFEST)
+            .map(|(_, id)| id.clone())
+            .collect();
+        Delivery::resume(target(), spec(Compression::None), journal.clone(), sealed, ids).await.unwrap()
+    };
+    drop(resume().await.complete().await.unwrap());
+    assert_eq!(wire.objects().len(), 2);
+    let completed = resume().await.complete().await.unwrap();
+    let first = manifest(&customer, run, completed.objects());
+    completed.manifest(&first).await.unwrap();
+    // The ledger did not hear of the commit: the next process finds it to be its own.
+    let completed = resume().await.complete().await.unwrap();
+    let again = manifest(&customer, run_id(), completed.objects());
+    completed.manifest(&again).await.unwrap();
+    let read: Manifest = serde_json::from_slice(&wire.objects()[MANIFEST]).unwrap();
+    assert_eq!(read, first, "the first manifest stays");
+}
+
+#[tokio::test]
+async fn an_upload_left_behind_is_aborted_later_and_only_under_the_prefix() {
+    let wire = Wire::healthy().await;
+    let vendor = vendor(&aws(&wire.url)).await;
+    let (customer, journal) = (Arc::new(customer()), Arc::new(Journal::default()));
+    let target = Target::bucket(&vendor, &customer, run_id()).unwrap();
+    let mut delivery = Delivery::begin(target.clone(), spec(Compression::None), journal.clone()).await.unwrap();
+    delivery.accept(create(0, "a.csv")).await.unwrap();
+    delivery.accept(bytes(0, vec![1; 6 * MIB])).await.unwrap();
+    drop(delivery);
+    let uploads = journal.uploads.lock().unwrap().clone();
+    assert_eq!(uploads.len(), 1);
+    for (key, id) in &uploads {
+        target.abort_upload(key, id).await.unwrap();
+        target.abort_upload(key, id).await.unwrap();
+    }
+    assert_eq!(wire.open_uploads(), 0);
+    let failure = target.abort_upload("other/a.csv", "upload-1").await.unwrap_err();
+    assert_eq!(failure.layer, Layer::Config);
+}
+
+#[tokio::test]
+async fn another_committed_delivery_is_a_conflict_and_stays() {
+    let wire = Wire::healthy().await;
+    wire.put(MANIFEST, "theirs");
+    let failure =
+        deliver(&vendor(&aws(&wire.url)).await, &Arc::new(customer()), object(0, "a.csv", b"x")).await.unwrap_err();
+    assert_eq!(failure.layer, Layer::Conflict, "{failure:?}");
+    assert!(failure.message.contains("this attempt did not write it"), "{failure:?}");
+    assert_eq!(wire.objects()[MANIFEST], "theirs");
+    assert_eq!(wire.open_uploads(), 0);
+}
+
+#[tokio::test]
+async fn many_open_objects_wait_in_files_rather_than_in_memory() {
+    let wire = Wire::healthy().await;
+    let vendor = vendor(&aws(&wire.url)).await;
+    let mut delivery = begin(&vendor, &Arc::new(customer())).await;
+    let count = 20;
+    for object in 0..count {
+        delivery.accept(create(object, &format!("{object}.csv"))).await.unwrap();
+    }
+    for turn in 0..12u8 {
+        for object in 0..count {
+            delivery.accept(bytes(object, vec![turn ^ object as u8; MIB / 2])).await.unwrap();
+        }
+    }
+    for object in 0..count {
+        delivery.accept(finish(object)).await.unwrap();
+    }
+    delivery.seal().await.unwrap().complete().await.unwrap();
+    let objects = wire.objects();
+    for object in 0..count {
+        let expected: Vec<u8> = (0..12u8).flat_map(|turn| vec![turn ^ object as u8; MIB / 2]).collect();
+        assert!(objects[&format!("{FOLDER}{object}.csv")] == expected, "object {object}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, max_shrink_iters: 50, ..ProptestConfig::default() })]
+
+    /// Objects written in any turns and pieces arrive as they were written, in
+    /// parts that S3 takes.
+    #[test]
+    fn what_is_written_is_what_arrives(writes in proptest::collection::vec((0u32..4, 0usize..3 * MIB), 1..24)) {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        runtime.block_on(async {
+            let wire = Wire::healthy().await;
+            let vendor = vendor(&aws(&wire.url)).await;
+            let mut expected = std::collections::BTreeMap::<u32, Vec<u8>>::new();
+            let mut events = Vec::new();
+            for (turn, (object, size)) in writes.into_iter().enumerate() {
+                let contents = expected.entry(object).or_insert_with(|| {
+                    events.push(create(object, &format!("{object}.bin")));
+                    Vec::new()
+                });
+                let piece: Vec<u8> = (0..size).map(|i| (i * 31 + turn) as u8).collect();
+                contents.extend_from_slice(&piece);
+                events.push(bytes(object, piece));
+            }
+            events.extend(expected.keys().map(|object| finish(*object)));
+            deliver(&vendor, &Arc::new(customer()), events).await.unwrap();
+            let (objects, sizes) = (wire.objects(), wire.part_sizes());
+            assert_eq!(objects.len(), expected.len() + 1);
+            for (object, contents) in expected {
+                let key = format!("{FOLDER}{object}.bin");
+                assert!(objects[&key] == contents, "object {object}");
+                let (last, full) = sizes[&key].split_last().unwrap();
+                assert!(full.iter().all(|size| *size == 5 * MIB), "{full:?}");
+                assert!(*last <= 5 * MIB && (full.is_empty() || *last > 0), "{last}");
+            }
+        });
+    }
+}
+
+#[tokio::test]
+async fn settings_that_cannot_work_are_refused() {
+    let clock = consign::clock::Clock::system;
+    let mut settings = aws("http://127.0.0.1:1");
+    settings.part_bytes = 1 << 20;
+    assert!(consign::delivery::Vendor::new(&settings, clock()).await.is_err());
+    settings.part_bytes = 8 << 20;
+    settings.part_concurrency = 0;
+    assert!(consign::delivery::Vendor::new(&settings, clock()).await.is_err());
+}
+
+#[tokio::test]
+async fn the_vendors_own_keys_can_be_lent() {
+    let keys = vendor(&aws("http://127.0.0.1:1")).await.keys();
+    let lent = keys().await.unwrap_or_else(|failure| panic!("{failure:?}"));
+    assert_eq!(lent.access_key_id.reveal(), "AKIAVENDOR");
+    assert_eq!(lent.secret_access_key.reveal(), "vendorsecret");
+    assert!(lent.session_token.is_none());
+}
+
+#[tokio::test]
+async fn a_prefix_too_long_for_a_session_policy_is_refused_before_anything() {
+    let vendor = vendor(&aws("http://127.0.0.1:1")).await;
+    let mut customer = customer();
+    // Every character that JSON has to escape counts more than once.
+    customer.prefix = consign::domain::CustomerPrefix::parse(&"\"".repeat(500)).unwrap();
+    let fits = Target::bucket(&vendor, &Arc::new(customer.clone()), run_id());
+    assert!(fits.is_ok(), "{:?}", fits.err());
+    customer.encryption =
+        Encryption::Kms { key: Some(format!("arn:aws:kms:eu-west-1:123456789012:key/{}", "k".repeat(900))) };
+    let failure = Target::bucket(&vendor, &Arc::new(customer), run_id()).err().unwrap();
+    assert_eq!(failure.layer, Layer::Config);
+    assert!(failure.message.contains("2048"), "{failure:?}");
+}
+
+async fn begin(vendor: &consign::delivery::Vendor, customer: &Arc<consign::config::Customer>) -> Delivery {
+    let target = Target::bucket(vendor, customer, run_id()).unwrap();
+    let begun = Delivery::begin(target, spec(Compression::None), Arc::new(Journal::default()));
+    tokio::time::timeout(Duration::from_secs(20), begun).await.unwrap().unwrap()
+}

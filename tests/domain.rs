@@ -1,0 +1,4 @@
+//! The rules of keys and profiles.
+
+mod key;
+mod profile;

@@ -1,0 +1,193 @@
+//! No input whatsoever makes a key outside the prefix.
+
+use chrono::{TimeDelta, TimeZone, Utc};
+use consign::clock::Instant;
+use consign::domain::{
+    CustomerName, CustomerPrefix, Interval, KeyFacts, KeyTemplate, LeafName, MANIFEST_NAME, ShareName,
+};
+use proptest::prelude::*;
+
+struct Names(ShareName, CustomerName);
+
+impl Names {
+    fn new() -> Self {
+        Self(ShareName::parse("daily").unwrap(), CustomerName::parse("acme").unwrap())
+    }
+
+    fn facts(&self, slot: Instant) -> KeyFacts<'_> {
+        let interval = Interval { start: slot - TimeDelta::days(1), end: slot };
+        KeyFacts { share: &self.0, customer: &self.1, slot, interval }
+    }
+}
+
+fn six() -> Instant {
+    Utc.with_ymd_and_hms(2026, 1, 31, 6, 0, 0).unwrap()
+}
+
+fn key(prefix: &str, template: &str, name: &str) -> Result<String, String> {
+    let prefix = CustomerPrefix::parse(prefix).map_err(|e| e.to_string())?;
+    let template = KeyTemplate::parse(template).map_err(|e| e.to_string())?;
+    let name = LeafName::parse(name).map_err(|e| e.to_string())?;
+    let names = Names::new();
+    prefix.key(&template, &names.facts(six()), &name).map(|key| key.to_string()).map_err(|e| e.to_string())
+}
+
+#[test]
+fn keys_look_like_this() {
+    let made = |template| key("in", template, "part-0.csv").unwrap();
+    assert_eq!(made(KeyTemplate::DEFAULT), "in/daily/2026-01-31/060000Z/part-0.csv");
+    assert_eq!(made("{customer}/{share}-{slot}/{name}"), "in/acme/daily-20260131T060000Z/part-0.csv");
+    assert_eq!(made("{share}/{interval_start:%d}-{interval_end:%d}/{name}"), "in/daily/30-31/part-0.csv");
+    assert_eq!(KeyTemplate::default(), KeyTemplate::parse(KeyTemplate::DEFAULT).unwrap());
+    assert_eq!(key("", KeyTemplate::DEFAULT, "x").unwrap(), "daily/2026-01-31/060000Z/x");
+}
+
+#[test]
+fn templates_that_are_refused() {
+    let cases = [
+        ("", "end in {name}"),
+        ("{name}", "alone after"),
+        ("{share}/{slot}", "end in {name}"),
+        ("{share}/{slot}/{name}.csv", "end in {name}"),
+        ("{share}/{slot}/x-{name}", "alone after"),
+        ("{share}/{slot}{name}", "alone after"),
+        ("{share}/{slot}/{name}/{name}", "more than once"),
+        ("{share}/{name}", "no {slot}"),
+        ("{slot}/{name}", "no {share}"),
+        ("/{share}/{slot}/{name}", "empty segment"),
+        ("{share}//{slot}/{name}", "empty segment"),
+        ("../{share}/{slot}/{name}", "path step"),
+        ("{share}/./{slot}/{name}", "path step"),
+        ("{share}/*/{slot}/{name}", "'*'"),
+        ("{share}/{slot:%Y/{name}", "strftime"),
+        ("{share}/{slot:}/{name}", "strftime"),
+        ("{share}/{slot:%!}/{name}", "strftime"),
+        ("{share:%Y}/{slot}/{name}", "only instants"),
+        ("{share}/{attempt}/{slot}/{name}", "unknown placeholder"),
+        ("{share}/}{slot}/{name}", "without its '{'"),
+        ("{share}/{slot/{name", "without its '}'"),
+    ];
+    for (template, words) in cases {
+        let why = KeyTemplate::parse(template).expect_err(template).to_string();
+        assert!(why.contains(words), "{template}: {why}");
+    }
+}
+
+#[test]
+fn a_format_may_not_smuggle_path_steps() {
+    // The format is literal text after the template was checked; the key is checked again.
+    for template in ["{share}/{slot:%Y/../..}/{name}", "{share}/{slot:%Y//}/{name}", "{share}/{slot:%n}/{name}"] {
+        assert!(key("in", template, "x").is_err(), "{template}");
+    }
+    assert_eq!(key("in", "{share}/{slot:%Y/%m/%d}/{name}", "x").unwrap(), "in/daily/2026/01/31/x");
+}
+
+#[test]
+fn leaf_names() {
+    for name in ["a", "part-00000.csv.gz", "..a", "a..b", "ü 1", "-", &"x".repeat(200)] {
+        assert!(LeafName::parse(name).is_ok(), "{name:?}");
+    }
+    let long = "x".repeat(201);
+    for name in [
+        "",
+        ".",
+        "..",
+        "a/b",
+        "../x",
+        "/x",
+        "a/../../b",
+        "a\\b",
+        "a\0b",
+        "a\nb",
+        "a\u{200b}b",
+        MANIFEST_NAME,
+        "_manifest",
+        &long,
+    ] {
+        assert!(LeafName::parse(name).is_err(), "{name:?}");
+    }
+    assert_eq!(LeafName::manifest().as_str(), MANIFEST_NAME);
+}
+
+#[test]
+fn too_long_keys_are_refused() {
+    let prefix = "p".repeat(512);
+    let template = format!("{}/{{share}}/{{slot}}/{{name}}", "t".repeat(400));
+    assert!(key(&prefix, &template, "x").is_ok());
+    assert!(key(&prefix, &template, &"n".repeat(200)).unwrap_err().contains("1024"));
+}
+
+#[test]
+fn slots_that_share_keys_are_noticed() {
+    let names = Names::new();
+    let slots = || (0..4).map(|hour| names.facts(six() + TimeDelta::hours(hour)));
+    assert!(KeyTemplate::default().tells_apart(slots()));
+    assert!(!KeyTemplate::parse("{share}/{slot:%Y-%m-%d}/{name}").unwrap().tells_apart(slots()));
+}
+
+/// What a key must be, whatever it was made from.
+fn confined(prefix: &CustomerPrefix, key: &str, name: &str) -> bool {
+    key.starts_with(prefix.as_str())
+        && key.len() <= 1024
+        && key.split('/').all(|step| !step.is_empty() && step != "." && step != "..")
+        && !key.chars().any(|c| c.is_control() || "*?$\\".contains(c))
+        && key.ends_with(&format!("/{name}"))
+}
+
+/// Texts that attackers and slips are made of.
+fn nasty() -> impl Strategy<Value = String> {
+    let piece = prop_oneof![
+        Just("..".to_owned()),
+        Just("/".to_owned()),
+        Just(".".to_owned()),
+        Just("//".to_owned()),
+        Just("\\".to_owned()),
+        Just("\0".to_owned()),
+        Just("%2e%2e%2f".to_owned()),
+        Just("\u{202e}".to_owned()),
+        Just("_manifest.json".to_owned()),
+        "[a-z]{1,4}",
+        "\\PC{0,3}",
+        any::<char>().prop_map(String::from),
+    ];
+    prop::collection::vec(piece, 0..6).prop_map(|pieces| pieces.concat())
+}
+
+fn template() -> impl Strategy<Value = String> {
+    let piece = prop_oneof![
+        Just("{share}".to_owned()),
+        Just("{customer}".to_owned()),
+        Just("{slot}".to_owned()),
+        Just("{slot:%Y/%m}".to_owned()),
+        Just("/".to_owned()),
+        nasty().prop_map(|text| format!("{{slot:%Y{text}}}")),
+        nasty().prop_map(|text| format!("{{interval_end:{text}%d}}")),
+        nasty(),
+    ];
+    let free = prop::collection::vec(piece, 0..5).prop_map(|pieces| pieces.concat());
+    (free, any::<bool>())
+        .prop_map(|(text, whole)| if whole { format!("{text}{{share}}/{{slot}}/{{name}}") } else { text })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(4000))]
+
+    #[test]
+    fn no_input_leaves_the_prefix(prefix in nasty(), template in template(), name in nasty(), seconds in -62_000_000_000i64..250_000_000_000) {
+        let Ok(prefix) = CustomerPrefix::parse(&prefix) else { return Ok(()) };
+        let template = KeyTemplate::parse(&template).unwrap_or_default();
+        let Ok(leaf) = LeafName::parse(&name) else { return Ok(()) };
+        let names = Names::new();
+        let Some(slot) = Utc.timestamp_opt(seconds, 0).single() else { return Ok(()) };
+        if let Ok(key) = prefix.key(&template, &names.facts(slot), &leaf) {
+            prop_assert!(confined(&prefix, key.as_str(), &name), "{key:?}");
+        }
+    }
+
+    /// The usual case is not refused by accident.
+    #[test]
+    fn plain_names_always_make_keys(prefix in "[a-z]{0,8}(/[a-z0-9]{1,8}){0,3}", name in "[A-Za-z0-9][A-Za-z0-9._-]{0,60}") {
+        let prefix = prefix.trim_start_matches('/');
+        prop_assert!(key(prefix, KeyTemplate::DEFAULT, &name).is_ok());
+    }
+}

@@ -1,0 +1,200 @@
+//! The planner under good and bad clocks. Ticks only say when it is asked.
+
+use std::collections::BTreeMap;
+
+use chrono::TimeDelta;
+use chrono_tz::Tz;
+use consign::clock::Instant;
+use consign::domain::{ShareName, SkipReason};
+use consign::schedule::{Due, Plan, Planner, Recurring};
+use proptest::prelude::*;
+
+use super::{calendar, show, utc};
+
+fn recurring(name: &str, text: &str, cursor: Option<&str>) -> Recurring {
+    Recurring {
+        share: ShareName::parse(name).unwrap(),
+        calendar: calendar(text, Tz::America__New_York),
+        cursor: cursor.map(utc),
+    }
+}
+
+/// What the planner would make the ledger hold: fired and skipped slots, and cursors.
+#[derive(Default)]
+struct Record {
+    slots: BTreeMap<(String, Instant), Due>,
+    cursors: BTreeMap<ShareName, Instant>,
+    doubled: usize,
+}
+
+impl Record {
+    fn take(&mut self, plan: &Plan) {
+        for due in &plan.due {
+            let old = self.slots.insert((due.slot.share.to_string(), due.slot.at), due.clone());
+            self.doubled += usize::from(old.is_some());
+        }
+        for (share, cursor) in &plan.cursors {
+            let kept = self.cursors.entry(share.clone()).or_insert(*cursor);
+            *kept = (*kept).max(*cursor);
+        }
+    }
+
+    fn fired(&self) -> Vec<String> {
+        self.slots.values().filter(|due| due.skip.is_none()).map(|due| show(due.slot.at)).collect()
+    }
+
+    fn skipped(&self, reason: SkipReason) -> usize {
+        self.slots.values().filter(|due| due.skip == Some(reason)).count()
+    }
+}
+
+fn wake(planner: &mut Planner, now: Instant, record: &mut Record) {
+    loop {
+        let plan = planner.due(now);
+        record.take(&plan);
+        planner.recorded(&plan);
+        if !plan.more {
+            break;
+        }
+    }
+}
+
+#[test]
+fn a_new_share_begins_now_and_its_cursor_is_recorded_at_once() {
+    let now = utc("2024-01-01T00:30:00Z");
+    let mut planner = Planner::new([recurring("hourly", "@hourly", None)], now);
+    let plan = planner.due(now);
+    assert_eq!((plan.due.len(), plan.cursors.len()), (0, 1));
+    assert_eq!(plan.cursors[0].1, now);
+    planner.recorded(&plan);
+    assert!(planner.due(now).is_empty());
+    let plan = planner.due(utc("2024-01-01T01:00:00Z"));
+    assert_eq!(plan.due.len(), 1);
+    // The first interval reaches back to the slot before, not to when the share was made.
+    assert_eq!(show(plan.due[0].slot.interval.start), "2024-01-01T00:00:00Z");
+}
+
+#[test]
+fn a_plan_that_the_ledger_refused_is_made_again() {
+    let mut planner =
+        Planner::new([recurring("hourly", "@hourly", Some("2024-01-01T00:00:00Z"))], utc("2024-01-01T00:30:00Z"));
+    let now = utc("2024-01-01T01:00:01Z");
+    let plan = planner.due(now);
+    assert_eq!(planner.due(now), plan);
+    planner.recorded(&plan);
+    planner.recorded(&plan);
+    assert!(planner.due(now).is_empty());
+    assert_eq!(planner.next().map(show).as_deref(), Some("2024-01-01T02:00:00Z"));
+}
+
+#[test]
+fn after_downtime_the_latest_slot_fires_and_the_others_are_recorded() {
+    let now = utc("2024-01-03T12:30:00Z");
+    let mut planner = Planner::new([recurring("hourly", "@hourly", Some("2024-01-02T06:00:00Z"))], now);
+    let mut record = Record::default();
+    wake(&mut planner, now, &mut record);
+    assert_eq!(record.fired(), ["2024-01-03T12:00:00Z"]);
+    // 07:00 to 12:00 of the day before are over 24 hours old, 13:00 on is not.
+    assert_eq!((record.skipped(SkipReason::TooOld), record.skipped(SkipReason::Missed)), (6, 23));
+    let latest = record.slots.values().last().unwrap();
+    assert_eq!(show(latest.slot.interval.start), "2024-01-03T11:00:00Z");
+}
+
+#[test]
+fn a_slot_missed_for_longer_than_the_window_does_not_fire() {
+    let now = utc("2024-01-10T12:00:00Z");
+    let mut planner = Planner::new([recurring("weekly", "0 0 * * SUN", Some("2023-12-31T05:00:00Z"))], now);
+    let mut record = Record::default();
+    wake(&mut planner, now, &mut record);
+    assert_eq!((record.fired().len(), record.skipped(SkipReason::TooOld)), (0, 1));
+}
+
+#[test]
+fn the_clock_going_back_fires_nothing_twice() {
+    let mut planner =
+        Planner::new([recurring("minutes", "* * * * *", Some("2024-01-01T00:00:00Z"))], utc("2024-01-01T00:00:30Z"));
+    let mut record = Record::default();
+    for now in ["2024-01-01T00:03:00Z", "2023-12-31T22:00:00Z", "2024-01-01T00:01:30Z", "2024-01-01T00:04:00Z"] {
+        wake(&mut planner, utc(now), &mut record);
+    }
+    assert_eq!((record.fired().len(), record.doubled), (4, 0));
+}
+
+#[test]
+fn long_downtime_is_planned_in_pieces() {
+    let now = utc("2024-03-01T00:00:00Z");
+    let mut planner = Planner::new([recurring("minutes", "* * * * *", Some("2024-01-01T00:00:00Z"))], now);
+    assert!(planner.due(now).more && planner.due(now).due.len() <= 1_000);
+    let mut record = Record::default();
+    wake(&mut planner, now, &mut record);
+    assert_eq!(record.slots.len(), 60 * 24 * 60);
+    // Within the lateness that counts as on time every slot fires.
+    assert_eq!(record.fired().len(), 6);
+}
+
+#[test]
+fn many_shares_of_one_minute_are_all_planned() {
+    let names: Vec<String> = (0..50_000).map(|n| format!("share-{n}")).collect();
+    let start = utc("2024-01-01T00:00:00Z");
+    let mut planner =
+        Planner::new(names.iter().map(|name| recurring(name, "0 * * * *", Some("2024-01-01T00:00:00Z"))), start);
+    assert!(planner.due(utc("2024-01-01T00:59:59Z")).is_empty());
+    let mut record = Record::default();
+    wake(&mut planner, utc("2024-01-01T01:00:00Z"), &mut record);
+    assert_eq!((record.fired().len(), record.doubled), (50_000, 0));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Ticks that are dropped, doubled, delayed (up to the lateness that counts
+    /// as on time), plans that the ledger refuses, and restarts from its cursors.
+    #[test]
+    fn bad_ticks_and_restarts_lose_and_double_nothing(
+        ticks in proptest::collection::vec((0i64..250, 0u8..8), 40..120),
+    ) {
+        let start = utc("2024-03-10T05:30:00Z");
+        let shares = || [("a", "* * * * *"), ("b", "*/7 * * * *"), ("c", "0,30 1-3 * * *"), ("d", "*/20 * * * * *")];
+        let make = |record: &Record, now| {
+            let of = |(name, text)| {
+                let mut share = recurring(name, text, None);
+                share.cursor = Some(record.cursors.get(&share.share).copied().unwrap_or(start));
+                share
+            };
+            Planner::new(shares().map(of), now)
+        };
+        let mut record = Record::default();
+        let (mut now, mut planner) = (start, make(&record, start));
+        for (wait, kind) in ticks {
+            now += TimeDelta::seconds(wait);
+            match kind {
+                // The ledger does not take the plan, but is asked again before it counts as downtime.
+                0 => { let _ = planner.due(now); }
+                // The process dies after the commit, before the planner moves on.
+                1 => { record.take(&planner.due(now)); planner = make(&record, now); }
+                2 => { planner = make(&record, now); }
+                _ => {}
+            }
+            wake(&mut planner, now, &mut record);
+        }
+        prop_assert_eq!(record.doubled, 0);
+        for (name, text) in shares() {
+            let calendar = calendar(text, Tz::America__New_York);
+            let (mut at, mut expected) = (start, Vec::new());
+            while let Some(next) = calendar.next(at).filter(|next| *next <= now) {
+                expected.push(next);
+                at = next;
+            }
+            let fired: Vec<Instant> = record.slots.iter()
+                .filter(|((share, _), due)| share == name && due.skip.is_none())
+                .map(|((_, at), _)| *at).collect();
+            prop_assert_eq!(fired, expected, "{}", text);
+        }
+        let mut ends = BTreeMap::new();
+        for due in record.slots.values() {
+            if let Some(end) = ends.insert(due.slot.share.clone(), due.slot.at) {
+                prop_assert_eq!(due.slot.interval.start, end);
+            }
+        }
+    }
+}
