@@ -150,6 +150,7 @@ pub async fn deliver_to(
 #[derive(Default)]
 pub struct Journal {
     pub uploads: Mutex<Vec<(String, String)>>,
+    pub aborted: Mutex<Vec<String>>,
     pub sealed: Mutex<Option<Vec<SealedObject>>>,
 }
 

@@ -303,7 +303,7 @@ mod tests {
         fn floats_are_the_shortest(value in proptest::num::f64::ANY) {
             if value.is_finite() {
                 let expected = zmij::Buffer::new().format(value).to_owned();
-            prop_assert_eq!(text(|b| b.f64(value)), expected);
+                prop_assert_eq!(text(|b| b.f64(value)), expected);
             }
         }
 
