@@ -27,20 +27,57 @@ use parquet::file::properties::WriterProperties;
 const CONSIGN: &str = env!("CARGO_BIN_EXE_consign");
 const FILE_MB: u64 = 500;
 
+/// The sandbox's own keys; they open nothing else.
+const KEY: &str = "AKIACONSIGNSANDBOX00";
+const SECRET: &str = "consign-sandbox-secret";
+
+const CONFIG: &str = r#"
+[daemon]
+state_dir = "state"
+cache_dir = "cache"
+
+[aws]
+region            = "us-east-1"
+endpoint_url      = "@ENDPOINT@"
+access_key_id     = { env = "KEY" }
+secret_access_key = { env = "SECRET" }
+
+[customers.acme]
+role_arn    = "arn:aws:iam::123456789012:role/consign-delivery"
+external_id = "bench-7f0c"
+bucket      = "acme-data"
+region      = "us-east-1"
+prefix      = "in/"
+
+[datasets.big]
+tables.big = "lake/*.parquet"
+query      = "select * from big"
+shared     = true
+
+[shares.big]
+schedule = "0 0 * * *"
+dataset  = "big"
+plugin   = "csv"
+to       = { customers = ["acme"] }
+"#;
+
 fn main() {
     let megabytes = std::env::var("CONSIGN_BENCH_MB").ok().and_then(|text| text.parse().ok()).unwrap_or(5_000);
     let dir = tempfile::tempdir().expect("a temporary directory");
     let (bytes, rows) = generate(dir.path(), megabytes);
     println!("dataset     {:>8} MB Parquet, {rows} rows", bytes / 1_000_000);
 
+    // The sandbox takes roles and buckets from the configuration, before it has
+    // an address to put there.
+    write_config(dir.path(), "http://127.0.0.1:1");
     let (mut sandbox, endpoint) = start_sandbox(dir.path());
     write_config(dir.path(), &endpoint);
     let started = Instant::now();
     let send = Command::new(CONSIGN)
         .args(["--config", "consign.toml", "send", "big", "--at", "2026-01-02T00:00:00Z", "--json"])
         .current_dir(dir.path())
-        .env("KEY", "AKIACONSIGNSANDBOX00")
-        .env("SECRET", "consign-sandbox-secret")
+        .env("KEY", KEY)
+        .env("SECRET", SECRET)
         .stdout(Stdio::null())
         .spawn()
         .expect("consign send starts");
@@ -108,10 +145,11 @@ fn generate(dir: &Path, megabytes: u64) -> (u64, u64) {
 }
 
 fn start_sandbox(dir: &Path) -> (Child, String) {
-    fs::write(dir.join("sandbox.toml"), SANDBOX).expect("the sandbox's file");
     let mut sandbox = Command::new(CONSIGN)
-        .args(["sandbox", "--file", "sandbox.toml", "--dir", "buckets", "--json"])
+        .args(["--config", "consign.toml", "sandbox", "--dir", "buckets", "--listen", "127.0.0.1:0", "--json"])
         .current_dir(dir)
+        .env("KEY", KEY)
+        .env("SECRET", SECRET)
         .stdout(Stdio::piped())
         .spawn()
         .expect("the sandbox starts");

@@ -84,7 +84,7 @@ enum Command {
     History(history::HistoryArgs),
     /// Show one run: its deliveries, attempts, objects and failures.
     Show(history::ShowArgs),
-    /// Deliver a real dataset to four airlines, on this machine alone.
+    /// Deliver a real dataset to five airlines, on this machine alone.
     Demo(demo::DemoArgs),
     /// Serve S3 and STS on 127.0.0.1, to try a configuration without an account.
     Sandbox(sandbox::SandboxArgs),

@@ -218,8 +218,10 @@ impl Delivery {
         for (_, writing) in std::mem::take(&mut self.objects) {
             drop(writing.steps);
             writing.task.abort();
-            // Waits until no request of it is on its way any more.
-            let _ = writing.task.await;
+            // Waits until it makes no more requests. One that has failed was asked already.
+            if !writing.task.is_finished() {
+                let _ = writing.task.await;
+            }
         }
         self.common.uploads.abort(&self.common.store).await
     }
@@ -265,16 +267,20 @@ impl Delivery {
     }
 
     async fn step(&mut self, object: u32, step: Step) -> Result<(), Failure> {
-        let Some(Writing { steps: Some(steps), task, .. }) = self.objects.get_mut(&object) else {
+        let writing = self.objects.get_mut(&object);
+        let Some(Writing { steps: open @ Some(_), task, .. }) = writing else {
             return Err(plugin(
                 format!("object {object} was written, but is not open"),
                 "report this to the plugin's author",
             ));
         };
-        if steps.send(step).await.is_ok() {
+        if let Some(steps) = &open
+            && steps.send(step).await.is_ok()
+        {
             return Ok(());
         }
-        // The object's task has hung up; it knows why.
+        // The object's task has hung up; it knows why, and is asked once.
+        *open = None;
         match task.await {
             Ok(Err(failure)) => Err(failure),
             Ok(Ok(_)) => Err(local("an object was written after its end")),

@@ -61,8 +61,8 @@ pub enum PluginError {
     Engine(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error(transparent)]
     Cache(#[from] CacheError),
-    #[error("plugin {plugin} {source}")]
-    Inspect { plugin: PluginName, source: InspectError },
+    #[error("plugin {plugin} {why}")]
+    Inspect { plugin: PluginName, why: InspectError },
     #[error("plugin {plugin} does not compile")]
     Compile { plugin: PluginName, source: Box<dyn std::error::Error + Send + Sync> },
     #[error("plugin {plugin} does not fit the contract of wit/v1; build it against the published one")]
@@ -172,7 +172,7 @@ impl PluginHost {
     ///
     /// `limits` holds for `describe` and `check`, and its stack for every run.
     pub fn load(&self, name: &PluginName, bytes: &[u8], limits: &Limits) -> Result<Component, PluginError> {
-        let inspect = |source| PluginError::Inspect { plugin: name.clone(), source };
+        let inspect = |why| PluginError::Inspect { plugin: name.clone(), why };
         inspect::header(bytes).map_err(inspect)?;
         let Machine { engine, linker } = self.machine(limits.stack_bytes)?;
         let digest = cache::hex(&Sha256::digest(bytes));

@@ -1,14 +1,19 @@
 //! The integration tests: one binary, because each further one would link
 //! DataFusion, wasmtime and the AWS SDK again.
 
+#![cfg(test)]
+
 mod support {
     pub mod ministack;
 }
 
+mod cli;
 mod config;
+mod dataset;
 mod delivery;
 mod domain;
 mod ledger;
 mod plugin;
+mod sandbox;
 mod schedule;
 mod tidy;

@@ -61,7 +61,8 @@ impl From<ConfigErrors> for CliError {
 
 impl From<LedgerError> for CliError {
     fn from(error: LedgerError) -> Self {
-        Self::new(Exit::Ledger, Failure::chain(&error), "")
+        let exit = if matches!(error, LedgerError::Unknown { .. }) { Exit::Failed } else { Exit::Ledger };
+        Self::new(exit, Failure::chain(&error), "")
     }
 }
 
@@ -118,7 +119,7 @@ pub fn thousands(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i) % 3 == 0 {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);

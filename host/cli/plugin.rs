@@ -84,7 +84,7 @@ fn inspect(component: &[u8]) -> Result<Inspection, CliError> {
 impl Inspection {
     fn print(&self) {
         line(&format!("name        {} {}", self.name, self.version));
-        line(&format!("contract    consign:format@1"));
+        line("contract    consign:format@1");
         line(&format!("sha256      {}", self.sha256));
         line(&format!("size        {}", bytes(self.bytes)));
         line(&format!("writes      .{}  {}", self.extension, self.media_type));

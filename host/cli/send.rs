@@ -223,7 +223,7 @@ impl Report1 {
         let row = |object: &crate::domain::ManifestObject| {
             let name = object.key.rsplit('/').next().unwrap_or(&object.key).to_owned();
             let rows = format!("{} rows", thousands(object.rows));
-            vec![format!("     {name}"), bytes(object.bytes), rows, format!("crc64nvme {}", object.checksum_crc64nvme)]
+            vec![format!("      {name}"), bytes(object.bytes), rows, format!("crc64nvme {}", object.checksum_crc64nvme)]
         };
         const SHOWN: usize = 6;
         let rows: Vec<_> = manifest.objects.iter().take(SHOWN).map(row).collect();

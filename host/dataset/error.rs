@@ -176,7 +176,7 @@ impl Seen {
 
     fn csv(text: &str) -> Self {
         let mut seen = Self::new(Kind::Data, format!("malformed CSV: {}", text.trim_end_matches('.')));
-        if text.contains("fields") {
+        if text.contains("fields") || text.contains("unequal lengths") {
             seen.hint =
                 Some("give every line as many fields as the header, and quote fields with the delimiter".into());
         } else if text.contains("UTF-8") || text.contains("utf-8") {

@@ -76,7 +76,7 @@ mod tests {
 
     #[test]
     fn part_checksums_make_the_checksum_of_the_whole() {
-        let bytes: Vec<u8> = (0..100_000u32).map(|i| (i * 7919 >> 3) as u8).collect();
+        let bytes: Vec<u8> = (0..100_000u32).map(|i| ((i * 7919) >> 3) as u8).collect();
         let whole = Checksum::of(&bytes);
         for cut in [0, 1, 4096, 99_999, 100_000] {
             let (head, tail) = bytes.split_at(cut);

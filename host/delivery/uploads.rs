@@ -4,9 +4,10 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::StreamExt as _;
+use tokio_util::task::TaskTracker;
 
 use super::store::{Created, Store};
-use crate::domain::{Failure, ObjectKey, UploadJournal};
+use crate::domain::{Failure, Layer, ObjectKey, Retry, UploadJournal};
 
 /// Requests of one delivery at the same time that carry no data.
 pub(super) const REQUESTS_AT_ONCE: usize = 8;
@@ -15,30 +16,47 @@ pub(super) const REQUESTS_AT_ONCE: usize = 8;
 pub(super) struct Uploads {
     journal: Arc<dyn UploadJournal>,
     known: Arc<Mutex<Vec<(String, String)>>>,
+    creating: TaskTracker,
 }
 
 impl Uploads {
     pub(super) fn new(journal: Arc<dyn UploadJournal>) -> Self {
-        Self { journal, known: Arc::default() }
+        Self { journal, known: Arc::default(), creating: TaskTracker::new() }
     }
 
     pub(super) fn journal(&self) -> &dyn UploadJournal {
         self.journal.as_ref()
     }
 
-    pub(super) async fn create(&self, store: &Store, key: &ObjectKey, media_type: &str) -> Result<Created, Failure> {
-        let created = store.create(key, media_type).await?;
-        self.remember(key.as_str(), &created.upload_id);
-        self.journal.upload_created(key, &created.upload_id).await?;
-        Ok(created)
+    /// Goes on to its end even when the caller is dropped: a request that is
+    /// cut off may still be carried out, and its upload would be unknown.
+    pub(super) async fn create(
+        &self,
+        store: &Arc<Store>,
+        key: &ObjectKey,
+        media_type: &str,
+    ) -> Result<Created, Failure> {
+        let (uploads, store) = (self.clone(), store.clone());
+        let (key, media_type) = (key.clone(), media_type.to_owned());
+        let created = self.creating.spawn(async move {
+            let created = store.create(&key, &media_type).await?;
+            uploads.remember(key.as_str(), &created.upload_id);
+            uploads.journal.upload_created(&key, &created.upload_id).await?;
+            Ok(created)
+        });
+        let ended = |error| Failure::new(Layer::Local, Retry::Later, format!("an upload was not begun: {error}"), "");
+        created.await.map_err(ended)?
     }
 
     pub(super) fn remember(&self, key: &str, upload_id: &str) {
         self.known.lock().unwrap_or_else(PoisonError::into_inner).push((key.to_owned(), upload_id.to_owned()));
     }
 
-    /// Aborts all of them; the first failure is told after all were tried.
+    /// Aborts all of them, also those that are being created at this moment; the
+    /// first failure is told after all were tried.
     pub(super) async fn abort(&self, store: &Store) -> Result<(), Failure> {
+        self.creating.close();
+        self.creating.wait().await;
         let known = std::mem::take(&mut *self.known.lock().unwrap_or_else(PoisonError::into_inner));
         let aborts = futures::stream::iter(known)
             .map(|(key, upload_id)| async move {

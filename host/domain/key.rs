@@ -179,6 +179,9 @@ impl KeyTemplate {
             let Some((placeholder, after)) = inside.split_once('}') else {
                 return Err(Invalid::new("has a '{' without its '}'"));
             };
+            if placeholder.contains('{') {
+                return Err(Invalid::new("has a '{' without its '}'"));
+            }
             pieces.push(placeholder_piece(placeholder)?);
             rest = after;
         }

@@ -71,7 +71,7 @@ impl RoleArn {
             return Err(Invalid::new(format!("names no role; {SHAPE} (a user or assumed-role cannot be assumed)")));
         };
         let letters = |c: char| c.is_ascii_alphanumeric() || "/+=,.@_-".contains(c);
-        if name.is_empty() || name.len() > 512 + 64 || name.ends_with('/') || !name.chars().all(letters) {
+        if name.len() > 512 + 64 || name.split('/').any(str::is_empty) || !name.chars().all(letters) {
             return Err(Invalid::new("has a role name that IAM does not allow; use letters, digits and +=,.@_-"));
         }
         Ok(Self(text.into()))
@@ -97,7 +97,8 @@ impl ExternalId {
             ));
         }
         if text.len() < 2 || text.len() > 1224 {
-            return Err(Invalid::new(format!("is {} bytes long; write 2 to 1224, as STS takes", text.len())));
+            let how = if text.len() < 2 { "short" } else { "long" };
+            return Err(Invalid::new(format!("is too {how}; write 2 to 1224 characters, as STS takes")));
         }
         if !text.chars().all(|c| c.is_ascii_alphanumeric() || "_+=,.@:/-".contains(c)) {
             return Err(Invalid::new("has a character that STS refuses; use letters, digits and _+=,.@:/-"));
@@ -116,7 +117,8 @@ impl BucketName {
             return Err(Invalid::new("is not a bucket name; write the name alone, without arn: or a path"));
         }
         if !(3..=63).contains(&text.len()) {
-            return Err(Invalid::new(format!("is {} bytes long; a bucket name has 3 to 63", text.len())));
+            let how = if text.len() < 3 { "short" } else { "long" };
+            return Err(Invalid::new(format!("is too {how}; a bucket name has 3 to 63 characters")));
         }
         if !text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'.' || b == b'-') {
             return Err(Invalid::new("has a character that bucket names cannot have; use a-z, 0-9, '.' and '-'"));
@@ -144,7 +146,8 @@ impl Region {
         let word = |s: &&str| !s.is_empty() && s.bytes().all(|b| b.is_ascii_lowercase());
         let ok = match parts.split_last() {
             Some((number, words)) => {
-                words.len() >= 2 && words.iter().all(word) && number.len() <= 2 && number.parse::<u8>().is_ok()
+                let number = (1..=2).contains(&number.len()) && number.bytes().all(|b| b.is_ascii_digit());
+                words.len() >= 2 && words.iter().all(word) && number
             }
             None => false,
         };

@@ -133,7 +133,8 @@ pub(super) fn start_manual(
         }
     }
     // A scheduled slot that is still pending stays so, for its other customers.
-    if !(state == SlotState::Pending && origin == Origin::Schedule) && !open.is_empty() {
+    let scheduled = state == SlotState::Pending && origin == Origin::Schedule;
+    if !scheduled && !open.is_empty() {
         step::<SlotState>(ledger, id, SlotEvent::Start, "reason = NULL", &[])?;
     }
     let claim = match open.is_empty() {

@@ -190,7 +190,17 @@ async fn an_upload_left_behind_is_aborted_later_and_only_under_the_prefix() {
     let mut delivery = Delivery::begin(target.clone(), spec(Compression::None), journal.clone()).await.unwrap();
     delivery.accept(create(0, "a.csv")).await.unwrap();
     delivery.accept(bytes(0, vec![1; 6 * MIB])).await.unwrap();
+    // Only what S3 has heard of can be left behind.
+    while wire.open_uploads() == 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
     drop(delivery);
+    let begun = async {
+        while journal.uploads.lock().unwrap().is_empty() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), begun).await.expect("the journal hears of it all the same");
     let uploads = journal.uploads.lock().unwrap().clone();
     assert_eq!(uploads.len(), 1);
     for (key, id) in &uploads {

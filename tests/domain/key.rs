@@ -59,7 +59,7 @@ fn templates_that_are_refused() {
         ("../{share}/{slot}/{name}", "path step"),
         ("{share}/./{slot}/{name}", "path step"),
         ("{share}/*/{slot}/{name}", "'*'"),
-        ("{share}/{slot:%Y/{name}", "strftime"),
+        ("{share}/{slot:%Y/{name}", "without its '}'"),
         ("{share}/{slot:}/{name}", "strftime"),
         ("{share}/{slot:%!}/{name}", "strftime"),
         ("{share:%Y}/{slot}/{name}", "only instants"),

@@ -1,13 +1,10 @@
 //! Whole files, character by character.
 
-use std::cell::RefCell;
-use std::rc::Rc;
+#![cfg(test)]
 
 use consign_example_fixed_flights::FixedFlights;
-use consign_sdk::{
-    Batch, BatchSource, DataType, Error, Field, Formatter, Naming, NoOptions, ObjectSink, Output, RawColumn, RunFacts,
-    Schema, Sink,
-};
+use consign_sdk::testing::{self, MemoryBatch, fixed, texts};
+use consign_sdk::{DataType, Error, Field, Formatter, RunFacts, Schema};
 
 /// One flight, in the order of [`schema`]; a text or number that is none is null.
 type Flight = ([Option<&'static str>; 4], [Option<i16>; 12]);
@@ -37,93 +34,25 @@ fn schema() -> Schema {
     Schema { fields: texts.into_iter().chain(numbers).collect() }
 }
 
-struct Flights(Vec<Flight>);
-
-impl BatchSource for Flights {
-    fn rows(&self) -> usize {
-        self.0.len()
-    }
-
-    fn columns(&self) -> Vec<RawColumn> {
-        let texts = (0..4).map(|i| {
-            let values: Vec<_> = self.0.iter().map(|flight| flight.0[i]).collect();
-            let mut end = 0u32;
-            let ends = values.iter().map(|value| {
-                end += value.unwrap_or("").len() as u32;
-                end
-            });
-            let offsets = [0].into_iter().chain(ends).flat_map(u32::to_le_bytes).collect();
-            let text = values.iter().flat_map(|value| value.unwrap_or("").bytes()).collect();
-            column(values.iter().map(Option::is_some).collect(), Some(offsets), text)
-        });
-        let numbers = (0..12).map(|i| {
-            let values: Vec<_> = self.0.iter().map(|flight| flight.1[i]).collect();
-            let bytes = values.iter().flat_map(|value| value.unwrap_or(0).to_le_bytes()).collect();
-            column(values.iter().map(Option::is_some).collect(), None, bytes)
-        });
-        texts.chain(numbers).collect()
-    }
-
-    fn arrow_ipc(&self) -> Vec<u8> {
-        Vec::new()
-    }
-
-    fn json_lines(&self) -> Vec<u8> {
-        Vec::new()
-    }
-}
-
-fn column(valid: Vec<bool>, offsets: Option<Vec<u8>>, values: Vec<u8>) -> RawColumn {
-    let mut validity = vec![0u8; valid.len().div_ceil(8)];
-    for (row, valid) in valid.iter().enumerate() {
-        validity[row / 8] |= u8::from(*valid) << (row % 8);
-    }
-    let null_count = valid.iter().filter(|valid| !**valid).count();
-    RawColumn { length: valid.len(), null_count, validity: Some(validity), offsets, values }
-}
-
-#[derive(Default)]
-struct Memory(Rc<RefCell<Vec<(String, Vec<u8>, u64)>>>);
-
-struct MemoryObject(Rc<RefCell<Vec<(String, Vec<u8>, u64)>>>, String, Vec<u8>);
-
-impl Sink for Memory {
-    fn create(&self, name: &str, _media_type: &str) -> Box<dyn ObjectSink> {
-        Box::new(MemoryObject(self.0.clone(), name.into(), Vec::new()))
-    }
-}
-
-impl ObjectSink for MemoryObject {
-    fn write(&mut self, bytes: &[u8]) {
-        self.2.extend_from_slice(bytes);
-    }
-
-    fn finish(self: Box<Self>, rows: u64) {
-        self.0.borrow_mut().push((self.1, self.2, rows));
-    }
+fn batch(flights: Vec<Flight>) -> MemoryBatch {
+    let names = (0..4).map(|i| texts(flights.iter().map(|flight| flight.0[i])));
+    let numbers = (0..12).map(|i| fixed(flights.iter().map(|flight| flight.1[i].map(i16::to_le_bytes))));
+    MemoryBatch { rows: flights.len(), columns: names.chain(numbers).collect(), ..MemoryBatch::default() }
 }
 
 /// The one object's text, and the rows it says it holds.
 fn file(batches: Vec<Vec<Flight>>) -> Result<(String, u64), Error> {
-    let schema = schema();
     let run = RunFacts::of([
         ("object-stem", "movements"),
         ("interval-start", "2013-01-01T00:00:00Z"),
         ("interval-end", "2013-01-02T00:00:00Z"),
     ]);
-    let mut formatter = FixedFlights::open(NoOptions {}, &schema, &run)?;
-    let mut naming = Naming::new(&run, FixedFlights::EXTENSION, FixedFlights::MEDIA_TYPE)?;
-    let memory = Memory::default();
-    for batch in batches {
-        let source = Flights(batch);
-        formatter.write(&Batch::new(&schema, &source), &mut Output::new(&memory, &mut naming))?;
-    }
-    formatter.finish(&mut Output::new(&memory, &mut naming))?;
-    let mut objects = memory.0.take();
+    let batches: Vec<MemoryBatch> = batches.into_iter().map(batch).collect();
+    let mut objects = testing::format::<FixedFlights>("{}", &schema(), &batches, &run)?;
     assert_eq!(objects.len(), 1);
-    let (name, bytes, rows) = objects.remove(0);
-    assert_eq!(name, "movements.mvt");
-    Ok((String::from_utf8(bytes).unwrap(), rows))
+    let object = objects.remove(0);
+    assert_eq!(object.name, "movements.mvt");
+    Ok((String::from_utf8(object.bytes).unwrap(), object.rows.unwrap()))
 }
 
 #[test]

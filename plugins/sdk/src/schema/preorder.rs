@@ -14,6 +14,7 @@ pub(crate) struct FlatField {
 }
 
 #[derive(Debug, Clone)]
+#[cfg_attr(not(target_arch = "wasm32"), expect(dead_code, reason = "made from the contract's types, in a component"))]
 pub(crate) enum FlatType {
     Plain(DataType),
     List,

@@ -114,10 +114,11 @@ impl Buffer {
     #[inline(always)]
     pub fn extend_plain(&mut self, values: &[u8], range: Range<usize>, special: &Special) -> bool {
         let length = range.len();
-        if let (true, Some(window)) = (length <= 16, values.get(range.start..)) {
-            if let Some((window, _)) = window.split_first_chunk::<16>() {
-                return self.extend_short(window, length, special);
-            }
+        if length <= 16
+            && let Some(window) = values.get(range.start..)
+            && let Some((window, _)) = window.split_first_chunk::<16>()
+        {
+            return self.extend_short(window, length, special);
         }
         self.extend_long(values.get(range).unwrap_or_default(), special)
     }

@@ -1,0 +1,10 @@
+//! The binary, end to end: what a person types, what is in the buckets after it.
+
+mod buckets;
+mod check;
+mod commands;
+mod daemon;
+mod demo;
+mod flights;
+mod inputs;
+mod world;

@@ -1,0 +1,101 @@
+//! `consign send` into the buckets of `consign sandbox`.
+
+use std::fs;
+
+use rustix::process::Signal;
+
+use super::world::{self, SOON, World, says};
+
+const CONFIG: &str = r#"
+[aws]
+region = "us-east-1"
+endpoint_url = "@ENDPOINT@"
+access_key_id = { env = "CONSIGN_DEMO_ACCESS_KEY_ID" }
+secret_access_key = { env = "CONSIGN_DEMO_SECRET_ACCESS_KEY" }
+[customers.alaska]
+role_arn = "arn:aws:iam::100000000001:role/flight-data"
+external_id = "test-1f-alaska"
+bucket = "alaska-data"
+region = "us-east-1"
+prefix = "in/"
+params = { carrier = "AS" }
+[customers.hawaiian]
+role_arn = "arn:aws:iam::100000000002:role/flight-data"
+external_id = "test-2f-hawaiian"
+bucket = "hawaiian-data"
+region = "us-west-2"
+prefix = "in/"
+params = { carrier = "HA" }
+[datasets.flights]
+tables.flights = "@FLIGHTS@"
+tenant_column = "carrier"
+[shares.flights]
+schedule = "@daily"
+dataset = "flights"
+plugin = "jsonl"
+to = { all = true }
+"#;
+const SEND: [&str; 5] = ["send", "flights", "--at", "2026-01-01T00:00:00Z", "--json"];
+
+/// The states of Alaska's and Hawaiian's delivery.
+fn states(said: &serde_json::Value) -> [&str; 2] {
+    let [alaska, hawaiian] = said["outcomes"].as_array().unwrap().as_slice() else { panic!("{said}") };
+    [alaska, hawaiian].map(|outcome| outcome["state"].as_str().unwrap())
+}
+
+fn contents(world: &World) -> Vec<(String, String)> {
+    world::files(&world.path("buckets")).into_iter().map(|(name, (_, sum, _))| (name, sum)).collect()
+}
+
+#[test]
+fn send_delivers_once_also_when_the_ledger_is_lost() {
+    let world = World::new(CONFIG);
+    let mut sandbox = world.sandbox();
+    let said = world.run(&SEND).ended(0).json();
+    assert_eq!(states(&said), ["committed", "committed"]);
+    let delivered = contents(&world);
+    assert_eq!(delivered.len(), 4, "{delivered:?}");
+    for (bucket, rows) in [("alaska-data", 714), ("hawaiian-data", 342)] {
+        let manifests = world::manifests(&world.path("buckets").join(bucket));
+        assert_eq!(manifests["in/flights/2026-01-01/000000Z/_manifest.json"]["rows"], rows);
+    }
+    let again = world.run(&SEND).ended(0).json();
+    assert_eq!(states(&again), ["already-committed", "already-committed"]);
+    assert_eq!(again["outcomes"][0]["earlier"], said["run"]);
+
+    fs::remove_dir_all(world.path("state")).unwrap();
+    let lost = world.run(&SEND).ended(1).json();
+    assert_eq!(states(&lost), ["failed", "failed"]);
+    assert_eq!(lost["outcomes"][0]["failure"]["layer"], "conflict");
+    assert_eq!(contents(&world), delivered);
+    assert_eq!(fs::read_dir(world.path("buckets/.sandbox/uploads")).unwrap().count(), 0);
+
+    sandbox.signal(Signal::INT);
+    assert_eq!(sandbox.wait(SOON).code(), Some(0));
+    // Nobody is there any more: an error of the network, and the slot stays to be sent.
+    let gone = ["send", "flights", "--at", "2026-01-02T00:00:00Z", "--customer", "alaska", "--json"];
+    let said = world.run(&gone).ended(1).json();
+    assert_eq!(said["outcomes"][0]["failure"]["layer"], "network", "{said}");
+}
+
+#[test]
+fn send_with_a_wrong_external_id_writes_nothing_there_and_all_elsewhere() {
+    let world = World::new(CONFIG);
+    let _sandbox = world.sandbox();
+    let right = world.text();
+    world.write("consign.toml", right.replace("test-2f-hawaiian", "test-2f-unknown"));
+    let said = world.run(&SEND).ended(1).json();
+    assert_eq!(states(&said), ["committed", "failed"]);
+    let failure = &said["outcomes"][1]["failure"];
+    assert_eq!(failure["layer"], "trust-policy");
+    says(failure["remedy"].as_str().unwrap(), &["external ID 'test-2f-unknown'"]);
+    assert!(world::files(&world.path("buckets/hawaiian-data")).is_empty());
+    assert_eq!(world::manifests(&world.path("buckets/alaska-data")).len(), 1);
+    let alaska = world::files(&world.path("buckets/alaska-data"));
+    // With the right one, the same slot goes to whom it did not reach, and to nobody else.
+    world.write("consign.toml", &right);
+    let said = world.run(&SEND).ended(0).json();
+    assert_eq!(states(&said), ["already-committed", "committed"]);
+    assert_eq!(world::files(&world.path("buckets/alaska-data")), alaska);
+    assert_eq!(world::manifests(&world.path("buckets/hawaiian-data")).len(), 1);
+}

@@ -1,0 +1,134 @@
+//! `consign run` against `consign sandbox`: slots are delivered while time goes
+//! by, an end is an end, and a crash loses and doubles nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+
+use chrono::{DateTime, Utc};
+use rustix::process::Signal;
+use serde_json::Value;
+
+use super::world::{self, Running, SOON, World, until};
+
+const CONFIG: &str = r#"
+[aws]
+region = "us-east-1"
+endpoint_url = "@ENDPOINT@"
+access_key_id = { env = "CONSIGN_DEMO_ACCESS_KEY_ID" }
+secret_access_key = { env = "CONSIGN_DEMO_SECRET_ACCESS_KEY" }
+[customers.acme]
+role_arn = "arn:aws:iam::100000000001:role/flight-data"
+external_id = "test-1f-acme"
+bucket = "acme-data"
+region = "us-east-1"
+prefix = "in/"
+params = { carrier = @CARRIERS@ }
+[datasets.flights]
+tables.flights = "@FLIGHTS@"
+tenant_column = "carrier"
+[shares.tick]
+schedule = "*/1 * * * * *"
+dataset = "flights"
+plugin = "jsonl"
+to = { customers = ["acme"] }
+"#;
+
+fn world(carriers: &str) -> World {
+    World::new(&CONFIG.replace("@CARRIERS@", carriers))
+}
+
+/// Runs by id.
+fn in_state<'a>(runs: &'a [Value], state: &str) -> BTreeSet<&'a str> {
+    runs.iter().filter(|run| run["state"] == state).map(|run| run["run"].as_str().unwrap()).collect()
+}
+
+/// Waits until the ledger is as wanted, while the daemon lives.
+fn wait(world: &World, daemon: &mut Running, what: &str, done: impl Fn(&[Value]) -> bool) {
+    until(what, SOON, || {
+        assert!(daemon.is_running(), "{}", fs::read_to_string(world.path("daemon.log")).unwrap());
+        done(&world.runs())
+    });
+}
+
+fn stop(mut daemon: Running) {
+    daemon.signal(Signal::TERM);
+    assert_eq!(daemon.wait(SOON).code(), Some(0));
+}
+
+/// Every slot was run once and committed; there is one manifest for each and
+/// nothing that no manifest names; no upload is left. Returns the slots in order.
+fn audit(world: &World, rows: u64) -> Vec<DateTime<Utc>> {
+    let runs = world.runs();
+    let manifests = world::manifests(&world.path("buckets/acme-data"));
+    let mut committed = BTreeMap::new();
+    let mut slots = BTreeSet::new();
+    for run in &runs {
+        let id = run["run"].as_str().unwrap();
+        assert_eq!(
+            (&run["state"], &run["origin"], &run["rows"]),
+            (&"succeeded".into(), &"schedule".into(), &rows.into())
+        );
+        let slot: DateTime<Utc> = run["slot"].as_str().unwrap().parse().unwrap();
+        assert!(slots.insert(slot), "two runs of {slot}");
+        let shown = world.run(&["show", id, "--json"]).ended(0).json();
+        let [delivery] = shown["deliveries"].as_array().unwrap().as_slice() else { panic!("{shown}") };
+        assert_eq!(delivery["state"], "committed");
+        let key = delivery["manifest_key"].as_str().unwrap();
+        let manifest = manifests.get(key).unwrap_or_else(|| panic!("{key} is not in the bucket"));
+        assert_eq!((&manifest["run"], &manifest["slot"]), (&run["run"], &run["slot"]));
+        assert_eq!((&manifest["interval"], &manifest["rows"]), (&run["interval"], &rows.into()));
+        assert!(committed.insert(key.to_owned(), id).is_none(), "two runs with {key}");
+    }
+    assert_eq!(committed.into_keys().collect::<Vec<_>>(), manifests.into_keys().collect::<Vec<_>>());
+    assert_eq!(fs::read_dir(world.path("buckets/.sandbox/uploads")).unwrap().count(), 0, "uploads are left");
+    slots.into_iter().collect()
+}
+
+#[test]
+fn daemon_delivers_each_slot_and_ends_when_told() {
+    let world = world("\"AS\"");
+    let _sandbox = world.sandbox();
+    let mut daemon = world.daemon();
+    wait(&world, &mut daemon, "two slots are committed", |runs| in_state(runs, "succeeded").len() >= 2);
+    stop(daemon);
+    let slots = audit(&world, 714);
+    for pair in slots.windows(2) {
+        assert_eq!((pair[1] - pair[0]).num_seconds(), 1, "a slot is missing: {slots:?}");
+    }
+    // A second life goes on where the first ended.
+    let mut daemon = world.daemon();
+    wait(&world, &mut daemon, "another slot is committed", |runs| in_state(runs, "succeeded").len() > slots.len());
+    stop(daemon);
+    assert_eq!(audit(&world, 714)[..slots.len()], slots);
+}
+
+#[test]
+fn daemon_that_was_killed_goes_on() {
+    let world = world(r#"["UA", "B6"]"#);
+    let _sandbox = world.sandbox();
+    let mut killed: BTreeSet<String> = BTreeSet::new();
+    // Twice in the middle of a run; a kill that came too late for that is tried again.
+    for _ in 0..10 {
+        let mut daemon = world.daemon();
+        let is_new = |runs: &[Value]| in_state(runs, "running").iter().any(|run| !killed.contains(*run));
+        wait(&world, &mut daemon, "a run is at work", is_new);
+        daemon.signal(Signal::KILL);
+        assert_eq!(daemon.wait(SOON).code(), None);
+        let runs = world.runs();
+        killed.extend(in_state(&runs, "running").into_iter().map(str::to_owned));
+        if killed.len() >= 2 {
+            break;
+        }
+    }
+    assert!(killed.len() >= 2, "no kill met a run at work");
+
+    let mut daemon = world.daemon();
+    let before = world.runs().len();
+    wait(&world, &mut daemon, "the killed runs and two new ones are committed", |runs| {
+        let succeeded = in_state(runs, "succeeded");
+        killed.iter().all(|run| succeeded.contains(run.as_str())) && succeeded.len() >= before + 2
+    });
+    stop(daemon);
+    let slots = audit(&world, 58_665 + 54_635);
+    assert!(slots.len() >= before + 2);
+}
