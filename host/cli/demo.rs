@@ -172,5 +172,9 @@ fn conclude(dir: &Path, reports: &[Report], refused: &Report) {
     }
     line(&format!("{} rows in {objects} objects were delivered. Look around:", thousands(rows)));
     line(&format!("  find {} -type f", dir.join("buckets").display()));
+    // The configuration takes the sandbox's keys from the environment.
+    line(&format!(
+        "  export CONSIGN_DEMO_ACCESS_KEY_ID={ACCESS_KEY_ID} CONSIGN_DEMO_SECRET_ACCESS_KEY={SECRET_ACCESS_KEY}"
+    ));
     line(&format!("  target/debug/consign --config {} history", dir.join("consign.toml").display()));
 }

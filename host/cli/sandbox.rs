@@ -1,7 +1,7 @@
 //! `consign sandbox`: S3 and STS on loopback, for trying things.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -9,7 +9,7 @@ use clap::Args;
 use super::output::{CliError, Exit, line};
 use super::{Global, setup};
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, Customer};
 use crate::domain::Secret;
 use crate::sandbox::{Account, Bucket, KeyPair, Policy, Role, Sandbox, SandboxConfig, Trust, VENDOR_ARN};
 
@@ -19,12 +19,17 @@ pub struct SandboxArgs {
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
     /// Where objects are kept, as DIR/BUCKET/KEY.
-    #[arg(long, value_name = "DIR", default_value = "sandbox")]
-    dir: PathBuf,
+    /// [default: what FILE says, or `sandbox`]
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
     /// A loopback address; port 0 takes a free one.
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:5580")]
-    listen: SocketAddr,
+    /// [default: what FILE says, or 127.0.0.1:5580]
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<SocketAddr>,
 }
+
+const DIR: &str = "sandbox";
+const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 5580);
 
 /// The vendor's keys at a sandbox that nobody else configured. They open nothing else.
 pub const ACCESS_KEY_ID: &str = "AKIACONSIGNSANDBOX00";
@@ -33,7 +38,10 @@ pub const SECRET_ACCESS_KEY: &str = "consign-sandbox-secret";
 pub async fn sandbox(global: &Global, args: &SandboxArgs) -> Result<Exit, CliError> {
     let config = match &args.file {
         Some(file) => from_file(file, args)?,
-        None => for_customers(&setup::config(global)?, &args.dir, args.listen)?,
+        None => {
+            let dir = args.dir.as_deref().unwrap_or(Path::new(DIR));
+            for_customers(&setup::config(global)?, dir, args.listen.unwrap_or(LISTEN))?
+        }
     };
     let dir = config.dir.clone();
     let (key, secret) = (config.vendor.access_key_id.clone(), config.vendor.secret_access_key.clone());
@@ -70,8 +78,12 @@ fn from_file(file: &Path, args: &SandboxArgs) -> Result<SandboxConfig, CliError>
         .map_err(|error| CliError::internal(&format!("cannot read {}", file.display()), &error))?;
     let mut config = SandboxConfig::from_toml(&text)
         .map_err(|error| CliError::new(Exit::Config, format!("{}: {error}", file.display()), "see docs/sandbox.md"))?;
-    config.dir.clone_from(&args.dir);
-    config.listen = args.listen;
+    if let Some(dir) = &args.dir {
+        config.dir.clone_from(dir);
+    }
+    if let Some(listen) = args.listen {
+        config.listen = listen;
+    }
     Ok(config)
 }
 
@@ -92,7 +104,7 @@ pub fn for_customers(config: &Config, dir: &Path, listen: SocketAddr) -> Result<
                     principal: VENDOR_ARN.into(),
                     external_id: customer.external_id.as_ref().map(|id| id.to_string()),
                 },
-                policy: put_only(customer.bucket.as_str(), customer.prefix.as_str())?,
+                policy: may_deliver(customer)?,
                 session_seconds_max: 3600,
             });
         }
@@ -117,12 +129,16 @@ pub fn for_customers(config: &Config, dir: &Path, listen: SocketAddr) -> Result<
 }
 
 /// What consign asks of a customer, and nothing more.
-fn put_only(bucket: &str, prefix: &str) -> Result<Policy, CliError> {
+fn may_deliver(customer: &Customer) -> Result<Policy, CliError> {
+    let Customer { bucket, prefix, acl, tags, .. } = customer;
+    let mut actions = vec!["s3:PutObject"];
+    actions.extend(acl.as_ref().map(|_| "s3:PutObjectAcl"));
+    actions.extend(tags.first_key_value().map(|_| "s3:PutObjectTagging"));
     let document = serde_json::json!({
         "Version": "2012-10-17",
         "Statement": [{
             "Effect": "Allow",
-            "Action": "s3:PutObject",
+            "Action": actions,
             "Resource": format!("arn:aws:s3:::{bucket}/{prefix}*"),
         }],
     });

@@ -7,7 +7,7 @@ use super::dataset::placeholders;
 use super::model::{Config, Customer, Dataset, Share, TableDataset};
 use super::report::{Problems, Severity};
 use super::source::Span;
-use super::tree::Node;
+use super::tree::{Node, Value};
 use crate::domain::ParamValue;
 
 pub(crate) fn check(config: &Config, problems: &mut Problems) {
@@ -161,8 +161,9 @@ fn files(config: &Config, share: &Share, files: &str, problems: &mut Problems) {
         }
     }
     let shared = config.origin.root().get("datasets").and_then(|datasets| datasets.node.table());
-    let shared = shared.and_then(|datasets| datasets.get(dataset)?.node.table()?.get("shared").map(|_| true));
-    if share.to.len() > 1 && !files.contains('{') && shared.is_none() {
+    let shared = shared.and_then(|datasets| datasets.get(dataset)?.node.table()?.get("shared"));
+    let shared = shared.is_some_and(|entry| matches!(entry.node.value, Value::Bool(true)));
+    if share.to.len() > 1 && !files.contains('{') && !shared {
         let message = format!("share `{}` gives each of {} customers the same files", share.name, share.to.len());
         let help = format!("put `{{customer}}` into the path, or say `shared = true` in [datasets.{dataset}]");
         problems.add(Severity::Warning, at, message, help, &[]);

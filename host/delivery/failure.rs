@@ -296,16 +296,13 @@ fn of_both(fault: &Fault) -> Verdict {
         | "ThrottledException"
         | "RequestLimitExceeded"
         | "TooManyRequestsException"
-        | "BandwidthLimitExceeded" => later(
-            Layer::Network,
-            "AWS asks for fewer requests; consign tries again later, deliver fewer at a time if it stays",
-        ),
-        "RequestTimeout" => later(Layer::Network, "the endpoint gave up waiting for bytes: check the line"),
-        _ if fault.status == 429 => {
-            later(Layer::Network, "the endpoint asks for fewer requests; consign tries again later")
+        | "BandwidthLimitExceeded" => {
+            later(Layer::Network, "AWS asks for fewer requests: deliver again later, and fewer at a time if it stays")
         }
+        "RequestTimeout" => later(Layer::Network, "the endpoint gave up waiting for bytes: check the line"),
+        _ if fault.status == 429 => later(Layer::Network, "the endpoint asks for fewer requests: deliver again later"),
         _ if fault.status >= 500 || fault.status == 200 => {
-            later(Layer::Network, "a fault on the other side; consign tries again later")
+            later(Layer::Network, "a fault on the other side: deliver again later")
         }
         "SignatureDoesNotMatch" => never(
             Layer::Identity,

@@ -208,7 +208,8 @@ async fn step_slots(ledger: &Ledger, model: &mut Model, op: &Op) {
             let free = model.free(key, &who);
             let (is, scheduled) = (SlotIs::Running, false);
             let known = model.slots.entry(key).or_insert(SlotModel { is, scheduled, who: who.clone() });
-            if !free.is_empty() && !(known.is == SlotIs::Pending && known.scheduled) {
+            let stays_pending = known.is == SlotIs::Pending && known.scheduled;
+            if !free.is_empty() && !stays_pending {
                 known.is = SlotIs::Running;
             }
             assert_eq!(started.claim.is_some(), !free.is_empty());
@@ -240,7 +241,7 @@ async fn step_attempt(ledger: &Ledger, model: &mut Model, op: &Op) {
         Op::Abort(at) => {
             let at = pick(at);
             let name = model.attempts[at].uploads.keys().next().cloned().unwrap_or("none".into());
-            let legal = model.attempts[at].uploads.get_mut(&name).is_some_and(|open| std::mem::take(open));
+            let legal = model.attempts[at].uploads.get_mut(&name).is_some_and(std::mem::take);
             (ledger.upload_aborted(model.attempts[at].id, &name).await, legal)
         }
         Op::Seal(at) => {

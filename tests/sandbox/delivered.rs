@@ -144,6 +144,7 @@ async fn a_sealed_delivery_is_not_visible() {
     assert_eq!(open, *journal.uploads.lock().unwrap());
     let completed = sealed.complete().await.unwrap();
     assert_eq!(scene.keys(), [format!("{FOLDER}a.csv")], "the manifest is not there yet");
-    completed.manifest(&manifest(&scene.customer, run, completed.objects())).await.unwrap();
+    let written = manifest(&scene.customer, run, completed.objects());
+    completed.manifest(&written).await.unwrap();
     assert!(scene.keys().contains(&MANIFEST.to_owned()));
 }

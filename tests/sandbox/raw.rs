@@ -100,7 +100,8 @@ async fn parts_are_large_in_order_and_the_ones_that_were_sent() {
 async fn bytes_that_are_not_what_was_declared_are_refused() {
     let scene = Scene::start().await;
     let s3 = root(&scene);
-    let sent = s3.put_object().bucket(BUCKET).key("k").checksum_crc64_nvme(crc64nvme(b"other")).body(b"x".to_vec().into());
+    let sent =
+        s3.put_object().bucket(BUCKET).key("k").checksum_crc64_nvme(crc64nvme(b"other")).body(b"x".to_vec().into());
     assert_eq!(code(sent.send().await), "BadDigest");
     assert_eq!(scene.keys(), [] as [String; 0]);
 }
@@ -124,7 +125,8 @@ async fn an_upload_ends_once() {
 async fn what_is_there_is_not_overwritten_on_condition() {
     let scene = Scene::start().await;
     let s3 = root(&scene);
-    let put = |text: &'static [u8]| s3.put_object().bucket(BUCKET).key("k").if_none_match("*").body(text.to_vec().into());
+    let put =
+        |text: &'static [u8]| s3.put_object().bucket(BUCKET).key("k").if_none_match("*").body(text.to_vec().into());
     put(b"first").send().await.unwrap();
     assert_eq!(code(put(b"second").send().await), "PreconditionFailed");
     let (id, parts) = upload(&s3, "k", &[3]).await;

@@ -96,7 +96,8 @@ impl Scene {
 
 fn config(dir: &TempDir) -> SandboxConfig {
     let keys = |id: &str, secret: &str| KeyPair { access_key_id: id.into(), secret_access_key: Secret::new(secret) };
-    let bucket = |name: &str| Bucket { name: name.into(), region: "eu-west-1".into(), policy: None, acl_enabled: false };
+    let bucket =
+        |name: &str| Bucket { name: name.into(), region: "eu-west-1".into(), policy: None, acl_enabled: false };
     let role = Role {
         name: "consign-delivery".into(),
         trust: Trust { principal: VENDOR_ARN.into(), external_id: Some("c0ns1gn-7f0c".into()) },

@@ -87,7 +87,7 @@ fn wrong_options_say_what_to_write() {
     let good = Schema { fields: vec![Field::new("a", DataType::Int8)] };
     let cases = [
         (r#"{"compresion": "zstd"}"#, "/compresion", "did you mean `compression`?"),
-        (r#"{"max_object_bytes": 5}"#, "/max_object_bytes", "write it on the share"),
+        (r#"{"max_object_size": 5}"#, "/max_object_size", "write it on the share"),
         (r#"{"compression": "lzo"}"#, "/compression", "unknown variant `lzo`"),
         (r#"{"compression_level": 20}"#, "/compression_level", "`zstd` has the levels 1 to 19, not 20"),
         (r#"{"compression_level": 0}"#, "/compression_level", "`zstd` has the levels 1 to 19, not 0"),

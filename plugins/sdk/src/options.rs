@@ -17,7 +17,7 @@ use crate::schema::Schema;
 pub struct NoOptions {}
 
 /// What stands on the share itself and is easily put among the options.
-const SET_ON_THE_SHARE: [&str; 4] = ["compression", "max_object_bytes", "object_key", "empty"];
+const SET_ON_THE_SHARE: [&str; 4] = ["compression", "max_object_size", "key", "empty"];
 
 /// Parses options (JSON text, an object), finding every problem at once: each
 /// unknown key, with the key that was probably meant, and each wrong value.
