@@ -12,6 +12,7 @@ mod config;
 mod dataset;
 mod delivery;
 mod domain;
+mod formats;
 mod ledger;
 mod plugin;
 mod sandbox;

@@ -140,7 +140,11 @@ impl Seen {
                 let text = error.to_string();
                 Self::new(Kind::Query, format!("the query is not valid SQL: {}", strip(&text, "sql parser error: ")))
             }
-            DataFusionError::Plan(text) => Self::new(Kind::Query, text),
+            DataFusionError::Plan(text) => Self::new(Kind::Query, unknown_table(text).unwrap_or_else(|| text.clone())),
+            // The query engine takes a file that is neither of IPC's two forms for a fault of its own.
+            DataFusionError::Internal(text) if text.starts_with("Failed to parse Arrow file") => {
+                Self::new(Kind::Data, "malformed Arrow IPC: it is neither a whole file nor a whole stream")
+            }
             DataFusionError::NotImplemented(text) => Self::new(Kind::Query, format!("not supported: {text}")),
             DataFusionError::SchemaError(error, _) => Self::schema(error),
             DataFusionError::Configuration(text) => Self::new(Kind::Internal, text),
@@ -293,6 +297,14 @@ fn object_store_text(error: &object_store::Error) -> (Kind, String) {
             if let Some(error) = source.downcast_ref::<DatasetError>() {
                 return (error.kind, error.message.clone());
             }
+            let text = inner(source.as_ref());
+            // Only requests for one object are told apart by type; a listing is told by its status.
+            if ["status code: 401", "status code: 403"].iter().any(|status| text.contains(status)) {
+                return (Kind::Access, text);
+            }
+            if text.contains("status code: 404") {
+                return (Kind::Missing, text);
+            }
             let mut next: Option<&(dyn std::error::Error + 'static)> = Some(source.as_ref());
             while let Some(cause) = next {
                 if let Some(io) = cause.downcast_ref::<std::io::Error>()
@@ -334,6 +346,12 @@ fn remedy(kind: Kind, hint: &Option<String>) -> String {
         Kind::Parameter | Kind::Tenant | Kind::Config | Kind::Internal => "",
     }
     .into()
+}
+
+/// The query engine's `table 'datafusion.public.NAME' not found`, as people write names.
+fn unknown_table(text: &str) -> Option<String> {
+    let name = text.strip_prefix("table 'datafusion.")?.strip_suffix("' not found")?;
+    Some(format!("the dataset has no table '{}'", strip(name, "public.")))
 }
 
 /// The name most like `wrong`, if one is near enough to be what was meant.

@@ -201,13 +201,16 @@ async fn changed(store: &dyn ObjectStore, meta: &ObjectMeta) -> Result<()> {
     }
 }
 
-/// Compares size and time of last change, before and after.
+/// Compares size and time of last change, before and after. S3's headers say whole seconds, and
+/// some stores' listings parts of them.
 pub(super) fn same(
     path: &Path,
     before: (u64, DateTime<Utc>),
     after: (u64, DateTime<Utc>),
 ) -> std::result::Result<(), DatasetError> {
-    if before == after {
+    let whole = [before.1, after.1].iter().any(|at| at.timestamp_subsec_nanos() == 0);
+    let same_time = before.1 == after.1 || (whole && before.1.timestamp() == after.1.timestamp());
+    if before.0 == after.0 && same_time {
         return Ok(());
     }
     let name = path.filename().unwrap_or_default();

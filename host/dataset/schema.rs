@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read};
 use std::sync::Arc;
 
+use arrow::csv::reader::Format;
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::json::reader::infer_json_schema_from_iterator;
@@ -21,6 +22,7 @@ use tokio::runtime::Handle;
 
 use super::error::{DatasetError, Kind, near};
 use super::source::Found;
+use super::table::CSV_LINES_SEEN;
 use crate::config::{FileFormat, TableSource};
 use crate::domain::TableName;
 
@@ -72,21 +74,26 @@ async fn of_file(
     if meta.size == 0 {
         return Err(empty());
     }
-    let schema = reader
-        .infer_schema(session, store, std::slice::from_ref(meta))
-        .await
-        .map_err(|error| DatasetError::engine(&error))?;
+    let schema = match source.format {
+        FileFormat::Csv { header, delimiter, quote } => {
+            let format = Format::default().with_header(header).with_delimiter(delimiter).with_quote(quote);
+            of_csv(format, store, meta).await?
+        }
+        _ => reader
+            .infer_schema(session, store, std::slice::from_ref(meta))
+            .await
+            .map_err(|error| DatasetError::engine(&error))?,
+    };
     if schema.fields().is_empty() {
         return Err(empty());
     }
     if source.format == FileFormat::ArrowIpc {
         check_ipc_end(store, meta).await?;
     }
+    if source.format == FileFormat::Avro {
+        check_avro_end(store, meta).await?;
+    }
     if matches!(source.format, FileFormat::Csv { .. }) {
-        if schema.field(0).name().starts_with('\u{feff}') {
-            let what = "the file begins with a byte order mark, which would become part of the first column's name";
-            return Err(DatasetError::new(Kind::Data, what, "write the file as UTF-8 without a byte order mark"));
-        }
         let mut names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
         names.sort_unstable();
         if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {
@@ -114,6 +121,77 @@ async fn check_ipc_end(store: &Arc<dyn ObjectStore>, meta: &ObjectMeta) -> Resul
     }
     let what = "the Arrow IPC data ends too early: it has no end mark";
     Err(DatasetError::new(Kind::Data, what, "write the file again, and close the writer"))
+}
+
+/// Avro readers take a block that was cut off for the end; but a whole file ends in the marker that
+/// its header ends in (Avro specification, "Object Container Files").
+async fn check_avro_end(store: &Arc<dyn ObjectStore>, meta: &ObjectMeta) -> Result<(), DatasetError> {
+    const MARKER: u64 = 16;
+    let range = |from: u64, to: u64| store.get_range(&meta.location, from..to);
+    let refused = |error| DatasetError::store(&error);
+    let tail = range(meta.size.saturating_sub(MARKER), meta.size).await.map_err(refused)?;
+    let mut length = meta.size.min(64 << 10);
+    loop {
+        let head = range(0, length).await.map_err(refused)?;
+        match avro_marker(&head) {
+            Some(marker) if *marker == *tail => return Ok(()),
+            None if length < meta.size => length = meta.size.min(length * 16),
+            _ => {
+                let what = "the Avro data ends too early: its last block is cut off";
+                return Err(DatasetError::new(Kind::Data, what, "write the file again, and close the writer"));
+            }
+        }
+    }
+}
+
+/// The marker after the header's map of metadata; none if the header goes on beyond `head`.
+fn avro_marker(head: &[u8]) -> Option<&[u8]> {
+    let mut rest = head.get(4..)?;
+    loop {
+        let mut entries = avro_long(&mut rest)?;
+        if entries == 0 {
+            return rest.get(..16);
+        }
+        if entries < 0 {
+            // The block's size in bytes follows.
+            avro_long(&mut rest)?;
+            entries = -entries;
+        }
+        for _ in 0..2 * entries {
+            let length = usize::try_from(avro_long(&mut rest)?).ok()?;
+            rest = rest.get(length..)?;
+        }
+    }
+}
+
+/// A zigzag varint.
+fn avro_long(rest: &mut &[u8]) -> Option<i64> {
+    let mut value = 0_u64;
+    for shift in (0..64).step_by(7) {
+        let (byte, after) = rest.split_first()?;
+        *rest = after;
+        value |= u64::from(byte & 0x7f) << shift;
+        if byte & 0x80 == 0 {
+            return Some((value >> 1).cast_signed() ^ -(value & 1).cast_signed());
+        }
+    }
+    None
+}
+
+/// The schema of the first lines. DataFusion would cut the file into pieces, and lose its place when
+/// there are line breaks in quotes (object_store's `LineDelimiter` looks for a piece's end from behind).
+async fn of_csv(format: Format, store: &Arc<dyn ObjectStore>, meta: &ObjectMeta) -> Result<SchemaRef, DatasetError> {
+    let compression = compression(meta);
+    let bytes = store.get(&meta.location).await.map_err(|error| DatasetError::store(&error))?.into_stream();
+    let bytes = Blocking { stream: bytes, chunk: Bytes::new(), runtime: Handle::current() };
+    let infer = move || -> Result<Schema, DataFusionError> {
+        Ok(format.infer_schema(compression.convert_read(bytes)?, Some(CSV_LINES_SEEN))?.0)
+    };
+    let schema = tokio::task::spawn_blocking(infer)
+        .await
+        .map_err(|error| DatasetError::new(Kind::Internal, error.to_string(), ""))?
+        .map_err(|error| DatasetError::engine(&error))?;
+    Ok(Arc::new(schema))
 }
 
 /// The schema of every line, because a key that first comes up late would else be left out silently.

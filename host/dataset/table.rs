@@ -38,7 +38,7 @@ use crate::config::{FileFormat, TableSource};
 use crate::domain::TableName;
 
 /// Lines that CSV's types are inferred from.
-const CSV_LINES_SEEN: usize = 1000;
+pub(super) const CSV_LINES_SEEN: usize = 1000;
 
 #[derive(Debug)]
 pub(super) struct FilesTable {

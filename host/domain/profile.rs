@@ -71,8 +71,13 @@ impl RoleArn {
             return Err(Invalid::new(format!("names no role; {SHAPE} (a user or assumed-role cannot be assumed)")));
         };
         let letters = |c: char| c.is_ascii_alphanumeric() || "/+=,.@_-".contains(c);
-        if name.len() > 512 + 64 || name.split('/').any(str::is_empty) || !name.chars().all(letters) {
-            return Err(Invalid::new("has a role name that IAM does not allow; use letters, digits and +=,.@_-"));
+        // A path of up to 512 characters, its slashes included, then a name of up to 64.
+        let (path, last) = name.rsplit_once('/').unwrap_or(("", name));
+        let too_long = path.len() + 2 > 512 || last.len() > 64;
+        if too_long || name.split('/').any(str::is_empty) || !name.chars().all(letters) {
+            return Err(Invalid::new(
+                "has a role name that IAM does not allow; use at most 64 letters, digits and +=,.@_-",
+            ));
         }
         Ok(Self(text.into()))
     }

@@ -86,7 +86,10 @@ impl S3 for Shared {
             accept_ranges: Some("bytes".to_owned()),
             body: Some(StreamingBlob::wrap(ReaderStream::with_capacity(file.take(length), 64 << 10))),
             content_length: i64::try_from(length).ok(),
-            content_range: (range != whole)
+            // Asked for by range, the whole is a part, too.
+            content_range: input
+                .range
+                .is_some()
                 .then(|| format!("bytes {}-{}/{}", range.start, range.end.saturating_sub(1), object.size_bytes)),
             e_tag: Some(ETag::Strong(object.etag)),
             last_modified: Some(timestamp(object.modified)),

@@ -171,7 +171,9 @@ impl Store {
     /// Claims a key for one conditional write; `None` while another one has it.
     pub fn reserve(&self, bucket: &str, key: &str) -> Option<Reservation<'_>> {
         let name = (bucket.to_owned(), key.to_owned());
-        self.index().reserved.insert(name.clone()).then_some(Reservation { store: self, name })
+        let free = self.index().reserved.insert(name.clone());
+        // Made only then, because a reservation that is dropped gives the key free.
+        free.then(|| Reservation { store: self, name })
     }
 
     /// Makes `bytes` the object, unless `allowed` refuses what is there.

@@ -123,6 +123,7 @@ fn check_tells_all_that_is_wrong_with_the_data_and_the_plugins() {
         + &share("a", "no-column", "csv")
         + &share("b", "good", "garbage")
         + &share("c", "truncated", "pinned")
+        + &share("e", "no-param", "jsonl")
         + &share("d", "good", "csv")
         + "options = { delimiter = \"1\", nul = \"\" }\n";
     let world = World::new(&config);
@@ -139,7 +140,7 @@ fn check_tells_all_that_is_wrong_with_the_data_and_the_plugins() {
     let mistakes: [(&str, &[&str]); 12] = [
         ("\"select carier", &["dataset 'no-column'", "there is no column 'carier'", "did you mean 'carrier'?"]),
         ("\"selec carrier", &["dataset 'no-sql'", "not valid SQL", "Line: 1, Column: 1"]),
-        ("\"select * from flights where", &["dataset 'no-param'", "dest", "param"]),
+        ("\"select * from flights where", &["dataset 'no-param'", "the query uses $customer.dest"]),
         ("\"truncated.parquet\"", &["dataset 'truncated'", truncated.to_str().unwrap(), "malformed Parquet"]),
         ("\"gone/*.parquet\"", &["dataset 'nowhere'", "nothing is at", "gone/*.parquet"]),
         ("\"garbage.wasm\"", &["plugin garbage is not a WebAssembly component", "does not begin with"]),

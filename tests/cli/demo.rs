@@ -83,7 +83,16 @@ fn demo_csv_is_what_python_reads() {
 
 #[test]
 fn demo_jsonl_is_what_python_reads() {
-    flights::same(flights::flights_jsonl(&only("jetblue", ".jsonl")), flights::of(&["B6"]));
+    // Split by the share's `max_object_size`, each object a complete file.
+    let objects = objects("jetblue");
+    assert!(objects.len() > 1);
+    let mut rows = Vec::new();
+    for (number, path) in objects.iter().enumerate() {
+        assert!(path.ends_with(format!("flights-jsonl-{number:05}.jsonl")), "{}", path.display());
+        assert!(std::fs::metadata(path).unwrap().len() <= 4 << 20, "{}", path.display());
+        rows.extend(flights::flights_jsonl(path));
+    }
+    flights::same(rows, flights::of(&["B6"]));
 }
 
 #[test]
@@ -92,22 +101,19 @@ fn demo_parquet_is_what_the_parquet_crate_reads() {
 }
 
 #[test]
-fn demo_movements_are_whole_files_of_records() {
-    let mut movements = Vec::new();
-    for path in objects("american") {
-        let text = std::fs::read_to_string(&path).unwrap();
-        let records: Vec<&str> = text.strip_suffix("\r\n").unwrap().split("\r\n").collect();
-        for (number, record) in (1..).zip(&records) {
-            assert!(record.len() == 80 && record.is_ascii(), "{record}");
-            assert_eq!(record[74..], format!("{:06}", number % 1_000_000), "{record}");
-        }
-        let [header, inner @ .., trailer] = records.as_slice() else { panic!("{records:?}") };
-        let header = header.split_whitespace().collect::<Vec<_>>();
-        assert_eq!(header, ["1FLIGHT", "MOVEMENTS", "2013-01-01T05:00:00Z", SLOT, "000001"]);
-        assert_eq!(trailer[..10], format!("5{:09}", inner.len()));
-        assert_eq!(trailer[10..74].trim(), "");
-        movements.extend(inner.iter().map(|record| movement(record)));
+fn demo_movements_are_one_whole_file_of_records() {
+    let text = std::fs::read_to_string(only("american", "/flights-movements.mvt")).unwrap();
+    let records: Vec<&str> = text.strip_suffix("\r\n").unwrap().split("\r\n").collect();
+    for (number, record) in (1..).zip(&records) {
+        assert!(record.len() == 80 && record.is_ascii(), "{record}");
+        assert_eq!(record[74..], format!("{:06}", number % 1_000_000), "{record}");
     }
+    let [header, inner @ .., trailer] = records.as_slice() else { panic!("{records:?}") };
+    let header = header.split_whitespace().collect::<Vec<_>>();
+    assert_eq!(header, ["1FLIGHT", "MOVEMENTS", "2013-01-01T05:00:00Z", SLOT, "000001"]);
+    assert_eq!(trailer[..10], format!("5{:09}", inner.len()));
+    assert_eq!(trailer[10..74].trim(), "");
+    let movements: Vec<Row> = inner.iter().map(|record| movement(record)).collect();
     // By local day and hour, which for these flights is the order of `time_hour`.
     let order = |row: &Row| [0, 1, 2, 16, 10].map(|column| row[column].as_deref().unwrap().parse::<i64>().unwrap());
     for pair in movements.windows(2) {

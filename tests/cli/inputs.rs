@@ -89,7 +89,7 @@ fn input_csv_that_is_not_utf8() {
 fn input_csv_with_a_value_of_another_type() {
     let csv = "id,name\n".to_owned() + &"1,a\n".repeat(5_000) + "one,b\n";
     let (message, remedy) = refused(csv, "plugin = \"csv\"");
-    says(&message, &["/t.csv", "'one'", "Int64", "line 5002"]);
+    says(&message, &["/t.csv", "'one'", "Int64", "column 0", "[one,b]"]);
     says(&remedy, &["`columns`", "varchar"]);
 }
 

@@ -44,7 +44,7 @@ async fn a_tenants_value_that_looks_like_sql_is_only_text() {
 async fn only_parameters_are_replaced() {
     let world = World::new();
     let query = "select '$customer.name' as a, \"customer\" as \"$interval_start\", -- $customer.gone
-                        $customer.name || $customer.\"name\" as b /* $interval_begin */
+                        concat($customer.name, $customer.\"name\") as b /* $interval_begin */
                  from orders where id = $customer.id";
     let rows = world
         .rows(&orders_in(&world, query), &params(&[("name", text("ä🦀")), ("id", ParamValue::Int(2))]))

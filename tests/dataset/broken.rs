@@ -81,8 +81,30 @@ async fn csv_that_is_not_utf8() {
 async fn csv_whose_header_is_no_header() {
     let data = Some(Kind::Data);
     broken("a.csv", "a,b,a\n1,2,3\n", data, &["the column 'a' twice"], "a name of its own").await;
-    broken("a.csv", "\u{feff}a,b\n1,2\n", data, &["byte order mark"], "without a byte order mark").await;
     broken("a.csv", "", data, &["the file is empty"], "with its header").await;
+}
+
+/// What Excel writes in front is no part of the first column's name.
+#[tokio::test]
+async fn csv_with_a_byte_order_mark() {
+    let world = World::new();
+    world.write("a.csv", "\u{feff}id,b\n1,2\n");
+    let rows = world.rows(&dataset(vec![("t", world.table("a.csv"))], "select id from t"), &params(&[])).await;
+    assert_eq!(rows.map(|rows| ids(&rows)), Ok(vec![1]));
+}
+
+#[tokio::test]
+async fn compressed_text_that_is_cut_off() {
+    let world = World::new();
+    let text = format!("id,b\n{}", (0..20_000).map(|id| format!("{id},{}\n", id * 7919 % 1009)).collect::<String>());
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    std::io::Write::write_all(&mut gzip, text.as_bytes()).unwrap();
+    let whole = gzip.finish().unwrap();
+    for length in [whole.len() / 2, whole.len() - 1] {
+        world.write("a.csv.gz", &whole[..length]);
+        let failure = world.run_failure(&dataset(vec![("t", world.table("a.csv.gz"))], ""), &params(&[])).await;
+        assert_eq!(failure.layer, Layer::Dataset, "{failure:?}");
+    }
 }
 
 /// What was inferred from the first lines does not hold.
@@ -120,8 +142,12 @@ async fn arrow_that_is_cut_off() {
 #[tokio::test]
 async fn avro_that_is_cut_off() {
     let whole = orders_avro();
-    broken("a.avro", &whole[..whole.len() - 20], None, &[], "").await;
-    broken("a.avro", &whole[..40], Some(Kind::Data), &[], "").await;
+    let data = Some(Kind::Data);
+    // Only the end marker, a part of it, of the last block, or all of that.
+    for gone in [16, 1, 20, 60] {
+        broken("a.avro", &whole[..whole.len() - gone], data, &["ends too early"], "close the writer").await;
+    }
+    broken("a.avro", &whole[..40], data, &[], "").await;
 }
 
 #[tokio::test]

@@ -55,19 +55,18 @@ async fn queries_that_do_not_plan_say_what_to_correct() {
     let cases = [
         ("selec * from orders", "the query is not valid SQL"),
         ("select 'open from orders", "the query is not valid SQL"),
-        ("", "there are 1 tables and no `query`"),
         ("select custmer from orders", "there is no column 'custmer'; did you mean 'customer'?"),
         ("select zzz from orders", "there is no column 'zzz'; there are id, customer, amount, note, day"),
-        ("select * from ordres", "ordres"),
+        ("select * from ordres", "the dataset has no table 'ordres'"),
         ("select nothing(id) from orders", "nothing"),
         ("select id from orders; select id from orders", "a second statement at line 1, column 24"),
-        ("select id + note::date from orders", "date"),
+        ("select date_trunc(id) from orders", "date_trunc"),
         ("select sum(id), customer from orders", "customer"),
         ("select random() as r from orders", "the query uses random()"),
         ("select id from orders where random() < 0.5", "the query uses random()"),
         ("select uuid() as r from orders", "the query uses uuid()"),
     ];
-    for (query, says) in cases.into_iter().filter(|(query, _)| !query.is_empty()) {
+    for (query, says) in cases {
         let failure = refused(query).await;
         assert!(failure.message.contains(says), "{query}: {failure}");
     }

@@ -1,0 +1,503 @@
+//! How fast the shipped formats are, and what the sandbox costs.
+//!
+//! ```text
+//! cargo bench --bench format                                # 1,000,000 rows
+//! CONSIGN_BENCH_ROWS=100000 cargo bench --bench format
+//! ```
+//!
+//! Each format writes the same batches three ways, in turns:
+//!
+//! - `sandbox`: the shipped component, through `consign::plugin::format`, its
+//!   output taken from the channel and dropped. Compiling it is not counted.
+//! - `native`: the same formatter, compiled for this machine. Like the host it
+//!   copies a batch's buffers out of Arrow, and its output is only counted.
+//! - `arrow`: the writer of arrow-csv, arrow-json or parquet, whose output is
+//!   only counted.
+//!
+//! Time is CPU time of the whole process, which a busy machine does not change
+//! much, and below it wall time. The formatter computes on one thread; in the
+//! sandbox another one takes the output.
+//!
+//! The component is always built with fat LTO, the native code with what the
+//! bench profile says.
+
+#![expect(
+    clippy::print_stdout,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a bench prints its figures and may panic"
+)]
+
+use std::fs::File;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use arrow::array::{
+    Array, ArrayRef, AsArray, Date32Array, Decimal128Array, Int32Array, Int64Array, RecordBatch, StringArray,
+};
+use arrow::datatypes::{DataType, Field, SchemaRef, TimeUnit};
+use arrow::json::writer::LineDelimited;
+use consign::domain::{OutputEvent, PluginName};
+use consign::limits::Limits;
+use consign::plugin::{Component, Job, PluginHost, format, shipped};
+use consign_sdk::{Batch, BatchSource, Formatter, Naming, ObjectSink, Output, RawColumn, RunFacts, Sink};
+use futures::stream;
+use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::file::properties::WriterProperties;
+use rustix::time::{ClockId, clock_gettime};
+use tokio::sync::mpsc;
+
+const ROUNDS: usize = 5;
+/// As DataFusion makes them.
+const BATCH_ROWS: usize = 8192;
+const SIDES: [&str; 3] = ["sandbox", "native", "arrow"];
+
+/// One format, with options that make the others write what Arrow writes.
+struct Format {
+    name: &'static str,
+    options: &'static str,
+    native: fn(&Data, &str) -> u64,
+    arrow: fn(&Data) -> u64,
+}
+
+const FORMATS: [Format; 3] = [
+    Format { name: "csv", options: "{}", native: native::<consign_csv::Csv>, arrow: arrow_csv },
+    // Arrow has no other way to write decimals.
+    Format {
+        name: "jsonl",
+        options: r#"{"decimal": "number"}"#,
+        native: native::<consign_jsonl::Jsonl>,
+        arrow: arrow_json,
+    },
+    Format { name: "parquet", options: "{}", native: native::<consign_parquet::Parquet>, arrow: arrow_parquet },
+];
+
+/// One dataset, in memory.
+struct Data {
+    name: &'static str,
+    rows: usize,
+    schema: SchemaRef,
+    plugin_schema: consign_sdk::Schema,
+    batches: Vec<RecordBatch>,
+}
+
+/// One writing of a dataset.
+#[derive(Clone, Copy)]
+struct Run {
+    bytes: u64,
+    cpu: Duration,
+    wall: Duration,
+}
+
+fn main() {
+    let rows = std::env::var("CONSIGN_BENCH_ROWS").ok().and_then(|text| text.parse().ok()).unwrap_or(1_000_000);
+    let sandbox = Sandbox::new();
+    if cfg!(debug_assertions) {
+        println!("not a release build: the figures mean nothing but for the sandbox's guest");
+    }
+    println!("MB/s of each one's own output, medians of {ROUNDS} rounds; ratios of the speeds in rows");
+    for data in [lineitem(rows), flights(rows)] {
+        println!("\n{}: {} rows, {} columns", data.name, data.rows, data.schema.fields().len());
+        let [a, b, c] = SIDES;
+        println!("{:16}{:^30}{:^30}{:^26}", "", "MB of output", "MB/s", "ratio");
+        println!("{:16}{a:>10}{b:>10}{c:>10}{a:>10}{b:>10}{c:>10}{:>15}{:>14}", "", "sandbox/native", "sandbox/arrow");
+        for format in &FORMATS {
+            report(format, &measure(&sandbox, format, &data));
+        }
+    }
+}
+
+/// The runs of each side, after one that is not counted.
+fn measure(sandbox: &Sandbox, format: &Format, data: &Data) -> [Vec<Run>; 3] {
+    let component = sandbox.load(format.name);
+    let side = |side: usize| match side {
+        0 => timed(|| sandbox.write(&component, data, format.options)),
+        1 => timed(|| (format.native)(data, format.options)),
+        _ => timed(|| (format.arrow)(data)),
+    };
+    let mut runs = [const { Vec::new() }; 3];
+    for round in 0..=ROUNDS {
+        // Each side goes first, second and last in turn.
+        for number in (0..SIDES.len()).map(|turn| (round + turn) % SIDES.len()) {
+            let run = side(number);
+            if round > 0 {
+                runs[number].push(run);
+            }
+        }
+    }
+    runs
+}
+
+fn report(format: &Format, runs: &[Vec<Run>; 3]) {
+    let bytes = [0, 1, 2].map(|side| runs[side][0].bytes);
+    let [a, b, c] = bytes.map(|bytes| bytes as f64 / 1e6);
+    for (clock, time) in [("cpu", (|run| run.cpu) as fn(&Run) -> Duration), ("wall", |run| run.wall)] {
+        let [x, y, z] = [0, 1, 2].map(|side| median(runs[side].iter().map(time)).as_secs_f64());
+        println!(
+            "{:10}{clock:6}{a:10.1}{b:10.1}{c:10.1}{:10.0}{:10.0}{:10.0}{:15.2}{:14.2}",
+            format.name,
+            a / x,
+            b / y,
+            c / z,
+            y / x,
+            z / x
+        );
+    }
+    if bytes[0] != bytes[1] {
+        println!("{:10}the sandbox wrote {} bytes, the native code {}", format.name, bytes[0], bytes[1]);
+    }
+}
+
+fn timed(work: impl FnOnce() -> u64) -> Run {
+    let (cpu, wall) = (process_cpu_time(), Instant::now());
+    let bytes = work();
+    Run { bytes, cpu: process_cpu_time() - cpu, wall: wall.elapsed() }
+}
+
+fn median(times: impl Iterator<Item = Duration>) -> Duration {
+    let mut times: Vec<Duration> = times.collect();
+    times.sort_unstable();
+    times[times.len() / 2]
+}
+
+fn process_cpu_time() -> Duration {
+    let now = clock_gettime(ClockId::ProcessCPUTime);
+    Duration::new(now.tv_sec.cast_unsigned(), now.tv_nsec as u32)
+}
+
+struct Sandbox {
+    runtime: tokio::runtime::Runtime,
+    host: PluginHost,
+    _cache: tempfile::TempDir,
+}
+
+impl Sandbox {
+    fn new() -> Self {
+        let cache = tempfile::tempdir().expect("a temporary directory");
+        let host = PluginHost::new(cache.path()).expect("the plugin engine starts");
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
+        Self { runtime, host, _cache: cache }
+    }
+
+    fn load(&self, format: &str) -> Component {
+        let name = PluginName::parse(format).expect("a plugin's name");
+        let bytes = shipped(format).expect("a shipped format");
+        self.host.load(&name, bytes, &Limits::default()).expect("a shipped format loads")
+    }
+
+    fn write(&self, component: &Component, data: &Data, options: &str) -> u64 {
+        let job = Job {
+            facts: ["share", "customer", "object-stem"].map(|key| (key.to_owned(), "bench".to_owned())).into(),
+            options: options.into(),
+            schema: data.schema.clone(),
+            limits: Limits::default(),
+            slot_at: consign::clock::Instant::UNIX_EPOCH,
+            span: tracing::Span::none(),
+        };
+        let batches = stream::iter(data.batches.clone().into_iter().map(Ok));
+        self.runtime.block_on(async {
+            let (sender, mut receiver) = mpsc::channel(4);
+            let drain = async {
+                let mut total = 0;
+                while let Some(event) = receiver.recv().await {
+                    if let OutputEvent::Bytes { bytes, .. } = event {
+                        total += bytes.len() as u64;
+                    }
+                }
+                total
+            };
+            let (formatted, bytes) = tokio::join!(format(component.clone(), job, batches, sender), drain);
+            let formatted = formatted.expect("the format writes the dataset");
+            assert_eq!((formatted.rows_out, formatted.bytes_out), (data.rows as u64, bytes));
+            bytes
+        })
+    }
+}
+
+/// Counts bytes, for whomever.
+#[derive(Clone, Default)]
+struct Count(Arc<AtomicU64>);
+
+impl Count {
+    fn add(&self, bytes: &[u8]) {
+        self.0.fetch_add(std::hint::black_box(bytes).len() as u64, Ordering::Relaxed);
+    }
+
+    fn total(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Sink for Count {
+    fn create(&self, _name: &str, _media_type: &str) -> Box<dyn ObjectSink> {
+        Box::new(self.clone())
+    }
+}
+
+impl ObjectSink for Count {
+    fn write(&mut self, bytes: &[u8]) {
+        self.add(bytes);
+    }
+
+    fn finish(self: Box<Self>, _rows: u64) {}
+}
+
+impl io::Write for Count {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.add(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn native<F: Formatter>(data: &Data, options: &str) -> u64 {
+    let (sink, run) = (Count::default(), RunFacts::of([("object-stem", "bench")]));
+    let mut naming = Naming::new(&run, F::EXTENSION, F::MEDIA_TYPE).expect("no facts that are wrong");
+    let options = consign_sdk::options::parse(options).expect("options of the format");
+    let mut formatter = F::open(options, &data.plugin_schema, &run).expect("the format can write the schema");
+    for batch in &data.batches {
+        let batch = Batch::new(&data.plugin_schema, &Lent(batch));
+        formatter.write(&batch, &mut Output::new(&sink, &mut naming)).expect("the format writes a batch");
+    }
+    formatter.finish(&mut Output::new(&sink, &mut naming)).expect("the format ends its object");
+    sink.total()
+}
+
+/// A batch without nested columns as the host hands it over.
+struct Lent<'a>(&'a RecordBatch);
+
+impl BatchSource for Lent<'_> {
+    fn rows(&self) -> usize {
+        self.0.num_rows()
+    }
+
+    fn columns(&self) -> Vec<RawColumn> {
+        self.0.columns().iter().map(raw_column).collect()
+    }
+
+    fn arrow_ipc(&self) -> Vec<u8> {
+        Vec::new()
+    }
+
+    fn json_lines(&self) -> Vec<u8> {
+        Vec::new()
+    }
+}
+
+/// One copy of each buffer, like `host/plugin/v1/lower.rs`.
+fn raw_column(array: &ArrayRef) -> RawColumn {
+    let (length, null_count) = (array.len(), array.null_count());
+    let nulls = array.nulls().filter(|nulls| nulls.null_count() > 0);
+    let validity = nulls.map(|nulls| nulls.inner().sliced().as_slice()[..length.div_ceil(8)].to_vec());
+    let (offsets, values) = match array.as_string_opt::<i32>() {
+        Some(texts) => {
+            let (first, last) = (texts.offsets()[0], texts.offsets()[length]);
+            assert_eq!(first, 0, "a batch of the bench is not a slice");
+            (Some(texts.offsets().inner().inner().as_slice().to_vec()), texts.value_data()[..last as usize].to_vec())
+        }
+        None => {
+            let (data, width) = (array.to_data(), array.data_type().primitive_width().expect("a plain type"));
+            (None, data.buffers()[0].as_slice()[data.offset() * width..][..length * width].to_vec())
+        }
+    };
+    RawColumn { length, null_count, validity, offsets, values }
+}
+
+fn plugin_field(field: &Field) -> consign_sdk::Field {
+    use consign_sdk::DataType as Plain;
+    let data_type = match field.data_type() {
+        DataType::Int16 => Plain::Int16,
+        DataType::Int32 => Plain::Int32,
+        DataType::Int64 => Plain::Int64,
+        DataType::Decimal128(precision, scale) => Plain::Decimal128 { precision: *precision, scale: *scale },
+        DataType::Date32 => Plain::Date32,
+        DataType::Timestamp(TimeUnit::Millisecond, zone) => Plain::Timestamp {
+            unit: consign_sdk::TimeUnit::Millisecond,
+            timezone: zone.as_ref().map(|zone| zone.to_string()),
+        },
+        DataType::Utf8 => Plain::Utf8,
+        other => panic!("the bench has no {other}"),
+    };
+    consign_sdk::Field { name: field.name().clone(), data_type, nullable: field.is_nullable() }
+}
+
+fn arrow_csv(data: &Data) -> u64 {
+    let count = Count::default();
+    let mut writer = arrow::csv::Writer::new(count.clone());
+    for batch in &data.batches {
+        writer.write(batch).expect("Arrow writes a batch");
+    }
+    drop(writer);
+    count.total()
+}
+
+fn arrow_json(data: &Data) -> u64 {
+    let count = Count::default();
+    let builder = arrow::json::WriterBuilder::new().with_explicit_nulls(true);
+    let mut writer = builder.build::<_, LineDelimited>(count.clone());
+    for batch in &data.batches {
+        writer.write(batch).expect("Arrow writes a batch");
+    }
+    writer.finish().expect("Arrow ends its output");
+    count.total()
+}
+
+/// With the properties that the format's own options have unless told otherwise.
+fn arrow_parquet(data: &Data) -> u64 {
+    let count = Count::default();
+    let properties = WriterProperties::builder()
+        .set_compression(Compression::ZSTD(ZstdLevel::try_new(3).expect("a level of zstd")))
+        .set_max_row_group_row_count(Some(1024 * 1024))
+        .set_max_row_group_bytes(Some(64 * 1024 * 1024))
+        .set_data_page_row_count_limit(20_000)
+        .set_coerce_types(true)
+        .build();
+    let writer = ArrowWriter::try_new(count.clone(), data.schema.clone(), Some(properties));
+    let mut writer = writer.expect("Parquet can hold the schema");
+    for batch in &data.batches {
+        writer.write(batch).expect("Parquet writes a batch");
+    }
+    writer.close().expect("Parquet ends its file");
+    count.total()
+}
+
+impl Data {
+    fn new(name: &'static str, batches: Vec<RecordBatch>) -> Self {
+        let schema = batches.first().expect("a dataset of the bench has rows").schema();
+        let plugin_schema =
+            consign_sdk::Schema { fields: schema.fields().iter().map(|field| plugin_field(field)).collect() };
+        let rows = batches.iter().map(RecordBatch::num_rows).sum();
+        Self { name, rows, schema, plugin_schema, batches }
+    }
+}
+
+/// The demo's dataset: small integers with nulls, short texts, a time.
+fn flights(rows: usize) -> Data {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/demo/flights.parquet");
+    let file = File::open(path).expect("the demo's flights");
+    let reader = ParquetRecordBatchReaderBuilder::try_new(file).expect("a Parquet file");
+    let reader = reader.with_batch_size(BATCH_ROWS).with_limit(rows).build().expect("a reader");
+    Data::new("flights", reader.map(|batch| batch.expect("a batch")).collect())
+}
+
+/// A table like TPC-H's `lineitem`, the same one each time.
+fn lineitem(rows: usize) -> Data {
+    let mut random = Random(0x9e37_79b9_7f4a_7c15);
+    let firsts = (0..rows).step_by(BATCH_ROWS);
+    let batches = firsts.map(|first| lineitem_batch(first, BATCH_ROWS.min(rows - first), &mut random));
+    Data::new("lineitem", batches.collect())
+}
+
+fn lineitem_batch(first: usize, count: usize, random: &mut Random) -> RecordBatch {
+    let rows = first as i64..(first + count) as i64;
+    let keys = |random: &mut Random, most: u64| -> ArrayRef {
+        Arc::new(Int64Array::from_iter_values((0..count).map(|_| random.below(most) as i64 + 1)))
+    };
+    let money = |values: Vec<i128>| -> ArrayRef {
+        let values = Decimal128Array::from_iter_values(values).with_precision_and_scale(15, 2);
+        Arc::new(values.expect("a decimal of 15 digits"))
+    };
+    let texts = |random: &mut Random, of: &[&str]| -> ArrayRef {
+        Arc::new(StringArray::from_iter_values((0..count).map(|_| random.one(of))))
+    };
+    let dates = |days: Vec<i32>| -> ArrayRef { Arc::new(Date32Array::from(days)) };
+    let after = |days: &[i32], most: u64, random: &mut Random| -> Vec<i32> {
+        days.iter().map(|day| day + random.below(most) as i32).collect()
+    };
+
+    let quantities: Vec<i128> = (0..count).map(|_| i128::from(random.below(50) + 1)).collect();
+    let prices = quantities.iter().map(|quantity| quantity * i128::from(90_000 + random.below(110_000))).collect();
+    let discounts = (0..count).map(|_| random.below(11).into()).collect();
+    let taxes = (0..count).map(|_| random.below(9).into()).collect();
+    // 1992-01-02 to 1998-12-01.
+    let shipped: Vec<i32> = (0..count).map(|_| 8036 + random.below(2526) as i32).collect();
+    let committed = after(&shipped, 60, random);
+    let received = after(&shipped, 30, random);
+    let comments = StringArray::from_iter_values((0..count).map(|_| random.comment()));
+
+    let columns: [(&str, ArrayRef); 16] = [
+        ("l_orderkey", Arc::new(Int64Array::from_iter_values(rows.clone().map(|row| row / 4 + 1)))),
+        ("l_partkey", keys(random, 200_000)),
+        ("l_suppkey", keys(random, 10_000)),
+        ("l_linenumber", Arc::new(Int32Array::from_iter_values(rows.map(|row| (row % 4) as i32 + 1)))),
+        ("l_quantity", money(quantities.iter().map(|quantity| quantity * 100).collect())),
+        ("l_extendedprice", money(prices)),
+        ("l_discount", money(discounts)),
+        ("l_tax", money(taxes)),
+        ("l_returnflag", texts(random, &["A", "N", "R"])),
+        ("l_linestatus", texts(random, &["F", "O"])),
+        ("l_shipdate", dates(shipped)),
+        ("l_commitdate", dates(committed)),
+        ("l_receiptdate", dates(received)),
+        ("l_shipinstruct", texts(random, &["COLLECT COD", "DELIVER IN PERSON", "NONE", "TAKE BACK RETURN"])),
+        ("l_shipmode", texts(random, &["AIR", "FOB", "MAIL", "RAIL", "REG AIR", "SHIP", "TRUCK"])),
+        ("l_comment", Arc::new(comments)),
+    ];
+    RecordBatch::try_from_iter(columns).expect("a batch")
+}
+
+/// Xorshift: the same numbers on every machine.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+
+    fn below(&mut self, limit: u64) -> u64 {
+        (self.next() >> 16) % limit
+    }
+
+    fn one<'a>(&mut self, of: &[&'a str]) -> &'a str {
+        of[self.below(of.len() as u64) as usize]
+    }
+
+    /// Some words, 10 to 43 bytes; a comma, which CSV must quote, in one of six.
+    fn comment(&mut self) -> String {
+        const WORDS: [&str; 20] = [
+            "furiously",
+            "carefully",
+            "quickly",
+            "blithely",
+            "final",
+            "regular",
+            "special",
+            "pending",
+            "express",
+            "ironic",
+            "deposits",
+            "requests",
+            "accounts",
+            "packages",
+            "foxes",
+            "theodolites",
+            "sleep",
+            "haggle",
+            "along the",
+            "above",
+        ];
+        let length = 10 + self.below(34) as usize;
+        let mut text = self.one(&WORDS).to_owned();
+        if self.below(6) == 0 {
+            text.push(',');
+        }
+        while text.len() < length {
+            text.push(' ');
+            text.push_str(self.one(&WORDS));
+        }
+        text.truncate(length);
+        text
+    }
+}

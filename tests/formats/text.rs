@@ -1,0 +1,101 @@
+//! CSV and JSON lines, read by Python's own modules.
+
+use std::sync::Arc;
+
+use arrow::datatypes::Schema;
+use consign::plugin::Cause;
+use serde_json::{Value, json};
+
+use super::world::{only, python, run};
+use super::zoo::{self, Column, Json, ROWS};
+
+fn names(columns: &[Column]) -> Vec<Value> {
+    columns.iter().map(|column| json!(column.name)).collect()
+}
+
+fn assert_rows(read: &[Vec<Value>], columns: &[Column], expected: impl Fn(&Column, usize) -> Value) {
+    assert_eq!(read.len(), ROWS);
+    for (row, read) in read.iter().enumerate() {
+        assert_eq!(read.len(), columns.len(), "row {row}");
+        for (read, column) in read.iter().zip(columns) {
+            assert_eq!(*read, expected(column, row), "column {:?}, row {row}", column.name);
+        }
+    }
+}
+
+#[test]
+fn csv_says_every_value_of_every_type() {
+    let columns = zoo::all();
+    for (options, null) in [
+        (r#"{"null":"NULL!"}"#, "NULL!"),
+        ("{}", ""),
+        (r#"{"null":"NULL!","quoting":"all","line_ending":"crlf"}"#, "NULL!"),
+        (r#"{"null":"NULL!","quoting":"strings"}"#, "NULL!"),
+    ] {
+        let bytes = only("csv", options, zoo::batch(&columns).schema(), zoo::batches(&columns));
+        let rows = python("csv", &bytes);
+        assert_eq!(rows[0], names(&columns), "{options}");
+        assert_rows(&rows[1..], &columns, |column, row| json!(column.texts[row].as_deref().unwrap_or(null)));
+    }
+}
+
+/// Null is nothing, the empty text is two quotes: readers that look can tell.
+#[test]
+fn csv_keeps_null_and_the_empty_text_apart() {
+    let columns: Vec<Column> = zoo::all().into_iter().filter(|column| column.name == "utf8").collect();
+    let bytes = only("csv", r#"{"header":false}"#, zoo::batch(&columns).schema(), zoo::batches(&columns));
+    let text = String::from_utf8(bytes).unwrap();
+    assert_eq!(text, "\"\"\n\"a,b\"\"c\"\"\r\nd\"\n🦀 é \u{2028}\n=1+1\n\n");
+}
+
+#[test]
+fn jsonl_says_every_value_of_every_type() {
+    let columns = zoo::all();
+    let bytes = only("jsonl", "{}", zoo::batch(&columns).schema(), zoo::batches(&columns));
+    assert_eq!(python("names", &bytes), [names(&columns)]);
+    assert_rows(&python("jsonl", &bytes), &columns, Column::expected_json);
+}
+
+/// With these options no value is lost by any reader.
+#[test]
+fn jsonl_says_what_is_not_finite_when_asked() {
+    let floats = ["f16", "f32", "f64", "more f64", "i64", "u64"];
+    let columns: Vec<Column> = zoo::all().into_iter().filter(|column| floats.contains(&column.name.as_str())).collect();
+    let options = r#"{"non_finite":"string","int64":"string"}"#;
+    let bytes = only("jsonl", options, zoo::batch(&columns).schema(), zoo::batches(&columns));
+    assert_rows(&python("jsonl", &bytes), &columns, |column, row| match &column.texts[row] {
+        None => Value::Null,
+        Some(text) if text.contains('N') || text.contains("Inf") || column.name.ends_with("i64") => json!(text),
+        Some(text) if column.name == "u64" => json!(text),
+        Some(text) => json!({ "n": text }),
+    });
+    let options = r#"{"non_finite":"error"}"#;
+    let failed = run("jsonl", options, None, zoo::batch(&columns).schema(), zoo::batches(&columns)).unwrap_err();
+    assert_eq!(failed.cause, Cause::Unsupported, "{failed:?}");
+}
+
+#[test]
+fn no_rows_are_a_header_and_nothing() {
+    let columns = zoo::all();
+    let schema = zoo::batch(&columns).schema();
+    assert_eq!(python("csv", &only("csv", "{}", schema.clone(), vec![])), [names(&columns)]);
+    assert_eq!(only("csv", r#"{"header":false}"#, schema.clone(), vec![]), b"");
+    assert_eq!(only("jsonl", "{}", schema, vec![]), b"");
+}
+
+#[test]
+fn csv_without_columns_is_refused() {
+    let failed = run("csv", "{}", None, Arc::new(Schema::empty()), vec![]).unwrap_err();
+    assert_eq!(failed.cause, Cause::Unsupported, "{failed:?}");
+}
+
+/// A value alone must be what it is in company.
+#[test]
+fn every_column_is_the_same_alone() {
+    for column in zoo::all() {
+        let columns = [column];
+        let bytes = only("jsonl", "{}", zoo::batch(&columns).schema(), zoo::batches(&columns));
+        assert_rows(&python("jsonl", &bytes), &columns, Column::expected_json);
+        assert!(columns[0].json != Json::Value || columns[0].texts.iter().any(Option::is_some));
+    }
+}
