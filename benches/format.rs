@@ -21,12 +21,7 @@
 //! The component is always built with fat LTO, the native code with what the
 //! bench profile says.
 
-#![expect(
-    clippy::print_stdout,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a bench prints its figures and may panic"
-)]
+#![expect(clippy::print_stdout, clippy::expect_used, clippy::panic, reason = "a bench prints and may panic")]
 
 use std::fs::File;
 use std::io;
@@ -265,7 +260,8 @@ fn native<F: Formatter>(data: &Data, options: &str) -> u64 {
     let options = consign_sdk::options::parse(options).expect("options of the format");
     let mut formatter = F::open(options, &data.plugin_schema, &run).expect("the format can write the schema");
     for batch in &data.batches {
-        let batch = Batch::new(&data.plugin_schema, &Lent(batch));
+        let lent = Lent(batch);
+        let batch = Batch::new(&data.plugin_schema, &lent);
         formatter.write(&batch, &mut Output::new(&sink, &mut naming)).expect("the format writes a batch");
     }
     formatter.finish(&mut Output::new(&sink, &mut naming)).expect("the format ends its object");
