@@ -111,7 +111,8 @@ pub fn main() -> ExitCode {
 /// The daemon tells what it does; the other commands speak through their output.
 fn default_filter(command: &Command) -> &'static str {
     match command {
-        Command::Run => "info",
+        // The clock's library logs each step of its own start.
+        Command::Run => "info,tokio_cron_scheduler=warn",
         _ => "error",
     }
 }

@@ -25,6 +25,7 @@ mod policy;
 mod s3;
 mod store;
 mod sts;
+mod xml;
 
 use std::io;
 use std::net::SocketAddr;

@@ -2,9 +2,11 @@
 
 #![cfg(test)]
 
+mod assets;
 mod binding;
 mod broken;
 mod bucket;
+mod changing;
 mod reading;
 mod refused;
 mod spilling;

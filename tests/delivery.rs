@@ -8,4 +8,4 @@ mod faults;
 mod layers;
 mod protocol;
 mod wire;
-mod world;
+pub mod world;

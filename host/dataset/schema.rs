@@ -22,9 +22,11 @@ use tokio::runtime::Handle;
 
 use super::error::{DatasetError, Kind, near};
 use super::source::Found;
-use super::table::CSV_LINES_SEEN;
 use crate::config::{FileFormat, TableSource};
 use crate::domain::TableName;
+
+/// Lines that CSV's types are inferred from.
+pub(super) const CSV_LINES_SEEN: usize = 1000;
 
 /// Files whose head is looked at, at the same time.
 const LOOKED_AT: usize = 8;
@@ -155,9 +157,10 @@ fn avro_marker(head: &[u8]) -> Option<&[u8]> {
         if entries < 0 {
             // The block's size in bytes follows.
             avro_long(&mut rest)?;
-            entries = -entries;
+            entries = entries.checked_neg()?;
         }
-        for _ in 0..2 * entries {
+        // A key and a value each.
+        for _ in 0..entries.checked_mul(2)? {
             let length = usize::try_from(avro_long(&mut rest)?).ok()?;
             rest = rest.get(length..)?;
         }

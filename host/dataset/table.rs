@@ -37,9 +37,6 @@ use super::store::VendorStore;
 use crate::config::{FileFormat, TableSource};
 use crate::domain::TableName;
 
-/// Lines that CSV's types are inferred from.
-pub(super) const CSV_LINES_SEEN: usize = 1000;
-
 #[derive(Debug)]
 pub(super) struct FilesTable {
     name: TableName,
@@ -148,7 +145,7 @@ fn reader(format: &FileFormat, compression: FileCompressionType, session: &Sessi
                     ..CsvOptions::default()
                 })
                 .with_file_compression_type(compression)
-                .with_schema_infer_max_rec(CSV_LINES_SEEN),
+                .with_schema_infer_max_rec(schema::CSV_LINES_SEEN),
         ),
         FileFormat::Ndjson => Arc::new(JsonFormat::default().with_file_compression_type(compression)),
         FileFormat::ArrowIpc => Arc::new(ArrowFormat),

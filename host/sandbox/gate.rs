@@ -19,6 +19,7 @@ use s3s::service::S3Service;
 use super::identity::{Caller, Refusal};
 use super::ingest::payload_hash_mismatch;
 use super::journal::{Draft, Entry};
+use super::xml::{Rejection, document, element, text_in};
 use super::{Shared, keys, sts};
 
 /// <https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html>, `RequestTimeTooSkewed`.
@@ -27,22 +28,6 @@ const SKEW_MAX: TimeDelta = TimeDelta::minutes(15);
 const DOCUMENT_BYTES_MAX: usize = 4 << 20;
 /// How much of an unread upload is taken in after it was refused, so that the client gets to read why.
 const DRAIN_BYTES_MAX: u64 = 64 << 20;
-
-/// A refusal as AWS words it.
-pub(super) struct Rejection {
-    pub status: StatusCode,
-    pub code: String,
-    pub message: String,
-    /// Further elements of S3's error document.
-    pub details: Vec<(&'static str, String)>,
-    pub region: Option<String>,
-}
-
-impl Rejection {
-    pub fn new(status: StatusCode, code: &str, message: impl Into<String>) -> Self {
-        Self { status, code: code.to_owned(), message: message.into(), details: Vec::new(), region: None }
-    }
-}
 
 /// The credential scope of an `Authorization` header.
 struct Scope {
@@ -289,34 +274,6 @@ impl Scope {
             signed_headers: field("SignedHeaders")?.split(';').map(str::to_owned).collect(),
         })
     }
-}
-
-pub(super) fn document(status: StatusCode, xml: String) -> Response<Body> {
-    let mut response = Response::new(Body::from(xml));
-    *response.status_mut() = status;
-    response.headers_mut().insert("content-type", HeaderValue::from_static("application/xml"));
-    response
-}
-
-/// Appends an XML element whose text is escaped.
-pub(super) fn element(xml: &mut String, name: &str, text: &str) {
-    xml.push_str(&format!("<{name}>"));
-    for c in text.chars() {
-        match c {
-            '&' => xml.push_str("&amp;"),
-            '<' => xml.push_str("&lt;"),
-            '>' => xml.push_str("&gt;"),
-            '"' => xml.push_str("&quot;"),
-            c => xml.push(c),
-        }
-    }
-    xml.push_str(&format!("</{name}>"));
-}
-
-/// The text of an element in a small error document.
-pub(super) fn text_in<'a>(xml: &'a str, name: &str) -> Option<&'a str> {
-    let (_, rest) = xml.split_once(&format!("<{name}>"))?;
-    rest.split_once(&format!("</{name}>")).map(|(text, _)| text)
 }
 
 fn code_in(body: &Bytes) -> Option<String> {

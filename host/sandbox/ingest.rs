@@ -88,7 +88,7 @@ fn verify_content_md5(headers: &HeaderMap, md5: &[u8; 16]) -> S3Result<()> {
 }
 
 /// s3s keeps its stream errors private, so their text has to tell; its version is pinned, and
-/// `tests/sandbox/integrity.rs` notices if the text changes.
+/// `tests/sandbox/raw.rs` notices if the text changes.
 fn broken_body(error: StdError) -> S3Error {
     let text = error.to_string();
     if text.contains("Sha256Mismatch") {

@@ -9,12 +9,12 @@ use http_body_util::{BodyExt as _, Limited};
 use s3s::route::S3Route;
 use s3s::{Body, S3Request, S3Response, S3Result, s3_error};
 
+use super::Shared;
 use super::config::{Account, Role, is_external_id, is_name_char};
-use super::gate::{Rejection, document, element, text_in};
 use super::identity::{Caller, Session};
 use super::journal::Draft;
 use super::policy::{Policy, Question, Verdict, account_of_root};
-use super::{Shared, gate};
+use super::xml::{Rejection, document, element, text_in};
 
 const NAMESPACE: &str = "https://sts.amazonaws.com/doc/2011-06-15/";
 const FORM_BYTES_MAX: usize = 64 << 10;
@@ -238,7 +238,7 @@ pub(super) fn in_sts_form(response: Response<Body>, request_id: &str) -> Respons
     if xml.contains("<ErrorResponse") {
         return response;
     }
-    let code = gate::text_in(xml, "Code").unwrap_or("InternalFailure");
+    let code = text_in(xml, "Code").unwrap_or("InternalFailure");
     let message = match code {
         "SignatureDoesNotMatch" => {
             "The request signature we calculated does not match the signature you provided. \

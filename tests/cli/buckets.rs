@@ -7,11 +7,7 @@ use rustix::process::Signal;
 use super::world::{self, SOON, World, says};
 
 const CONFIG: &str = r#"
-[aws]
-region = "us-east-1"
-endpoint_url = "@ENDPOINT@"
-access_key_id = { env = "CONSIGN_DEMO_ACCESS_KEY_ID" }
-secret_access_key = { env = "CONSIGN_DEMO_SECRET_ACCESS_KEY" }
+@AWS@
 [customers.alaska]
 role_arn = "arn:aws:iam::100000000001:role/flight-data"
 external_id = "test-1f-alaska"

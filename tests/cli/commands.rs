@@ -19,11 +19,7 @@ fn in_demo(args: &[&str]) -> Ran {
 fn southwest() -> World {
     World::new(
         r#"
-[aws]
-region = "us-east-1"
-endpoint_url = "@ENDPOINT@"
-access_key_id = { env = "CONSIGN_DEMO_ACCESS_KEY_ID" }
-secret_access_key = { env = "CONSIGN_DEMO_SECRET_ACCESS_KEY" }
+@AWS@
 [customers.southwest]
 role_arn = "arn:aws:iam::100000000002:role/flight-data"
 external_id = "demo-90d4e6aa-southwest"

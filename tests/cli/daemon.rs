@@ -11,11 +11,7 @@ use serde_json::Value;
 use super::world::{self, Running, SOON, World, until};
 
 const CONFIG: &str = r#"
-[aws]
-region = "us-east-1"
-endpoint_url = "@ENDPOINT@"
-access_key_id = { env = "CONSIGN_DEMO_ACCESS_KEY_ID" }
-secret_access_key = { env = "CONSIGN_DEMO_SECRET_ACCESS_KEY" }
+@AWS@
 [customers.acme]
 role_arn = "arn:aws:iam::100000000001:role/flight-data"
 external_id = "test-1f-acme"
@@ -144,4 +140,34 @@ fn daemon_that_was_killed_goes_on() {
     stop(daemon);
     let slots = audit(&world, 58_665 + 54_635, kills);
     assert!(slots.len() >= before + 2);
+}
+
+/// What is not done within `drain_timeout` is cut off, and begun anew by the next start.
+#[test]
+fn daemon_cuts_off_what_takes_longer_than_its_drain() {
+    let world = world(r#"["UA", "B6"]"#);
+    let _sandbox = world.sandbox();
+    let text = world.text();
+    world.write("consign.toml", text.replace("[daemon]\n", "[daemon]\ndrain_timeout = \"0s\"\n"));
+    let log = || fs::read_to_string(world.path("daemon.log")).unwrap();
+    // A stop that came too late for a run at work is tried again.
+    for _ in 0..10 {
+        let mut daemon = world.daemon();
+        wait(&world, &mut daemon, "a run is at work", |runs| !in_state(runs, "running").is_empty());
+        stop(daemon);
+        if log().contains("not finished in time") {
+            break;
+        }
+    }
+    assert!(log().contains("not finished in time"), "no stop met a run at work: {}", log());
+    let left: BTreeSet<String> = in_state(&world.runs(), "running").into_iter().map(str::to_owned).collect();
+    assert!(!left.is_empty());
+    world.write("consign.toml", &text);
+    let mut daemon = world.daemon();
+    wait(&world, &mut daemon, "what was cut off is committed", |runs| {
+        let succeeded = in_state(runs, "succeeded");
+        left.iter().all(|run| succeeded.contains(run.as_str()))
+    });
+    stop(daemon);
+    audit(&world, 58_665 + 54_635, 10);
 }

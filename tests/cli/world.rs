@@ -141,6 +141,14 @@ pub fn checkout(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
 
+/// The vendor's side of a sandbox.
+const AWS: &str = r#"[aws]
+region = "us-east-1"
+endpoint_url = "@ENDPOINT@"
+access_key_id = { env = "CONSIGN_DEMO_ACCESS_KEY_ID" }
+secret_access_key = { env = "CONSIGN_DEMO_SECRET_ACCESS_KEY" }
+"#;
+
 /// A directory with a `consign.toml`, gone with the test.
 pub struct World {
     dir: tempfile::TempDir,
@@ -148,14 +156,15 @@ pub struct World {
 }
 
 impl World {
-    /// `config` may hold `@FLIGHTS@`, the demo's data, and `@ENDPOINT@`, which
-    /// is nobody's until there is a sandbox. Compiled plugins are kept for all
+    /// `config` may hold `@FLIGHTS@`, the demo's data, and `@AWS@`, the sandbox's
+    /// keys and its endpoint, which is nobody's until there is one. Compiled plugins are kept for all
     /// tests, because compiling takes seconds.
     pub fn new(config: &str) -> Self {
         let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("cli-cache");
         let daemon = format!("[daemon]\nstate_dir = \"state\"\ncache_dir = \"{}\"\n", cache.display());
         let flights = checkout("config/demo/flights.parquet");
-        let config = format!("{daemon}{}", config.replace("@FLIGHTS@", flights.to_str().unwrap()));
+        let config =
+            format!("{daemon}{}", config.replace("@AWS@", AWS).replace("@FLIGHTS@", flights.to_str().unwrap()));
         let world = Self { dir: tempfile::tempdir().unwrap(), config };
         world.configure("http://127.0.0.1:1", "", "");
         world

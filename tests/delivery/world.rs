@@ -154,6 +154,22 @@ pub struct Journal {
     pub sealed: Mutex<Option<Vec<SealedObject>>>,
 }
 
+impl Journal {
+    /// The uploads that were created, sorted.
+    pub fn upload_ids(&self) -> Vec<String> {
+        let mut ids: Vec<_> = self.uploads.lock().unwrap().iter().map(|(_, id)| id.clone()).collect();
+        ids.sort();
+        ids
+    }
+
+    /// The uploads that were aborted, sorted.
+    pub fn aborted_ids(&self) -> Vec<String> {
+        let mut ids = self.aborted.lock().unwrap().clone();
+        ids.sort();
+        ids
+    }
+}
+
 #[async_trait]
 impl UploadJournal for Journal {
     async fn upload_created(&self, key: &ObjectKey, upload_id: &str) -> Result<(), Failure> {

@@ -4,6 +4,12 @@ use aws_sdk_s3::Client;
 use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::types::{ChecksumAlgorithm, ChecksumType, CompletedMultipartUpload, CompletedPart};
+use aws_smithy_runtime_api::box_error::BoxError;
+use aws_smithy_runtime_api::client::interceptors::Intercept;
+use aws_smithy_runtime_api::client::interceptors::context::BeforeTransmitInterceptorContextMut;
+use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
+use aws_smithy_types::body::SdkBody;
+use aws_smithy_types::config_bag::ConfigBag;
 
 use super::world::*;
 
@@ -103,7 +109,29 @@ async fn bytes_that_are_not_what_was_declared_are_refused() {
     let sent =
         s3.put_object().bucket(BUCKET).key("k").checksum_crc64_nvme(crc64nvme(b"other")).body(b"x".to_vec().into());
     assert_eq!(code(sent.send().await), "BadDigest");
+    let sent = s3.put_object().bucket(BUCKET).key("k").body(b"x".to_vec().into());
+    assert_eq!(code(sent.customize().interceptor(Tamper).send().await), "XAmzContentSHA256Mismatch");
     assert_eq!(scene.keys(), [] as [String; 0]);
+}
+
+/// Sends another byte than the one that was signed.
+#[derive(Debug)]
+struct Tamper;
+
+impl Intercept for Tamper {
+    fn name(&self) -> &'static str {
+        "Tamper"
+    }
+
+    fn modify_before_transmit(
+        &self,
+        context: &mut BeforeTransmitInterceptorContextMut<'_>,
+        _: &RuntimeComponents,
+        _: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        *context.request_mut().body_mut() = SdkBody::from("y");
+        Ok(())
+    }
 }
 
 #[tokio::test]
