@@ -111,7 +111,7 @@ struct Desk {
     parts: Arc<Parts>,
     ledger: Ledger,
     room: Arc<Semaphore>,
-    /// Deliveries still open, by run.
+    /// Deliveries still open, by run that has not ended.
     open: HashMap<RunId, usize>,
     work: JoinSet<Result<(), LedgerError>>,
     tasks: HashMap<Id, (RunId, CustomerName)>,
@@ -160,22 +160,31 @@ impl Desk {
         }
         for (customer, delivery) in claim.deliveries {
             self.spawn(claim.run, claim.slot.clone(), customer, Task::Deliver(delivery));
+            *self.open.entry(claim.run).or_default() += 1;
         }
         Ok(())
     }
 
     /// What an earlier process left: sealed deliveries roll forward, the others
-    /// begin anew after their uploads are aborted.
+    /// begin anew after their uploads are aborted. Of a run that had ended only
+    /// uploads are left, and its end stands.
     async fn resume(&mut self) -> Result<(), LedgerError> {
         for unfinished in self.ledger.unfinished().await? {
-            let (run, slot) = (unfinished.run, unfinished.slot);
-            tracing::warn!(%run, %slot, deliveries = unfinished.deliveries.len(), "resuming what a crash left");
-            if unfinished.deliveries.is_empty() && unfinished.state == RunState::Running {
+            let (run, slot, running) = (unfinished.run, unfinished.slot, unfinished.state == RunState::Running);
+            let deliveries = unfinished.deliveries.len();
+            match running {
+                true => tracing::warn!(%run, %slot, deliveries, "resuming what an earlier process left"),
+                false => tracing::info!(%run, %slot, deliveries, "aborting uploads that an ended run left"),
+            }
+            if unfinished.deliveries.is_empty() && running {
                 self.ledger.run_finished(run).await?;
             }
             for delivery in unfinished.deliveries {
                 let customer = delivery.customer.clone();
                 self.spawn(run, slot.clone(), customer, Task::Resume(Box::new(delivery)));
+                if running {
+                    *self.open.entry(run).or_default() += 1;
+                }
             }
         }
         Ok(())
@@ -193,7 +202,6 @@ impl Desk {
             carry_out(&config, &parts, &ledger, run, &slot, &name, task).boxed().await
         };
         let id = self.work.spawn(work.instrument(span)).id();
-        *self.open.entry(run).or_default() += 1;
         self.tasks.insert(id, (run, customer));
     }
 

@@ -50,7 +50,7 @@ use crate::domain::{
     Failure, Interval, Invalid, KeyFacts, KeyTemplate, Layer, LeafName, Manifest, ManifestObject, ObjectKey,
     OutputEvent, Retry, SealedObject, ShareName, UploadJournal,
 };
-use bucket::{Aborted, Completing, Part};
+use bucket::{Aborted, Completing, Incomplete, Part};
 use object::{Common, Step};
 use parts::Checksum;
 use store::Store;
@@ -342,38 +342,41 @@ impl Completed {
         let mut text = serde_json::to_vec_pretty(manifest).map_err(|error| local(format!("the manifest: {error}")))?;
         text.push(b'\n');
         let text = Bytes::from(text);
-        for _ in 0..MANIFEST_TRIES {
-            match self.put(text.clone()).await {
-                Ok(true) => return Ok(self.committed()),
-                Ok(false) => {}
-                Err(failure) if failure.layer == Layer::Conflict && self.was_ours().await? => {
-                    return Ok(self.committed());
-                }
-                Err(failure) => return Err(failure),
+        let mut tries = 1;
+        loop {
+            let Err(incomplete) = self.put(text.clone()).await else {
+                return Ok(self.committed());
+            };
+            if incomplete.contended && tries < MANIFEST_TRIES {
+                tries += 1;
+                continue;
             }
+            if incomplete.contended {
+                let what = format!("'{}' is being written by somebody else all the time", self.manifest_key);
+                let remedy = "find out who else delivers with this profile";
+                return Err(Failure::new(Layer::Conflict, Retry::Later, what, remedy));
+            }
+            if incomplete.failure.layer == Layer::Conflict && self.was_ours().await? {
+                return Ok(self.committed());
+            }
+            return Err(incomplete.failure);
         }
-        Err(Failure::new(
-            Layer::Conflict,
-            Retry::Later,
-            format!("'{}' is being written by somebody else all the time", self.manifest_key),
-            "find out who else delivers with this profile",
-        ))
     }
 
-    /// False: somebody else was writing the same key at that moment.
-    async fn put(&self, text: Bytes) -> Result<bool, Failure> {
-        let (store, key) = (&self.common.store, &self.manifest_key);
+    /// One try, which leaves no upload that it knows to be there.
+    async fn put(&self, text: Bytes) -> Result<(), Incomplete> {
+        let (store, uploads, key) = (&self.common.store, &self.common.uploads, &self.manifest_key);
         let media_type = "application/json";
-        let created = self.common.uploads.create(store, key, media_type).await?;
+        let created = uploads.create(store, key, media_type).await?;
         let (bytes, checksum) = (text.len() as u64, Checksum::of(&text));
         let part = Part { key, upload_id: &created.upload_id, number: 1, offset: 0 };
         let part = match store.part(part, text, checksum).await {
             Ok(part) => part,
             Err(failure) => {
-                if let Err(left) = store.abort(key.as_str(), &created.upload_id).await {
+                if let Err(left) = uploads.abort_one(store, key.as_str(), &created.upload_id).await {
                     tracing::warn!(failure = %left, "the manifest's upload is left behind");
                 }
-                return Err(failure);
+                return Err(failure.into());
             }
         };
         let object = SealedObject {
@@ -388,15 +391,20 @@ impl Completed {
             parts: vec![part],
         };
         let how = Completing { if_none_match: true, resumed: false };
-        Ok(store.complete(&object, how).await?.is_some())
+        let Err(incomplete) = store.complete(&object, how).await else { return Ok(()) };
+        if incomplete.aborted {
+            uploads.journal().upload_aborted(&object.upload_id).await?;
+        }
+        Err(incomplete)
     }
 
     /// There is a manifest. It is this run's if an earlier process had made an
     /// upload of it that is no longer there.
     async fn was_ours(&self) -> Result<bool, Failure> {
         for upload_id in &self.earlier {
-            if self.common.store.abort(self.manifest_key.as_str(), upload_id).await? == Aborted::WasGone {
-                return Ok(true);
+            match self.common.store.abort(self.manifest_key.as_str(), upload_id).await? {
+                Aborted::WasGone => return Ok(true),
+                Aborted::Now => self.common.uploads.journal().upload_aborted(upload_id).await?,
             }
         }
         Ok(false)
@@ -408,7 +416,7 @@ impl Completed {
 }
 
 async fn complete(store: &Store, object: SealedObject, how: Completing) -> Result<ManifestObject, Failure> {
-    let stored = store.complete(&object, how).await?.ok_or_else(|| local("a completion without an outcome"))?;
+    let stored = store.complete(&object, how).await.map_err(|incomplete| incomplete.failure)?;
     Ok(ManifestObject {
         key: object.key,
         bytes: object.bytes,

@@ -115,7 +115,7 @@ fn new_year() -> Instant {
 
 fn sending(config: &Arc<Config>, parts: &Arc<Parts>, share: &str) -> Result<Sending, CliError> {
     let share = send::share(config, share)?;
-    let slot = send::slot(config, &share, Some(new_year()), &parts.clock)?;
+    let slot = send::slot(config, &share, Some(new_year()), false, &parts.clock)?;
     let customers = share.to.clone();
     Ok(Sending { config: config.clone(), parts: parts.clone(), share, slot, customers })
 }

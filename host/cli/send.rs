@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use chrono::SecondsFormat;
+use chrono::{SecondsFormat, TimeDelta};
 use clap::Args;
 use futures::{StreamExt, stream};
 use serde::Serialize;
@@ -28,7 +28,7 @@ pub struct SendArgs {
     #[arg(long = "customer", value_name = "CUSTOMER")]
     customers: Vec<String>,
 
-    /// The slot's instant, such as `2026-03-01T06:00:00Z`; default: the latest firing.
+    /// A firing of the share, such as `2026-03-01T06:00:00Z`; default: the latest one.
     #[arg(long, value_name = "INSTANT")]
     at: Option<Instant>,
 
@@ -87,7 +87,7 @@ pub async fn send(global: &Global, args: &SendArgs) -> Result<Exit, CliError> {
     let clock = Clock::system();
     let share = share(&config, &args.share)?;
     let customers = customers(&share, &args.customers)?;
-    let slot = slot(&config, &share, args.at, &clock)?;
+    let slot = slot(&config, &share, args.at, args.dry_run.is_some(), &clock)?;
     // The ledger first: when a daemon holds it, nothing else matters.
     let ledger = match &args.dry_run {
         None => Some(setup::ledger(&config, &clock)?),
@@ -237,7 +237,6 @@ impl Report1 {
 
 impl Report {
     pub fn print(&self) {
-        let time = |at: Instant| at.to_rfc3339_opts(SecondsFormat::AutoSi, true);
         let run = self.run.map(|run| format!(", run {run}")).unwrap_or_default();
         let (start, end) = (time(self.slot.interval.start), time(self.slot.interval.end));
         line(&format!("{}: slot {}{run}", self.slot.share, time(self.slot.at)));
@@ -282,16 +281,36 @@ fn customers(share: &Share, wanted: &[String]) -> Result<Vec<CustomerName>, CliE
     Ok(found)
 }
 
-/// The slot at `at`, or of the latest firing.
-pub fn slot(config: &Config, share: &Share, at: Option<Instant>, clock: &Clock) -> Result<Slot, CliError> {
+/// The slot of the firing at `at`, or of the latest one. With `early` it may be yet to come.
+pub fn slot(config: &Config, share: &Share, at: Option<Instant>, early: bool, clock: &Clock) -> Result<Slot, CliError> {
     let calendars = daemon::calendars(config)?;
-    let calendar = calendars.get(&share.name);
-    let never = || CliError::new(Exit::Failed, format!("share {} has never fired", share.name), "give --at INSTANT");
-    let calendar = calendar.ok_or_else(never)?;
+    let now = clock.now();
+    let refused = |what: String, help: String| CliError::new(Exit::Failed, what, help);
+    let never = || refused(format!("share {} has never fired", share.name), "give --at INSTANT".to_owned());
+    let calendar = calendars.get(&share.name).ok_or_else(never)?;
+    // `previous` is strictly before, and a firing of this very second counts.
+    let latest = |at: Instant| calendar.previous(at.checked_add_signed(TimeDelta::microseconds(1))?);
     let at = match at {
-        Some(at) => at,
-        // `previous` is strictly before, and a firing of this very second counts.
-        None => calendar.previous(clock.now() + chrono::TimeDelta::microseconds(1)).ok_or_else(never)?,
+        None => latest(now).ok_or_else(never)?,
+        Some(at) if latest(at) == Some(at) => at,
+        Some(at) => {
+            let around = [latest(at), calendar.next(at)].into_iter().flatten().map(time).collect::<Vec<_>>();
+            let what = format!("share {} does not fire at {}", share.name, time(at));
+            let help = format!("a slot is one firing of the share's schedule; the nearest: {}", around.join(" and "));
+            return Err(refused(what, help));
+        }
     };
+    if at > now && !early {
+        let what = format!("the slot {} of share {} is yet to come", time(at), share.name);
+        let help = match latest(now) {
+            Some(last) => format!("its data are complete at that time only; the latest firing was {}", time(last)),
+            None => "its data are complete at that time only".to_owned(),
+        };
+        return Err(refused(what, help));
+    }
     Ok(Slot { share: share.name.clone(), at, interval: calendar.slot_at(at) })
+}
+
+fn time(at: Instant) -> String {
+    at.to_rfc3339_opts(SecondsFormat::AutoSi, true)
 }

@@ -121,14 +121,13 @@ impl Bucket {
         Ok(SealedPart { etag: etag.to_owned(), checksum_crc64nvme: checksum })
     }
 
-    /// Makes the object visible. `Ok(None)`: somebody writes the same key at this
-    /// moment, and the upload has to be made anew.
+    /// Makes the object visible.
     ///
     /// A reply can be lost after the store has acted. Asking again then finds the
     /// upload gone, which is the proof that it was ours that completed: an upload
     /// id disappears only by completion, by an abort, or by a lifecycle rule after
     /// a day. No right to read is needed for that.
-    pub(super) async fn complete(&self, object: &SealedObject, how: Completing) -> Result<Option<Stored>, Failure> {
+    pub(super) async fn complete(&self, object: &SealedObject, how: Completing) -> Result<Stored, Incomplete> {
         let attempts = Attempts::default();
         let answer = self
             .call(|| {
@@ -143,10 +142,10 @@ impl Bucket {
                 if said.is_some_and(|said| said != object.checksum_crc64nvme) {
                     let fault =
                         Fault::garbled("the store has another checksum of the whole object than the one that was sent");
-                    return Err(self.failure(&fault, Operation::CompleteUpload, &object.key));
+                    return Err(self.failure(&fault, Operation::CompleteUpload, &object.key).into());
                 }
                 let etag = answer.e_tag().unwrap_or_default().trim_matches('"').to_owned();
-                return Ok(Some(Stored { etag }));
+                return Ok(Stored { etag });
             }
             Err(fault) => fault,
         };
@@ -154,21 +153,20 @@ impl Bucket {
         let may_have_acted = young && (attempts.may_have_acted() || how.resumed);
         let failure = self.failure(&fault, Operation::CompleteUpload, &object.key);
         if fault.no_such_upload() && may_have_acted {
-            return Ok(Some(Stored { etag: String::new() }));
+            return Ok(Stored { etag: String::new() });
         }
         if !how.if_none_match {
-            return Err(failure);
+            return Err(failure.into());
         }
         // Nobody else completes this upload: whether it is still there tells what became of it.
         let refused = fault.precondition_failed();
         let aborted = self.abort(&object.key, &object.upload_id).await;
-        match aborted {
-            Ok(Aborted::WasGone) if may_have_acted => Ok(Some(Stored { etag: String::new() })),
-            Ok(Aborted::Now) if fault.concurrent_write() => Ok(None),
-            Ok(Aborted::Now) if refused => Err(failure::conflict(&object.key, &self.customer, true)),
-            _ if refused => Err(failure::conflict(&object.key, &self.customer, false)),
-            _ => Err(failure),
+        let provable = matches!(aborted, Ok(Aborted::Now));
+        if !provable && may_have_acted && aborted.is_ok() {
+            return Ok(Stored { etag: String::new() });
         }
+        let failure = if refused { failure::conflict(&object.key, &self.customer, provable) } else { failure };
+        Err(Incomplete { failure, aborted: aborted.is_ok(), contended: provable && fault.concurrent_write() })
     }
 
     pub(super) async fn abort(&self, key: &str, upload_id: &str) -> Result<Aborted, Failure> {
@@ -266,6 +264,22 @@ pub(super) struct Part<'a> {
     pub(super) upload_id: &'a str,
     pub(super) number: u32,
     pub(super) offset: u64,
+}
+
+/// Why an object was not made visible.
+#[derive(Debug)]
+pub(super) struct Incomplete {
+    pub(super) failure: Failure,
+    /// Its upload is gone from the store.
+    pub(super) aborted: bool,
+    /// Somebody wrote the same key at that moment: the upload has to be made anew.
+    pub(super) contended: bool,
+}
+
+impl From<Failure> for Incomplete {
+    fn from(failure: Failure) -> Self {
+        Self { failure, aborted: false, contended: false }
+    }
 }
 
 /// What an abort found.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::bucket::{Aborted, Bucket, Completing, Part};
+use super::bucket::{Aborted, Bucket, Completing, Incomplete, Part};
 use super::directory::Directory;
 use super::parts::Checksum;
 use super::vendor::Vendor;
@@ -111,10 +111,10 @@ impl Store {
         }
     }
 
-    pub(super) async fn complete(&self, object: &SealedObject, how: Completing) -> Result<Option<Stored>, Failure> {
+    pub(super) async fn complete(&self, object: &SealedObject, how: Completing) -> Result<Stored, Incomplete> {
         match self {
             Store::Bucket(bucket) => bucket.complete(object, how).await,
-            Store::Directory(directory) => directory.complete(object, how).await.map(Some),
+            Store::Directory(directory) => directory.complete(object, how).await.map_err(Incomplete::from),
         }
     }
 

@@ -52,6 +52,11 @@ impl Uploads {
         self.known.lock().unwrap_or_else(PoisonError::into_inner).push((key.to_owned(), upload_id.to_owned()));
     }
 
+    pub(super) async fn abort_one(&self, store: &Store, key: &str, upload_id: &str) -> Result<(), Failure> {
+        store.abort(key, upload_id).await?;
+        self.journal.upload_aborted(upload_id).await
+    }
+
     /// Aborts all of them, also those that are being created at this moment; the
     /// first failure is told after all were tried.
     pub(super) async fn abort(&self, store: &Store) -> Result<(), Failure> {
@@ -59,10 +64,7 @@ impl Uploads {
         self.creating.wait().await;
         let known = std::mem::take(&mut *self.known.lock().unwrap_or_else(PoisonError::into_inner));
         let aborts = futures::stream::iter(known)
-            .map(|(key, upload_id)| async move {
-                store.abort(&key, &upload_id).await?;
-                self.journal.upload_aborted(&upload_id).await
-            })
+            .map(|(key, upload_id)| async move { self.abort_one(store, &key, &upload_id).await })
             .buffer_unordered(REQUESTS_AT_ONCE);
         aborts.fold(Ok(()), |all, one| async { all.and(one) }).await
     }

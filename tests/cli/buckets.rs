@@ -65,6 +65,16 @@ fn send_delivers_once_also_when_the_ledger_is_lost() {
     assert_eq!(lost["outcomes"][0]["failure"]["layer"], "conflict");
     assert_eq!(contents(&world), delivered);
     assert_eq!(fs::read_dir(world.path("buckets/.sandbox/uploads")).unwrap().count(), 0);
+    // And the ledger knows that nothing is left.
+    let run = lost["run"].as_str().unwrap();
+    let shown = world.run(&["show", run, "--json"]).ended(0).json();
+    for delivery in shown["deliveries"].as_array().unwrap() {
+        let uploads = delivery["attempts"][0]["uploads"].as_array().unwrap();
+        let open = uploads.iter().filter(|upload| {
+            upload["state"] == "created" && upload["key"].as_str().unwrap().ends_with(world::MANIFEST)
+        });
+        assert_eq!(open.count(), 0, "{uploads:?}");
+    }
 
     sandbox.signal(Signal::INT);
     assert_eq!(sandbox.wait(SOON).code(), Some(0));
@@ -94,4 +104,25 @@ fn send_with_a_wrong_external_id_writes_nothing_there_and_all_elsewhere() {
     assert_eq!(states(&said), ["already-committed", "committed"]);
     assert_eq!(world::files(&world.path("buckets/alaska-data")), alaska);
     assert_eq!(world::manifests(&world.path("buckets/hawaiian-data")).len(), 1);
+}
+
+/// A slot is a firing, and one that is to come has no whole data yet.
+#[test]
+fn send_takes_no_instant_that_is_no_slot() {
+    let world = World::new(CONFIG);
+    for (at, says) in [
+        (
+            "2026-01-01T07:13:00Z",
+            ["does not fire at 2026-01-01T07:13:00Z", "2026-01-01T00:00:00Z and 2026-01-02T00:00:00Z"],
+        ),
+        (
+            "2026-01-01T00:00:00.5Z",
+            ["does not fire at 2026-01-01T00:00:00.500Z", "2026-01-01T00:00:00Z and 2026-01-02T00:00:00Z"],
+        ),
+        ("2126-01-01T00:00:00Z", ["2126-01-01T00:00:00Z of share flights is yet to come", "the latest firing was 20"]),
+    ] {
+        world.run(&["send", "flights", "--at", at]).ended(1).err_says(&says);
+    }
+    assert!(!world.path("state").exists());
+    world.run(&["send", "flights", "--at", "2126-01-01T00:00:00Z", "--dry-run", "out"]).ended(0);
 }

@@ -5,6 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
 use chrono::{DateTime, Utc};
+use consign::clock::Clock;
+use consign::domain::{
+    CustomerName, CustomerPrefix, Failure, Interval, KeyFacts, KeyTemplate, Layer, LeafName, Retry, ShareName, Slot,
+};
+use consign::ledger::{Ledger, RunState};
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -170,4 +175,52 @@ fn daemon_cuts_off_what_takes_longer_than_its_drain() {
     });
     stop(daemon);
     audit(&world, 58_665 + 54_635, 10);
+}
+
+/// A run that had ended stays as it is: of it only uploads are left, and one that
+/// cannot be aborted now is no reason not to start.
+#[test]
+fn daemon_starts_when_an_ended_run_left_an_upload() {
+    let world = world("\"AS\"");
+    let run = leave_an_upload(&world);
+    let mut daemon = world.daemon();
+    until("the upload could not be aborted", SOON, || {
+        assert!(daemon.is_running(), "{}", fs::read_to_string(world.path("daemon.log")).unwrap());
+        fs::read_to_string(world.path("daemon.log")).unwrap().contains("an upload is left behind")
+    });
+    stop(daemon);
+    let states = |of: &Value| {
+        let upload = &of["deliveries"][0]["attempts"][0]["uploads"][0];
+        (of["state"].as_str().unwrap().to_owned(), upload["state"].as_str().unwrap().to_owned())
+    };
+    let shown = |world: &World| world.run(&["show", &run, "--json"]).ended(0).json();
+    assert_eq!(states(&shown(&world)), ("failed".into(), "created".into()));
+    // With the endpoint there it is found to be gone, and the run is still what it was.
+    let _sandbox = world.sandbox();
+    let mut daemon = world.daemon();
+    wait(&world, &mut daemon, "the upload is ended", |_| states(&shown(&world)).1 == "aborted");
+    stop(daemon);
+    assert_eq!(states(&shown(&world)).0, "failed");
+}
+
+/// A failed run of an old slot, with an upload that was never aborted. Returns the run.
+fn leave_an_upload(world: &World) -> String {
+    let at = |text: &str| text.parse::<DateTime<Utc>>().unwrap();
+    let (start, end) = (at("2024-01-01T00:00:00Z"), at("2024-01-01T00:00:01Z"));
+    let slot = Slot { share: ShareName::parse("tick").unwrap(), at: end, interval: Interval { start, end } };
+    let acme = CustomerName::parse("acme").unwrap();
+    let facts = KeyFacts { share: &slot.share, customer: &acme, slot: slot.at, interval: slot.interval };
+    let prefix = CustomerPrefix::parse("in/").unwrap();
+    let key = prefix.key(&KeyTemplate::default(), &facts, &LeafName::parse("tick.jsonl").unwrap()).unwrap();
+    let ledger = Ledger::open(&world.path("state"), Clock::system()).unwrap();
+    let work = async {
+        let claim = ledger.start_manual(slot, vec![acme]).await.unwrap().claim.unwrap();
+        let attempt = ledger.attempt_started(claim.deliveries[0].1).await.unwrap();
+        ledger.upload_created(attempt.id, &key, "gone").await.unwrap();
+        let failure = Failure::new(Layer::Network, Retry::Never, "no answer", "wait");
+        ledger.failed(attempt.id, failure).await.unwrap();
+        assert_eq!(ledger.run_finished(claim.run).await.unwrap(), RunState::Failed);
+        claim.run.to_string()
+    };
+    tokio::runtime::Builder::new_multi_thread().build().unwrap().block_on(work)
 }
