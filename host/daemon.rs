@@ -3,7 +3,7 @@
 //! The ledger is the queue. What is in memory is only what is being worked on,
 //! so that stopping at any instant loses nothing but the work of that instant.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +21,9 @@ use crate::schedule::{Calendar, Planner, Recurring, ScheduleError, Ticker};
 
 /// Without a tick for this long, the watchdog wakes the planner.
 const TICK_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long a full disk is left alone before what it had no room for is tried again.
+const AGAIN_AFTER: Duration = Duration::from_secs(10);
 
 /// Why the daemon cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -61,15 +64,15 @@ pub async fn run(
     let ticker = Ticker::start(TICK_PATIENCE).await?;
     let mut planner = planner(&ledger, calendars, &parts).await?;
     let room = Arc::new(Semaphore::new(config.daemon.concurrency));
-    let (open, tasks) = (HashMap::new(), HashMap::new());
-    let mut desk = Desk { config, parts, ledger, room, open, work: JoinSet::new(), tasks };
+    let (open, tasks, unrecorded) = (HashMap::new(), HashMap::new(), Unrecorded::default());
+    let mut desk = Desk { config, parts, ledger, room, open, work: JoinSet::new(), tasks, unrecorded };
     desk.resume().await?;
     tracing::info!(shares = desk.config.shares.len(), "consign is ready");
     let mut stop = std::pin::pin!(stop);
     let mut full = false;
     loop {
         // A disk without room stops new work, not the daemon: the next tick tries again.
-        match desk.plan(&mut planner).await {
+        match desk.go_on(&mut planner).await {
             Ok(()) if full => {
                 tracing::info!("the ledger has room again");
                 full = false;
@@ -110,14 +113,36 @@ struct Desk {
     config: Arc<Config>,
     parts: Arc<Parts>,
     ledger: Ledger,
+    /// Closed when nothing may begin any more.
     room: Arc<Semaphore>,
     /// Deliveries still open, by run that has not ended.
     open: HashMap<RunId, usize>,
-    work: JoinSet<Result<(), LedgerError>>,
+    work: JoinSet<Result<Progress, LedgerError>>,
     tasks: HashMap<Id, (RunId, CustomerName)>,
+    unrecorded: Unrecorded,
+}
+
+/// What became of a delivery's task.
+enum Progress {
+    /// The daemon was stopping: the next start begins it.
+    NotBegun,
+    Ended,
+}
+
+/// What the ledger had no room for: taken up again after a while.
+#[derive(Default)]
+struct Unrecorded {
+    deliveries: BTreeSet<(RunId, CustomerName)>,
+    runs: BTreeSet<RunId>,
+    since: Option<tokio::time::Instant>,
 }
 
 impl Desk {
+    async fn go_on(&mut self, planner: &mut Planner) -> Result<(), LedgerError> {
+        self.plan(planner).await?;
+        self.take_up_again().await
+    }
+
     /// Records what is due and begins as much of it as there is room for.
     async fn plan(&mut self, planner: &mut Planner) -> Result<(), LedgerError> {
         loop {
@@ -196,10 +221,10 @@ impl Desk {
         let span = tracing::info_span!("delivery", %run, share = %slot.share, slot = %slot.at, %customer);
         let name = customer.clone();
         let work = async move {
-            // Never closed, so this only waits.
-            let _permit = room.acquire_owned().await;
+            let Ok(_permit) = room.acquire_owned().await else { return Ok(Progress::NotBegun) };
             // Boxed, so that the whole can be sent between threads (rust-lang/rust#102211).
-            carry_out(&config, &parts, &ledger, run, &slot, &name, task).boxed().await
+            carry_out(&config, &parts, &ledger, run, &slot, &name, task).boxed().await?;
+            Ok(Progress::Ended)
         };
         let id = self.work.spawn(work.instrument(span)).id();
         self.tasks.insert(id, (run, customer));
@@ -208,7 +233,7 @@ impl Desk {
     /// One delivery has ended, whichever way; the last of a run ends the run.
     async fn ended(
         &mut self,
-        ended: Result<(Id, Result<(), LedgerError>), tokio::task::JoinError>,
+        ended: Result<(Id, Result<Progress, LedgerError>), tokio::task::JoinError>,
     ) -> Result<(), LedgerError> {
         let (id, result) = match ended {
             Ok((id, result)) => (id, result),
@@ -220,25 +245,69 @@ impl Desk {
             }
         };
         let Some((run, customer)) = self.tasks.remove(&id) else { return Ok(()) };
-        if let Err(error) = result {
-            tracing::error!(%run, %customer, error = Failure::chain(&error), "the ledger could not record a delivery");
-            return match error {
-                LedgerError::Full { .. } => Ok(()),
-                other => Err(other),
-            };
+        match result {
+            Ok(Progress::NotBegun) => return Ok(()),
+            Ok(Progress::Ended) => {}
+            Err(error) => {
+                tracing::error!(%run, %customer, error = Failure::chain(&error), "a delivery could not be recorded");
+                if error.is_fatal() {
+                    return Err(error);
+                }
+                if matches!(error, LedgerError::Full { .. }) {
+                    self.unrecorded.add(|left| left.deliveries.insert((run, customer)));
+                }
+                return Ok(());
+            }
         }
         if let Some(open) = self.open.get_mut(&run) {
             *open -= 1;
             if *open == 0 {
                 self.open.remove(&run);
-                let state = self.ledger.run_finished(run).await?;
-                tracing::info!(%run, ?state, "run ended");
+                self.finish(run).await?;
             }
         }
         Ok(())
     }
 
+    async fn finish(&mut self, run: RunId) -> Result<(), LedgerError> {
+        match self.ledger.run_finished(run).await {
+            Ok(state) => tracing::info!(%run, ?state, "run ended"),
+            Err(error) if error.is_fatal() => return Err(error),
+            Err(error) => {
+                tracing::error!(%run, error = Failure::chain(&error), "the end of a run could not be recorded");
+                if matches!(error, LedgerError::Full { .. }) {
+                    self.unrecorded.add(|left| left.runs.insert(run));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Goes on with what the ledger had no room for, as a restart would.
+    async fn take_up_again(&mut self) -> Result<(), LedgerError> {
+        let Unrecorded { deliveries, runs, since: Some(since) } = &mut self.unrecorded else { return Ok(()) };
+        if since.elapsed() < AGAIN_AFTER {
+            return Ok(());
+        }
+        let (mut deliveries, runs) = (std::mem::take(deliveries), std::mem::take(runs));
+        self.unrecorded.since = None;
+        for unfinished in self.ledger.unfinished().await? {
+            for delivery in unfinished.deliveries {
+                if deliveries.remove(&(unfinished.run, delivery.customer.clone())) {
+                    let customer = delivery.customer.clone();
+                    self.spawn(unfinished.run, unfinished.slot.clone(), customer, Task::Resume(Box::new(delivery)));
+                }
+            }
+        }
+        for run in runs {
+            self.finish(run).await?;
+        }
+        Ok(())
+    }
+
+    /// Lets what has begun come to its end. What waits for room stays in the ledger.
     async fn drain(mut self) -> Result<(), DaemonError> {
+        self.room.close();
         if self.work.is_empty() {
             return Ok(());
         }
@@ -263,6 +332,13 @@ impl Desk {
     }
 }
 
+impl Unrecorded {
+    fn add(&mut self, note: impl FnOnce(&mut Self) -> bool) {
+        note(self);
+        self.since.get_or_insert_with(tokio::time::Instant::now);
+    }
+}
+
 enum Task {
     Deliver(DeliveryId),
     Resume(Box<OpenDelivery>),
@@ -277,15 +353,12 @@ async fn carry_out(
     customer: &CustomerName,
     task: Task,
 ) -> Result<(), LedgerError> {
-    let work = Work::new(config, slot, customer, run);
-    let outcome = match (work, task) {
-        (Ok(work), Task::Deliver(delivery)) => run::deliver_recorded(parts, ledger, &work, delivery).await?,
-        (Ok(work), Task::Resume(open)) => match run::resume(parts, ledger, &work, *open).await? {
-            Some(outcome) => outcome,
-            None => return Ok(()),
+    let outcome = match task {
+        Task::Deliver(delivery) => match Work::new(config, slot, customer, run) {
+            Ok(work) => run::deliver_recorded(parts, ledger, &work, delivery).await?,
+            Err(failure) => run::fail_recorded(ledger, delivery, failure).await?,
         },
-        (Err(failure), Task::Deliver(delivery)) => run::fail_recorded(ledger, delivery, failure).await?,
-        (Err(failure), Task::Resume(open)) => match run::fail_open(ledger, *open, failure).await? {
+        Task::Resume(open) => match run::resume(parts, ledger, config, run, slot, *open).await? {
             Some(outcome) => outcome,
             None => return Ok(()),
         },

@@ -85,6 +85,15 @@ pub struct DeliverySpec {
     pub spill_dir: PathBuf,
 }
 
+/// What an earlier process wrote down of a delivery that it had sealed.
+#[derive(Clone, Debug)]
+pub struct Left {
+    pub objects: Vec<SealedObject>,
+    pub manifest_key: String,
+    /// Uploads of the manifest that may be there still, and when they were created.
+    pub manifest_uploads: Vec<(String, Instant)>,
+}
+
 /// How far a delivery is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
@@ -153,25 +162,26 @@ impl Delivery {
         Ok(Self { common, spec, keys: BTreeSet::new(), objects: BTreeMap::new() })
     }
 
-    /// Takes up a delivery that an earlier process sealed. `manifest_uploads` are
-    /// the upload ids in the journal whose key is the manifest's.
+    /// Takes up a delivery that an earlier process sealed.
     ///
     /// # Errors
     /// The role cannot be assumed, or the profile's prefix has changed since.
     pub async fn resume(
         target: Target,
-        spec: DeliverySpec,
         journal: Arc<dyn UploadJournal>,
-        objects: Vec<SealedObject>,
-        manifest_uploads: Vec<String>,
+        spill_dir: PathBuf,
+        left: Left,
     ) -> Result<Sealed, Failure> {
-        let manifest_key = key_of(&target.0, &spec, &LeafName::manifest())?;
-        for object in &objects {
+        let manifest_key = target.0.recorded(&left.manifest_key)?;
+        for object in &left.objects {
             target.0.recorded(&object.key)?;
         }
-        let common = common(target.0, journal, spec.spill_dir);
+        let store = &target.0;
+        let earlier = left.manifest_uploads.into_iter().filter(|(_, created)| store.is_young(*created));
+        let earlier = earlier.map(|(upload_id, _)| upload_id).collect();
+        let common = common(target.0.clone(), journal, spill_dir);
         common.store.open().await?;
-        Ok(Sealed { common, manifest_key, objects, resumed: true, earlier: manifest_uploads })
+        Ok(Sealed { common, manifest_key, objects: left.objects, resumed: true, earlier })
     }
 
     /// Takes one step of the output, waiting while the bucket is slower.
@@ -344,9 +354,7 @@ impl Completed {
         let text = Bytes::from(text);
         let mut tries = 1;
         loop {
-            let Err(incomplete) = self.put(text.clone()).await else {
-                return Ok(self.committed());
-            };
+            let Err(incomplete) = self.put(text.clone()).await else { return Ok(self.committed()) };
             if incomplete.contended && tries < MANIFEST_TRIES {
                 tries += 1;
                 continue;
@@ -356,7 +364,7 @@ impl Completed {
                 let remedy = "find out who else delivers with this profile";
                 return Err(Failure::new(Layer::Conflict, Retry::Later, what, remedy));
             }
-            if incomplete.failure.layer == Layer::Conflict && self.was_ours().await? {
+            if incomplete.exists && self.was_ours().await? {
                 return Ok(self.committed());
             }
             return Err(incomplete.failure);
@@ -391,20 +399,45 @@ impl Completed {
             parts: vec![part],
         };
         let how = Completing { if_none_match: true, resumed: false };
-        let Err(incomplete) = store.complete(&object, how).await else { return Ok(()) };
-        if incomplete.aborted {
-            uploads.journal().upload_aborted(&object.upload_id).await?;
+        match store.complete(&object, how).await {
+            Ok(_) => Ok(()),
+            Err(incomplete) => self.give_up(&object.upload_id, incomplete).await,
         }
-        Err(incomplete)
+    }
+
+    /// Ends an upload of the manifest that did not complete. Nobody else completes
+    /// it: whether it is still there tells what became of it.
+    async fn give_up(&self, upload_id: &str, incomplete: Incomplete) -> Result<(), Incomplete> {
+        let (store, journal, key) = (&self.common.store, self.common.uploads.journal(), self.manifest_key.as_str());
+        if incomplete.exists {
+            // First, because after a crash an upload that we had aborted would
+            // look like one that had completed (`was_ours`).
+            journal.upload_aborted(upload_id).await?;
+        }
+        let aborted = store.abort(key, upload_id).await;
+        if incomplete.may_have_acted && matches!(aborted, Ok(Aborted::WasGone)) {
+            return Ok(());
+        }
+        if !incomplete.exists && aborted.is_ok() {
+            journal.upload_aborted(upload_id).await?;
+        }
+        let provable = matches!(aborted, Ok(Aborted::Now));
+        let contended = incomplete.contended && provable;
+        let failure = match store.as_ref() {
+            Store::Bucket(_) if incomplete.exists => failure::conflict(key, store.customer(), provable),
+            _ => incomplete.failure,
+        };
+        Err(Incomplete { failure, contended, ..incomplete })
     }
 
     /// There is a manifest. It is this run's if an earlier process had made an
     /// upload of it that is no longer there.
     async fn was_ours(&self) -> Result<bool, Failure> {
         for upload_id in &self.earlier {
-            match self.common.store.abort(self.manifest_key.as_str(), upload_id).await? {
-                Aborted::WasGone => return Ok(true),
-                Aborted::Now => self.common.uploads.journal().upload_aborted(upload_id).await?,
+            // First, for the same reason as in `give_up`.
+            self.common.uploads.journal().upload_aborted(upload_id).await?;
+            if self.common.store.abort(self.manifest_key.as_str(), upload_id).await? == Aborted::WasGone {
+                return Ok(true);
             }
         }
         Ok(false)

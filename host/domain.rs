@@ -1,5 +1,6 @@
 //! The words of consign as types. Nothing here does I/O.
 
+mod destination;
 mod failure;
 mod key;
 mod manifest;
@@ -9,6 +10,7 @@ mod profile;
 mod secret;
 mod slot;
 
+pub use destination::Destination;
 pub use failure::{Failure, Layer, Retry};
 pub use key::{CustomerPrefix, KeyFacts, KeyTemplate, LeafName, MANIFEST_NAME, ObjectKey};
 pub use manifest::{Interval as ManifestInterval, Manifest, ManifestField, ManifestObject, ManifestPlugin};

@@ -21,13 +21,15 @@ use serde::Serialize;
 
 use crate::clock::{Clock, Instant};
 use crate::domain::{
-    CustomerName, Failure, Manifest, ManifestObject, ObjectKey, RunId, SealedObject, ShareName, SkipReason, Slot,
+    CustomerName, Destination, Failure, Manifest, ManifestObject, ObjectKey, RunId, SealedObject, ShareName,
+    SkipReason, Slot,
 };
 pub use error::LedgerError;
 pub use read::{
     AttemptDetail, DeliveryDetail, History, ObjectDetail, OpenAttempt, OpenDelivery, OpenUpload, RunDetail, RunSummary,
     Skipped, Unfinished, UploadDetail,
 };
+use state::UploadEvent;
 pub use state::{AttemptState, DeliveryState, RunState, SlotState, UploadState};
 use writer::Writer;
 
@@ -164,10 +166,16 @@ impl Ledger {
         self.writer.run(move |ledger| write::start_manual(ledger, now, &slot, customers)).await
     }
 
-    /// Begins the next attempt at a delivery that is pending, or waiting after a failure.
-    pub async fn attempt_started(&self, delivery: DeliveryId) -> Result<Attempt, LedgerError> {
+    /// Begins the next attempt at a delivery that is pending, or waiting after a
+    /// failure. `destination` is None for one that fails before it has any.
+    /// [`LedgerError::KeyTaken`] when another slot's delivery has the same manifest.
+    pub async fn attempt_started(
+        &self,
+        delivery: DeliveryId,
+        destination: Option<Destination>,
+    ) -> Result<Attempt, LedgerError> {
         let now = self.clock.now();
-        self.writer.run(move |ledger| write::attempt_started(ledger, now, delivery)).await
+        self.writer.run(move |ledger| write::attempt_started(ledger, now, delivery, destination.as_ref())).await
     }
 
     /// Records an upload that exists in the bucket. Once more changes nothing.
@@ -184,7 +192,15 @@ impl Ledger {
     /// Records that an upload is gone from the bucket, whatever became of its attempt.
     pub async fn upload_aborted(&self, attempt: AttemptId, upload_id: &str) -> Result<(), LedgerError> {
         let (now, upload_id) = (self.clock.now(), upload_id.to_owned());
-        self.writer.run(move |ledger| write::upload_aborted(ledger, now, attempt, &upload_id)).await
+        self.writer.run(move |ledger| write::upload_ended(ledger, now, attempt, &upload_id, UploadEvent::Abort)).await
+    }
+
+    /// Gives an upload up that is no longer within reach.
+    pub async fn upload_abandoned(&self, attempt: AttemptId, upload_id: &str) -> Result<(), LedgerError> {
+        let (now, upload_id) = (self.clock.now(), upload_id.to_owned());
+        let work =
+            move |ledger: &Connection| write::upload_ended(ledger, now, attempt, &upload_id, UploadEvent::Abandon);
+        self.writer.run(work).await
     }
 
     /// Keeps what the manifest is to say, so that a sealed attempt can roll

@@ -3,6 +3,7 @@
 //! Nothing is decided twice: the dataset knows rows, the plugin formats, the
 //! delivery stores, the ledger remembers. This module only connects them.
 
+mod crash;
 mod parts;
 mod record;
 
@@ -17,13 +18,13 @@ use crate::config::{Config, Customer, Dataset, Empty, FileDataset, Share, TableD
 use crate::dataset::{Batches, Request};
 use crate::delivery::{Committed, Delivery, DeliverySpec, Sealed, Target};
 use crate::domain::{
-    CustomerName, Failure, Invalid, KeyFacts, Layer, LeafName, Manifest, ManifestField, ManifestInterval,
+    CustomerName, Destination, Failure, Invalid, KeyFacts, Layer, LeafName, Manifest, ManifestField, ManifestInterval,
     ManifestPlugin, ObjectKey, OutputEvent, Retry, RunId, Slot, UploadJournal,
 };
 use crate::plugin::{self, Component, Job};
 
 pub use parts::Parts;
-pub use record::{NoJournal, Outcome, deliver_recorded, fail_open, fail_recorded, resume};
+pub use record::{NoJournal, Outcome, deliver_recorded, fail_recorded, resume};
 
 /// What is to be delivered: one slot of one share, to one customer.
 #[derive(Clone)]
@@ -97,9 +98,11 @@ pub async fn deliver(
 /// Makes a sealed delivery visible, its manifest last.
 async fn finish(parts: &Parts, sealed: Sealed, draft: Manifest) -> Result<Delivered, Failure> {
     let completed = sealed.complete().await?;
+    crash::point("completed");
     let objects = completed.objects().to_vec();
     let manifest = Manifest { objects, finished: parts.clock.now(), ..draft };
     let committed = completed.manifest(&manifest).await?;
+    crash::point("manifest");
     Ok(Delivered { manifest, committed })
 }
 
@@ -204,16 +207,30 @@ fn provenance(component: &Component) -> ManifestPlugin {
     }
 }
 
+fn bucket_of(config: &Config, customer: &Customer, manifest_key: String) -> Destination {
+    let endpoint = config.aws.endpoint_url.as_ref().map(ToString::to_string);
+    Destination { endpoint, bucket: customer.bucket.clone(), owner: customer.bucket_owner.clone(), manifest_key }
+}
+
+fn leads_to(config: &Config, customer: &Customer, destination: &Destination, key: &str) -> bool {
+    let here = bucket_of(config, customer, String::new());
+    here.is_same_bucket(destination) && customer.prefix.recorded(key).is_ok()
+}
+
 impl Work {
     /// Looks up a slot's share and a customer. Either may have gone from the
-    /// configuration since the slot was recorded.
+    /// configuration since the slot was recorded, or the customer from the share.
     pub fn new(config: &Arc<Config>, slot: &Slot, customer: &CustomerName, run: RunId) -> Result<Self, Failure> {
         let gone = |what: String| {
             let remedy = "put it back into the configuration, or leave the slot undelivered";
-            Failure::new(Layer::Config, Retry::Never, format!("{what} is no longer configured"), remedy)
+            Failure::new(Layer::Config, Retry::Never, what, remedy)
         };
-        let share = config.shares.get(&slot.share).ok_or_else(|| gone(format!("share {}", slot.share)))?;
-        let customer = config.customers.get(customer).ok_or_else(|| gone(format!("customer {customer}")))?;
+        let unknown = |what: String| gone(format!("{what} is no longer configured"));
+        let share = config.shares.get(&slot.share).ok_or_else(|| unknown(format!("share {}", slot.share)))?;
+        if !share.to.contains(customer) {
+            return Err(gone(format!("share {} no longer goes to customer {customer}", share.name)));
+        }
+        let customer = config.customers.get(customer).ok_or_else(|| unknown(format!("customer {customer}")))?;
         let (config, share, customer) = (config.clone(), share.clone(), customer.clone());
         Ok(Self { config, share, customer, slot: slot.clone(), run })
     }
@@ -227,6 +244,27 @@ impl Work {
             interval: self.slot.interval,
         };
         self.customer.prefix.key(&self.share.key, &facts, &LeafName::manifest())
+    }
+
+    /// Where the delivery goes, to be written down.
+    fn destination(&self) -> Result<Destination, Invalid> {
+        let manifest_key = self.manifest_key()?.to_string();
+        Ok(bucket_of(&self.config, &self.customer, manifest_key))
+    }
+
+    /// Whether what an earlier process stored there under `key` can be finished with today's profile.
+    fn leads_to(&self, destination: &Destination, key: &str) -> bool {
+        leads_to(&self.config, &self.customer, destination, key)
+    }
+
+    fn key_taken(&self, key: &str, slot: &Slot) -> Failure {
+        let message = format!("'{key}' belongs to slot {slot}, and this slot would overwrite it");
+        let remedy = format!(
+            "give the `key` of share {} what tells its slots apart, such as {{slot:%Y-%m-%d/%H%M%S}}; \
+             `consign check` says which slots have the same key",
+            self.share.name
+        );
+        Failure::new(Layer::Conflict, Retry::Never, message, remedy)
     }
 
     fn dataset(&self) -> Result<&Dataset, Failure> {

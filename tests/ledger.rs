@@ -9,8 +9,8 @@ use std::path::Path;
 use chrono::DateTime;
 use consign::clock::{Clock, Instant};
 use consign::domain::{
-    CustomerName, CustomerPrefix, Failure, Interval, KeyFacts, KeyTemplate, Layer, LeafName, ManifestObject, ObjectKey,
-    Retry, SealedObject, ShareName, SkipReason, Slot,
+    AccountId, BucketName, CustomerName, CustomerPrefix, Destination, Failure, Interval, KeyFacts, KeyTemplate, Layer,
+    LeafName, ManifestObject, ObjectKey, Retry, SealedObject, ShareName, SkipReason, Slot,
 };
 use consign::ledger::{
     AttemptId, Committed, DeliveryState, History, Ledger, LedgerError, Origin, Planned, RunState, Started, UploadState,
@@ -114,11 +114,11 @@ async fn a_run_from_slot_to_commit() {
     assert!(ledger.claim(10).await.unwrap().is_empty());
 
     let (acme, globex) = (claim.deliveries[0].1, claim.deliveries[1].1);
-    let first = ledger.attempt_started(acme).await.unwrap();
+    let first = ledger.attempt_started(acme, None).await.unwrap();
     deliver(&ledger, &slot, first.id, "u1").await.unwrap();
-    let first = ledger.attempt_started(globex).await.unwrap();
+    let first = ledger.attempt_started(globex, None).await.unwrap();
     ledger.failed(first.id, passing()).await.unwrap();
-    let second = ledger.attempt_started(globex).await.unwrap();
+    let second = ledger.attempt_started(globex, None).await.unwrap();
     assert_eq!((first.number, second.number), (1, 2));
     assert!(matches!(ledger.run_finished(claim.run).await, Err(LedgerError::StillOpen { open: 1, .. })));
     ledger.failed(second.id, lasting()).await.unwrap();
@@ -175,9 +175,9 @@ async fn a_repeat_by_hand_only_redoes_what_failed() {
     let slot = slot("a", 1);
     let all = || customers(&["acme", "globex", "initech"]);
     let Started { claim: Some(first), .. } = ledger.start_manual(slot.clone(), all()).await.unwrap() else { panic!() };
-    let attempt = ledger.attempt_started(first.deliveries[0].1).await.unwrap();
+    let attempt = ledger.attempt_started(first.deliveries[0].1, None).await.unwrap();
     deliver(&ledger, &slot, attempt.id, "u1").await.unwrap();
-    let attempt = ledger.attempt_started(first.deliveries[1].1).await.unwrap();
+    let attempt = ledger.attempt_started(first.deliveries[1].1, None).await.unwrap();
     ledger.failed(attempt.id, lasting()).await.unwrap();
 
     let mut other = slot.clone();
@@ -188,7 +188,7 @@ async fn a_repeat_by_hand_only_redoes_what_failed() {
     assert_eq!(second.busy, [(customers(&["initech"])[0].clone(), first.run)]);
     let claim = second.claim.unwrap();
     assert_eq!(claim.deliveries.iter().map(|d| d.0.clone()).collect::<Vec<_>>(), customers(&["globex"]));
-    let attempt = ledger.attempt_started(claim.deliveries[0].1).await.unwrap();
+    let attempt = ledger.attempt_started(claim.deliveries[0].1, None).await.unwrap();
     deliver(&ledger, &slot, attempt.id, "u2").await.unwrap();
     assert_eq!(ledger.run_finished(claim.run).await.unwrap(), RunState::Succeeded);
     let third = ledger.start_manual(slot, customers(&["acme", "globex"])).await.unwrap();
@@ -201,7 +201,7 @@ async fn a_slot_sent_early_by_hand_is_still_planned_for_the_others() {
     let ledger = open(dir.path());
     let slot = slot("a", 1);
     let claim = ledger.start_manual(slot.clone(), customers(&["acme"])).await.unwrap().claim.unwrap();
-    let attempt = ledger.attempt_started(claim.deliveries[0].1).await.unwrap();
+    let attempt = ledger.attempt_started(claim.deliveries[0].1, None).await.unwrap();
     deliver(&ledger, &slot, attempt.id, "u1").await.unwrap();
     ledger.run_finished(claim.run).await.unwrap();
     ledger.plan(vec![planned(slot, &["acme", "globex"])], Vec::new()).await.unwrap();
@@ -218,11 +218,11 @@ async fn what_a_dead_process_left_is_told_and_can_be_ended() {
     let names = ["sealed", "untouched", "working"];
     ledger.plan(vec![planned(slot.clone(), &names)], Vec::new()).await.unwrap();
     let claim = ledger.claim(1).await.unwrap().remove(0);
-    let sealed = ledger.attempt_started(claim.deliveries[0].1).await.unwrap();
+    let sealed = ledger.attempt_started(claim.deliveries[0].1, None).await.unwrap();
     let objects = [object(&key(&slot, "rows.csv"), "u1")];
     ledger.upload_created(sealed.id, &key(&slot, "rows.csv"), "u1").await.unwrap();
     ledger.sealed(sealed.id, &objects).await.unwrap();
-    let working = ledger.attempt_started(claim.deliveries[2].1).await.unwrap();
+    let working = ledger.attempt_started(claim.deliveries[2].1, None).await.unwrap();
     ledger.upload_created(working.id, &key(&slot, "rows.csv"), "u2").await.unwrap();
     drop(ledger);
 
@@ -238,7 +238,7 @@ async fn what_a_dead_process_left_is_told_and_can_be_ended() {
     ledger.interrupted(working.id).await.unwrap();
     ledger.upload_aborted(working.id, "u2").await.unwrap();
     for (n, at) in [1, 2].into_iter().enumerate() {
-        let attempt = ledger.attempt_started(claim.deliveries[at].1).await.unwrap();
+        let attempt = ledger.attempt_started(claim.deliveries[at].1, None).await.unwrap();
         assert_eq!(attempt.number, at as u32);
         deliver(&ledger, &slot, attempt.id, &format!("v{n}")).await.unwrap();
     }
@@ -252,7 +252,7 @@ async fn an_upload_left_by_a_failed_attempt_is_told_until_it_is_aborted() {
     let ledger = open(dir.path());
     let slot = slot("a", 1);
     let claim = ledger.start_manual(slot.clone(), customers(&["acme"])).await.unwrap().claim.unwrap();
-    let attempt = ledger.attempt_started(claim.deliveries[0].1).await.unwrap();
+    let attempt = ledger.attempt_started(claim.deliveries[0].1, None).await.unwrap();
     ledger.upload_created(attempt.id, &key(&slot, "rows.csv"), "u1").await.unwrap();
     ledger.failed(attempt.id, lasting()).await.unwrap();
     ledger.run_finished(claim.run).await.unwrap();
@@ -262,12 +262,84 @@ async fn an_upload_left_by_a_failed_attempt_is_told_until_it_is_aborted() {
     assert!(ledger.unfinished().await.unwrap().is_empty());
 }
 
+/// Sent by hand, planned while that is at work, claimed with nobody left to serve.
+#[tokio::test]
+async fn a_slot_is_not_done_while_a_run_by_hand_is_at_work() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = open(dir.path());
+    let slot = slot("a", 1);
+    let claim = ledger.start_manual(slot.clone(), customers(&["acme"])).await.unwrap().claim.unwrap();
+    ledger.plan(vec![planned(slot.clone(), &["acme"])], Vec::new()).await.unwrap();
+    assert_eq!(ledger.claim(10).await.unwrap(), []);
+    let attempt = ledger.attempt_started(claim.deliveries[0].1, None).await.unwrap();
+    deliver(&ledger, &slot, attempt.id, "u1").await.unwrap();
+    assert_eq!(ledger.run_finished(claim.run).await.unwrap(), RunState::Succeeded);
+    assert!(ledger.unfinished().await.unwrap().is_empty());
+}
+
+fn destination(manifest_key: &str) -> Destination {
+    Destination {
+        endpoint: None,
+        bucket: BucketName::parse("acme-data").unwrap(),
+        owner: AccountId::parse("123456789012").unwrap(),
+        manifest_key: manifest_key.into(),
+    }
+}
+
+/// Whose manifest it is stays so until the delivery has failed.
+#[tokio::test]
+async fn a_manifest_key_belongs_to_one_slot() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = open(dir.path());
+    let begin = async |n| {
+        let claim = ledger.start_manual(slot("a", n), customers(&["acme"])).await.unwrap().claim.unwrap();
+        claim.deliveries[0].1
+    };
+    let (first, second) = (begin(1).await, begin(2).await);
+    let attempt = ledger.attempt_started(first, Some(destination("in/m"))).await.unwrap();
+    let taken = async |there: Destination| match ledger.attempt_started(second, Some(there)).await {
+        Err(LedgerError::KeyTaken { key, slot: owner }) => (key, *owner),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(taken(destination("in/m")).await, ("in/m".into(), slot("a", 1)));
+    deliver(&ledger, &slot("a", 1), attempt.id, "u1").await.unwrap();
+    assert_eq!(taken(destination("in/m")).await, ("in/m".into(), slot("a", 1)));
+    // It has begun nothing, so it can begin elsewhere: under another key, or in another bucket.
+    let elsewhere = Destination { bucket: BucketName::parse("other-data").unwrap(), ..destination("in/m") };
+    let attempt = ledger.attempt_started(second, Some(elsewhere)).await.unwrap();
+    assert_eq!(attempt.number, 1);
+    // One that failed leaves its key to others, and to itself.
+    ledger.failed(attempt.id, passing()).await.unwrap();
+    let attempt = ledger.attempt_started(second, Some(destination("in/n"))).await.unwrap();
+    ledger.failed(attempt.id, lasting()).await.unwrap();
+    ledger.attempt_started(begin(3).await, Some(destination("in/n"))).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_an_attempt_left_says_where_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = open(dir.path());
+    let slot = slot("a", 1);
+    let claim = ledger.start_manual(slot.clone(), customers(&["acme"])).await.unwrap().claim.unwrap();
+    let there = Destination { endpoint: Some("http://127.0.0.1:9000/".into()), ..destination("in/m") };
+    let attempt = ledger.attempt_started(claim.deliveries[0].1, Some(there.clone())).await.unwrap();
+    ledger.upload_created(attempt.id, &key(&slot, "rows.csv"), "u1").await.unwrap();
+    let left = ledger.unfinished().await.unwrap();
+    let open = &left[0].deliveries[0];
+    assert_eq!(open.attempt.as_ref().unwrap().destination, Some(there.clone()));
+    assert_eq!(open.uploads[0].destination, Some(there));
+    ledger.upload_abandoned(attempt.id, "u1").await.unwrap();
+    assert!(ledger.unfinished().await.unwrap()[0].deliveries[0].uploads.is_empty());
+    let shown = ledger.reader().run(claim.run).await.unwrap();
+    assert_eq!(shown.deliveries[0].attempts[0].uploads[0].state, UploadState::Abandoned);
+}
+
 #[tokio::test]
 async fn a_command_that_fails_undoes_only_itself() {
     let dir = tempfile::tempdir().unwrap();
     let ledger = open(dir.path());
     let claim = ledger.start_manual(slot("a", 1), customers(&["acme"])).await.unwrap().claim.unwrap();
-    let attempt = ledger.attempt_started(claim.deliveries[0].1).await.unwrap();
+    let attempt = ledger.attempt_started(claim.deliveries[0].1, None).await.unwrap();
     let good = object(&key(&slot("a", 1), "rows.csv"), "u1");
     ledger.sealed(attempt.id, std::slice::from_ref(&good)).await.unwrap();
     let mut wrong = receipt(std::slice::from_ref(&good));
@@ -342,7 +414,7 @@ async fn throughput() {
         tasks.spawn(async move {
             loop {
                 let Some(claim) = claims.lock().await.pop() else { break };
-                let attempt = ledger.attempt_started(claim.deliveries[0].1).await.unwrap();
+                let attempt = ledger.attempt_started(claim.deliveries[0].1, None).await.unwrap();
                 deliver(&ledger, &claim.slot, attempt.id, "u").await.unwrap();
                 ledger.run_finished(claim.run).await.unwrap();
             }

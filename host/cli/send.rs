@@ -16,7 +16,7 @@ use crate::config::{Config, Share};
 use crate::daemon;
 use crate::delivery::Target;
 use crate::domain::{CustomerName, Failure, MANIFEST_NAME, Manifest, RunId, Slot};
-use crate::ledger::{Claim, DeliveryId, Ledger};
+use crate::ledger::{Claim, DeliveryId, Ledger, LedgerError, RunState};
 use crate::run::{self, NoJournal, Outcome, Parts, Work};
 
 #[derive(Args)]
@@ -112,6 +112,7 @@ pub async fn send(global: &Global, args: &SendArgs) -> Result<Exit, CliError> {
 impl Sending {
     /// Delivers, recorded in the ledger; a customer who has the slot is left alone.
     pub async fn to_buckets(&self, ledger: &Ledger, progress: &Progress) -> Result<Report, CliError> {
+        self.take_up(ledger).await?;
         let started = ledger.start_manual(self.slot.clone(), self.customers.clone()).await?;
         let mut outcomes: Vec<Report1> = Vec::new();
         for (customer, run) in started.committed {
@@ -128,6 +129,26 @@ impl Sending {
         }
         outcomes.sort_by(|a, b| a.customer.cmp(&b.customer));
         Ok(Report { slot: started.slot, run, outcomes })
+    }
+
+    /// Brings to its end what an earlier process left of these deliveries. Whoever
+    /// has the ledger's lock knows that nobody else is at work on them.
+    async fn take_up(&self, ledger: &Ledger) -> Result<(), CliError> {
+        let same = |slot: &Slot| (&slot.share, slot.at) == (&self.slot.share, self.slot.at);
+        for left in ledger.unfinished().await?.into_iter().filter(|left| same(&left.slot)) {
+            for delivery in left.deliveries.into_iter().filter(|open| self.customers.contains(&open.customer)) {
+                run::resume(&self.parts, ledger, &self.config, left.run, &left.slot, delivery).await?;
+            }
+            if left.state != RunState::Running {
+                continue;
+            }
+            match ledger.run_finished(left.run).await {
+                // Its other customers are for `consign run`.
+                Ok(_) | Err(LedgerError::StillOpen { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
     }
 
     async fn deliver(&self, ledger: &Ledger, claim: &Claim, progress: &Progress) -> Result<Vec<Report1>, CliError> {
@@ -204,7 +225,10 @@ impl Report1 {
                 let run = self.earlier.map(|run| run.to_string()).unwrap_or_default();
                 line(&format!("  {customer:<14} was delivered before, by run {run}"));
             }
-            State::Busy => line(&format!("  {customer:<14} is being delivered by another run")),
+            State::Busy => {
+                let run = self.earlier.map(|run| run.to_string()).unwrap_or_default();
+                line(&format!("  {customer:<14} waits in run {run}; `consign run` takes it up"));
+            }
             State::Failed => {
                 if let Some(failure) = &self.failure {
                     line(&format!("  {customer:<14} FAILED  {failure}"));

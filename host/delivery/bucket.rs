@@ -22,11 +22,12 @@ use bytes::Bytes;
 use chrono::TimeDelta;
 use url::form_urlencoded;
 
-use super::failure::{self, Fault, Operation, diagnose};
+use super::failure::{Fault, Operation, diagnose};
 use super::parts::Checksum;
 use super::session::Session;
 use super::store::{Created, Stored};
 use super::vendor::Vendor;
+use crate::clock::Instant;
 use crate::config::{Customer, Encryption};
 use crate::domain::{Failure, ObjectKey, RunId, SealedObject, SealedPart};
 
@@ -149,24 +150,21 @@ impl Bucket {
             }
             Err(fault) => fault,
         };
-        let young = self.vendor.clock().now() - object.created < UPLOAD_LIVES;
-        let may_have_acted = young && (attempts.may_have_acted() || how.resumed);
-        let failure = self.failure(&fault, Operation::CompleteUpload, &object.key);
+        let may_have_acted = self.is_young(object.created) && (attempts.may_have_acted() || how.resumed);
         if fault.no_such_upload() && may_have_acted {
             return Ok(Stored { etag: String::new() });
         }
-        if !how.if_none_match {
-            return Err(failure.into());
-        }
-        // Nobody else completes this upload: whether it is still there tells what became of it.
-        let refused = fault.precondition_failed();
-        let aborted = self.abort(&object.key, &object.upload_id).await;
-        let provable = matches!(aborted, Ok(Aborted::Now));
-        if !provable && may_have_acted && aborted.is_ok() {
-            return Ok(Stored { etag: String::new() });
-        }
-        let failure = if refused { failure::conflict(&object.key, &self.customer, provable) } else { failure };
-        Err(Incomplete { failure, aborted: aborted.is_ok(), contended: provable && fault.concurrent_write() })
+        Err(Incomplete {
+            failure: self.failure(&fault, Operation::CompleteUpload, &object.key),
+            may_have_acted,
+            exists: fault.precondition_failed(),
+            contended: fault.concurrent_write(),
+        })
+    }
+
+    /// Whether no lifecycle rule can have ended an upload of this age.
+    pub(super) fn is_young(&self, created: Instant) -> bool {
+        self.vendor.clock().now() - created < UPLOAD_LIVES
     }
 
     pub(super) async fn abort(&self, key: &str, upload_id: &str) -> Result<Aborted, Failure> {
@@ -270,15 +268,17 @@ pub(super) struct Part<'a> {
 #[derive(Debug)]
 pub(super) struct Incomplete {
     pub(super) failure: Failure,
-    /// Its upload is gone from the store.
-    pub(super) aborted: bool,
+    /// The store may have completed it all the same: whether the upload is still there tells.
+    pub(super) may_have_acted: bool,
+    /// There is an object of this key already.
+    pub(super) exists: bool,
     /// Somebody wrote the same key at that moment: the upload has to be made anew.
     pub(super) contended: bool,
 }
 
 impl From<Failure> for Incomplete {
     fn from(failure: Failure) -> Self {
-        Self { failure, aborted: false, contended: false }
+        Self { failure, may_have_acted: false, exists: false, contended: false }
     }
 }
 

@@ -9,8 +9,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::bucket::{Aborted, Completing, Part};
-use super::failure;
+use super::bucket::{Aborted, Completing, Incomplete, Part};
 use super::parts::Checksum;
 use super::store::{Created, Stored};
 use super::vendor::Vendor;
@@ -57,7 +56,7 @@ impl Directory {
         Ok(SealedPart { etag: checksum.clone(), checksum_crc64nvme: checksum })
     }
 
-    pub(super) async fn complete(&self, object: &SealedObject, how: Completing) -> Result<Stored, Failure> {
+    pub(super) async fn complete(&self, object: &SealedObject, how: Completing) -> Result<Stored, Incomplete> {
         let path = self.path(&object.key);
         let temporary = temporary(&path);
         let exists = self
@@ -81,10 +80,10 @@ impl Directory {
             })
             .await?;
         if exists {
-            let mut failure = failure::conflict(&object.key, &self.customer, true);
-            failure.message = format!("'{}' is already there", self.path(&object.key).display());
-            failure.remedy = "write into an empty directory, or remove the earlier delivery from this one".to_owned();
-            return Err(failure);
+            let message = format!("'{}' is already there", self.path(&object.key).display());
+            let remedy = "write into an empty directory, or remove the earlier delivery from this one";
+            let failure = Failure::new(Layer::Conflict, Retry::Never, message, remedy);
+            return Err(failure.into());
         }
         Ok(Stored { etag: String::new() })
     }

@@ -79,15 +79,23 @@ impl Store {
     }
 
     /// Whether a key that an earlier process wrote down is still under the prefix.
-    pub(super) fn recorded(&self, key: &str) -> Result<(), Failure> {
+    pub(super) fn recorded(&self, key: &str) -> Result<ObjectKey, Failure> {
         let customer = self.customer();
-        customer.prefix.recorded(key).map(drop).map_err(|Invalid(why)| {
+        customer.prefix.recorded(key).map_err(|Invalid(why)| {
             let remedy = format!(
                 "the prefix of customer '{}' has changed since; put it back until this delivery is done",
                 customer.name
             );
             Failure::new(Layer::Config, Retry::Never, format!("'{key}', as recorded, {why}"), remedy)
         })
+    }
+
+    /// Whether an upload of this age is there unless somebody ended it.
+    pub(super) fn is_young(&self, created: Instant) -> bool {
+        match self {
+            Store::Bucket(bucket) => bucket.is_young(created),
+            Store::Directory(_) => true,
+        }
     }
 
     pub(super) async fn open(&self) -> Result<(), Failure> {
@@ -114,7 +122,7 @@ impl Store {
     pub(super) async fn complete(&self, object: &SealedObject, how: Completing) -> Result<Stored, Incomplete> {
         match self {
             Store::Bucket(bucket) => bucket.complete(object, how).await,
-            Store::Directory(directory) => directory.complete(object, how).await.map_err(Incomplete::from),
+            Store::Directory(directory) => directory.complete(object, how).await,
         }
     }
 

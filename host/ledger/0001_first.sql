@@ -55,18 +55,24 @@ CREATE TABLE attempts (
     number      INTEGER NOT NULL,           -- from 1
     state       TEXT    NOT NULL CHECK (state IN ('working', 'sealed', 'committed', 'failed', 'interrupted')),
     failure     TEXT    CHECK (failure IS NULL OR json_valid(failure)),
+    endpoint     TEXT,                      -- of its S3; NULL for AWS's own
+    bucket       TEXT   CHECK ((bucket IS NULL) = (manifest_key IS NULL)),
+    owner        TEXT   CHECK ((owner IS NULL) = (bucket IS NULL)),
+    manifest_key TEXT,                      -- NULL when it could not even begin
     draft       TEXT    CHECK (draft IS NULL OR json_valid(draft)),   -- the manifest, its objects still open
     started_at  INTEGER NOT NULL,
     ended_at    INTEGER CHECK ((ended_at IS NULL) = (state IN ('working', 'sealed'))),
     UNIQUE (delivery, number)
 ) STRICT;
+-- Two slots with one manifest key would overwrite each other's objects.
+CREATE INDEX attempts_by_key ON attempts (manifest_key) WHERE state IN ('working', 'sealed', 'committed');
 
 CREATE TABLE uploads (
     id          INTEGER PRIMARY KEY,
     attempt     INTEGER NOT NULL REFERENCES attempts (id),
     key         TEXT    NOT NULL,
     upload_id   TEXT    NOT NULL,           -- as S3 named it
-    state       TEXT    NOT NULL CHECK (state IN ('created', 'completed', 'aborted')),
+    state       TEXT    NOT NULL CHECK (state IN ('created', 'completed', 'aborted', 'abandoned')),
     created_at  INTEGER NOT NULL,
     ended_at    INTEGER CHECK ((ended_at IS NULL) = (state = 'created')),
     UNIQUE (attempt, upload_id)

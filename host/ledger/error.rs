@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use rusqlite::ErrorCode;
 
-use crate::domain::{Failure, Layer, Retry};
+use crate::domain::{Failure, Layer, Retry, Slot};
 
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum LedgerError {
@@ -40,6 +40,8 @@ pub enum LedgerError {
     Unreadable { what: &'static str, text: String },
     #[error("{record} is {state}, so '{event}' cannot happen; this is a fault in consign, please report it")]
     Illegal { record: String, state: &'static str, event: String },
+    #[error("'{key}' belongs to slot {slot}; give the share a `key` that tells its slots apart")]
+    KeyTaken { key: String, slot: Box<Slot> },
     #[error("the ledger has no {record}; `consign history` lists what it has")]
     Unknown { record: String },
     #[error("run {run} still has {open} deliveries at work; this is a fault in consign, please report it")]
@@ -49,6 +51,11 @@ pub enum LedgerError {
 }
 
 impl LedgerError {
+    /// Whether nothing can be recorded any more, as opposed to this one thing.
+    pub fn is_fatal(&self) -> bool {
+        matches!(self, LedgerError::Storage { .. } | LedgerError::Damaged { .. } | LedgerError::Stopped)
+    }
+
     pub fn retry(&self) -> Retry {
         match self {
             LedgerError::Full { .. } | LedgerError::Storage { .. } => Retry::Later,

@@ -5,11 +5,13 @@ use std::collections::BTreeMap;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::Serialize;
 
-use super::row::{At, at, customer, json, maybe_at, origin, reason, run_id, share, size, slot, state};
+use super::row::{At, at, customer, destination, json, maybe_at, origin, reason, run_id, share, size, slot, state};
 use super::state::State;
 use super::{AttemptId, AttemptState, DeliveryId, DeliveryState, LedgerError, Origin, RunState, UploadState};
 use crate::clock::Instant;
-use crate::domain::{CustomerName, Failure, Interval, Manifest, RunId, SealedObject, ShareName, SkipReason, Slot};
+use crate::domain::{
+    CustomerName, Destination, Failure, Interval, Manifest, RunId, SealedObject, ShareName, SkipReason, Slot,
+};
 
 /// Which runs to list. What is None does not restrict.
 #[derive(Clone, Debug, Default)]
@@ -137,11 +139,14 @@ pub struct OpenAttempt {
     pub objects: Vec<SealedObject>,
     /// What the manifest is to say, its objects aside.
     pub draft: Option<Manifest>,
+    pub destination: Option<Destination>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct OpenUpload {
     pub attempt: AttemptId,
+    /// Of its attempt.
+    pub destination: Option<Destination>,
     pub key: String,
     pub upload_id: String,
     pub created: Instant,
@@ -340,7 +345,8 @@ fn open_attempt(ledger: &Connection, delivery: DeliveryId) -> Result<Option<Open
                 .collect::<Result<_, LedgerError>>()?;
             let (state, started) = (state(row, "state")?, at(row, "started_at")?);
             let draft = row.get::<_, Option<String>>("draft")?.map(json).transpose()?;
-            Ok(OpenAttempt { id, number: row.get("number")?, state, started, objects, draft })
+            let destination = destination(row)?;
+            Ok(OpenAttempt { id, number: row.get("number")?, state, started, objects, draft, destination })
         })?
         .next()
         .transpose()
@@ -349,12 +355,13 @@ fn open_attempt(ledger: &Connection, delivery: DeliveryId) -> Result<Option<Open
 fn open_uploads(ledger: &Connection, delivery: DeliveryId) -> Result<Vec<OpenUpload>, LedgerError> {
     ledger
         .prepare_cached(
-            "SELECT u.* FROM attempts a JOIN uploads u ON u.attempt = a.id
+            "SELECT u.*, a.endpoint, a.bucket, a.owner, a.manifest_key FROM attempts a JOIN uploads u ON u.attempt = a.id
              WHERE a.delivery = ?1 AND u.state = 'created' ORDER BY u.id",
         )?
         .query_and_then([delivery.0], |row| {
             Ok(OpenUpload {
                 attempt: AttemptId(row.get("attempt")?),
+                destination: destination(row)?,
                 key: row.get("key")?,
                 upload_id: row.get("upload_id")?,
                 created: at(row, "created_at")?,

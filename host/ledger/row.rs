@@ -7,7 +7,9 @@ use serde::de::DeserializeOwned;
 use super::state::State;
 use super::{LedgerError, Origin};
 use crate::clock::Instant;
-use crate::domain::{CustomerName, Interval, Invalid, RunId, ShareName, SkipReason, Slot};
+use crate::domain::{
+    AccountId, BucketName, CustomerName, Destination, Interval, Invalid, RunId, ShareName, SkipReason, Slot,
+};
 
 /// An instant as microseconds since 1970.
 pub(super) struct At(pub(super) Instant);
@@ -58,6 +60,13 @@ pub(super) fn run_id(row: &Row<'_>) -> Result<RunId, LedgerError> {
 pub(super) fn slot(row: &Row<'_>) -> Result<Slot, LedgerError> {
     let interval = Interval { start: at(row, "interval_start")?, end: at(row, "interval_end")? };
     Ok(Slot { share: share(row)?, at: at(row, "at")?, interval })
+}
+
+/// From the columns `endpoint`, `bucket`, `owner` and `manifest_key`.
+pub(super) fn destination(row: &Row<'_>) -> Result<Option<Destination>, LedgerError> {
+    let Some(manifest_key) = row.get::<_, Option<String>>("manifest_key")? else { return Ok(None) };
+    let (bucket, owner) = (parsed(row, "bucket", BucketName::parse)?, parsed(row, "owner", AccountId::parse)?);
+    Ok(Some(Destination { endpoint: row.get("endpoint")?, bucket, owner, manifest_key }))
 }
 
 pub(super) fn state<S: State>(row: &Row<'_>, column: &str) -> Result<S, LedgerError> {

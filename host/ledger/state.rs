@@ -11,7 +11,7 @@
 //!           working, sealed ─interrupt→ pending               (the process died)
 //! attempt   working ─seal→ sealed ─commit→ committed
 //!           working, sealed ─fail→ failed, ─interrupt→ interrupted
-//! upload    created ─complete→ completed, ─abort→ aborted
+//! upload    created ─complete→ completed, ─abort→ aborted, ─abandon→ abandoned
 //! ```
 
 use serde::{Deserialize, Serialize};
@@ -145,8 +145,11 @@ states! {
         Created = "created",
         Completed = "completed",
         Aborted = "aborted",
+        /// Given up: nothing leads to it any more but its bucket's lifecycle rule.
+        Abandoned = "abandoned",
     }
-    UploadEvent { Complete, Abort, }
+    UploadEvent { Complete, Abort, Abandon, }
     | Created, Complete => Completed;
     | Created, Abort => Aborted;
+    | Created, Abandon => Abandoned;
 }

@@ -11,7 +11,7 @@ use super::state::{
 };
 use super::{Attempt, AttemptId, Claim, Committed, DeliveryId, LedgerError, Origin, Planned, Started};
 use crate::clock::Instant;
-use crate::domain::{CustomerName, Failure, Manifest, Retry, RunId, SealedObject, ShareName, Slot};
+use crate::domain::{CustomerName, Destination, Failure, Manifest, Retry, RunId, SealedObject, ShareName, Slot};
 
 pub(super) fn plan(
     ledger: &Connection,
@@ -98,7 +98,7 @@ pub(super) fn claim(ledger: &Connection, now: Instant, limit: usize) -> Result<V
             open.remove(&taken.0);
         }
         if open.is_empty() {
-            step::<SlotState>(ledger, id, SlotEvent::Finish, "", &[])?;
+            finish_slot(ledger, id)?;
             continue;
         }
         claims.push(begin(ledger, now, id, slot, Origin::Schedule, open)?);
@@ -178,15 +178,54 @@ fn begin(
     Ok(Claim { run, slot, origin, deliveries })
 }
 
-pub(super) fn attempt_started(ledger: &Connection, now: Instant, delivery: DeliveryId) -> Result<Attempt, LedgerError> {
+pub(super) fn attempt_started(
+    ledger: &Connection,
+    now: Instant,
+    delivery: DeliveryId,
+    destination: Option<&Destination>,
+) -> Result<Attempt, LedgerError> {
     step::<DeliveryState>(ledger, delivery.0, DeliveryEvent::Work, "", &[])?;
+    if let Some(destination) = destination
+        && let Some(slot) = key_taken(ledger, delivery, destination)?
+    {
+        return Err(LedgerError::KeyTaken { key: destination.manifest_key.clone(), slot: Box::new(slot) });
+    }
     let number: u32 = ledger
         .prepare_cached("SELECT 1 + count(*) FROM attempts WHERE delivery = ?1")?
         .query_row([delivery.0], |row| row.get(0))?;
+    let (endpoint, bucket, owner, key) = match destination {
+        Some(Destination { endpoint, bucket, owner, manifest_key }) => {
+            (endpoint.as_deref(), Some(bucket.as_str()), Some(owner.as_str()), Some(manifest_key.as_str()))
+        }
+        None => (None, None, None, None),
+    };
     ledger
-        .prepare_cached("INSERT INTO attempts (delivery, number, state, started_at) VALUES (?1, ?2, ?3, ?4)")?
-        .execute(params![delivery.0, number, AttemptState::Working.as_str(), At(now)])?;
+        .prepare_cached(
+            "INSERT INTO attempts (delivery, number, state, started_at, endpoint, bucket, owner, manifest_key)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        )?
+        .execute(params![delivery.0, number, AttemptState::Working.as_str(), At(now), endpoint, bucket, owner, key])?;
     Ok(Attempt { id: AttemptId(ledger.last_insert_rowid()), number })
+}
+
+/// Another slot, or another customer's, whose delivery has the same manifest or is about to.
+fn key_taken(
+    ledger: &Connection,
+    delivery: DeliveryId,
+    destination: &Destination,
+) -> Result<Option<Slot>, LedgerError> {
+    let Destination { endpoint, bucket, manifest_key, .. } = destination;
+    ledger
+        .prepare_cached(
+            "SELECT s.share, s.at, s.interval_start, s.interval_end
+             FROM attempts a JOIN deliveries d ON d.id = a.delivery JOIN slots s ON s.id = d.slot
+             WHERE a.manifest_key = ?1 AND a.state IN ('working', 'sealed', 'committed')
+               AND a.bucket = ?2 AND a.endpoint IS ?3
+               AND (d.slot, d.customer) <> (SELECT slot, customer FROM deliveries WHERE id = ?4) LIMIT 1",
+        )?
+        .query_and_then(params![manifest_key, bucket.as_str(), endpoint.as_deref(), delivery.0], slot)?
+        .next()
+        .transpose()
 }
 
 pub(super) fn upload_created(
@@ -206,18 +245,20 @@ pub(super) fn upload_created(
     Ok(())
 }
 
-pub(super) fn upload_aborted(
+/// Ends an upload without its object.
+pub(super) fn upload_ended(
     ledger: &Connection,
     now: Instant,
     attempt: AttemptId,
     upload_id: &str,
+    event: UploadEvent,
 ) -> Result<(), LedgerError> {
     let id: Option<i64> = ledger
         .prepare_cached("SELECT id FROM uploads WHERE attempt = ?1 AND upload_id = ?2")?
         .query_row(params![attempt.0, upload_id], |row| row.get(0))
         .optional()?;
     let id = id.ok_or_else(|| LedgerError::Unknown { record: format!("upload {upload_id}") })?;
-    step::<UploadState>(ledger, id, UploadEvent::Abort, "ended_at = ?3", &[&At(now)])?;
+    step::<UploadState>(ledger, id, event, "ended_at = ?3", &[&At(now)])?;
     Ok(())
 }
 
@@ -317,16 +358,22 @@ pub(super) fn run_finished(ledger: &Connection, now: Instant, run: RunId) -> Res
         return Err(LedgerError::StillOpen { run: run.to_string(), open });
     }
     let ended = step::<RunState>(ledger, seq, event, "finished_at = ?3", &[&At(now)])?;
-    // The slot is done when its last run is, unless its scheduled work is yet to come.
-    let others: bool = ledger
-        .prepare_cached("SELECT EXISTS (SELECT 1 FROM runs WHERE slot = ?1 AND state = 'running')")?
+    finish_slot(ledger, slot)?;
+    Ok(ended)
+}
+
+/// A slot is done when its last run is, unless its scheduled work is yet to come.
+fn finish_slot(ledger: &Connection, slot: i64) -> Result<(), LedgerError> {
+    let running: bool = ledger
+        .prepare_cached(
+            "SELECT state = 'running' AND NOT EXISTS (SELECT 1 FROM runs WHERE slot = ?1 AND state = 'running')
+             FROM slots WHERE id = ?1",
+        )?
         .query_row([slot], |row| row.get(0))?;
-    let state: String =
-        ledger.prepare_cached("SELECT state FROM slots WHERE id = ?1")?.query_row([slot], |row| row.get(0))?;
-    if !others && SlotState::parse(&state) != Some(SlotState::Pending) {
+    if running {
         step::<SlotState>(ledger, slot, SlotEvent::Finish, "", &[])?;
     }
-    Ok(ended)
+    Ok(())
 }
 
 pub(super) fn limit_bytes(ledger: &Connection, bytes: u64) -> Result<(), LedgerError> {

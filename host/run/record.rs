@@ -3,14 +3,19 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use chrono::TimeDelta;
 
-use super::{Delivered, Parts, Work, deliver};
-use crate::delivery::Delivery;
-use crate::delivery::Target;
-use crate::domain::{Failure, Manifest, ObjectKey, SealedObject, UploadJournal};
+use super::{Delivered, Parts, Work, crash, deliver};
+use crate::config::{Config, Customer};
+use crate::delivery::{Delivery, Left, Target};
+use crate::domain::{CustomerName, Failure, Manifest, ObjectKey, RunId, SealedObject, Slot, UploadJournal};
 use crate::ledger::{
     self, AttemptId, AttemptState, DeliveryId, DeliveryState, Ledger, LedgerError, OpenAttempt, OpenDelivery,
+    OpenUpload,
 };
+
+/// For how long each start tries to abort an upload that an earlier one could not.
+const ABANDONED_AFTER: TimeDelta = TimeDelta::days(7);
 
 /// How a delivery ended.
 pub enum Outcome {
@@ -27,7 +32,9 @@ struct Journal {
 #[async_trait]
 impl UploadJournal for Journal {
     async fn upload_created(&self, key: &ObjectKey, upload_id: &str) -> Result<(), Failure> {
-        self.ledger.upload_created(self.attempt, key, upload_id).await.map_err(|error| error.to_failure())
+        self.ledger.upload_created(self.attempt, key, upload_id).await.map_err(|error| error.to_failure())?;
+        crash::point("upload-created");
+        Ok(())
     }
 
     async fn upload_aborted(&self, upload_id: &str) -> Result<(), Failure> {
@@ -39,7 +46,9 @@ impl UploadJournal for Journal {
     }
 
     async fn sealed(&self, objects: &[SealedObject]) -> Result<(), Failure> {
-        self.ledger.sealed(self.attempt, objects).await.map_err(|error| error.to_failure())
+        self.ledger.sealed(self.attempt, objects).await.map_err(|error| error.to_failure())?;
+        crash::point("sealed");
+        Ok(())
     }
 }
 
@@ -72,7 +81,13 @@ pub async fn deliver_recorded(
     work: &Work,
     delivery: DeliveryId,
 ) -> Result<Outcome, LedgerError> {
-    let attempt = ledger.attempt_started(delivery).await?;
+    // Without a destination the delivery fails before it asks for an upload.
+    let attempt = match ledger.attempt_started(delivery, work.destination().ok()).await {
+        Err(LedgerError::KeyTaken { key, slot }) => {
+            return fail_recorded(ledger, delivery, work.key_taken(&key, &slot)).await;
+        }
+        attempt => attempt?,
+    };
     let journal = Arc::new(Journal { ledger: ledger.clone(), attempt: attempt.id });
     let delivered = match Target::bucket(&parts.vendor, &work.customer, work.run) {
         Ok(target) => deliver(parts, work, attempt.number, target, journal).await,
@@ -83,68 +98,106 @@ pub async fn deliver_recorded(
 
 /// Records a delivery that could not even begin.
 pub async fn fail_recorded(ledger: &Ledger, delivery: DeliveryId, failure: Failure) -> Result<Outcome, LedgerError> {
-    let attempt = ledger.attempt_started(delivery).await?;
+    let attempt = ledger.attempt_started(delivery, None).await?;
     record(ledger, attempt.id, Err(failure)).await
 }
 
-/// Takes up what an earlier process left of a delivery: a sealed one rolls
-/// forward without reading its source again, another begins anew once its uploads
-/// are aborted. None when only uploads were left of a delivery that had ended.
+/// Takes up what an earlier process left of a delivery. A sealed one rolls forward
+/// without reading its source again, if its profile still leads to where it was
+/// stored. Any other begins anew, once its uploads are ended. None when only
+/// uploads were left of a delivery that had ended.
 pub async fn resume(
     parts: &Parts,
     ledger: &Ledger,
-    work: &Work,
+    config: &Arc<Config>,
+    run: RunId,
+    slot: &Slot,
     open: OpenDelivery,
 ) -> Result<Option<Outcome>, LedgerError> {
-    let target = match Target::bucket(&parts.vendor, &work.customer, work.run) {
-        Ok(target) => target,
-        Err(failure) => return fail_open(ledger, open, failure).await,
-    };
-    let OpenDelivery { id, state, attempt, uploads, .. } = open;
-    if let Some(OpenAttempt { id: attempt, state: AttemptState::Sealed, objects, draft: Some(draft), .. }) = attempt {
-        let manifest_key = work.manifest_key().map(|key| key.to_string()).unwrap_or_default();
-        let ours = uploads.into_iter().filter(|upload| upload.attempt == attempt && upload.key == manifest_key);
-        let manifest_uploads = ours.map(|upload| upload.upload_id).collect();
-        let journal = Arc::new(Journal { ledger: ledger.clone(), attempt });
-        let finished = finish_sealed(parts, work, target, journal, objects, manifest_uploads, draft).await;
-        return record(ledger, attempt, finished).await.map(Some);
+    let OpenDelivery { id, customer, state, attempt, uploads } = open;
+    let work = Work::new(config, slot, &customer, run);
+    if let (Ok(work), Some(attempt)) = (&work, &attempt)
+        && let Some((left, draft)) = sealed(attempt, &uploads)
+        && attempt.destination.as_ref().is_some_and(|to| work.leads_to(to, &to.manifest_key))
+    {
+        let journal = Arc::new(Journal { ledger: ledger.clone(), attempt: attempt.id });
+        let finished = roll_forward(parts, work, journal, left, draft).await;
+        return record(ledger, attempt.id, finished).await.map(Some);
     }
     for upload in uploads {
-        // What cannot be aborted now stays in the ledger for the next start.
-        match target.abort_upload(&upload.key, &upload.upload_id).await {
-            Ok(()) => ledger.upload_aborted(upload.attempt, &upload.upload_id).await?,
-            Err(failure) => tracing::warn!(key = upload.key, %failure, "an upload is left behind"),
-        }
+        end_upload(parts, ledger, config, run, &customer, upload).await?;
     }
+    if matches!(state, DeliveryState::Committed | DeliveryState::Failed) {
+        return Ok(None);
+    }
+    let work = match (work, &attempt) {
+        (Ok(work), _) => work,
+        (Err(failure), Some(attempt)) => return record(ledger, attempt.id, Err(failure)).await.map(Some),
+        (Err(failure), None) => return fail_recorded(ledger, id, failure).await.map(Some),
+    };
     if let Some(attempt) = attempt {
         ledger.interrupted(attempt.id).await?;
     }
-    match state {
-        DeliveryState::Committed | DeliveryState::Failed => Ok(None),
-        _ => deliver_recorded(parts, ledger, work, id).await.map(Some),
-    }
+    deliver_recorded(parts, ledger, &work, id).await.map(Some)
 }
 
-async fn finish_sealed(
+/// What completes a sealed attempt.
+fn sealed(attempt: &OpenAttempt, uploads: &[OpenUpload]) -> Option<(Left, Manifest)> {
+    let (draft, manifest_key) = (attempt.draft.clone()?, attempt.destination.as_ref()?.manifest_key.clone());
+    let manifests = uploads.iter().filter(|upload| upload.attempt == attempt.id && upload.key == manifest_key);
+    let manifest_uploads = manifests.map(|upload| (upload.upload_id.clone(), upload.created)).collect();
+    let left = Left { objects: attempt.objects.clone(), manifest_key, manifest_uploads };
+    (attempt.state == AttemptState::Sealed).then_some((left, draft))
+}
+
+async fn roll_forward(
     parts: &Parts,
     work: &Work,
-    target: Target,
     journal: Arc<Journal>,
-    objects: Vec<SealedObject>,
-    manifest_uploads: Vec<String>,
+    left: Left,
     draft: Manifest,
 ) -> Result<Delivered, Failure> {
-    let spec = work.spec(parts);
-    let sealed = Delivery::resume(target, spec, journal, objects, manifest_uploads).await?;
+    let target = Target::bucket(&parts.vendor, &work.customer, work.run)?;
+    let sealed = Delivery::resume(target, journal, parts.spill_dir.clone(), left).await?;
     super::finish(parts, sealed, draft).await
 }
 
-/// Gives up what an earlier process left of a delivery, because of `failure`.
-pub async fn fail_open(ledger: &Ledger, open: OpenDelivery, failure: Failure) -> Result<Option<Outcome>, LedgerError> {
-    match (open.state, open.attempt) {
-        (DeliveryState::Committed | DeliveryState::Failed, _) => Ok(None),
-        (_, Some(attempt)) => record(ledger, attempt.id, Err(failure)).await.map(Some),
-        (_, None) => fail_recorded(ledger, open.id, failure).await.map(Some),
+/// Aborts an upload that an earlier process left. What cannot be aborted now stays
+/// in the ledger for the next start, and is given up when nothing leads to it.
+async fn end_upload(
+    parts: &Parts,
+    ledger: &Ledger,
+    config: &Config,
+    run: RunId,
+    customer: &CustomerName,
+    upload: OpenUpload,
+) -> Result<(), LedgerError> {
+    let OpenUpload { attempt, destination, key, upload_id, created } = upload;
+    let within_reach =
+        |profile: &&Arc<Customer>| destination.as_ref().is_some_and(|to| super::leads_to(config, profile, to, &key));
+    let Some(profile) = config.customers.get(customer).filter(within_reach) else {
+        let bucket = destination.map(|to| to.to_string()).unwrap_or_default();
+        tracing::warn!(
+            key,
+            bucket,
+            "an upload is left to its bucket's lifecycle rule: no profile leads there any more"
+        );
+        return ledger.upload_abandoned(attempt, &upload_id).await;
+    };
+    let aborted = match Target::bucket(&parts.vendor, profile, run) {
+        Ok(target) => target.abort_upload(&key, &upload_id).await,
+        Err(failure) => Err(failure),
+    };
+    match aborted {
+        Ok(()) => ledger.upload_aborted(attempt, &upload_id).await,
+        Err(failure) if parts.clock.now() - created > ABANDONED_AFTER => {
+            tracing::warn!(key, %failure, "an upload is left to its bucket's lifecycle rule: it could not be aborted");
+            ledger.upload_abandoned(attempt, &upload_id).await
+        }
+        Err(failure) => {
+            tracing::warn!(key, %failure, "an upload is left behind; the next start tries again");
+            Ok(())
+        }
     }
 }
 

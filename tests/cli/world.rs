@@ -170,6 +170,14 @@ impl World {
         world
     }
 
+    /// The same directory with another configuration.
+    pub fn with(self, config: &str) -> Self {
+        let other = Self::new(config);
+        let world = Self { dir: self.dir, config: other.config };
+        world.configure("http://127.0.0.1:1", "", "");
+        world
+    }
+
     pub fn dir(&self) -> &Path {
         self.dir.path()
     }
@@ -211,10 +219,12 @@ impl World {
         let said = self.path("sandbox.json");
         let args = ["--config", "consign.toml", "sandbox", "--dir", "buckets", "--listen", "127.0.0.1:0", "--json"];
         let mut command = command(self.dir(), &args);
-        let mut sandbox = Running::start(command.stdout(File::create(&said).unwrap()));
+        let mut sandbox = Running::start(
+            command.stdout(File::create(&said).unwrap()).stderr(File::create(self.path("sandbox.log")).unwrap()),
+        );
         let mut text = String::new();
         until("the sandbox says where it is", SOON, || {
-            assert!(sandbox.is_running(), "the sandbox ended");
+            assert!(sandbox.is_running(), "{}", fs::read_to_string(self.path("sandbox.log")).unwrap());
             text = fs::read_to_string(&said).unwrap();
             text.ends_with('\n')
         });

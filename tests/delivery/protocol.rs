@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use consign::clock::Clock;
 use consign::config::{Compression, Encryption};
-use consign::delivery::{Delivery, Progress, Target};
+use consign::delivery::{Delivery, Left, Progress, Target};
 use consign::domain::{Layer, Manifest, OutputEvent};
 use proptest::prelude::*;
 
@@ -158,15 +159,11 @@ async fn a_sealed_delivery_rolls_forward_in_another_process() {
     // Three processes, each of which dies a step further on.
     let resume = async || {
         let sealed = journal.sealed.lock().unwrap().clone().unwrap();
-        let ids = journal
-            .uploads
-            .lock()
-            .unwrap()
-            .iter()
-            .filter(|(key, _)| key == MANIFEST)
-            .map(|(_, id)| id.clone())
-            .collect();
-        Delivery::resume(target(), spec(Compression::None), journal.clone(), sealed, ids).await.unwrap()
+        let uploads = journal.uploads.lock().unwrap().clone();
+        let manifests = uploads.into_iter().filter(|(key, _)| key == MANIFEST);
+        let manifest_uploads = manifests.map(|(_, id)| (id, Clock::system().now())).collect();
+        let left = Left { objects: sealed, manifest_key: MANIFEST.into(), manifest_uploads };
+        Delivery::resume(target(), journal.clone(), std::env::temp_dir(), left).await.unwrap()
     };
     drop(resume().await.complete().await.unwrap());
     assert_eq!(wire.objects().len(), 2);

@@ -26,7 +26,7 @@ async fn child() {
             for n in (from + task..).step_by(8) {
                 let slot = slot("orders", n);
                 let claim = ledger.start_manual(slot.clone(), customers(&["acme"])).await.unwrap().claim.unwrap();
-                let attempt = ledger.attempt_started(claim.deliveries[0].1).await.unwrap();
+                let attempt = ledger.attempt_started(claim.deliveries[0].1, None).await.unwrap();
                 deliver(&ledger, &slot, attempt.id, "u").await.unwrap();
                 let line = format!("\nacknowledged {}\n", claim.run);
                 std::io::stdout().write_all(line.as_bytes()).unwrap();

@@ -140,7 +140,7 @@ async fn step(ledger: &Ledger, model: &mut Model, op: &Op) {
         Op::Plan { .. } | Op::Claim(_) | Op::Send { .. } => step_slots(ledger, model, op).await,
         Op::Start(at) if !model.deliveries.is_empty() => {
             let at = at.index(model.deliveries.len());
-            let result = ledger.attempt_started(model.deliveries[at].id).await;
+            let result = ledger.attempt_started(model.deliveries[at].id, None).await;
             let legal = matches!(model.deliveries[at].is, DeliveryState::Pending | DeliveryState::Waiting);
             assert_eq!(result.is_ok(), legal, "{result:?}");
             if let Ok(attempt) = result {
