@@ -32,7 +32,7 @@ use std::path::Path;
 pub use environment::Environment;
 pub use model::{
     Aws, Compression, Config, Customer, Daemon, Dataset, Empty, Encryption, FileDataset, FileFormat, Plugin,
-    PluginSource, Share, StaticCredentials, TableDataset, TableSource, Tenant,
+    PluginSource, RetryPolicy, Share, StaticCredentials, TableDataset, TableSource, Tenant,
 };
 pub use origin::Origin;
 pub use report::{ConfigErrors, Problem, Severity};

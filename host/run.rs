@@ -6,6 +6,7 @@
 mod crash;
 mod parts;
 mod record;
+mod retry;
 
 use std::sync::Arc;
 
@@ -24,7 +25,8 @@ use crate::domain::{
 use crate::plugin::{self, Component, Job};
 
 pub use parts::Parts;
-pub use record::{NoJournal, Outcome, deliver_recorded, fail_recorded, resume};
+pub use record::{NoJournal, Outcome, Recorder};
+pub use retry::Retrying;
 
 /// What is to be delivered: one slot of one share, to one customer.
 #[derive(Clone)]

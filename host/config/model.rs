@@ -221,8 +221,25 @@ pub struct Share {
     pub max_object_bytes: Option<u64>,
     pub empty: Empty,
     pub key: KeyTemplate,
+    pub retry: RetryPolicy,
     /// Who gets it, resolved from names and groups, sorted.
     pub to: Vec<CustomerName>,
+}
+
+/// How often a delivery is tried whose failure may pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RetryPolicy {
+    /// In all, from 1.
+    pub attempts: u32,
+    /// Before the second attempt; doubles with each further one.
+    pub backoff: Duration,
+    pub max_backoff: Duration,
+}
+
+impl Default for RetryPolicy {
+    fn default() -> Self {
+        Self { attempts: 8, backoff: Duration::from_secs(30), max_backoff: Duration::from_secs(3600) }
+    }
 }
 
 /// Compression of each object by the host, after the plugin.

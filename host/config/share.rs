@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use chrono_tz::{TZ_VARIANTS, Tz};
 
-use super::model::{Compression, Empty, Share};
+use super::model::{Compression, Empty, RetryPolicy, Share};
 use super::plugin::SHIPPED;
 use super::report::{Problems, listed, near, quote};
 use super::section::Section;
@@ -74,6 +74,14 @@ pub(crate) static SHARE: Shape = Shape {
             "Keys of the objects, under the customer's prefix. `{share}`, `{customer}`, `{name}`; `{slot}`, \
              `{interval_start}` and `{interval_end}` take a strftime format, in UTC. Ends in `/{name}`.",
         ),
+        default(
+            "retry",
+            Kind::Table(&RETRY),
+            "8 attempts over about an hour",
+            r#"{ attempts = 12, backoff = "1m", max_backoff = "30m" }"#,
+            "How often a delivery is tried whose failure may pass. A failure that will not pass by itself, such as a role \
+             that refuses, is not tried again.",
+        ),
         required("to", Kind::Table(&TO), r#"{ customers = ["acme"], groups = ["enterprise"] }"#, "Who gets it."),
     ],
     synonyms: &[
@@ -98,6 +106,29 @@ static COMPRESSION: Shape = Shape {
         default("level", Kind::Int(1, 19), "6 for gzip, 3 for zstd", "9", "1 to 9 for gzip, 1 to 19 for zstd."),
     ],
     synonyms: &[("type", "codec"), ("algorithm", "codec")],
+};
+
+static RETRY: Shape = Shape {
+    noun: "retry",
+    doc: "Attempts at a delivery, and the time between them.",
+    keys: &[
+        default("attempts", Kind::Int(1, 1000), "8", "12", "How often it is tried in all; 1 is never again."),
+        default(
+            "backoff",
+            Kind::Duration(1, 24 * 3_600_000),
+            r#""30s""#,
+            r#""1m""#,
+            "Time before the second attempt. It doubles with each further one, and a part of it varies with the delivery.",
+        ),
+        default(
+            "max_backoff",
+            Kind::Duration(1, 24 * 3_600_000),
+            r#""1h""#,
+            r#""30m""#,
+            "The longest time between two.",
+        ),
+    ],
+    synonyms: &[("max_attempts", "attempts"), ("delay", "backoff"), ("max_delay", "max_backoff")],
 };
 
 static TO: Shape = Shape {
@@ -169,8 +200,19 @@ fn share(section: &Section<'_>, name: ShareName, known: &Known<'_>, problems: &m
             _ => Empty::Header,
         },
         key: key.unwrap_or_default(),
+        retry: retry(section),
         to: to?,
     })
+}
+
+fn retry(section: &Section<'_>) -> RetryPolicy {
+    let usual = RetryPolicy::default();
+    let Some(table) = section.section("retry", &RETRY) else { return usual };
+    RetryPolicy {
+        attempts: table.int("attempts").unwrap_or(usual.attempts),
+        backoff: table.duration("backoff").unwrap_or(usual.backoff),
+        max_backoff: table.duration("max_backoff").unwrap_or(usual.max_backoff),
+    }
 }
 
 /// Only the shape; the calendar's own reader understands the rest.
