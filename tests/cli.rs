@@ -7,4 +7,5 @@ mod daemon;
 mod demo;
 mod flights;
 mod inputs;
+mod sandbox;
 mod world;
