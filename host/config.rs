@@ -39,8 +39,15 @@ pub use report::{ConfigErrors, Problem, Severity};
 pub use schema::{reference, schema};
 pub use source::Location;
 
-use section::Section;
-use shape::{Kind, Names, Shape, TEXT, optional};
+// The sandbox's own file is described, read and reported in the same way.
+pub(crate) use files::read as read_file;
+pub(crate) use report::{Problems, near};
+pub(crate) use section::Section;
+pub(crate) use shape::{Kind, Shape, TEXT, check_root, default, optional, required};
+pub(crate) use source::Span;
+pub(crate) use tree::Value;
+
+use shape::Names;
 
 static ROOT: Shape = Shape {
     noun: "the configuration",

@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+/// Where what a plugin says is cut: a log line, an error, a finding.
+pub const SAID_BYTES_MAX: usize = 4 << 10;
+
 /// Limits of one plugin instance. Every one of them ends the plugin, never the daemon.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {

@@ -155,7 +155,7 @@ async fn rows(
     // failure is the cause, the plugin's only the echo.
     let (formatted, stored) = tokio::join!(formatting, storing);
     stored?;
-    streamed.rows = formatted?.rows_in;
+    streamed.rows = formatted?.rows;
     Ok(streamed)
 }
 

@@ -26,7 +26,7 @@ impl Origin {
         Self(Some(Arc::new(Read { files, root: Node { span, value: Value::Table(root) } })))
     }
 
-    pub(super) fn root(&self) -> &Table {
+    pub(crate) fn root(&self) -> &Table {
         self.0.as_ref().and_then(|read| read.root.table()).unwrap_or(&NOTHING)
     }
 

@@ -159,7 +159,8 @@ fn check(kind: &Kind, node: &Node, place: Place<'_>, problems: &mut Problems) {
         (Kind::Param, _) => check_param(node, place, problems),
         (Kind::List(kind), Value::List(list)) => list.iter().for_each(|item| {
             if kind.takes(&item.value) {
-                check(kind, item, place, problems);
+                let name_span = if item.table().is_some() { item.span } else { place.name_span };
+                check(kind, item, Place { name_span, ..place }, problems);
             } else {
                 let message =
                     format!("{} has {} among its values, not {}", quote(place.name), item.type_name(), kind.words());
