@@ -22,7 +22,7 @@ use crate::domain::{
 };
 use crate::plugin::{self, Component, Job};
 
-pub use parts::Parts;
+pub use parts::{BadPlugin, Parts};
 pub use record::{NoJournal, Outcome, deliver_recorded, fail_open, fail_recorded, resume};
 
 /// What is to be delivered: one slot of one share, to one customer.

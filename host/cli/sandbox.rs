@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use super::output::{CliError, Exit, line};
-use super::{Global, setup};
+use super::{Global, serve, setup};
 use crate::clock::Clock;
 use crate::config::{Config, Customer};
 use crate::domain::Secret;
-use crate::sandbox::{Account, Bucket, KeyPair, Policy, Role, Sandbox, SandboxConfig, Trust, VENDOR_ARN};
+use crate::sandbox::{Account, Bucket, KeyPair, Policy, Role, Sandbox, SandboxConfig, SandboxError, Trust, VENDOR_ARN};
 
 #[derive(Args)]
 pub struct SandboxArgs {
@@ -24,8 +24,16 @@ pub struct SandboxArgs {
     dir: Option<PathBuf>,
     /// A loopback address; port 0 takes a free one.
     /// [default: what FILE says, or 127.0.0.1:5580]
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", value_parser = loopback)]
     listen: Option<SocketAddr>,
+}
+
+fn loopback(text: &str) -> Result<SocketAddr, String> {
+    let address: SocketAddr = text.parse().map_err(|_| "write an address and a port, as in 127.0.0.1:0".to_owned())?;
+    match address.ip().is_loopback() {
+        true => Ok(address),
+        false => Err("the sandbox's keys are known to everyone, so it listens on 127.0.0.1 or [::1] only".into()),
+    }
 }
 
 const DIR: &str = "sandbox";
@@ -61,21 +69,23 @@ pub async fn sandbox(global: &Global, args: &SandboxArgs) -> Result<Exit, CliErr
         line(&format!("  AWS_SECRET_ACCESS_KEY={}", secret.reveal()));
         line("stop with Ctrl-C");
     }
-    let stopped = tokio::signal::ctrl_c().await;
+    serve::told_to_stop().await?;
     sandbox.shutdown().await;
-    stopped.map_err(|error| CliError::internal("cannot listen for signals", &error))?;
     Ok(Exit::Done)
 }
 
 pub async fn start(config: SandboxConfig) -> Result<Sandbox, CliError> {
-    Sandbox::start(config, Clock::system())
-        .await
-        .map_err(|error| CliError::internal("the sandbox did not start", &error))
+    Sandbox::start(config, Clock::system()).await.map_err(|error| match error {
+        SandboxError::Config(_) => CliError::new(Exit::Config, error.to_string(), "see docs/sandbox.md"),
+        error => CliError::internal("the sandbox did not start", &error),
+    })
 }
 
 fn from_file(file: &Path, args: &SandboxArgs) -> Result<SandboxConfig, CliError> {
-    let text = std::fs::read_to_string(file)
-        .map_err(|error| CliError::internal(&format!("cannot read {}", file.display()), &error))?;
+    let text = std::fs::read_to_string(file).map_err(|error| {
+        let message = format!("cannot read {}: {}", file.display(), error.kind());
+        CliError::new(Exit::Config, message, "write what to serve into it; see docs/sandbox.md")
+    })?;
     let mut config = SandboxConfig::from_toml(&text)
         .map_err(|error| CliError::new(Exit::Config, format!("{}: {error}", file.display()), "see docs/sandbox.md"))?;
     if let Some(dir) = &args.dir {

@@ -83,7 +83,13 @@ pub enum State {
 }
 
 pub async fn send(global: &Global, args: &SendArgs) -> Result<Exit, CliError> {
-    let config = Arc::new(setup::config(global)?);
+    let mut config = setup::config(global)?;
+    let _cache;
+    match &args.dry_run {
+        None => config.check_secrets().into_result()?,
+        Some(_) => (config, _cache) = setup::with_cache(config)?,
+    }
+    let config = Arc::new(config);
     let clock = Clock::system();
     let share = share(&config, &args.share)?;
     let customers = customers(&share, &args.customers)?;

@@ -15,6 +15,7 @@ use crate::run::Parts;
 
 pub async fn serve(global: &Global) -> Result<Exit, CliError> {
     let config = Arc::new(setup::config(global)?);
+    config.check_secrets().into_result()?;
     let clock = Clock::system();
     let ledger = setup::ledger(&config, &clock)?;
     let parts = Arc::new(Parts::build(&config, clock).await?);
@@ -23,7 +24,7 @@ pub async fn serve(global: &Global) -> Result<Exit, CliError> {
 
 /// Runs until SIGTERM or SIGINT, then drains; a second signal ends at once.
 pub async fn until_stopped(config: Arc<Config>, parts: Arc<Parts>, ledger: Ledger) -> Result<Exit, CliError> {
-    let calendars = daemon::calendars(&config)?;
+    let calendars = config.shares.iter().map(|(name, share)| (name.clone(), share.calendar.clone())).collect();
     let mut terminate = listen(SignalKind::terminate())?;
     let mut interrupt = listen(SignalKind::interrupt())?;
     let (asked, stop) = tokio::sync::oneshot::channel::<()>();
@@ -48,6 +49,13 @@ pub async fn until_stopped(config: Arc<Config>, parts: Arc<Parts>, ledger: Ledge
             Ok(Exit::Done)
         }
     }
+}
+
+/// Waits for SIGTERM or SIGINT.
+pub async fn told_to_stop() -> Result<(), CliError> {
+    let (mut terminate, mut interrupt) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
+    tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+    Ok(())
 }
 
 fn listen(kind: SignalKind) -> Result<tokio::signal::unix::Signal, CliError> {
