@@ -15,11 +15,11 @@ use tokio::task::{Id, JoinSet};
 use tracing::Instrument;
 
 use crate::clock::Instant;
-use crate::config::{Config, ConfigErrors};
+use crate::config::Config;
 use crate::domain::{CustomerName, Failure, RunId, ShareName, Slot};
 use crate::ledger::{Claim, DeliveryId, Ledger, LedgerError, OpenDelivery, Planned, RunState};
 use crate::run::{Outcome, Parts, Recorder, Retrying};
-use crate::schedule::{Calendar, Planner, Recurring, ScheduleError, Ticker};
+use crate::schedule::{Planner, Recurring, ScheduleError, Ticker};
 
 /// Without a tick for this long, the watchdog wakes the planner.
 const TICK_PATIENCE: Duration = Duration::from_secs(5);
@@ -36,35 +36,16 @@ pub enum DaemonError {
     Clock(#[from] ScheduleError),
 }
 
-/// When each share fires; every schedule that cannot be read is an error at its place.
-pub fn calendars(config: &Config) -> Result<BTreeMap<ShareName, Calendar>, ConfigErrors> {
-    let mut errors = ConfigErrors::new();
-    let mut calendars = BTreeMap::new();
-    for (name, share) in &config.shares {
-        match Calendar::parse(&share.schedule, share.timezone) {
-            Ok(calendar) => {
-                calendars.insert(name.clone(), calendar);
-            }
-            Err(error) => {
-                let place = config.locate(&["shares", name.as_str(), "schedule"]);
-                errors.at(place, Failure::chain(&error), "five fields such as `0 6 * * *`; see docs/calendar.md");
-            }
-        }
-    }
-    errors.into_result().map(|()| calendars)
-}
-
 /// Delivers every share on its schedule until `stop` is ready, then lets running
 /// deliveries finish within `daemon.drain_timeout`.
 pub async fn run(
     config: Arc<Config>,
     parts: Arc<Parts>,
     ledger: Ledger,
-    calendars: BTreeMap<ShareName, Calendar>,
     stop: impl Future<Output = ()>,
 ) -> Result<(), DaemonError> {
     let ticker = Ticker::start(TICK_PATIENCE).await?;
-    let mut planner = planner(&ledger, calendars, &parts).await?;
+    let mut planner = planner(&ledger, &config, &parts).await?;
     let room = Arc::new(Semaphore::new(config.daemon.concurrency));
     let (open, tasks, waiting) = (HashMap::new(), HashMap::new(), BTreeMap::new());
     let (work, unrecorded) = (JoinSet::new(), Unrecorded::default());
@@ -98,15 +79,11 @@ pub async fn run(
     desk.drain().await
 }
 
-async fn planner(
-    ledger: &Ledger,
-    calendars: BTreeMap<ShareName, Calendar>,
-    parts: &Parts,
-) -> Result<Planner, LedgerError> {
+async fn planner(ledger: &Ledger, config: &Config, parts: &Parts) -> Result<Planner, LedgerError> {
     let cursors: HashMap<ShareName, _> = ledger.cursors().await?.into_iter().collect();
-    let recurring = calendars.into_iter().map(|(share, calendar)| {
-        let cursor = cursors.get(&share).copied();
-        Recurring { share, calendar, cursor }
+    let recurring = config.shares.iter().map(|(name, share)| {
+        let cursor = cursors.get(name).copied();
+        Recurring { share: name.clone(), calendar: share.calendar.clone(), cursor }
     });
     Ok(Planner::new(recurring, parts.clock.now()))
 }

@@ -24,7 +24,7 @@ use crate::domain::{
 };
 use crate::plugin::{self, Component, Job};
 
-pub use parts::Parts;
+pub use parts::{BadPlugin, Parts};
 pub use record::{NoJournal, Outcome, Recorder};
 pub use retry::Retrying;
 

@@ -4,10 +4,9 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use tokio::signal::unix::{SignalKind, signal};
 
 use super::output::{self, CliError, Exit, line};
-use super::{Global, setup};
+use super::{Global, serve, setup};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::domain::{Failure, Secret};
@@ -26,6 +25,14 @@ pub struct SandboxArgs {
     /// [default: what FILE says, or 127.0.0.1:5580]
     #[arg(long, value_name = "ADDRESS", value_parser = loopback)]
     listen: Option<SocketAddr>,
+}
+
+fn loopback(text: &str) -> Result<SocketAddr, String> {
+    let address: SocketAddr = text.parse().map_err(|_| "write an address and a port, as in 127.0.0.1:0".to_owned())?;
+    match address.ip().is_loopback() {
+        true => Ok(address),
+        false => Err("the sandbox's keys are known to everyone, so it listens on 127.0.0.1 or [::1] only".into()),
+    }
 }
 
 const DIR: &str = "sandbox";
@@ -48,8 +55,7 @@ pub async fn sandbox(global: &Global, args: &SandboxArgs) -> Result<Exit, CliErr
     let buckets: Vec<String> =
         config.accounts.iter().flat_map(|account| &account.buckets).map(|bucket| bucket.name.clone()).collect();
     // Before it is said that the sandbox is there, or a signal might come too early.
-    let listen = |kind| signal(kind).map_err(|error| CliError::internal("cannot listen for signals", &error));
-    let (mut interrupt, mut terminate) = (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
+    let stop = serve::told_to_stop()?;
     let sandbox = start(config).await?;
     let endpoint = sandbox.endpoint().to_string();
     let endpoint = endpoint.trim_end_matches('/');
@@ -64,7 +70,7 @@ pub async fn sandbox(global: &Global, args: &SandboxArgs) -> Result<Exit, CliErr
         line(&format!("  AWS_SECRET_ACCESS_KEY={}", secret.reveal()));
         line("stop with Ctrl-C");
     }
-    tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
+    stop.await;
     sandbox.shutdown().await;
     Ok(Exit::Done)
 }
@@ -107,10 +113,4 @@ fn refused(error: SandboxError) -> CliError {
         }
         SandboxError::Service { .. } => CliError::internal("the sandbox did not start", &error),
     }
-}
-
-/// For clap: other addresses would let the network in.
-fn loopback(text: &str) -> Result<SocketAddr, String> {
-    let address: SocketAddr = text.parse().map_err(|error| format!("{error}; write 127.0.0.1:PORT"))?;
-    if address.ip().is_loopback() { Ok(address) } else { Err("not a loopback address; write 127.0.0.1:PORT".into()) }
 }

@@ -13,7 +13,6 @@ use super::progress::Progress;
 use super::{Global, setup};
 use crate::clock::{Clock, Instant};
 use crate::config::{Config, Share};
-use crate::daemon;
 use crate::delivery::Target;
 use crate::domain::{CustomerName, Failure, MANIFEST_NAME, Manifest, RunId, Slot};
 use crate::ledger::{Claim, DeliveryId, Ledger, LedgerError, RunState};
@@ -85,11 +84,17 @@ pub enum State {
 }
 
 pub async fn send(global: &Global, args: &SendArgs) -> Result<Exit, CliError> {
-    let config = Arc::new(setup::config(global)?);
+    let mut config = setup::config(global)?;
+    let _cache;
+    match &args.dry_run {
+        None => config.check_secrets().into_result()?,
+        Some(_) => (config, _cache) = setup::with_cache(config)?,
+    }
+    let config = Arc::new(config);
     let clock = Clock::system();
     let share = share(&config, &args.share)?;
     let customers = customers(&share, &args.customers)?;
-    let slot = slot(&config, &share, args.at, args.dry_run.is_some(), &clock)?;
+    let slot = slot(&share, args.at, args.dry_run.is_some(), &clock)?;
     // The ledger first: when a daemon holds it, nothing else matters.
     let ledger = match &args.dry_run {
         None => Some(setup::ledger(&config, &clock)?),
@@ -331,12 +336,10 @@ fn customers(share: &Share, wanted: &[String]) -> Result<Vec<CustomerName>, CliE
 }
 
 /// The slot of the firing at `at`, or of the latest one. With `early` it may be yet to come.
-pub fn slot(config: &Config, share: &Share, at: Option<Instant>, early: bool, clock: &Clock) -> Result<Slot, CliError> {
-    let calendars = daemon::calendars(config)?;
-    let now = clock.now();
+pub fn slot(share: &Share, at: Option<Instant>, early: bool, clock: &Clock) -> Result<Slot, CliError> {
+    let (calendar, now) = (&share.calendar, clock.now());
     let refused = |what: String, help: String| CliError::new(Exit::Failed, what, help);
     let never = || refused(format!("share {} has never fired", share.name), "give --at INSTANT".to_owned());
-    let calendar = calendars.get(&share.name).ok_or_else(never)?;
     // `previous` is strictly before, and a firing of this very second counts.
     let latest = |at: Instant| calendar.previous(at.checked_add_signed(TimeDelta::microseconds(1))?);
     let at = match at {

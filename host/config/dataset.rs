@@ -10,7 +10,7 @@ use super::section::Section;
 use super::shape::{Kind, Names, Shape, TEXT, default, invalid, optional, required};
 use super::source::Span;
 use super::tree::{Entry, Table};
-use crate::domain::{DatasetName, Invalid, TableName};
+use crate::domain::{BucketName, DatasetName, Invalid, TableName};
 
 pub(crate) static DATASETS: Names =
     super::names("dataset", |text| DatasetName::parse(text).map(drop), Kind::Table(&DATASET));
@@ -214,11 +214,15 @@ fn source(name: &str, entry: &Entry, base: &impl Fn(usize) -> PathBuf, problems:
     let delimiter = section.parse("delimiter", ascii, problems);
     let quote = section.parse("quote", ascii, problems);
     let format = match format? {
-        FileFormat::Csv { header: h, delimiter: d, quote: q } => FileFormat::Csv {
-            header: header.unwrap_or(h),
-            delimiter: delimiter.unwrap_or(d),
-            quote: quote.unwrap_or(q),
-        },
+        FileFormat::Csv { header: h, delimiter: d, quote: q } => {
+            let (delimiter, quote) = (delimiter.unwrap_or(d), quote.unwrap_or(q));
+            if delimiter == quote {
+                let key = if section.has("quote") { "quote" } else { "delimiter" };
+                let message = format!("`delimiter` and `quote` are both {:?}", char::from(quote));
+                problems.error(section.span(key), message, "give them characters of their own");
+            }
+            FileFormat::Csv { header: header.unwrap_or(h), delimiter, quote }
+        }
         other => {
             let help = "remove it, or write `format = \"csv\"`";
             section.refuse(&["header", "delimiter", "quote"], "is about CSV, which this table is not", help, problems);
@@ -279,10 +283,10 @@ fn place(path: &str, span: Span, base: &impl Fn(usize) -> PathBuf, problems: &mu
     let refused = |why: &str| Invalid::new(format!("{why}; write a path, or s3://bucket/path"));
     let why = match path.split_once("://") {
         _ if path.trim().is_empty() => refused("is empty"),
-        Some(("s3", rest)) if rest.split('/').next().is_some_and(|bucket| !bucket.is_empty()) => {
-            return Some(path.into());
-        }
-        Some(("s3", _)) => refused("names no bucket"),
+        Some(("s3", rest)) => match in_bucket(rest) {
+            Ok(()) => return Some(path.into()),
+            Err(why) => why,
+        },
         Some(_) => refused("is a URL that consign does not read"),
         None => match base(span.file).join(path).to_str() {
             Some(text) => return Some(keep_slash(text, path)),
@@ -291,6 +295,23 @@ fn place(path: &str, span: Span, base: &impl Fn(usize) -> PathBuf, problems: &mu
     };
     invalid(span, "path", path, &why, "", problems);
     None
+}
+
+/// `bucket/key` as S3 has them. A bucket with a placeholder is known later.
+fn in_bucket(rest: &str) -> Result<(), Invalid> {
+    let (bucket, key) = rest.split_once('/').unwrap_or((rest, ""));
+    if bucket.is_empty() {
+        return Err(Invalid::new("names no bucket; write s3://bucket/path"));
+    }
+    if !bucket.contains('{') {
+        BucketName::parse(bucket).map_err(|why| Invalid::new(format!("names the bucket '{bucket}', which {why}")))?;
+    }
+    match key.split('/').find(|step| matches!(*step, "." | "..")) {
+        Some(step) => {
+            Err(Invalid::new(format!("has the step '{step}', which keys in S3 do not have; write the key without it")))
+        }
+        None => Ok(()),
+    }
 }
 
 fn keep_slash(joined: &str, written: &str) -> String {

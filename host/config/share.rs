@@ -9,9 +9,10 @@ use super::model::{Compression, Empty, RetryPolicy, Share};
 use super::plugin::SHIPPED;
 use super::report::{Problems, listed, near, quote};
 use super::section::Section;
-use super::shape::{Kind, NAME_PATTERN, Names, Shape, TEXT, default, optional, required};
+use super::shape::{Kind, NAME_PATTERN, Names, Shape, TEXT, default, in_two, optional, required};
 use super::source::Span;
 use super::tree::{Node, Table};
+use crate::calendar::Calendar;
 use crate::domain::{CustomerName, DatasetName, Invalid, KeyTemplate, PluginName, ShareName};
 
 pub(crate) static SHARES: Names = super::names("share", |text| ShareName::parse(text).map(drop), Kind::Table(&SHARE));
@@ -72,7 +73,8 @@ pub(crate) static SHARE: Shape = Shape {
             r#""{share}/{slot:%Y-%m-%d}/{slot:%H%M%SZ}/{name}""#,
             r#""{share}/{slot:%Y/%m/%d/%H%M%S}/{name}""#,
             "Keys of the objects, under the customer's prefix. `{share}`, `{customer}`, `{name}`; `{slot}`, \
-             `{interval_start}` and `{interval_end}` take a strftime format, in UTC. Ends in `/{name}`.",
+             `{interval_start}` and `{interval_end}` take a strftime format, in UTC. Has a year, and all that tells one slot \
+             from another; ends in `/{name}`.",
         ),
         default(
             "retry",
@@ -176,8 +178,8 @@ pub(crate) fn read(root: &Table, problems: &mut Problems) -> BTreeMap<ShareName,
 }
 
 fn share(section: &Section<'_>, name: ShareName, known: &Known<'_>, problems: &mut Problems) -> Option<Share> {
-    let schedule = section.parse("schedule", schedule, problems);
-    let timezone = section.parse("timezone", zone, problems);
+    let timezone = section.parse("timezone", zone, problems).unwrap_or(Tz::UTC);
+    let schedule = schedule(section, timezone, problems);
     let dataset = dataset(section, known, problems);
     let of_files = dataset.as_ref().is_some_and(|(_, of_files)| *of_files);
     let plugin = if of_files { no_plugin(section, problems) } else { plugin(section, known, problems) };
@@ -185,10 +187,12 @@ fn share(section: &Section<'_>, name: ShareName, known: &Known<'_>, problems: &m
     let compression = compression(section, problems);
     let key = section.parse("key", KeyTemplate::parse, problems);
     let to = section.section("to", &TO).and_then(|to| recipients(&to, section.name, known, problems));
+    let (schedule, calendar) = schedule?;
     Some(Share {
         name,
-        schedule: schedule?,
-        timezone: timezone.unwrap_or(Tz::UTC),
+        schedule,
+        timezone,
+        calendar,
         dataset: dataset?.0,
         plugin,
         options,
@@ -215,18 +219,19 @@ fn retry(section: &Section<'_>) -> RetryPolicy {
     }
 }
 
-/// Only the shape; the calendar's own reader understands the rest.
-fn schedule(text: &str) -> Result<String, Invalid> {
-    const HELP: &str =
-        "write five fields (minute hour day month weekday), such as \"0 6 * * *\", or a name such as @daily";
-    let fields = text.split_whitespace().count();
-    match fields {
-        0 => Err(Invalid::new(format!("is empty; {HELP}"))),
-        1 if text.trim().starts_with('@') => Ok(text.into()),
-        5 | 6 => Ok(text.into()),
-        7 => Err(Invalid::new("has 7 fields, but a year is not supported; write five fields, or six with seconds")),
-        _ => Err(Invalid::new(format!("has {fields} field{}, not five; {HELP}", if fields == 1 { "" } else { "s" }))),
-    }
+/// The schedule as written and understood; what is wrong with it is underlined.
+fn schedule(section: &Section<'_>, zone: Tz, problems: &mut Problems) -> Option<(String, Calendar)> {
+    let text = section.text("schedule")?;
+    let error = match Calendar::parse(text, zone) {
+        Ok(calendar) => return Some((text.to_owned(), calendar)),
+        Err(error) => error,
+    };
+    let span = section.span("schedule");
+    let place = error.span().map_or(span, |part| problems.inside(span, text, &part));
+    let told = Invalid::new(error.to_string());
+    let (why, help) = in_two(&told);
+    problems.error(place, why, if help.is_empty() { "docs/calendar.md has the rules".into() } else { help });
+    None
 }
 
 fn zone(text: &str) -> Result<Tz, Invalid> {

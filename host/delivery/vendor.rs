@@ -22,7 +22,7 @@ use super::parts::{PART_BYTES_MAX, PART_BYTES_MIN};
 use super::session::{AssumeRole, Session, SessionKey};
 use super::{DeliveryError, policy};
 use crate::clock::Clock;
-use crate::config::{Aws, Customer, StaticCredentials};
+use crate::config::{self, Aws, Customer, StaticCredentials};
 use crate::domain::{Failure, Layer, Retry, RunId, Secret};
 
 /// Requests for one operation, the first one included.
@@ -188,9 +188,7 @@ impl Vendor {
 /// The configured keys, else the SDK's chain.
 async fn identity(aws: &Aws, http: &SharedHttpClient) -> SharedCredentialsProvider {
     if let Some(keys) = &aws.credentials {
-        let token = keys.session_token.as_ref().map(|t| t.reveal().to_owned());
-        let (id, secret) = (keys.access_key_id.reveal(), keys.secret_access_key.reveal());
-        return SharedCredentialsProvider::new(Credentials::new(id, secret, token, None::<SystemTime>, "consign.toml"));
+        return SharedCredentialsProvider::new(Written(keys.clone()));
     }
     let mut loader = aws_config::defaults(BehaviorVersion::latest()).http_client(http.clone());
     if let Some(profile) = &aws.profile {
@@ -203,6 +201,25 @@ async fn identity(aws: &Aws, http: &SharedHttpClient) -> SharedCredentialsProvid
         .or_else("us-east-1");
     let loaded = loader.region(region).load().await;
     loaded.credentials_provider().unwrap_or_else(|| SharedCredentialsProvider::new(Nobody))
+}
+
+/// The configured keys, read when they are first asked for: not every command needs them.
+#[derive(Debug)]
+struct Written(config::Credentials);
+
+impl ProvideCredentials for Written {
+    fn provide_credentials<'a>(&'a self) -> aws_credential_types::provider::future::ProvideCredentials<'a>
+    where
+        Self: 'a,
+    {
+        let keys = self.0.resolve().map(|keys| {
+            let token = keys.session_token.as_ref().map(|token| token.reveal().to_owned());
+            let (id, secret) = (keys.access_key_id.reveal(), keys.secret_access_key.reveal());
+            Credentials::new(id, secret, token, None::<SystemTime>, "consign.toml")
+        });
+        let keys = keys.map_err(aws_credential_types::provider::error::CredentialsError::invalid_configuration);
+        aws_credential_types::provider::future::ProvideCredentials::ready(keys)
+    }
 }
 
 /// What the SDK's chain is when even that is missing.

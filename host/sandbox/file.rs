@@ -8,8 +8,8 @@ use super::actions::misspelt;
 use super::config::{Account, Bucket, KeyPair, Role, SandboxConfig, Trust};
 use super::policy::{Policy, PolicyError};
 use crate::config::{
-    ConfigErrors, Kind, Location, Problem, Problems, Section, Shape, Span, TEXT, Value, check_root, default, optional,
-    read_file, required,
+    Kind, Location, Problem, Problems, Section, Shape, Span, TEXT, Value, check_root, default, optional, read_file,
+    required,
 };
 use crate::domain::{AccountId, BucketName, ExternalId, Failure, Invalid, Region, Secret};
 
@@ -119,16 +119,12 @@ impl SandboxConfig {
         let start = Span { file: 0, start: 0, end: 0 };
         let section = Section { name: "", name_span: start, table: root, shape: &SANDBOX };
         let config = sandbox(&section, &mut problems);
-        let (warnings, mut errors) = match problems.finish() {
-            Ok(warnings) => (warnings, ConfigErrors::new()),
-            Err(errors) => (Vec::new(), errors),
-        };
+        let mut found = problems.sorted();
         for problem in config.problems() {
             let (message, help) = problem.split_once("; ").unwrap_or((&problem, ""));
-            errors.at(Location::file(path), message, help);
+            found.at(Location::file(path), message, help);
         }
-        errors.into_result().map_err(SandboxError::File)?;
-        Ok((config, warnings))
+        Ok((config, found.warnings().map_err(SandboxError::File)?))
     }
 }
 

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use consign::config::{Aws, Customer, StaticCredentials};
+use consign::config::{Aws, Credentials, Customer, StaticCredentials};
 use consign::delivery::{Delivery, Target, Vendor};
 use consign::domain::{
     AccountId, BucketName, CustomerName, CustomerPrefix, ExternalId, Failure, Layer, Manifest, Region, RoleArn, Secret,
@@ -47,11 +47,11 @@ impl Scene {
         let arn = server.role(&format!("role-{name}"), &trust.to_string(), &role.to_string());
         assert_eq!(server.s3("root", "PUT", &format!("/{bucket}"), b"").status, 200);
         let aws = Aws {
-            credentials: Some(StaticCredentials {
+            credentials: Some(Credentials::from(StaticCredentials {
                 access_key_id: Secret::new(key),
                 secret_access_key: Secret::new(secret),
                 session_token: None,
-            }),
+            })),
             ..aws(&server.url())
         };
         let customer = Customer {

@@ -51,13 +51,14 @@ async fn a_vendor_that_may_not_assume_roles() {
 #[tokio::test]
 async fn vendor_keys_that_are_wrong() {
     let mut scene = Scene::start().await;
-    let keys = scene.aws.credentials.as_mut().unwrap();
+    let mut keys = scene.aws.credentials.as_ref().unwrap().resolve().unwrap();
     keys.secret_access_key = consign::domain::Secret::new("typo");
+    scene.aws.credentials = Some(keys.clone().into());
     let failure = scene.refused().await;
     assert_eq!((failure.layer, failure.retry), (Layer::Identity, Retry::Never), "{failure:?}");
     assert!(failure.message.contains("SignatureDoesNotMatch"), "{failure:?}");
-    let keys = scene.aws.credentials.as_mut().unwrap();
     keys.access_key_id = consign::domain::Secret::new("AKIANOBODY");
+    scene.aws.credentials = Some(keys.into());
     let failure = scene.refused().await;
     assert_eq!(failure.layer, Layer::Identity, "{failure:?}");
     assert!(failure.message.contains("InvalidClientTokenId"), "{failure:?}");
