@@ -11,7 +11,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use glob::Pattern;
 use object_store::{GetOptions, ObjectMeta, ObjectStore, ObjectStoreExt};
 
-use super::error::{DatasetError, Kind, near};
+use super::error::{DatasetError, Kind, READ_RIGHTS, near};
 use super::named::same;
 use super::source::{self, Found};
 use super::store::VendorStore;
@@ -112,13 +112,17 @@ fn name_all(dataset: &FileDataset, found: &Found) -> Result<Vec<AssetFile>, Data
     Ok(named.into_values().collect())
 }
 
-/// Fills `{customer}` and `{param.NAME}`. A value is one literal piece of a
-/// name: it can neither match another customer's files nor lead to them.
+/// Fills `{customer}` and `{param.NAME}`. A value is a literal piece of a
+/// name: no wildcard in it matches, and it leads to no other folder. That it
+/// does not begin another customer's name is the configuration's care: it
+/// refuses a wildcard beside a placeholder.
 fn fill(
     template: &str,
     customer: &CustomerName,
     params: &BTreeMap<String, ParamValue>,
 ) -> Result<String, DatasetError> {
+    // A directory is no pattern.
+    let literally = |value: &str| if template.ends_with('/') { value.to_owned() } else { Pattern::escape(value) };
     let mut path = String::new();
     let mut rest = template;
     while let Some((literal, inside)) = rest.split_once('{') {
@@ -128,8 +132,8 @@ fn fill(
         };
         path.push_str(literal);
         match placeholder.strip_prefix("param.") {
-            Some(name) => path.push_str(&piece(name, params)?),
-            None if placeholder == "customer" => path.push_str(&Pattern::escape(customer.as_str())),
+            Some(name) => path.push_str(&literally(&piece(name, params)?)),
+            None if placeholder == "customer" => path.push_str(&literally(customer.as_str())),
             None => return Err(bad(format!("`files` = '{template}' has the unknown placeholder '{{{placeholder}}}'"))),
         }
         rest = after;
@@ -169,12 +173,12 @@ fn piece(name: &str, params: &BTreeMap<String, ParamValue>) -> Result<String, Da
         );
         return Err(DatasetError::new(Kind::Parameter, what, "use a plain name as the parameter's value"));
     }
-    Ok(Pattern::escape(&value))
+    Ok(value)
 }
 
 /// Refuses files that a symbolic link brought in from outside the directory before the first wildcard.
 fn stay_inside(path: &str, files: &[PathBuf]) -> Result<(), DatasetError> {
-    let io = |what: String| DatasetError::new(Kind::Disk, what, "let the daemon's user read it");
+    let io = |what: String| DatasetError::new(Kind::Disk, what, READ_RIGHTS);
     let directory = path.rsplit_once('/').map_or("", |(directory, _)| directory);
     // An escaped character of a value looks like a wildcard; it only makes the directory wider.
     let fixed = directory.split('/').take_while(|segment| !segment.contains(['*', '?', '['])).collect::<Vec<_>>();

@@ -46,6 +46,10 @@ async fn a_customer_gets_the_files_of_its_name() {
     assert_eq!(names(&world, "in/{param.team}/*.pdf", &team("globex")).await, ["g.pdf"]);
     assert_eq!(names(&world, "in/{param.team}/*.pdf", &team("star[*]")).await, ["s.pdf"]);
     refused(&world, "in/{param.team}/*.pdf", &team("*"), Kind::Missing, &["in/"]).await;
+    // A folder is a name, whatever it looks like.
+    assert_eq!(names(&world, "in/{param.team}/", &team("star[*]")).await, ["s.pdf"]);
+    refused(&world, "in/{param.team}/", &team("*"), Kind::Missing, &["in/*/"]).await;
+    refused(&world, "*/{customer}/", &params(&[]), Kind::Missing, &["*/acme/"]).await;
 }
 
 #[tokio::test]
