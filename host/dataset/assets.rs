@@ -12,7 +12,7 @@ use glob::Pattern;
 use object_store::{GetOptions, ObjectMeta, ObjectStore, ObjectStoreExt};
 
 use super::error::{DatasetError, Kind, READ_RIGHTS, near};
-use super::named::same;
+use super::named::{same, shortened};
 use super::source::{self, Found};
 use super::store::VendorStore;
 use crate::config::FileDataset;
@@ -43,7 +43,11 @@ impl AssetFile {
         let options = GetOptions { if_match: self.meta.e_tag.clone(), ..GetOptions::default() };
         let got = self.store.get_opts(&self.meta.location, options).await.map_err(|error| self.failure(&error))?;
         let end = self.clone();
-        let bytes = got.into_stream().map_err(move |error| self.failure(&error));
+        let bytes = got.into_stream().map(move |chunk| match chunk {
+            Ok(bytes) if bytes.is_empty() => Err(self.shortened()),
+            Ok(bytes) => Ok(bytes),
+            Err(error) => Err(self.failure(&error)),
+        });
         let end = stream::once(async move { end.unchanged().await });
         Ok(bytes.chain(end.filter_map(|checked| async move { checked.err().map(Err) })).boxed())
     }
@@ -52,6 +56,12 @@ impl AssetFile {
         let now = self.store.head(&self.meta.location).await.map_err(|error| self.failure(&error))?;
         same(&self.meta.location, (self.meta.size, self.meta.last_modified), (now.size, now.last_modified))
             .map_err(|error| error.of(&self.dataset).into())
+    }
+
+    fn shortened(&self) -> Failure {
+        let mut error = shortened();
+        error.message = format!("file {}: {}", self.path, error.message);
+        error.of(&self.dataset).into()
     }
 
     fn failure(&self, error: &object_store::Error) -> Failure {

@@ -225,6 +225,13 @@ pub(super) fn same(
     ))
 }
 
+/// What an empty piece of a file means: object_store gives them without end when a local file has
+/// become shorter than it was when it was opened.
+pub(super) fn shortened() -> DatasetError {
+    let what = "the file changed while it was read: it became shorter";
+    DatasetError::new(Kind::Changed, what, "write files elsewhere and rename them into place")
+}
+
 struct NamedPlanner {
     inner: Box<dyn MorselPlanner>,
     about: About,

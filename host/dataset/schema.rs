@@ -289,13 +289,19 @@ async fn sql_type(column: &str, sql: &str, session: &SessionState) -> Result<Dat
     if !sql.chars().all(|c| c.is_ascii_alphanumeric() || " (),_".contains(c)) {
         return Err(bad("is not the name of a type".into()));
     }
+    let words = sql.to_ascii_lowercase();
+    let zoned = words.contains("timestamptz") || words.contains("with time zone");
     let plan = session
         .create_logical_plan(&format!("SELECT CAST(NULL AS {sql})"))
         .await
         .map_err(|error| bad(format!("is no type: {}", DatasetError::engine(&error).message)))?;
     match plan.schema().fields().first() {
-        Some(field) if text::can_be_declared(field.data_type()) => Ok(field.data_type().clone()),
-        Some(_) => Err(bad("is not read from text".into())),
+        Some(field) => match field.data_type() {
+            // The query engine drops the zone.
+            DataType::Timestamp(unit, None) if zoned => Ok(DataType::Timestamp(*unit, Some("UTC".into()))),
+            known if text::can_be_declared(known) => Ok(known.clone()),
+            _ => Err(bad("is not read from text".into())),
+        },
         None => Err(bad("is no type".into())),
     }
 }

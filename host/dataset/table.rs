@@ -71,6 +71,20 @@ impl FilesTable {
             source.partitions.iter().map(|name| Arc::new(Field::new(name, DataType::Utf8, true))).collect();
         let with_partitions =
             |schema: SchemaRef| TableSchema::builder(schema).with_table_partition_cols(partitions).build();
+        let (schema, reading, measured) = match reader(&source.format, session) {
+            None => {
+                let (schema, seen) = schema::of_text(name, source, &found, session).await?;
+                let reading = Reading::Text { format: source.format.clone(), batch_rows: seen.batch_rows() };
+                (with_partitions(schema), reading, Vec::new())
+            }
+            Some(reader) => {
+                let schema = with_partitions(schema::of_files(name, source, &found, &reader, session).await?);
+                let measured = measure(name, &found, &reader, &schema, session).await?;
+                let statistics = Statistics::try_merge_iter(&measured, schema.table_schema())
+                    .map_err(|error| DatasetError::engine(&error).in_table(name, None))?;
+                (schema, Reading::Engine { reader, statistics }, measured)
+            }
+        };
         let mut files = Vec::new();
         for meta in &found.files {
             let file = format!("{}{}", found.root, meta.location);
@@ -78,18 +92,9 @@ impl FilesTable {
             let values = values.map_err(|error| error.in_table(name, Some(&file)))?;
             files.push(PartitionedFile::new_from_meta(meta.clone()).with_partition_values(values));
         }
-        let (schema, reading) = match reader(&source.format, session) {
-            None => {
-                let (schema, seen) = schema::of_text(name, source, &found, session).await?;
-                let reading = Reading::Text { format: source.format.clone(), batch_rows: seen.batch_rows() };
-                (with_partitions(schema), reading)
-            }
-            Some(reader) => {
-                let schema = with_partitions(schema::of_files(name, source, &found, &reader, session).await?);
-                let statistics = measure(name, &found, &reader, &schema, &mut files, session).await?;
-                (schema, Reading::Engine { reader, statistics })
-            }
-        };
+        for (file, statistics) in files.iter_mut().zip(measured) {
+            *file = file.clone().with_statistics(Arc::new(statistics));
+        }
         Ok(Self { name: name.clone(), found, schema, files, reading })
     }
 
@@ -117,15 +122,14 @@ impl FilesTable {
     }
 }
 
-/// Gives each file its statistics, and returns those of all.
+/// The statistics of each file.
 async fn measure(
     name: &TableName,
     found: &Found,
     reader: &Arc<dyn Reader>,
     schema: &TableSchema,
-    files: &mut [PartitionedFile],
     session: &SessionState,
-) -> Result<Statistics, DatasetError> {
+) -> Result<Vec<Statistics>, DatasetError> {
     let of_file = |meta: ObjectMeta| {
         // Boxed, so that the whole can be sent between threads (rust-lang/rust#102211).
         async move {
@@ -138,13 +142,7 @@ async fn measure(
         .boxed()
     };
     let metas = stream::iter(found.files.iter().cloned());
-    let measured: Vec<Statistics> = metas.map(of_file).buffered(8).try_collect().await?;
-    let all = Statistics::try_merge_iter(&measured, schema.table_schema())
-        .map_err(|error| DatasetError::engine(&error).in_table(name, None))?;
-    for (file, statistics) in files.iter_mut().zip(measured) {
-        *file = file.clone().with_statistics(Arc::new(statistics));
-    }
-    Ok(all)
+    metas.map(of_file).buffered(8).try_collect().await
 }
 
 /// The query engine's reader; none for text.

@@ -23,6 +23,7 @@ use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
 use tokio::runtime::Handle;
 
 use super::error::{DatasetError, Kind};
+use super::named::shortened;
 use super::stream::BATCH_ROWS;
 use crate::config::FileFormat;
 pub(super) use exact::can_be_declared;
@@ -142,6 +143,7 @@ impl Read for Blocking {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         while self.chunk.is_empty() {
             match self.runtime.block_on(self.stream.next()) {
+                Some(Ok(chunk)) if chunk.is_empty() => return Err(std::io::Error::other(shortened())),
                 Some(chunk) => self.chunk = chunk.map_err(std::io::Error::other)?,
                 None => return Ok(0),
             }

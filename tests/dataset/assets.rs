@@ -109,4 +109,11 @@ async fn an_asset_that_changes_while_it_is_read_is_an_error() {
 
     let failure = file.open().try_collect::<Vec<_>>().await.unwrap_err();
     assert!(failure.message.contains("changed while it was read"), "{failure:?}");
+
+    let [file] = find(&world, "in/{customer}/*.pdf", &params(&[])).await.unwrap().try_into().ok().unwrap();
+    let mut bytes = file.open();
+    bytes.try_next().await.unwrap().unwrap();
+    fs::File::options().write(true).open(&path).unwrap().set_len(1 << 15).unwrap();
+    let failure = bytes.try_collect::<Vec<_>>().await.unwrap_err();
+    assert!(failure.message.contains("changed while it was read"), "{failure:?}");
 }
