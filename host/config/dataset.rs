@@ -108,7 +108,7 @@ static TABLE: Shape = Shape {
             "columns",
             Kind::Map(&COLUMNS),
             r#"{ zip = "varchar", amount = "decimal(12, 2)" }"#,
-            "CSV and NDJSON: SQL types of columns whose type should not be inferred from the first lines.",
+            "CSV and NDJSON: SQL types of columns whose type should not follow from their values.",
         ),
     ],
     synonyms: &[("location", "path"), ("type", "format"), ("separator", "delimiter"), ("partition_by", "partitions")],
@@ -278,11 +278,16 @@ fn named_format(path: &str, span: Span, problems: &mut Problems) -> Option<FileF
     of_format(format, &leaf)
 }
 
+const WILDCARDS: [char; 3] = ['*', '?', '['];
+
 /// Absolute, or `s3://` as it is.
 fn place(path: &str, span: Span, base: &impl Fn(usize) -> PathBuf, problems: &mut Problems) -> Option<String> {
     let refused = |why: &str| Invalid::new(format!("{why}; write a path, or s3://bucket/path"));
     let why = match path.split_once("://") {
         _ if path.trim().is_empty() => refused("is empty"),
+        _ if path.ends_with('/') && path.contains(WILDCARDS) => Invalid::new(format!(
+            "is a directory by its '/', and has a wildcard; write `{path}**/*` for all files below"
+        )),
         Some(("s3", rest)) => match in_bucket(rest) {
             Ok(()) => return Some(path.into()),
             Err(why) => why,
@@ -321,8 +326,19 @@ fn keep_slash(joined: &str, written: &str) -> String {
 }
 
 fn files(section: &Section<'_>, base: &impl Fn(usize) -> PathBuf, problems: &mut Problems) -> Option<String> {
-    let text = section.parse("files", |text| placeholders(text).map(|_| text.to_owned()), problems)?;
+    let text = section.parse("files", |text| placeholders(text).and_then(|_| own_folder(text)), problems)?;
     place(&text, section.span("files"), base, problems)
+}
+
+/// A wildcard beside a placeholder would go on where a customer's name ends: `acme*` has the files of `acmecorp`.
+fn own_folder(text: &str) -> Result<String, Invalid> {
+    match text.split('/').find(|step| step.contains('{') && step.contains(WILDCARDS)) {
+        None => Ok(text.into()),
+        Some(step) => Err(Invalid::new(format!(
+            "has a placeholder and a wildcard side by side in '{step}', which can match another customer's files; \
+             give each customer a folder: `{{customer}}/*.pdf`"
+        ))),
+    }
 }
 
 /// The params that a path of files names, `{customer}` aside.
