@@ -34,7 +34,7 @@ fn sandbox_ends_well_when_it_is_told_to() {
 fn sandbox_says_what_it_cannot_use() {
     let dir = tempfile::tempdir().unwrap();
     let run = |args: &[&str]| consign(dir.path(), &[&["sandbox"], args].concat());
-    run(&["--listen", "0.0.0.0:5580"]).ended(2).err_says(&["not a loopback address"]);
+    run(&["--listen", "0.0.0.0:5580"]).ended(2).err_says(&["listens on 127.0.0.1 or [::1] only"]);
     run(&["--file", "gone.toml"]).ended(3).err_says(&["cannot read gone.toml", "--file"]);
     std::fs::write(dir.path().join("s.toml"), "dirr = \"x\"\n[[accounts]]\nid = 1\n").unwrap();
     let said = ["s.toml:1:1", "did you mean `dir`?", "s.toml:3:6", "has no `vendor`", "3 errors"];
