@@ -2,6 +2,13 @@
 
 use std::time::Duration;
 
+/// Objects of one delivery that may be open at the same time while the host
+/// compresses them: each has a thread and an encoder.
+pub const COMPRESSED_OBJECTS_OPEN: usize = 64;
+
+/// What those encoders may hold together, in bytes; of large ones fewer may be open.
+pub const ENCODER_BYTES: usize = 384 << 20;
+
 /// Limits of one plugin instance. Every one of them ends the plugin, never the daemon.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
