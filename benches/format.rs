@@ -209,7 +209,7 @@ impl Sandbox {
             };
             let (formatted, bytes) = tokio::join!(format(component.clone(), job, batches, sender), drain);
             let formatted = formatted.expect("the format writes the dataset");
-            assert_eq!((formatted.rows_out, formatted.bytes_out), (data.rows as u64, bytes));
+            assert_eq!((formatted.rows, formatted.bytes_out), (data.rows as u64, bytes));
             bytes
         })
     }

@@ -3,6 +3,7 @@
 mod check;
 mod demo;
 mod history;
+mod options;
 mod output;
 mod plugin;
 mod progress;
@@ -38,9 +39,11 @@ struct Cli {
 const EXIT_CODES: &str = "\
 Exit codes:
   0  done
-  1  at least one delivery failed, or the thing asked for was not found
+  1  at least one delivery failed, the thing asked for (share, customer, run,
+     component) is not there, or a component is refused
   2  the command line is wrong
-  3  the configuration is wrong; every error is printed
+  3  the configuration (or the sandbox's file) is missing or wrong; every error
+     is printed
   4  the ledger cannot be used (held by another process, corrupt, no room)
   5  consign itself or its machine failed (files, sockets, memory)";
 
@@ -57,7 +60,10 @@ struct Global {
     )]
     config: PathBuf,
 
-    /// Print JSON for machines instead of text for people.
+    /// Print JSON for machines instead of text for people; `run` logs JSON.
+    ///
+    /// What fails is told on stdout as `{"error": {"exit", "message", "help",
+    /// "problems"}}`.
     #[arg(long, global = true)]
     json: bool,
 
@@ -97,15 +103,36 @@ enum Command {
 
 /// Parses the arguments of this process, does what they say, and reports.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
-    setup::logging(cli.global.log.as_deref(), default_filter(&cli.command));
-    match dispatch(&cli) {
-        Ok(exit) => exit.code(),
-        Err(error) => {
-            output::error(&error);
-            error.exit.code()
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(refused) => return misused(&refused),
+    };
+    let json_log = cli.global.json && matches!(cli.command, Command::Run);
+    setup::logging(cli.global.log.as_deref(), default_filter(&cli.command), json_log);
+    let ended = dispatch(&cli);
+    if let Err(error) = &ended {
+        output::error(error, cli.global.json);
+    }
+    match output::arrived() {
+        Ok(()) => ended.unwrap_or_else(|error| error.exit).code(),
+        Err(lost) => {
+            // Where it should have gone, it cannot go.
+            output::error(&lost, false);
+            lost.exit.code()
         }
     }
+}
+
+/// `--help` and `--version` come here too, and are no failure.
+fn misused(refused: &clap::Error) -> ExitCode {
+    if !refused.use_stderr() || !std::env::args_os().any(|argument| argument == "--json") {
+        refused.exit();
+    }
+    let text = refused.to_string();
+    let (message, help) = text.split_once("\n\n").unwrap_or((&text, ""));
+    let message = message.trim_start_matches("error: ").trim();
+    output::error(&output::CliError::new(Exit::Usage, message, help.trim()), true);
+    Exit::Usage.code()
 }
 
 /// The daemon tells what it does; the other commands speak through their output.

@@ -2,8 +2,8 @@
 //! for reading its own files (and credentials they name); no network.
 //!
 //! [`Config::load`] reports everything that is wrong at once, each with its
-//! place. Who understands a text better (a schedule, a query, a plugin's
-//! options) asks [`Config::locate`] for its place and reports in the same way.
+//! place. Who understands a text better (a query, a plugin's options) asks
+//! [`Config::locate`] for its place and reports in the same way.
 
 mod environment;
 mod model;
@@ -19,28 +19,39 @@ mod tree;
 mod units;
 
 mod aws;
+mod credentials;
 mod customer;
 mod daemon;
 mod dataset;
 mod plugin;
+mod regions;
 mod share;
 
 mod cross;
 
 use std::path::Path;
 
+pub use credentials::{Credentials, StaticCredentials};
 pub use environment::Environment;
 pub use model::{
     Aws, Compression, Config, Customer, Daemon, Dataset, Empty, Encryption, FileDataset, FileFormat, Plugin,
-    PluginSource, Share, StaticCredentials, TableDataset, TableSource, Tenant,
+    PluginSource, RetryPolicy, Share, TableDataset, TableSource, Tenant,
 };
 pub use origin::Origin;
 pub use report::{ConfigErrors, Problem, Severity};
+pub(crate) use report::{listed, near};
 pub use schema::{reference, schema};
 pub use source::Location;
 
-use section::Section;
-use shape::{Kind, Names, Shape, TEXT, optional};
+// The sandbox's own file is described, read and reported in the same way.
+pub(crate) use files::read as read_file;
+pub(crate) use report::Problems;
+pub(crate) use section::Section;
+pub(crate) use shape::{Kind, Shape, TEXT, check_root, default, optional, required};
+pub(crate) use source::Span;
+pub(crate) use tree::Value;
+
+use shape::Names;
 
 static ROOT: Shape = Shape {
     noun: "the configuration",
@@ -86,29 +97,51 @@ static ROOT: Shape = Shape {
 impl Config {
     /// Reads `path` and what it includes. Err holds all that is wrong, at once.
     pub fn load(path: &Path, env: &Environment) -> Result<Self, ConfigErrors> {
+        let (config, found) = Self::survey(path, env)?;
+        Ok(Config { warnings: found.warnings()?, ..config })
+    }
+
+    /// As [`Config::load`], for who has more to check: all that was found, and
+    /// of the datasets, plugins, customers and shares those that are whole.
+    /// Err: the files cannot be read as TOML.
+    pub fn survey(path: &Path, env: &Environment) -> Result<(Self, ConfigErrors), ConfigErrors> {
         let (origin, mut problems) = files::read(path)?;
         let root = origin.root();
         shape::check_root(&ROOT, root, &mut problems);
 
         let table = |key: &str| root.get(key).and_then(|entry| entry.node.table());
         let base = |file: usize| origin.directory(file);
-        let daemon = daemon::read(table("daemon").map(|t| section("daemon", root, t, &daemon::DAEMON)), env, base);
+        let daemon = table("daemon").map(|t| section("daemon", root, t, &daemon::DAEMON));
+        let daemon = daemon::read(daemon, env, base, &mut problems);
         let aws = aws::read(table("aws").map(|t| section("aws", root, t, &aws::AWS)), env, &mut problems);
         let datasets = dataset::read(table("datasets"), base, &mut problems);
         let plugins = plugin::read(table("plugins"), base, &mut problems);
-        let customers = customer::read(table("customers"), &mut problems);
+        let customers = customer::read(table("customers"), aws.endpoint_url.is_none(), &mut problems);
         let shares = share::read(root, &mut problems);
         let plugins = plugin::with_shipped(plugins, shares.values().filter_map(|share| share.plugin.as_ref()));
 
-        let config = Config { daemon, aws, datasets, plugins, customers, shares, warnings: Vec::new(), origin };
+        let mut config = Config { daemon, aws, datasets, plugins, customers, shares, warnings: Vec::new(), origin };
+        let broken = problems.errors();
         cross::check(&config, &mut problems);
-        let warnings = problems.finish()?;
-        Ok(Config { warnings, ..config })
+        config.keep_whole(&broken);
+        Ok((config, problems.sorted()))
+    }
+
+    fn keep_whole(&mut self, broken: &[Span]) {
+        let origin = self.origin.clone();
+        let whole = |table: &str, name: &str| {
+            let entry = origin.root().get(table).and_then(|entry| entry.node.table()?.get(name));
+            !entry.is_some_and(|entry| broken.iter().any(|place| entry.holds(*place)))
+        };
+        self.datasets.retain(|name, _| whole("datasets", name.as_str()));
+        self.plugins.retain(|name, _| whole("plugins", name.as_str()));
+        self.customers.retain(|name, _| whole("customers", name.as_str()));
+        self.shares.retain(|name, _| whole("shares", name.as_str()));
     }
 }
 
 fn section<'a>(name: &'a str, root: &tree::Table, table: &'a tree::Table, shape: &'static Shape) -> Section<'a> {
-    let name_span = root.get(name).map_or(source::Span { file: 0, start: 0, end: 0 }, |entry| entry.key);
+    let name_span = root.get(name).map_or(Span { file: 0, start: 0, end: 0 }, |entry| entry.key);
     Section { name, name_span, table, shape }
 }
 

@@ -8,16 +8,18 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::SecondsFormat;
 use futures::FutureExt;
 use tokio::sync::Semaphore;
 use tokio::task::{Id, JoinSet};
 use tracing::Instrument;
 
-use crate::config::{Config, ConfigErrors};
-use crate::domain::{CustomerName, Failure, Retry, RunId, ShareName, Slot};
+use crate::clock::Instant;
+use crate::config::Config;
+use crate::domain::{CustomerName, Failure, RunId, ShareName, Slot};
 use crate::ledger::{Claim, DeliveryId, Ledger, LedgerError, OpenDelivery, Planned, RunState};
-use crate::run::{self, Outcome, Parts, Work};
-use crate::schedule::{Calendar, Planner, Recurring, ScheduleError, Ticker};
+use crate::run::{Outcome, Parts, Recorder, Retrying};
+use crate::schedule::{Planner, Recurring, ScheduleError, Ticker};
 
 /// Without a tick for this long, the watchdog wakes the planner.
 const TICK_PATIENCE: Duration = Duration::from_secs(5);
@@ -34,38 +36,20 @@ pub enum DaemonError {
     Clock(#[from] ScheduleError),
 }
 
-/// When each share fires; every schedule that cannot be read is an error at its place.
-pub fn calendars(config: &Config) -> Result<BTreeMap<ShareName, Calendar>, ConfigErrors> {
-    let mut errors = ConfigErrors::new();
-    let mut calendars = BTreeMap::new();
-    for (name, share) in &config.shares {
-        match Calendar::parse(&share.schedule, share.timezone) {
-            Ok(calendar) => {
-                calendars.insert(name.clone(), calendar);
-            }
-            Err(error) => {
-                let place = config.locate(&["shares", name.as_str(), "schedule"]);
-                errors.at(place, Failure::chain(&error), "five fields such as `0 6 * * *`; see docs/calendar.md");
-            }
-        }
-    }
-    errors.into_result().map(|()| calendars)
-}
-
 /// Delivers every share on its schedule until `stop` is ready, then lets running
 /// deliveries finish within `daemon.drain_timeout`.
 pub async fn run(
     config: Arc<Config>,
     parts: Arc<Parts>,
     ledger: Ledger,
-    calendars: BTreeMap<ShareName, Calendar>,
     stop: impl Future<Output = ()>,
 ) -> Result<(), DaemonError> {
     let ticker = Ticker::start(TICK_PATIENCE).await?;
-    let mut planner = planner(&ledger, calendars, &parts).await?;
+    let mut planner = planner(&ledger, &config, &parts).await?;
     let room = Arc::new(Semaphore::new(config.daemon.concurrency));
-    let (open, tasks, unrecorded) = (HashMap::new(), HashMap::new(), Unrecorded::default());
-    let mut desk = Desk { config, parts, ledger, room, open, work: JoinSet::new(), tasks, unrecorded };
+    let (open, tasks, waiting) = (HashMap::new(), HashMap::new(), BTreeMap::new());
+    let (work, unrecorded) = (JoinSet::new(), Unrecorded::default());
+    let mut desk = Desk { config, parts, ledger, room, open, work, tasks, waiting, unrecorded };
     desk.resume().await?;
     tracing::info!(shares = desk.config.shares.len(), "consign is ready");
     let mut stop = std::pin::pin!(stop);
@@ -95,15 +79,11 @@ pub async fn run(
     desk.drain().await
 }
 
-async fn planner(
-    ledger: &Ledger,
-    calendars: BTreeMap<ShareName, Calendar>,
-    parts: &Parts,
-) -> Result<Planner, LedgerError> {
+async fn planner(ledger: &Ledger, config: &Config, parts: &Parts) -> Result<Planner, LedgerError> {
     let cursors: HashMap<ShareName, _> = ledger.cursors().await?.into_iter().collect();
-    let recurring = calendars.into_iter().map(|(share, calendar)| {
-        let cursor = cursors.get(&share).copied();
-        Recurring { share, calendar, cursor }
+    let recurring = config.shares.iter().map(|(name, share)| {
+        let cursor = cursors.get(name).copied();
+        Recurring { share: name.clone(), calendar: share.calendar.clone(), cursor }
     });
     Ok(Planner::new(recurring, parts.clock.now()))
 }
@@ -118,21 +98,33 @@ struct Desk {
     /// Deliveries still open, by run that has not ended.
     open: HashMap<RunId, usize>,
     work: JoinSet<Result<Progress, LedgerError>>,
-    tasks: HashMap<Id, (RunId, CustomerName)>,
+    tasks: HashMap<Id, Job>,
+    /// What is to be tried again, by when.
+    waiting: BTreeMap<(Instant, DeliveryId), Job>,
     unrecorded: Unrecorded,
+}
+
+/// One delivery of a run.
+#[derive(Clone)]
+struct Job {
+    run: RunId,
+    slot: Slot,
+    customer: CustomerName,
+    delivery: DeliveryId,
 }
 
 /// What became of a delivery's task.
 enum Progress {
     /// The daemon was stopping: the next start begins it.
     NotBegun,
+    Waits(Instant),
     Ended,
 }
 
 /// What the ledger had no room for: taken up again after a while.
 #[derive(Default)]
 struct Unrecorded {
-    deliveries: BTreeSet<(RunId, CustomerName)>,
+    deliveries: BTreeMap<DeliveryId, Job>,
     runs: BTreeSet<RunId>,
     since: Option<tokio::time::Instant>,
 }
@@ -140,7 +132,14 @@ struct Unrecorded {
 impl Desk {
     async fn go_on(&mut self, planner: &mut Planner) -> Result<(), LedgerError> {
         self.plan(planner).await?;
-        self.take_up_again().await
+        self.take_up_unrecorded().await?;
+        let now = self.parts.clock.now();
+        while let Some(entry) = self.waiting.first_entry().filter(|entry| entry.key().0 <= now) {
+            let job = entry.remove();
+            let open = self.ledger.open_delivery(job.delivery).await?;
+            self.spawn(job, Task::Resume(Box::new(open)));
+        }
+        Ok(())
     }
 
     /// Records what is due and begins as much of it as there is room for.
@@ -184,7 +183,8 @@ impl Desk {
             return Ok(());
         }
         for (customer, delivery) in claim.deliveries {
-            self.spawn(claim.run, claim.slot.clone(), customer, Task::Deliver(delivery));
+            let job = Job { run: claim.run, slot: claim.slot.clone(), customer, delivery };
+            self.spawn(job, Task::Deliver);
             *self.open.entry(claim.run).or_default() += 1;
         }
         Ok(())
@@ -206,7 +206,11 @@ impl Desk {
             }
             for delivery in unfinished.deliveries {
                 let customer = delivery.customer.clone();
-                self.spawn(run, slot.clone(), customer, Task::Resume(Box::new(delivery)));
+                let job = Job { run, slot: slot.clone(), customer, delivery: delivery.id };
+                match delivery.due {
+                    Some(due) => drop(self.waiting.insert((due, job.delivery), job)),
+                    None => self.spawn(job, Task::Resume(Box::new(delivery))),
+                }
                 if running {
                     *self.open.entry(run).or_default() += 1;
                 }
@@ -215,19 +219,19 @@ impl Desk {
         Ok(())
     }
 
-    fn spawn(&mut self, run: RunId, slot: Slot, customer: CustomerName, task: Task) {
+    fn spawn(&mut self, job: Job, task: Task) {
         let (config, parts, ledger) = (self.config.clone(), self.parts.clone(), self.ledger.clone());
         let room = self.room.clone();
+        let Job { run, slot, customer, .. } = &job;
         let span = tracing::info_span!("delivery", %run, share = %slot.share, slot = %slot.at, %customer);
-        let name = customer.clone();
+        let this = job.clone();
         let work = async move {
             let Ok(_permit) = room.acquire_owned().await else { return Ok(Progress::NotBegun) };
             // Boxed, so that the whole can be sent between threads (rust-lang/rust#102211).
-            carry_out(&config, &parts, &ledger, run, &slot, &name, task).boxed().await?;
-            Ok(Progress::Ended)
+            carry_out(&config, &parts, &ledger, &this, task).boxed().await
         };
         let id = self.work.spawn(work.instrument(span)).id();
-        self.tasks.insert(id, (run, customer));
+        self.tasks.insert(id, job);
     }
 
     /// One delivery has ended, whichever way; the last of a run ends the run.
@@ -244,9 +248,15 @@ impl Desk {
                 return Ok(());
             }
         };
-        let Some((run, customer)) = self.tasks.remove(&id) else { return Ok(()) };
+        let Some(job) = self.tasks.remove(&id) else { return Ok(()) };
+        let Job { run, customer, .. } = &job;
+        let run = *run;
         match result {
             Ok(Progress::NotBegun) => return Ok(()),
+            Ok(Progress::Waits(due)) => {
+                self.waiting.insert((due, job.delivery), job);
+                return Ok(());
+            }
             Ok(Progress::Ended) => {}
             Err(error) => {
                 tracing::error!(%run, %customer, error = Failure::chain(&error), "a delivery could not be recorded");
@@ -254,7 +264,7 @@ impl Desk {
                     return Err(error);
                 }
                 if matches!(error, LedgerError::Full { .. }) {
-                    self.unrecorded.add(|left| left.deliveries.insert((run, customer)));
+                    self.unrecorded.add(|left| left.deliveries.insert(job.delivery, job).is_none());
                 }
                 return Ok(());
             }
@@ -284,20 +294,14 @@ impl Desk {
     }
 
     /// Goes on with what the ledger had no room for, as a restart would.
-    async fn take_up_again(&mut self) -> Result<(), LedgerError> {
-        let Unrecorded { deliveries, runs, since: Some(since) } = &mut self.unrecorded else { return Ok(()) };
-        if since.elapsed() < AGAIN_AFTER {
+    async fn take_up_unrecorded(&mut self) -> Result<(), LedgerError> {
+        if self.unrecorded.since.is_none_or(|since| since.elapsed() < AGAIN_AFTER) {
             return Ok(());
         }
-        let (mut deliveries, runs) = (std::mem::take(deliveries), std::mem::take(runs));
-        self.unrecorded.since = None;
-        for unfinished in self.ledger.unfinished().await? {
-            for delivery in unfinished.deliveries {
-                if deliveries.remove(&(unfinished.run, delivery.customer.clone())) {
-                    let customer = delivery.customer.clone();
-                    self.spawn(unfinished.run, unfinished.slot.clone(), customer, Task::Resume(Box::new(delivery)));
-                }
-            }
+        let Unrecorded { deliveries, runs, .. } = std::mem::take(&mut self.unrecorded);
+        for (delivery, job) in deliveries {
+            let open = self.ledger.open_delivery(delivery).await?;
+            self.spawn(job, Task::Resume(Box::new(open)));
         }
         for run in runs {
             self.finish(run).await?;
@@ -340,7 +344,7 @@ impl Unrecorded {
 }
 
 enum Task {
-    Deliver(DeliveryId),
+    Deliver,
     Resume(Box<OpenDelivery>),
 }
 
@@ -348,19 +352,16 @@ async fn carry_out(
     config: &Arc<Config>,
     parts: &Parts,
     ledger: &Ledger,
-    run: RunId,
-    slot: &Slot,
-    customer: &CustomerName,
+    job: &Job,
     task: Task,
-) -> Result<(), LedgerError> {
+) -> Result<Progress, LedgerError> {
+    let Job { run, slot, customer, delivery } = job;
+    let recorder = Recorder { parts, ledger, config, run: *run, slot, customer, retrying: Retrying::Daemon };
     let outcome = match task {
-        Task::Deliver(delivery) => match Work::new(config, slot, customer, run) {
-            Ok(work) => run::deliver_recorded(parts, ledger, &work, delivery).await?,
-            Err(failure) => run::fail_recorded(ledger, delivery, failure).await?,
-        },
-        Task::Resume(open) => match run::resume(parts, ledger, config, run, slot, *open).await? {
+        Task::Deliver => recorder.deliver(*delivery).await?,
+        Task::Resume(open) => match recorder.resume(*open).await? {
             Some(outcome) => outcome,
-            None => return Ok(()),
+            None => return Ok(Progress::Ended),
         },
     };
     match outcome {
@@ -373,11 +374,15 @@ async fn carry_out(
                 "delivered"
             );
         }
+        Outcome::Waits { failure, due } => {
+            let (layer, due_at) = (failure.layer.as_str(), due.to_rfc3339_opts(SecondsFormat::Millis, true));
+            tracing::warn!(layer, due = due_at, remedy = failure.remedy, "to be tried again: {}", failure.message);
+            return Ok(Progress::Waits(due));
+        }
         Outcome::Failed(failure) => {
-            let retry = failure.retry == Retry::Later;
             let layer = failure.layer.as_str();
-            tracing::error!(layer, retry, remedy = failure.remedy, "delivery failed: {}", failure.message);
+            tracing::error!(layer, remedy = failure.remedy, "delivery failed: {}", failure.message);
         }
     }
-    Ok(())
+    Ok(Progress::Ended)
 }

@@ -14,6 +14,7 @@ mod store;
 mod stream;
 mod table;
 mod tenant;
+mod text;
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -101,6 +101,13 @@ pub struct Started {
 #[serde(transparent)]
 pub struct DeliveryId(pub(crate) i64);
 
+impl DeliveryId {
+    /// A number that no other delivery of this ledger has.
+    pub fn seed(self) -> u64 {
+        self.0.cast_unsigned()
+    }
+}
+
 /// An attempt in the ledger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(transparent)]
@@ -112,6 +119,8 @@ pub struct Attempt {
     pub id: AttemptId,
     /// From 1, within its delivery.
     pub number: u32,
+    /// Of the delivery, that have failed before.
+    pub tries: u32,
 }
 
 /// What a committed delivery left in the bucket.
@@ -222,11 +231,16 @@ impl Ledger {
         self.writer.run(move |ledger| write::committed(ledger, now, attempt, &committed)).await
     }
 
-    /// Ends an attempt. The delivery waits for another one when the failure may
-    /// pass, and has failed otherwise.
-    pub async fn failed(&self, attempt: AttemptId, failure: Failure) -> Result<(), LedgerError> {
+    /// Records a failure. With `again` the delivery is to be tried then: a sealed
+    /// attempt stays sealed, any other is over. Without it the delivery has failed.
+    pub async fn failed(
+        &self,
+        attempt: AttemptId,
+        failure: Failure,
+        again: Option<Instant>,
+    ) -> Result<(), LedgerError> {
         let now = self.clock.now();
-        self.writer.run(move |ledger| write::failed(ledger, now, attempt, &failure)).await
+        self.writer.run(move |ledger| write::failed(ledger, now, attempt, &failure, again)).await
     }
 
     /// Ends an attempt that neither worked nor failed: its process died or was
@@ -258,6 +272,11 @@ impl Ledger {
     /// still be in a bucket. Ask before anything is claimed.
     pub async fn unfinished(&self) -> Result<Vec<Unfinished>, LedgerError> {
         self.reader.read(read::unfinished).await
+    }
+
+    /// What there is to go on with of one delivery.
+    pub async fn open_delivery(&self, delivery: DeliveryId) -> Result<OpenDelivery, LedgerError> {
+        self.reader.read(move |ledger| read::open_delivery(ledger, delivery)).await
     }
 
     /// Keeps the file from growing beyond about `bytes`, as a full disk would. For tests.

@@ -5,7 +5,7 @@
 //! Floors, lowest first; imports only go down, peers never import each other:
 //!
 //! ```text
-//! 0 domain    domain  clock  limits
+//! 0 domain    domain  clock  calendar  limits
 //! 1 config    config
 //! 2 peers     schedule  dataset  plugin  delivery  ledger  sandbox
 //! 3 path      run
@@ -24,6 +24,7 @@
 
 pub mod domain;
 
+pub mod calendar;
 pub mod clock;
 pub mod limits;
 

@@ -9,6 +9,9 @@ pub const COMPRESSED_OBJECTS_OPEN: usize = 64;
 /// What those encoders may hold together, in bytes; of large ones fewer may be open.
 pub const ENCODER_BYTES: usize = 384 << 20;
 
+/// Where what a plugin says is cut: a log line, an error, a finding.
+pub const SAID_BYTES_MAX: usize = 4 << 10;
+
 /// Limits of one plugin instance. Every one of them ends the plugin, never the daemon.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {

@@ -19,6 +19,7 @@ mod store;
 mod v1;
 mod views;
 mod wasi;
+mod words;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -148,9 +149,8 @@ pub struct Job {
 /// A run that ended well.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Formatted {
-    pub rows_in: u64,
-    /// As the plugin told with each object.
-    pub rows_out: u64,
+    /// What went in, which is what the plugin says is in its objects.
+    pub rows: u64,
     pub objects: u32,
     pub bytes_out: u64,
     /// Of the guest and of the host's work for it.
@@ -290,6 +290,22 @@ where
     ended.map_err(|failed| Failed { plugin, ..failed })
 }
 
+impl Formatted {
+    /// What a plugin's limits are to be set by.
+    fn log(&self, plugin: &PluginName, span: &tracing::Span) {
+        tracing::info!(
+            parent: span,
+            plugin = plugin.as_str(),
+            rows = self.rows,
+            objects = self.objects,
+            output.size_bytes = self.bytes_out,
+            cpu_time_ms = u64::try_from(self.cpu_time.as_millis()).unwrap_or(u64::MAX),
+            memory.peak_bytes = self.peak_memory_bytes,
+            "formatted"
+        );
+    }
+}
+
 /// The run, under what can end it while it waits. (What can end it while it
 /// computes is in [`meter::Meter::look`].)
 async fn bounded<S>(
@@ -310,6 +326,9 @@ where
         ended = run.whole(&component, &job, batches) => {
             let tail = logs.finish();
             let batch_number = run.batch_number;
+            if let Ok(formatted) = &ended {
+                formatted.log(component.name(), &job.span);
+            }
             return ended.map_err(|ended| Failed { batch_number, ..ended.failed(tail) });
         }
         () = cancel.cancelled() => meter::cancelled(),
@@ -377,9 +396,9 @@ impl Run {
         let State { meter, space, .. } = self.store.data();
         let (cpu_time, peak_memory_bytes) = (meter.cpu_time(), space.memory_peak());
         let output = self.store.data_mut().output().map_err(wasmtime::Error::from)?;
-        output.end().map_err(wasmtime::Error::from)?;
-        let (rows_out, objects, bytes_out) = (output.rows(), output.objects(), output.bytes());
-        Ok(Formatted { rows_in: self.rows_in, rows_out, objects, bytes_out, cpu_time, peak_memory_bytes })
+        output.end(self.rows_in).map_err(wasmtime::Error::from)?;
+        let (objects, bytes_out) = (output.objects(), output.bytes());
+        Ok(Formatted { rows: self.rows_in, objects, bytes_out, cpu_time, peak_memory_bytes })
     }
 }
 

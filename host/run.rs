@@ -6,6 +6,7 @@
 mod crash;
 mod parts;
 mod record;
+mod retry;
 
 use std::sync::Arc;
 
@@ -23,8 +24,9 @@ use crate::domain::{
 };
 use crate::plugin::{self, Component, Job};
 
-pub use parts::Parts;
-pub use record::{NoJournal, Outcome, deliver_recorded, fail_recorded, resume};
+pub use parts::{BadPlugin, Parts};
+pub use record::{NoJournal, Outcome, Recorder};
+pub use retry::Retrying;
 
 /// What is to be delivered: one slot of one share, to one customer.
 #[derive(Clone)]
@@ -153,7 +155,7 @@ async fn rows(
     // failure is the cause, the plugin's only the echo.
     let (formatted, stored) = tokio::join!(formatting, storing);
     stored?;
-    streamed.rows = formatted?.rows_in;
+    streamed.rows = formatted?.rows;
     Ok(streamed)
 }
 

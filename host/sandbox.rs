@@ -8,18 +8,26 @@
 //! gate    every request: clock, key, token, region; journal
 //! sts     AssumeRole, GetCallerIdentity          access  may this caller do that to this?
 //! s3      objects     multipart  uploads         policy, identity
-//! store   files and sidecars                     ingest, checksum, keys
+//! store   files and sidecars                     ingest, checksum, keys, lock
+//! config  what is served                         file, customers
 //! ```
 
 mod access;
+mod actions;
+mod answer;
+mod attributes;
 mod checksum;
+mod condition;
 mod config;
+mod customers;
+mod file;
 mod gate;
 mod identity;
 mod ingest;
 mod journal;
 mod keys;
 mod listing;
+mod lock;
 mod multipart;
 mod policy;
 mod s3;
@@ -44,8 +52,10 @@ use url::Url;
 
 use self::identity::Identities;
 use self::journal::Journal;
+use self::lock::Lock;
 use self::store::Store;
 use crate::clock::Clock;
+use crate::config::ConfigErrors;
 
 pub use self::checksum::{Algorithm, Coverage, Sums};
 pub use self::config::{Account, Bucket, KeyPair, Role, SandboxConfig, Trust, VENDOR_ACCOUNT, VENDOR_ARN};
@@ -71,6 +81,13 @@ pub struct Sandbox {
 pub enum SandboxError {
     #[error("the sandbox's configuration is wrong: {}", .0.join("; "))]
     Config(Vec<String>),
+    /// Everything that is wrong in a file, laid out over several lines.
+    #[error("{0}")]
+    File(ConfigErrors),
+    #[error("cannot read {}, which says what to serve", path.display())]
+    Unreadable { path: PathBuf, source: io::Error },
+    #[error("{} is held by another sandbox ({holder}); stop it, or give this one a directory of its own", dir.display())]
+    Held { dir: PathBuf, holder: String },
     #[error("cannot use {} for the sandbox's objects; give a directory you may write to", dir.display())]
     Dir { dir: PathBuf, source: io::Error },
     #[error("cannot listen on {address}; choose another port, or port 0 for a free one")]
@@ -88,6 +105,8 @@ struct State {
     clock: Clock,
     identities: Identities,
     store: Store,
+    /// Requests may outlive the [`Sandbox`] by a moment, so it is theirs too.
+    _lock: Lock,
     journal: Journal,
     requests: AtomicU64,
 }
@@ -120,6 +139,7 @@ impl Sandbox {
             return Err(SandboxError::Config(problems));
         }
         let buckets = config.accounts.iter().flat_map(|account| &account.buckets).map(|bucket| bucket.name.as_str());
+        let lock = Lock::take(&config.dir)?;
         let store = Store::open(&config.dir, buckets)
             .map_err(|source| SandboxError::Dir { dir: config.dir.clone(), source })?;
         let listen = |source| SandboxError::Listen { address: config.listen, source };
@@ -133,6 +153,7 @@ impl Sandbox {
             config,
             clock,
             store,
+            _lock: lock,
             journal: Journal::default(),
             requests: AtomicU64::new(0),
         };

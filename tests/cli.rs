@@ -8,4 +8,5 @@ mod demo;
 mod flights;
 mod inputs;
 mod recovery;
+mod sandbox;
 mod world;

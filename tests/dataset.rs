@@ -7,6 +7,7 @@ mod binding;
 mod broken;
 mod bucket;
 mod changing;
+mod exact;
 mod reading;
 mod refused;
 mod spilling;

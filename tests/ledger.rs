@@ -13,7 +13,8 @@ use consign::domain::{
     LeafName, ManifestObject, ObjectKey, Retry, SealedObject, ShareName, SkipReason, Slot,
 };
 use consign::ledger::{
-    AttemptId, Committed, DeliveryState, History, Ledger, LedgerError, Origin, Planned, RunState, Started, UploadState,
+    AttemptId, AttemptState, Committed, DeliveryState, History, Ledger, LedgerError, Origin, Planned, RunState,
+    Started, UploadState,
 };
 
 fn utc(text: &str) -> Instant {
@@ -117,11 +118,11 @@ async fn a_run_from_slot_to_commit() {
     let first = ledger.attempt_started(acme, None).await.unwrap();
     deliver(&ledger, &slot, first.id, "u1").await.unwrap();
     let first = ledger.attempt_started(globex, None).await.unwrap();
-    ledger.failed(first.id, passing()).await.unwrap();
+    ledger.failed(first.id, passing(), Some(start())).await.unwrap();
     let second = ledger.attempt_started(globex, None).await.unwrap();
     assert_eq!((first.number, second.number), (1, 2));
     assert!(matches!(ledger.run_finished(claim.run).await, Err(LedgerError::StillOpen { open: 1, .. })));
-    ledger.failed(second.id, lasting()).await.unwrap();
+    ledger.failed(second.id, lasting(), None).await.unwrap();
     assert_eq!(ledger.run_finished(claim.run).await.unwrap(), RunState::Failed);
 
     let detail = ledger.reader().run(claim.run).await.unwrap();
@@ -178,7 +179,7 @@ async fn a_repeat_by_hand_only_redoes_what_failed() {
     let attempt = ledger.attempt_started(first.deliveries[0].1, None).await.unwrap();
     deliver(&ledger, &slot, attempt.id, "u1").await.unwrap();
     let attempt = ledger.attempt_started(first.deliveries[1].1, None).await.unwrap();
-    ledger.failed(attempt.id, lasting()).await.unwrap();
+    ledger.failed(attempt.id, lasting(), None).await.unwrap();
 
     let mut other = slot.clone();
     other.interval.start -= chrono::TimeDelta::hours(5);
@@ -254,7 +255,7 @@ async fn an_upload_left_by_a_failed_attempt_is_told_until_it_is_aborted() {
     let claim = ledger.start_manual(slot.clone(), customers(&["acme"])).await.unwrap().claim.unwrap();
     let attempt = ledger.attempt_started(claim.deliveries[0].1, None).await.unwrap();
     ledger.upload_created(attempt.id, &key(&slot, "rows.csv"), "u1").await.unwrap();
-    ledger.failed(attempt.id, lasting()).await.unwrap();
+    ledger.failed(attempt.id, lasting(), None).await.unwrap();
     ledger.run_finished(claim.run).await.unwrap();
     let left = ledger.unfinished().await.unwrap();
     assert_eq!((left[0].state, left[0].deliveries[0].uploads[0].upload_id.as_str()), (RunState::Failed, "u1"));
@@ -309,10 +310,44 @@ async fn a_manifest_key_belongs_to_one_slot() {
     let attempt = ledger.attempt_started(second, Some(elsewhere)).await.unwrap();
     assert_eq!(attempt.number, 1);
     // One that failed leaves its key to others, and to itself.
-    ledger.failed(attempt.id, passing()).await.unwrap();
+    ledger.failed(attempt.id, passing(), Some(start())).await.unwrap();
     let attempt = ledger.attempt_started(second, Some(destination("in/n"))).await.unwrap();
-    ledger.failed(attempt.id, lasting()).await.unwrap();
+    ledger.failed(attempt.id, lasting(), None).await.unwrap();
     ledger.attempt_started(begin(3).await, Some(destination("in/n"))).await.unwrap();
+}
+
+/// It waits where it is: working ones for another attempt, sealed ones for their completion.
+#[tokio::test]
+async fn what_is_to_be_tried_again_says_when() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = open(dir.path());
+    let due = start() + chrono::TimeDelta::minutes(3);
+    let claim = ledger.start_manual(slot("a", 1), customers(&["acme"])).await.unwrap().claim.unwrap();
+    let id = claim.deliveries[0].1;
+    let attempt = ledger.attempt_started(id, None).await.unwrap();
+    assert_eq!((attempt.number, attempt.tries), (1, 0));
+    ledger.failed(attempt.id, passing(), Some(due)).await.unwrap();
+    let open = ledger.open_delivery(id).await.unwrap();
+    assert_eq!((open.state, open.tries, open.due), (DeliveryState::Waiting, 1, Some(due)));
+    assert_eq!(ledger.unfinished().await.unwrap()[0].deliveries, [open]);
+
+    let attempt = ledger.attempt_started(id, None).await.unwrap();
+    assert_eq!((attempt.number, attempt.tries), (2, 1));
+    assert_eq!(ledger.open_delivery(id).await.unwrap().due, None);
+    let object = [object(&key(&slot("a", 1), "rows.csv"), "u1")];
+    ledger.upload_created(attempt.id, &key(&slot("a", 1), "rows.csv"), "u1").await.unwrap();
+    ledger.sealed(attempt.id, &object).await.unwrap();
+    for tries in [2, 3] {
+        ledger.failed(attempt.id, passing(), Some(due)).await.unwrap();
+        let open = ledger.open_delivery(id).await.unwrap();
+        assert_eq!((open.state, open.tries, open.due), (DeliveryState::Sealed, tries, Some(due)));
+        assert_eq!(open.attempt.unwrap().state, AttemptState::Sealed);
+        assert!(ledger.run_finished(claim.run).await.is_err(), "a sealed delivery is still to come");
+    }
+    ledger.committed(attempt.id, receipt(&object)).await.unwrap();
+    let open = ledger.open_delivery(id).await.unwrap();
+    assert_eq!((open.state, open.due), (DeliveryState::Committed, None));
+    assert_eq!(ledger.run_finished(claim.run).await.unwrap(), RunState::Succeeded);
 }
 
 #[tokio::test]

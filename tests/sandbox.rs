@@ -3,7 +3,9 @@
 #![cfg(test)]
 
 mod delivered;
+mod file;
 mod raw;
 mod refused;
+mod served;
 mod session;
 mod world;

@@ -6,8 +6,8 @@ mod zones;
 
 use chrono::{DateTime, SecondsFormat};
 use chrono_tz::Tz;
+use consign::calendar::{Calendar, CalendarError};
 use consign::clock::Instant;
-use consign::schedule::{Calendar, ScheduleError};
 
 fn utc(text: &str) -> Instant {
     DateTime::parse_from_rfc3339(text).unwrap().to_utc()
@@ -86,7 +86,7 @@ fn published_expressions_mean_what_their_manuals_say() {
 #[test]
 fn names_do_not_leak_into_other_fields_or_into_each_other() {
     for text in ["0 MON * * *", "0 0 * * SUNMON", "0 0 JAN * *", "JAN 0 * * *", "0 0 * MON *", "0 0 * * MONDAY"] {
-        assert!(matches!(Calendar::parse(text, Tz::UTC), Err(ScheduleError::Field { .. })), "{text}");
+        assert!(matches!(Calendar::parse(text, Tz::UTC), Err(CalendarError::Field { .. })), "{text}");
     }
 }
 
@@ -131,7 +131,7 @@ fn dates_that_never_come_are_refused() {
     for text in ["0 0 31 2 *", "0 0 30 2 *", "0 0 31 4,6,9,11 *", "0 0 30-31 FEB *"] {
         assert_eq!(
             Calendar::parse(text, Tz::UTC).unwrap_err(),
-            ScheduleError::NeverComes { text: text.to_owned() },
+            CalendarError::NeverComes { text: text.to_owned() },
             "{text}"
         );
     }

@@ -13,8 +13,9 @@ use source::{Source, identifiers, rust_sources, text};
 
 /// The floor of each module of `host/`. Imports go down; on the second floor,
 /// where the peers are, never sideways.
-const FLOORS: [(&str, u8); 16] = [
+const FLOORS: [(&str, u8); 17] = [
     ("domain", 0),
+    ("calendar", 0),
     ("clock", 0),
     ("limits", 0),
     ("metrics", 0),
@@ -43,7 +44,7 @@ const ONLY_IN: [(&str, &[&str]); 14] = [
     ("wasmtime", &["plugin"]),
     ("rusqlite", &["ledger"]),
     ("tokio_cron_scheduler", &["schedule"]),
-    ("croner", &["schedule"]),
+    ("croner", &["calendar"]),
     ("s3s", &["sandbox"]),
     ("hyper", &["sandbox"]),
     ("toml_edit", &["config", "cli"]),

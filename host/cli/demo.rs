@@ -76,7 +76,9 @@ pub async fn demo(global: &Global, args: &DemoArgs) -> Result<Exit, CliError> {
     }
     let exit = reports.iter().map(Report::exit).find(|exit| *exit != Exit::Done).unwrap_or(Exit::Done);
     if args.keep && exit == Exit::Done {
-        line("going on as a daemon: share 'today' fires every ten seconds; stop with Ctrl-C");
+        if !global.json {
+            line("going on as a daemon: share 'today' fires every ten seconds; stop with Ctrl-C");
+        }
         serve::until_stopped(config, parts, ledger).await?;
     }
     sandbox.shutdown().await;
@@ -95,17 +97,40 @@ fn directory(wanted: Option<&Path>) -> Result<PathBuf, CliError> {
     }
 }
 
+/// Writes what is not there yet. Of a configuration that is, only the sandbox's
+/// address changes: the rest may be somebody's try.
 fn write_files(dir: &Path, endpoint: &str) -> Result<PathBuf, CliError> {
-    let write = |name: &str, contents: &[u8]| {
-        let path = dir.join(name);
-        std::fs::write(&path, contents)
+    let write = |path: &Path, contents: &[u8]| {
+        std::fs::write(path, contents)
             .map_err(|error| CliError::internal(&format!("cannot write {}", path.display()), &error))
     };
     for (name, contents) in FILES {
-        write(name, contents)?;
+        let path = dir.join(name);
+        if !path.exists() {
+            write(&path, contents)?;
+        }
     }
-    write("consign.toml", CONFIG.replace("@ENDPOINT@", endpoint).as_bytes())?;
-    Ok(dir.join("consign.toml"))
+    let path = dir.join("consign.toml");
+    let text = match std::fs::read_to_string(&path) {
+        Ok(text) => with_endpoint(&text, endpoint).ok_or_else(|| {
+            let message =
+                format!("{} has no `endpoint_url`, so the demo cannot name its sandbox there", path.display());
+            let help = "write `endpoint_url = \"\"` into its [aws], or give another --dir";
+            CliError::new(Exit::Config, message, help)
+        })?,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => CONFIG.replace("@ENDPOINT@", endpoint),
+        Err(error) => return Err(CliError::internal(&format!("cannot read {}", path.display()), &error)),
+    };
+    write(&path, text.as_bytes())?;
+    Ok(path)
+}
+
+/// The text with another value of its first `endpoint_url`.
+fn with_endpoint(text: &str, endpoint: &str) -> Option<String> {
+    let line = text.split_inclusive('\n').find(|line| line.trim_start().starts_with("endpoint_url"))?;
+    let (before, rest) = line.split_once('"')?;
+    let (_, after) = rest.split_once('"')?;
+    Some(text.replacen(line, &format!("{before}\"{endpoint}\"{after}"), 1))
 }
 
 /// New Year 2014 in New York, whose interval is the whole of 2013.
@@ -115,7 +140,7 @@ fn new_year() -> Instant {
 
 fn sending(config: &Arc<Config>, parts: &Arc<Parts>, share: &str) -> Result<Sending, CliError> {
     let share = send::share(config, share)?;
-    let slot = send::slot(config, &share, Some(new_year()), false, &parts.clock)?;
+    let slot = send::slot(&share, Some(new_year()), false, &parts.clock)?;
     let customers = share.to.clone();
     Ok(Sending { config: config.clone(), parts: parts.clone(), share, slot, customers })
 }
@@ -170,11 +195,21 @@ fn conclude(dir: &Path, reports: &[Report], refused: &Report) {
         objects += manifest.objects.len() as u64;
         rows += manifest.rows;
     }
-    line(&format!("{} rows in {objects} objects were delivered. Look around:", thousands(rows)));
+    let earlier =
+        reports.iter().flat_map(|report| &report.outcomes).filter(|outcome| outcome.earlier.is_some()).count();
+    match (objects, earlier) {
+        (0, _) => line("Everything was delivered already, and nothing is delivered twice. Look around:"),
+        (_, 0) => line(&format!("{} rows in {objects} objects were delivered. Look around:", thousands(rows))),
+        _ => line(&format!(
+            "{} rows in {objects} objects were delivered; what is there already is not delivered twice. Look around:",
+            thousands(rows)
+        )),
+    }
     line(&format!("  find {} -type f", dir.join("buckets").display()));
     // The configuration takes the sandbox's keys from the environment.
     line(&format!(
         "  export CONSIGN_DEMO_ACCESS_KEY_ID={ACCESS_KEY_ID} CONSIGN_DEMO_SECRET_ACCESS_KEY={SECRET_ACCESS_KEY}"
     ));
-    line(&format!("  target/debug/consign --config {} history", dir.join("consign.toml").display()));
+    let me = std::env::current_exe().map_or_else(|_| "consign".into(), |path| path.display().to_string());
+    line(&format!("  {me} --config {} history", dir.join("consign.toml").display()));
 }

@@ -6,8 +6,9 @@ use clap::Args;
 use super::output::{self, CliError, Exit, bytes, line, thousands};
 use super::{Global, setup};
 use crate::clock::Instant;
+use crate::config::{Config, near};
 use crate::domain::{CustomerName, Invalid, RunId, ShareName};
-use crate::ledger::{AttemptDetail, DeliveryDetail, History, Ledger, Reader, RunDetail, RunSummary};
+use crate::ledger::{AttemptDetail, DeliveryDetail, History, Ledger, LedgerError, Reader, RunDetail, RunSummary};
 
 #[derive(Args)]
 pub struct HistoryArgs {
@@ -33,19 +34,29 @@ fn parsed<T>(parse: fn(&str) -> Result<T, Invalid>) -> impl Fn(&str) -> Result<T
 }
 
 pub async fn history(global: &Global, args: &HistoryArgs) -> Result<Exit, CliError> {
-    let reader = reader(global)?;
+    let config = setup::config(global)?;
     let filter =
         History { share: args.share.clone(), customer: args.customer.clone(), limit: args.limit, ..History::default() };
-    let runs = reader.history(filter).await?;
+    let runs = match reader(&config)? {
+        Some(reader) => reader.history(filter).await?,
+        None => Vec::new(),
+    };
+    if runs.is_empty() {
+        known(&config, args)?;
+    }
     if global.json {
         output::json(&runs);
+        return Ok(Exit::Done);
+    }
+    if runs.is_empty() {
+        line("no runs yet");
         return Ok(Exit::Done);
     }
     let row = |run: &RunSummary| {
         vec![
             run.run.to_string(),
             run.share.to_string(),
-            time(run.slot),
+            exact(run.slot),
             run.state.to_string(),
             format!("{}/{}", run.committed, run.deliveries),
             thousands(run.rows),
@@ -58,21 +69,49 @@ pub async fn history(global: &Global, args: &HistoryArgs) -> Result<Exit, CliErr
     Ok(Exit::Done)
 }
 
+/// What is in neither the ledger nor the configuration is a slip.
+fn known(config: &Config, args: &HistoryArgs) -> Result<(), CliError> {
+    let unknown = |what: &str, name: &str, names: Vec<&str>| {
+        let help = match near(name, names.iter().copied()) {
+            Some(meant) => format!("did you mean '{meant}'?"),
+            None => format!("{what}s are: {}", names.join(", ")),
+        };
+        Err(CliError::new(Exit::Failed, format!("there is no {what} '{name}'"), help))
+    };
+    match (&args.share, &args.customer) {
+        (Some(share), _) if !config.shares.contains_key(share) => {
+            unknown("share", share.as_str(), config.shares.keys().map(|name| name.as_str()).collect())
+        }
+        (_, Some(customer)) if !config.customers.contains_key(customer) => {
+            unknown("customer", customer.as_str(), config.customers.keys().map(|name| name.as_str()).collect())
+        }
+        _ => Ok(()),
+    }
+}
+
 pub async fn show(global: &Global, args: &ShowArgs) -> Result<Exit, CliError> {
-    let reader = reader(global)?;
+    let config = setup::config(global)?;
+    let Some(reader) = reader(&config)? else {
+        let message = format!("there is no run '{}', because nothing has run yet", args.run);
+        return Err(CliError::new(Exit::Failed, message, "`consign run` and `consign send` make runs"));
+    };
     let run = find(&reader, &args.run).await?;
     let detail = reader.run(run).await?;
     if global.json {
         output::json(&detail);
     } else {
-        print(&detail);
+        print(&config, &detail);
     }
     Ok(Exit::Done)
 }
 
-fn reader(global: &Global) -> Result<Reader, CliError> {
-    let config = setup::config(global)?;
-    Ok(Ledger::read_only(&config.daemon.state_dir)?)
+/// None before the first run.
+fn reader(config: &Config) -> Result<Option<Reader>, CliError> {
+    match Ledger::read_only(&config.daemon.state_dir) {
+        Ok(reader) => Ok(Some(reader)),
+        Err(LedgerError::Missing { .. }) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
 }
 
 async fn find(reader: &Reader, text: &str) -> Result<RunId, CliError> {
@@ -90,23 +129,26 @@ async fn find(reader: &Reader, text: &str) -> Result<RunId, CliError> {
     }
 }
 
-fn print(detail: &RunDetail) {
+fn print(config: &Config, detail: &RunDetail) {
     let run = &detail.run;
     line(&format!("run       {}", run.run));
     line(&format!("share     {}", run.share));
-    line(&format!("slot      {}  ({})", time(run.slot), run.origin));
-    line(&format!("data      {} to {}", time(run.interval.start), time(run.interval.end)));
+    line(&format!("slot      {}  ({})", exact(run.slot), run.origin));
+    line(&format!("data      {} to {}", exact(run.interval.start), exact(run.interval.end)));
     line(&format!("state     {}", run.state));
     line(&format!("started   {}", time(run.started)));
     if let Some(finished) = run.finished {
         line(&format!("finished  {}", time(finished)));
     }
     for delivery in &detail.deliveries {
-        print_delivery(delivery);
+        print_delivery(config, delivery);
     }
 }
 
-fn print_delivery(delivery: &DeliveryDetail) {
+fn print_delivery(config: &Config, delivery: &DeliveryDetail) {
+    // The ledger has keys; the bucket is the customer's, as long as it is one.
+    let bucket = config.customers.get(&delivery.customer).map(|customer| format!("s3://{}/", customer.bucket));
+    let bucket = bucket.unwrap_or_default();
     let rows = delivery.rows.map(|rows| format!("  {} rows", thousands(rows))).unwrap_or_default();
     let size = delivery.bytes.map(|size| format!("  {}", bytes(size))).unwrap_or_default();
     line("");
@@ -118,21 +160,26 @@ fn print_delivery(delivery: &DeliveryDetail) {
         }
     }
     for attempt in &delivery.attempts {
-        print_attempt(attempt);
+        print_attempt(&bucket, attempt);
     }
     if let Some(key) = &delivery.manifest_key {
-        line(&format!("  manifest   {key}"));
+        line(&format!("  manifest   {bucket}{key}"));
     }
 }
 
-fn print_attempt(attempt: &AttemptDetail) {
+fn print_attempt(bucket: &str, attempt: &AttemptDetail) {
     let ended = attempt.ended.map(|at| format!(" to {}", time(at))).unwrap_or_default();
     line(&format!("  attempt {}  {}  {}{ended}", attempt.number, attempt.state, time(attempt.started)));
     let row = |object: &crate::ledger::ObjectDetail| {
-        vec![format!("    {}", object.key), bytes(object.bytes), format!("{} rows", thousands(object.rows))]
+        vec![format!("    {bucket}{}", object.key), bytes(object.bytes), format!("{} rows", thousands(object.rows))]
     };
     let rows: Vec<_> = attempt.objects.iter().map(row).collect();
     output::rows(&rows);
+}
+
+/// A slot is known by its instant, which a run by hand may have to the microsecond.
+fn exact(at: Instant) -> String {
+    at.to_rfc3339_opts(SecondsFormat::AutoSi, true)
 }
 
 fn time(at: Instant) -> String {

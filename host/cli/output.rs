@@ -1,11 +1,12 @@
 //! What the commands print, how errors end the process.
 
-use std::io::{IsTerminal, Write};
+use std::io::{ErrorKind, IsTerminal, Write};
 use std::process::ExitCode;
+use std::sync::OnceLock;
 
 use serde::Serialize;
 
-use crate::config::ConfigErrors;
+use crate::config::{ConfigErrors, Problem};
 use crate::domain::{Failure, Layer};
 use crate::ledger::LedgerError;
 
@@ -14,21 +15,27 @@ use crate::ledger::LedgerError;
 pub enum Exit {
     Done,
     Failed,
+    Usage,
     Config,
     Ledger,
     Internal,
 }
 
 impl Exit {
-    /// The number that the shell sees; clap itself ends with 2.
-    pub fn code(self) -> ExitCode {
-        ExitCode::from(match self {
+    /// The number that the shell sees.
+    pub fn number(self) -> u8 {
+        match self {
             Exit::Done => 0,
             Exit::Failed => 1,
+            Exit::Usage => 2,
             Exit::Config => 3,
             Exit::Ledger => 4,
             Exit::Internal => 5,
-        })
+        }
+    }
+
+    pub fn code(self) -> ExitCode {
+        ExitCode::from(self.number())
     }
 }
 
@@ -40,11 +47,13 @@ pub struct CliError {
     pub message: String,
     /// What to do; may be empty.
     pub help: String,
+    /// What is wrong with the configuration, one by one; may be empty.
+    problems: ConfigErrors,
 }
 
 impl CliError {
     pub fn new(exit: Exit, message: impl Into<String>, help: impl Into<String>) -> Self {
-        Self { exit, message: message.into(), help: help.into() }
+        Self { exit, message: message.into(), help: help.into(), problems: ConfigErrors::new() }
     }
 
     /// A failure of the machine or of consign, with its causes.
@@ -55,7 +64,7 @@ impl CliError {
 
 impl From<ConfigErrors> for CliError {
     fn from(errors: ConfigErrors) -> Self {
-        Self::new(Exit::Config, errors.to_string(), "")
+        Self { problems: errors.clone(), ..Self::new(Exit::Config, errors.summary(), "") }
     }
 }
 
@@ -78,22 +87,46 @@ impl From<Failure> for CliError {
     }
 }
 
-/// Prints an error and its help to stderr, the one place where that happens.
-pub fn error(error: &CliError) {
-    if error.exit == Exit::Config && error.message.contains('\n') {
-        // Diagnostics come fully laid out.
-        stderr(error.message.trim_end());
-    } else {
-        stderr(&format!("error: {}", error.message));
+/// Tells an error, the one place where that happens: people on stderr, machines
+/// on stdout as `{"error": {"exit", "message", "help", "problems"}}`.
+pub fn error(error: &CliError, for_machines: bool) {
+    let CliError { exit, message, help, problems } = error;
+    if for_machines {
+        let problems: Vec<_> = problems.problems().iter().map(Problem::to_json).collect();
+        return json(&serde_json::json!({
+            "error": { "exit": exit.number(), "message": message, "help": help, "problems": problems }
+        }));
     }
-    if !error.help.is_empty() {
-        stderr(&format!("help: {}", error.help));
+    if problems.is_empty() {
+        stderr(&format!("error: {message}"));
+    } else {
+        // Comes fully laid out, its sum at the end.
+        stderr(problems.render(on_terminal()).trim_end());
+    }
+    if !help.is_empty() {
+        stderr(&format!("help: {help}"));
     }
 }
 
+/// What kept stdout from being written.
+static LOST: OnceLock<String> = OnceLock::new();
+
 /// One line to stdout. A closed pipe ends the printing, not the process in a panic.
 pub fn line(text: &str) {
-    let _ = writeln!(std::io::stdout().lock(), "{text}");
+    if let Err(error) = writeln!(std::io::stdout().lock(), "{text}")
+        && error.kind() != ErrorKind::BrokenPipe
+    {
+        // The first is the cause of all others.
+        let _ = LOST.set(error.to_string());
+    }
+}
+
+/// An error if something that was printed did not arrive.
+pub fn arrived() -> Result<(), CliError> {
+    match LOST.get() {
+        None => Ok(()),
+        Some(why) => Err(CliError::new(Exit::Internal, format!("cannot write to stdout: {why}"), "")),
+    }
 }
 
 /// One line to stderr.
@@ -112,6 +145,11 @@ pub fn json<T: Serialize>(value: &T) {
 /// Whether a person is watching stderr.
 pub fn on_terminal() -> bool {
     std::io::stderr().is_terminal()
+}
+
+/// `1 share`, `2 shares`.
+pub fn count(number: usize, noun: &str) -> String {
+    format!("{} {noun}{}", thousands(number as u64), if number == 1 { "" } else { "s" })
 }
 
 /// `1234567` as `1,234,567`.

@@ -1,17 +1,16 @@
 //! `consign sandbox`: S3 and STS on loopback, for trying things.
 
-use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::output::{CliError, Exit, line};
-use super::{Global, setup};
+use super::output::{self, CliError, Exit, line};
+use super::{Global, serve, setup};
 use crate::clock::Clock;
-use crate::config::{Config, Customer};
-use crate::domain::Secret;
-use crate::sandbox::{Account, Bucket, KeyPair, Policy, Role, Sandbox, SandboxConfig, Trust, VENDOR_ARN};
+use crate::config::Config;
+use crate::domain::{Failure, Secret};
+use crate::sandbox::{KeyPair, Sandbox, SandboxConfig, SandboxError};
 
 #[derive(Args)]
 pub struct SandboxArgs {
@@ -24,8 +23,16 @@ pub struct SandboxArgs {
     dir: Option<PathBuf>,
     /// A loopback address; port 0 takes a free one.
     /// [default: what FILE says, or 127.0.0.1:5580]
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", value_parser = loopback)]
     listen: Option<SocketAddr>,
+}
+
+fn loopback(text: &str) -> Result<SocketAddr, String> {
+    let address: SocketAddr = text.parse().map_err(|_| "write an address and a port, as in 127.0.0.1:0".to_owned())?;
+    match address.ip().is_loopback() {
+        true => Ok(address),
+        false => Err("the sandbox's keys are known to everyone, so it listens on 127.0.0.1 or [::1] only".into()),
+    }
 }
 
 const DIR: &str = "sandbox";
@@ -47,6 +54,8 @@ pub async fn sandbox(global: &Global, args: &SandboxArgs) -> Result<Exit, CliErr
     let (key, secret) = (config.vendor.access_key_id.clone(), config.vendor.secret_access_key.clone());
     let buckets: Vec<String> =
         config.accounts.iter().flat_map(|account| &account.buckets).map(|bucket| bucket.name.clone()).collect();
+    // Before it is said that the sandbox is there, or a signal might come too early.
+    let stop = serve::told_to_stop()?;
     let sandbox = start(config).await?;
     let endpoint = sandbox.endpoint().to_string();
     let endpoint = endpoint.trim_end_matches('/');
@@ -61,23 +70,20 @@ pub async fn sandbox(global: &Global, args: &SandboxArgs) -> Result<Exit, CliErr
         line(&format!("  AWS_SECRET_ACCESS_KEY={}", secret.reveal()));
         line("stop with Ctrl-C");
     }
-    let stopped = tokio::signal::ctrl_c().await;
+    stop.await;
     sandbox.shutdown().await;
-    stopped.map_err(|error| CliError::internal("cannot listen for signals", &error))?;
     Ok(Exit::Done)
 }
 
 pub async fn start(config: SandboxConfig) -> Result<Sandbox, CliError> {
-    Sandbox::start(config, Clock::system())
-        .await
-        .map_err(|error| CliError::internal("the sandbox did not start", &error))
+    Sandbox::start(config, Clock::system()).await.map_err(refused)
 }
 
 fn from_file(file: &Path, args: &SandboxArgs) -> Result<SandboxConfig, CliError> {
-    let text = std::fs::read_to_string(file)
-        .map_err(|error| CliError::internal(&format!("cannot read {}", file.display()), &error))?;
-    let mut config = SandboxConfig::from_toml(&text)
-        .map_err(|error| CliError::new(Exit::Config, format!("{}: {error}", file.display()), "see docs/sandbox.md"))?;
+    let (mut config, warnings) = SandboxConfig::load(file).map_err(refused)?;
+    for warning in &warnings {
+        output::stderr(&warning.render(output::on_terminal()));
+    }
     if let Some(dir) = &args.dir {
         config.dir.clone_from(dir);
     }
@@ -87,60 +93,24 @@ fn from_file(file: &Path, args: &SandboxArgs) -> Result<SandboxConfig, CliError>
     Ok(config)
 }
 
-/// For each customer an account with the role that the profile names (trusting
-/// this vendor with that external ID, allowed to put objects under the prefix)
-/// and the bucket.
+/// A role and a bucket for each customer, and the vendor with the keys above.
 pub fn for_customers(config: &Config, dir: &Path, listen: SocketAddr) -> Result<SandboxConfig, CliError> {
-    let mut accounts: BTreeMap<String, Account> = BTreeMap::new();
-    for customer in config.customers.values() {
-        let id = customer.role_arn.account_id().to_string();
-        let empty = Account { id: id.clone(), root: None, roles: Vec::new(), buckets: Vec::new() };
-        let account = accounts.entry(id).or_insert(empty);
-        let role = customer.role_arn.as_str().rsplit('/').next().unwrap_or_default().to_owned();
-        if !account.roles.iter().any(|known| known.name == role) {
-            account.roles.push(Role {
-                name: role,
-                trust: Trust {
-                    principal: VENDOR_ARN.into(),
-                    external_id: customer.external_id.as_ref().map(|id| id.to_string()),
-                },
-                policy: may_deliver(customer)?,
-                session_seconds_max: 3600,
-            });
-        }
-        if !account.buckets.iter().any(|known| known.name == customer.bucket.as_str()) {
-            account.buckets.push(Bucket {
-                name: customer.bucket.to_string(),
-                region: customer.region.to_string(),
-                policy: None,
-                acl_enabled: false,
-            });
-        }
-    }
     let vendor = KeyPair { access_key_id: ACCESS_KEY_ID.into(), secret_access_key: Secret::new(SECRET_ACCESS_KEY) };
-    Ok(SandboxConfig {
-        dir: dir.to_owned(),
-        listen,
-        vendor,
-        vendor_policy: Policy::allow_all(),
-        session_seconds_min: 900,
-        accounts: accounts.into_values().collect(),
-    })
+    SandboxConfig::for_customers(config, vendor, dir.to_owned(), listen).map_err(refused)
 }
 
-/// What consign asks of a customer, and nothing more.
-fn may_deliver(customer: &Customer) -> Result<Policy, CliError> {
-    let Customer { bucket, prefix, acl, tags, .. } = customer;
-    let mut actions = vec!["s3:PutObject"];
-    actions.extend(acl.as_ref().map(|_| "s3:PutObjectAcl"));
-    actions.extend(tags.first_key_value().map(|_| "s3:PutObjectTagging"));
-    let document = serde_json::json!({
-        "Version": "2012-10-17",
-        "Statement": [{
-            "Effect": "Allow",
-            "Action": actions,
-            "Resource": format!("arn:aws:s3:::{bucket}/{prefix}*"),
-        }],
-    });
-    serde_json::from_value(document).map_err(|error| CliError::internal("the sandbox's own policy is wrong", &error))
+fn refused(error: SandboxError) -> CliError {
+    match error {
+        SandboxError::File(errors) => errors.into(),
+        SandboxError::Config(problems) => {
+            CliError::new(Exit::Config, problems.join("; "), "correct it, or serve another set-up with --file")
+        }
+        SandboxError::Unreadable { .. } => {
+            CliError::new(Exit::Config, Failure::chain(&error), "name the sandbox's file with --file")
+        }
+        SandboxError::Held { .. } | SandboxError::Dir { .. } | SandboxError::Listen { .. } => {
+            CliError::new(Exit::Internal, Failure::chain(&error), "")
+        }
+        SandboxError::Service { .. } => CliError::internal("the sandbox did not start", &error),
+    }
 }

@@ -13,11 +13,10 @@ use super::progress::Progress;
 use super::{Global, setup};
 use crate::clock::{Clock, Instant};
 use crate::config::{Config, Share};
-use crate::daemon;
 use crate::delivery::Target;
 use crate::domain::{CustomerName, Failure, MANIFEST_NAME, Manifest, RunId, Slot};
 use crate::ledger::{Claim, DeliveryId, Ledger, LedgerError, RunState};
-use crate::run::{self, NoJournal, Outcome, Parts, Work};
+use crate::run::{self, NoJournal, Outcome, Parts, Recorder, Retrying, Work};
 
 #[derive(Args)]
 pub struct SendArgs {
@@ -78,16 +77,24 @@ pub enum State {
     Committed,
     AlreadyCommitted,
     Busy,
+    /// Stored whole but not visible: the next `send` or `run` goes on from there.
+    Sealed,
     Failed,
     Written,
 }
 
 pub async fn send(global: &Global, args: &SendArgs) -> Result<Exit, CliError> {
-    let config = Arc::new(setup::config(global)?);
+    let mut config = setup::config(global)?;
+    let _cache;
+    match &args.dry_run {
+        None => config.check_secrets().into_result()?,
+        Some(_) => (config, _cache) = setup::with_cache(config)?,
+    }
+    let config = Arc::new(config);
     let clock = Clock::system();
     let share = share(&config, &args.share)?;
     let customers = customers(&share, &args.customers)?;
-    let slot = slot(&config, &share, args.at, args.dry_run.is_some(), &clock)?;
+    let slot = slot(&share, args.at, args.dry_run.is_some(), &clock)?;
     // The ledger first: when a daemon holds it, nothing else matters.
     let ledger = match &args.dry_run {
         None => Some(setup::ledger(&config, &clock)?),
@@ -125,7 +132,7 @@ impl Sending {
         let run = started.claim.as_ref().map(|claim| claim.run);
         if let Some(claim) = started.claim {
             outcomes.extend(self.deliver(ledger, &claim, progress).await?);
-            ledger.run_finished(claim.run).await?;
+            finish(ledger, claim.run).await?;
         }
         outcomes.sort_by(|a, b| a.customer.cmp(&b.customer));
         Ok(Report { slot: started.slot, run, outcomes })
@@ -137,16 +144,13 @@ impl Sending {
         let same = |slot: &Slot| (&slot.share, slot.at) == (&self.slot.share, self.slot.at);
         for left in ledger.unfinished().await?.into_iter().filter(|left| same(&left.slot)) {
             for delivery in left.deliveries.into_iter().filter(|open| self.customers.contains(&open.customer)) {
-                run::resume(&self.parts, ledger, &self.config, left.run, &left.slot, delivery).await?;
+                let customer = delivery.customer.clone();
+                self.recorder(ledger, left.run, &left.slot, &customer).resume(delivery).await?;
             }
             if left.state != RunState::Running {
                 continue;
             }
-            match ledger.run_finished(left.run).await {
-                // Its other customers are for `consign run`.
-                Ok(_) | Err(LedgerError::StillOpen { .. }) => {}
-                Err(error) => return Err(error.into()),
-            }
+            finish(ledger, left.run).await?;
         }
         Ok(())
     }
@@ -154,7 +158,7 @@ impl Sending {
     async fn deliver(&self, ledger: &Ledger, claim: &Claim, progress: &Progress) -> Result<Vec<Report1>, CliError> {
         let one = async |(customer, delivery): (CustomerName, DeliveryId)| {
             let work = self.work(&customer, claim.run, claim.slot.clone())?;
-            let outcome = run::deliver_recorded(&self.parts, ledger, &work, delivery).await?;
+            let outcome = self.recorder(ledger, claim.run, &claim.slot, &customer).deliver(delivery).await?;
             progress.done(&customer);
             Ok::<_, CliError>(match outcome {
                 Outcome::Committed(manifest) => {
@@ -166,12 +170,26 @@ impl Sending {
                         ..Report1::new(customer, State::Committed)
                     }
                 }
+                Outcome::Waits { failure, .. } => {
+                    Report1 { failure: Some(failure), ..Report1::new(customer, State::Sealed) }
+                }
                 Outcome::Failed(failure) => Report1 { failure: Some(failure), ..Report1::new(customer, State::Failed) },
             })
         };
         let deliveries = stream::iter(claim.deliveries.clone()).map(one);
         let ended: Vec<_> = deliveries.buffer_unordered(self.config.daemon.concurrency).collect().await;
         ended.into_iter().collect()
+    }
+
+    fn recorder<'a>(
+        &'a self,
+        ledger: &'a Ledger,
+        run: RunId,
+        slot: &'a Slot,
+        customer: &'a CustomerName,
+    ) -> Recorder<'a> {
+        let (parts, config) = (&*self.parts, &self.config);
+        Recorder { parts, ledger, config, run, slot, customer, retrying: Retrying::Person }
     }
 
     /// Writes what would be delivered under `dir/<bucket>/`, and records nothing.
@@ -207,6 +225,14 @@ impl Sending {
     }
 }
 
+/// Ends a run, unless something of it is left for a later process.
+async fn finish(ledger: &Ledger, run: RunId) -> Result<(), LedgerError> {
+    match ledger.run_finished(run).await {
+        Ok(_) | Err(LedgerError::StillOpen { .. }) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
 impl Report1 {
     fn new(customer: CustomerName, state: State) -> Self {
         Self { customer, state, place: None, manifest: None, failure: None, earlier: None }
@@ -229,9 +255,13 @@ impl Report1 {
                 let run = self.earlier.map(|run| run.to_string()).unwrap_or_default();
                 line(&format!("  {customer:<14} waits in run {run}; `consign run` takes it up"));
             }
-            State::Failed => {
+            State::Failed | State::Sealed => {
+                let word = match state {
+                    State::Sealed => "is stored, but not yet to be seen; send it again to go on from there:",
+                    _ => "FAILED",
+                };
                 if let Some(failure) = &self.failure {
-                    line(&format!("  {customer:<14} FAILED  {failure}"));
+                    line(&format!("  {customer:<14} {word}  {failure}"));
                     if !failure.remedy.is_empty() {
                         line(&format!("    help: {}", failure.remedy.replace('\n', "\n    ")));
                     }
@@ -272,7 +302,7 @@ impl Report {
 
     /// Failed when any customer did not get the slot.
     pub fn exit(&self) -> Exit {
-        let bad = |outcome: &Report1| matches!(outcome.state, State::Failed | State::Busy);
+        let bad = |outcome: &Report1| matches!(outcome.state, State::Failed | State::Sealed | State::Busy);
         if self.outcomes.iter().any(bad) { Exit::Failed } else { Exit::Done }
     }
 }
@@ -306,12 +336,10 @@ fn customers(share: &Share, wanted: &[String]) -> Result<Vec<CustomerName>, CliE
 }
 
 /// The slot of the firing at `at`, or of the latest one. With `early` it may be yet to come.
-pub fn slot(config: &Config, share: &Share, at: Option<Instant>, early: bool, clock: &Clock) -> Result<Slot, CliError> {
-    let calendars = daemon::calendars(config)?;
-    let now = clock.now();
+pub fn slot(share: &Share, at: Option<Instant>, early: bool, clock: &Clock) -> Result<Slot, CliError> {
+    let (calendar, now) = (&share.calendar, clock.now());
     let refused = |what: String, help: String| CliError::new(Exit::Failed, what, help);
     let never = || refused(format!("share {} has never fired", share.name), "give --at INSTANT".to_owned());
-    let calendar = calendars.get(&share.name).ok_or_else(never)?;
     // `previous` is strictly before, and a firing of this very second counts.
     let latest = |at: Instant| calendar.previous(at.checked_add_signed(TimeDelta::microseconds(1))?);
     let at = match at {

@@ -15,6 +15,7 @@ use crate::run::Parts;
 
 pub async fn serve(global: &Global) -> Result<Exit, CliError> {
     let config = Arc::new(setup::config(global)?);
+    config.check_secrets().into_result()?;
     let clock = Clock::system();
     let ledger = setup::ledger(&config, &clock)?;
     let parts = Arc::new(Parts::build(&config, clock).await?);
@@ -23,7 +24,6 @@ pub async fn serve(global: &Global) -> Result<Exit, CliError> {
 
 /// Runs until SIGTERM or SIGINT, then drains; a second signal ends at once.
 pub async fn until_stopped(config: Arc<Config>, parts: Arc<Parts>, ledger: Ledger) -> Result<Exit, CliError> {
-    let calendars = daemon::calendars(&config)?;
     let mut terminate = listen(SignalKind::terminate())?;
     let mut interrupt = listen(SignalKind::interrupt())?;
     let (asked, stop) = tokio::sync::oneshot::channel::<()>();
@@ -38,7 +38,7 @@ pub async fn until_stopped(config: Arc<Config>, parts: Arc<Parts>, ledger: Ledge
     };
     notify(&[sd_notify::NotifyState::Ready]);
     tokio::select! {
-        ended = daemon::run(config, parts, ledger, calendars, stop) => match ended {
+        ended = daemon::run(config, parts, ledger, stop) => match ended {
             Ok(()) => Ok(Exit::Done),
             Err(daemon::DaemonError::Ledger(error)) => Err(error.into()),
             Err(error) => Err(CliError::new(Exit::Internal, Failure::chain(&error), "")),
@@ -48,6 +48,14 @@ pub async fn until_stopped(config: Arc<Config>, parts: Arc<Parts>, ledger: Ledge
             Ok(Exit::Done)
         }
     }
+}
+
+/// Ready at SIGTERM or SIGINT, from now on.
+pub fn told_to_stop() -> Result<impl Future<Output = ()>, CliError> {
+    let (mut terminate, mut interrupt) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
+    Ok(async move {
+        tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+    })
 }
 
 fn listen(kind: SignalKind) -> Result<tokio::signal::unix::Signal, CliError> {

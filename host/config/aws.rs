@@ -4,12 +4,14 @@ use std::time::Duration;
 
 use url::Url;
 
+use super::credentials::Credentials;
 use super::environment::Environment;
-use super::model::{Aws, StaticCredentials};
+use super::model::Aws;
+use super::regions;
 use super::report::Problems;
 use super::section::Section;
-use super::shape::{Kind, Shape, TEXT, default, invalid, optional};
-use crate::domain::{Invalid, Region, Secret};
+use super::shape::{Kind, Shape, TEXT, default, optional};
+use crate::domain::{Invalid, Region};
 
 const HTTP: Kind = Kind::Text("^https?://");
 pub(crate) const REGION: Kind = Kind::Text("^[a-z]+(-[a-z]+)+-[0-9]{1,2}$");
@@ -110,6 +112,9 @@ pub(crate) fn read(section: Option<Section<'_>>, env: &Environment, problems: &m
     aws.region = section.parse("region", Region::parse, problems);
     aws.endpoint_url = section.parse("endpoint_url", endpoint, problems);
     aws.sts_endpoint_url = section.parse("sts_endpoint_url", endpoint, problems);
+    if let Some(region) = aws.region.as_ref().filter(|_| !section.has("endpoint_url")) {
+        regions::check_known(region, section.span("region"), problems);
+    }
     aws.path_style = section.bool("path_style").unwrap_or(aws.endpoint_url.is_some());
     aws.credentials = credentials(&section, env, problems);
     aws.profile = section.text("profile").map(str::to_owned);
@@ -130,10 +135,7 @@ pub(crate) fn read(section: Option<Section<'_>>, env: &Environment, problems: &m
     aws
 }
 
-fn credentials(section: &Section<'_>, env: &Environment, problems: &mut Problems) -> Option<StaticCredentials> {
-    let id = secret(section, "access_key_id", env, problems);
-    let key = secret(section, "secret_access_key", env, problems);
-    let token = secret(section, "session_token", env, problems);
+fn credentials(section: &Section<'_>, env: &Environment, problems: &mut Problems) -> Option<Credentials> {
     for (one, other) in [
         ("access_key_id", "secret_access_key"),
         ("secret_access_key", "access_key_id"),
@@ -148,18 +150,7 @@ fn credentials(section: &Section<'_>, env: &Environment, problems: &mut Problems
         let message = "`profile` and `access_key_id` both say who the vendor is";
         problems.error(section.key_span("profile"), message, "keep one of them");
     }
-    Some(StaticCredentials { access_key_id: id?, secret_access_key: key?, session_token: token })
-}
-
-fn secret(section: &Section<'_>, key: &str, env: &Environment, problems: &mut Problems) -> Option<Secret> {
-    let (word, entry) = section.node(key)?.table().filter(|table| table.len() == 1)?.iter().next()?;
-    let name = entry.node.text()?;
-    let found = match word.as_str() {
-        "env" => env.secret_variable(name),
-        "credential" => env.credential(name),
-        _ => return None,
-    };
-    found.map_err(|why| invalid(entry.node.span, key, name, &why, "", problems)).ok()
+    Credentials::read(section, env)
 }
 
 fn endpoint(text: &str) -> Result<Url, Invalid> {

@@ -8,11 +8,12 @@ use super::model::{Config, Customer, Dataset, Share, TableDataset};
 use super::report::{Problems, Severity};
 use super::source::Span;
 use super::tree::{Node, Value};
-use crate::domain::ParamValue;
+use crate::domain::{BucketName, ParamValue};
 
 pub(crate) fn check(config: &Config, problems: &mut Problems) {
     external_ids(config, problems);
     prefixes(config, problems);
+    buckets(config, problems);
     for share in config.shares.values() {
         match config.datasets.get(&share.dataset).map(|dataset| &**dataset) {
             Some(Dataset::Tables(dataset)) => rows(config, share, dataset, problems),
@@ -78,6 +79,36 @@ fn prefixes(config: &Config, problems: &mut Problems) {
     }
 }
 
+/// A bucket is in one region and belongs to one account.
+fn buckets(config: &Config, problems: &mut Problems) {
+    let mut first: BTreeMap<&BucketName, &Customer> = BTreeMap::new();
+    for customer in config.customers.values() {
+        let other = *first.entry(&customer.bucket).or_insert(customer);
+        let mut differ = |key: &str, what: &str, here: &str, there: &str, help: &str| {
+            if here == there {
+                return;
+            }
+            let message = format!(
+                "bucket `{}` {what} {there} for customer `{}` and {here} for customer `{}`",
+                customer.bucket, other.name, customer.name
+            );
+            // An owner that is not written is the role's account.
+            let at = |name: &str| {
+                let role = ["customers", name, "role_arn"];
+                let written = ["customers", name, key];
+                place(config, if config.has(&written) { &written } else { &role })
+            };
+            let also = [(at(other.name.as_str()), format!("that of `{}`", other.name))];
+            problems.add(Severity::Error, at(customer.name.as_str()), message, help.to_owned(), &also);
+        };
+        let help = "a bucket is in one region; correct the other";
+        differ("region", "is in", customer.region.as_str(), other.region.as_str(), help);
+        let (here, there) = (customer.bucket_owner.as_str(), other.bucket_owner.as_str());
+        let help = "a bucket has one owner; write that account as the `bucket_owner` of both";
+        differ("bucket_owner", "belongs to account", here, there, help);
+    }
+}
+
 fn rows(config: &Config, share: &Share, dataset: &TableDataset, problems: &mut Problems) {
     let to = place(config, &["shares", share.name.as_str(), "to"]);
     let Some(tenant) = &dataset.tenant else {
@@ -103,6 +134,10 @@ fn rows(config: &Config, share: &Share, dataset: &TableDataset, problems: &mut P
     for customer in recipients(config, share) {
         let span = place(config, &["customers", customer.name.as_str(), "params", &tenant.param]);
         let Some(value) = customer.params.get(&tenant.param) else {
+            // One of a wrong type has been reported as that.
+            if config.has(&["customers", customer.name.as_str(), "params", &tenant.param]) {
+                continue;
+            }
             let message = format!(
                 "customer `{}` has no param `{}`, which says which rows of dataset `{}` are its own",
                 customer.name, tenant.param, dataset.name
@@ -141,32 +176,62 @@ fn files(config: &Config, share: &Share, files: &str, problems: &mut Problems) {
     let dataset = share.dataset.as_str();
     let at = place(config, &["datasets", dataset, "files"]);
     let params = placeholders(files).unwrap_or_default();
-    for customer in recipients(config, share) {
-        for param in &params {
-            let value = customer.params.get(*param);
-            let span = place(config, &["customers", customer.name.as_str(), "params", param]);
-            let message = match value {
-                None => {
-                    format!("customer `{}` has no param `{param}`, which is in the path of its files", customer.name)
-                }
-                Some(ParamValue::Text(text)) if !is_step(text) => {
-                    format!("param `{param}` of customer `{}` cannot be part of a path", customer.name)
-                }
-                Some(ParamValue::Text(_) | ParamValue::Int(_)) => continue,
-                Some(_) => format!("param `{param}` of customer `{}` is not a string or an integer", customer.name),
-            };
-            let help = format!("write `{param} = \"…\"`, of letters, digits, '-', '_' and '.'");
-            let also = [(at, "used here".to_owned())];
-            problems.add(Severity::Error, span, message, help, &also);
-        }
-    }
-    let shared = config.origin.root().get("datasets").and_then(|datasets| datasets.node.table());
-    let shared = shared.and_then(|datasets| datasets.get(dataset)?.node.table()?.get("shared"));
+    let shared = config.origin.root().get("datasets").and_then(|datasets| datasets.node.entry(&[dataset, "shared"]));
     let shared = shared.is_some_and(|entry| matches!(entry.node.value, Value::Bool(true)));
     if share.to.len() > 1 && !files.contains('{') && !shared {
-        let message = format!("share `{}` gives each of {} customers the same files", share.name, share.to.len());
-        let help = format!("put `{{customer}}` into the path, or say `shared = true` in [datasets.{dataset}]");
-        problems.add(Severity::Warning, at, message, help, &[]);
+        let message = format!("share `{}` would give each of {} customers the same files", share.name, share.to.len());
+        let help = format!(
+            "put `{{customer}}` or `{{param.NAME}}` into the path; or, if every customer may see every file, write \
+             `shared = true` in [datasets.{dataset}]"
+        );
+        let to = place(config, &["shares", share.name.as_str(), "to"]);
+        problems.add(Severity::Error, to, message, help, &[(at, "one path for all".to_owned())]);
+    }
+    let mut seen: BTreeMap<String, &Customer> = BTreeMap::new();
+    for customer in recipients(config, share) {
+        let mut path = files.replace("{customer}", customer.name.as_str());
+        let mut last = place(config, &["customers", customer.name.as_str()]);
+        for param in &params {
+            last = place(config, &["customers", customer.name.as_str(), "params", param]);
+            match step(config, customer, param) {
+                Ok(step) => path = path.replace(&format!("{{param.{param}}}"), &step),
+                Err(message) => {
+                    path.clear();
+                    let help = format!("write `{param} = \"…\"`, of letters, digits, '-', '_' and '.'");
+                    let also = [(at, "used here".to_owned())];
+                    if let Some(message) = message {
+                        problems.add(Severity::Error, last, message, help, &also);
+                    }
+                }
+            }
+        }
+        if path.is_empty() || shared || !files.contains('{') {
+            continue;
+        }
+        if let Some(other) = seen.insert(path, customer) {
+            let message = format!(
+                "customers `{}` and `{}` get the same files of dataset `{dataset}`: their params make the same path",
+                other.name, customer.name
+            );
+            let help = "right only if both are the same company".to_owned();
+            problems.add(Severity::Warning, last, message, help, &[(at, "the path".to_owned())]);
+        }
+    }
+}
+
+/// What a param is in a path; Err(None) when it has been reported already.
+fn step(config: &Config, customer: &Customer, param: &str) -> Result<String, Option<String>> {
+    match customer.params.get(param) {
+        Some(ParamValue::Text(text)) if is_step(text) => Ok(text.clone()),
+        Some(ParamValue::Text(_)) => {
+            Err(Some(format!("param `{param}` of customer `{}` cannot be part of a path", customer.name)))
+        }
+        Some(ParamValue::Int(number)) => Ok(number.to_string()),
+        Some(_) => Err(Some(format!("param `{param}` of customer `{}` is not a string or an integer", customer.name))),
+        None if config.has(&["customers", customer.name.as_str(), "params", param]) => Err(None),
+        None => {
+            Err(Some(format!("customer `{}` has no param `{param}`, which is in the path of its files", customer.name)))
+        }
     }
 }
 

@@ -7,7 +7,8 @@ use chrono::DateTime;
 
 use super::aws::REGION;
 use super::model::{Customer, Encryption};
-use super::report::{Problems, near, quote};
+use super::regions;
+use super::report::{Problems, quote};
 use super::section::Section;
 use super::shape::{Kind, NAME_PATTERN, Names, Shape, TEXT, default, invalid, optional, required};
 use super::tree::{Node, Table, Value};
@@ -144,23 +145,28 @@ static PARAMS: Names =
 
 static TAGS: Names = Names { noun: "tag", rule: tag_name, pattern: "^.{1,128}$", value: TEXT };
 
-pub(crate) fn read(customers: Option<&Table>, problems: &mut Problems) -> BTreeMap<CustomerName, Arc<Customer>> {
+/// `of_aws`: the buckets are AWS's, so that its regions are all there are.
+pub(crate) fn read(
+    customers: Option<&Table>,
+    of_aws: bool,
+    problems: &mut Problems,
+) -> BTreeMap<CustomerName, Arc<Customer>> {
     let mut read = BTreeMap::new();
     for section in Section::each(customers, &CUSTOMER) {
         let Ok(name) = CustomerName::parse(section.name) else { continue };
-        if let Some(customer) = customer(&section, name.clone(), problems) {
+        if let Some(customer) = customer(&section, name.clone(), of_aws, problems) {
             read.insert(name, Arc::new(customer));
         }
     }
     read
 }
 
-fn customer(section: &Section<'_>, name: CustomerName, problems: &mut Problems) -> Option<Customer> {
+fn customer(section: &Section<'_>, name: CustomerName, of_aws: bool, problems: &mut Problems) -> Option<Customer> {
     let role_arn = section.parse("role_arn", RoleArn::parse, problems);
     let external_id = external_id(section, problems);
     let bucket = section.parse("bucket", BucketName::parse, problems);
     let bucket_owner = section.parse("bucket_owner", AccountId::parse, problems);
-    let region = region(section, role_arn.as_ref(), problems);
+    let region = region(section, role_arn.as_ref(), of_aws, problems);
     let prefix = section.parse("prefix", CustomerPrefix::parse, problems);
     let groups = groups(section, problems);
     let params = section.node("params").and_then(Node::table).map(params).unwrap_or_default();
@@ -210,56 +216,17 @@ fn external_id(section: &Section<'_>, problems: &mut Problems) -> Option<Option<
     None
 }
 
-fn region(section: &Section<'_>, role: Option<&RoleArn>, problems: &mut Problems) -> Option<Region> {
+fn region(section: &Section<'_>, role: Option<&RoleArn>, of_aws: bool, problems: &mut Problems) -> Option<Region> {
     let region = section.parse("region", Region::parse, problems)?;
-    let text = region.as_str();
-    let partition = match () {
-        () if text.starts_with("cn-") => "aws-cn",
-        () if text.starts_with("us-gov-") => "aws-us-gov",
-        () if text.starts_with("us-iso") || text.starts_with("eu-isoe-") => return Some(region),
-        () => "aws",
-    };
-    if let Some(role) = role.filter(|role| role.partition() != partition) {
-        let message =
-            format!("region `{text}` is in the partition {partition}, but the role is in {}", role.partition());
-        problems.error(section.span("region"), message, "a role reaches the buckets of its own partition only");
+    let span = section.span("region");
+    if of_aws {
+        regions::check_known(&region, span, problems);
     }
-    let (words, known) = (text.trim_end_matches(|c: char| c.is_ascii_digit()), REGION_WORDS);
-    if !known.contains(&words)
-        && let Some(meant) = near(words, known.iter().copied())
-    {
-        let number = &text[words.len()..];
-        let message = format!("region `{text}` is not one that consign knows");
-        problems.warn(section.span("region"), message, format!("did you mean `{meant}{number}`?"));
+    if let Some(role) = role {
+        regions::check_partition(&region, role, span, problems);
     }
     Some(region)
 }
-
-/// Regions without their number, to notice a slip; an unknown one is still taken.
-const REGION_WORDS: &[&str] = &[
-    "af-south-",
-    "ap-east-",
-    "ap-northeast-",
-    "ap-south-",
-    "ap-southeast-",
-    "ca-central-",
-    "ca-west-",
-    "cn-north-",
-    "cn-northwest-",
-    "eu-central-",
-    "eu-north-",
-    "eu-south-",
-    "eu-west-",
-    "il-central-",
-    "me-central-",
-    "me-south-",
-    "mx-central-",
-    "sa-east-",
-    "us-east-",
-    "us-gov-east-",
-    "us-gov-west-",
-    "us-west-",
-];
 
 fn groups(section: &Section<'_>, problems: &mut Problems) -> Vec<GroupName> {
     let mut groups = Vec::new();

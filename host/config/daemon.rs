@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::environment::Environment;
 use super::model::Daemon;
+use super::report::Problems;
 use super::section::Section;
 use super::shape::{Kind, Shape, TEXT, default};
 
@@ -45,7 +46,17 @@ pub(crate) static DAEMON: Shape = Shape {
     synonyms: &[("workers", "concurrency"), ("memory", "query_memory"), ("data_dir", "state_dir")],
 };
 
-pub(crate) fn read(section: Option<Section<'_>>, env: &Environment, base: impl Fn(usize) -> PathBuf) -> Daemon {
+pub(crate) fn read(
+    section: Option<Section<'_>>,
+    env: &Environment,
+    base: impl Fn(usize) -> PathBuf,
+    problems: &mut Problems,
+) -> Daemon {
+    for key in ["state_dir", "cache_dir"] {
+        if let Some(section) = section.filter(|section| section.text(key).is_some_and(|text| text.trim().is_empty())) {
+            problems.error(section.span(key), format!("`{key}` is empty"), "write a folder, or remove the key");
+        }
+    }
     let path = |key: &str, variable: &str, fallback: &str| match section.and_then(|s| Some((s.text(key)?, s.span(key))))
     {
         Some((text, span)) => base(span.file).join(text),

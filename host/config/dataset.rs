@@ -10,7 +10,7 @@ use super::section::Section;
 use super::shape::{Kind, Names, Shape, TEXT, default, invalid, optional, required};
 use super::source::Span;
 use super::tree::{Entry, Table};
-use crate::domain::{DatasetName, Invalid, TableName};
+use crate::domain::{BucketName, DatasetName, Invalid, TableName};
 
 pub(crate) static DATASETS: Names =
     super::names("dataset", |text| DatasetName::parse(text).map(drop), Kind::Table(&DATASET));
@@ -108,7 +108,7 @@ static TABLE: Shape = Shape {
             "columns",
             Kind::Map(&COLUMNS),
             r#"{ zip = "varchar", amount = "decimal(12, 2)" }"#,
-            "CSV and NDJSON: SQL types of columns whose type should not be inferred from the first lines.",
+            "CSV and NDJSON: SQL types of columns whose type should not follow from their values.",
         ),
     ],
     synonyms: &[("location", "path"), ("type", "format"), ("separator", "delimiter"), ("partition_by", "partitions")],
@@ -214,11 +214,15 @@ fn source(name: &str, entry: &Entry, base: &impl Fn(usize) -> PathBuf, problems:
     let delimiter = section.parse("delimiter", ascii, problems);
     let quote = section.parse("quote", ascii, problems);
     let format = match format? {
-        FileFormat::Csv { header: h, delimiter: d, quote: q } => FileFormat::Csv {
-            header: header.unwrap_or(h),
-            delimiter: delimiter.unwrap_or(d),
-            quote: quote.unwrap_or(q),
-        },
+        FileFormat::Csv { header: h, delimiter: d, quote: q } => {
+            let (delimiter, quote) = (delimiter.unwrap_or(d), quote.unwrap_or(q));
+            if delimiter == quote {
+                let key = if section.has("quote") { "quote" } else { "delimiter" };
+                let message = format!("`delimiter` and `quote` are both {:?}", char::from(quote));
+                problems.error(section.span(key), message, "give them characters of their own");
+            }
+            FileFormat::Csv { header: header.unwrap_or(h), delimiter, quote }
+        }
         other => {
             let help = "remove it, or write `format = \"csv\"`";
             section.refuse(&["header", "delimiter", "quote"], "is about CSV, which this table is not", help, problems);
@@ -274,15 +278,20 @@ fn named_format(path: &str, span: Span, problems: &mut Problems) -> Option<FileF
     of_format(format, &leaf)
 }
 
+const WILDCARDS: [char; 3] = ['*', '?', '['];
+
 /// Absolute, or `s3://` as it is.
 fn place(path: &str, span: Span, base: &impl Fn(usize) -> PathBuf, problems: &mut Problems) -> Option<String> {
     let refused = |why: &str| Invalid::new(format!("{why}; write a path, or s3://bucket/path"));
     let why = match path.split_once("://") {
         _ if path.trim().is_empty() => refused("is empty"),
-        Some(("s3", rest)) if rest.split('/').next().is_some_and(|bucket| !bucket.is_empty()) => {
-            return Some(path.into());
-        }
-        Some(("s3", _)) => refused("names no bucket"),
+        _ if path.ends_with('/') && path.contains(WILDCARDS) => Invalid::new(format!(
+            "is a directory by its '/', and has a wildcard; write `{path}**/*` for all files below"
+        )),
+        Some(("s3", rest)) => match in_bucket(rest) {
+            Ok(()) => return Some(path.into()),
+            Err(why) => why,
+        },
         Some(_) => refused("is a URL that consign does not read"),
         None => match base(span.file).join(path).to_str() {
             Some(text) => return Some(keep_slash(text, path)),
@@ -293,6 +302,23 @@ fn place(path: &str, span: Span, base: &impl Fn(usize) -> PathBuf, problems: &mu
     None
 }
 
+/// `bucket/key` as S3 has them. A bucket with a placeholder is known later.
+fn in_bucket(rest: &str) -> Result<(), Invalid> {
+    let (bucket, key) = rest.split_once('/').unwrap_or((rest, ""));
+    if bucket.is_empty() {
+        return Err(Invalid::new("names no bucket; write s3://bucket/path"));
+    }
+    if !bucket.contains('{') {
+        BucketName::parse(bucket).map_err(|why| Invalid::new(format!("names the bucket '{bucket}', which {why}")))?;
+    }
+    match key.split('/').find(|step| matches!(*step, "." | "..")) {
+        Some(step) => {
+            Err(Invalid::new(format!("has the step '{step}', which keys in S3 do not have; write the key without it")))
+        }
+        None => Ok(()),
+    }
+}
+
 fn keep_slash(joined: &str, written: &str) -> String {
     let tidy: PathBuf = Path::new(joined).components().filter(|c| *c != std::path::Component::CurDir).collect();
     let text = tidy.to_string_lossy().into_owned();
@@ -300,8 +326,19 @@ fn keep_slash(joined: &str, written: &str) -> String {
 }
 
 fn files(section: &Section<'_>, base: &impl Fn(usize) -> PathBuf, problems: &mut Problems) -> Option<String> {
-    let text = section.parse("files", |text| placeholders(text).map(|_| text.to_owned()), problems)?;
+    let text = section.parse("files", |text| placeholders(text).and_then(|_| own_folder(text)), problems)?;
     place(&text, section.span("files"), base, problems)
+}
+
+/// A wildcard beside a placeholder would go on where a customer's name ends: `acme*` has the files of `acmecorp`.
+fn own_folder(text: &str) -> Result<String, Invalid> {
+    match text.split('/').find(|step| step.contains('{') && step.contains(WILDCARDS)) {
+        None => Ok(text.into()),
+        Some(step) => Err(Invalid::new(format!(
+            "has a placeholder and a wildcard side by side in '{step}', which can match another customer's files; \
+             give each customer a folder: `{{customer}}/*.pdf`"
+        ))),
+    }
 }
 
 /// The params that a path of files names, `{customer}` aside.

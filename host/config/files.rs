@@ -61,20 +61,21 @@ pub(crate) fn read(path: &Path) -> Result<(Origin, Problems), ConfigErrors> {
         problems.error(span, message, help);
     }
     if problems.has_errors() {
-        problems.finish()?;
-        return Ok((Origin::default(), Problems::new(sources)));
+        return Err(problems.sorted());
     }
     let root = merge(tables, &mut problems);
     Ok((Origin::new(sources, root), problems))
 }
 
 fn unreadable(path: &Path, error: &std::io::Error) -> ConfigErrors {
-    let message = format!("cannot read the configuration ({})", error.kind());
-    let help = match error.kind() {
-        std::io::ErrorKind::NotFound => "name the file with --config, or start from config/minimal.toml",
-        std::io::ErrorKind::IsADirectory => "name the file in it",
-        _ => "make it readable for the user that runs consign",
+    let (why, help) = match error.kind() {
+        std::io::ErrorKind::NotFound => {
+            ("there is no such file".to_owned(), "name the file with --config, or start from config/minimal.toml")
+        }
+        std::io::ErrorKind::IsADirectory => ("it is a directory".to_owned(), "name the file in it"),
+        other => (other.to_string(), "make it readable for the user that runs consign"),
     };
+    let message = format!("cannot read the configuration: {why}");
     let mut errors = ConfigErrors::new();
     errors.push(Problem::new(Severity::Error, Location::file(path), message, help));
     errors

@@ -8,12 +8,14 @@ use std::time::Duration;
 use chrono_tz::Tz;
 use url::Url;
 
+use crate::calendar::Calendar;
 use crate::domain::{
     AccountId, BucketName, CustomerName, CustomerPrefix, DatasetName, ExternalId, GroupName, KeyTemplate, ParamValue,
-    PluginName, Region, RoleArn, Secret, ShareName, TableName,
+    PluginName, Region, RoleArn, ShareName, TableName,
 };
 use crate::limits::Limits;
 
+use super::credentials::Credentials;
 use super::origin::Origin;
 use super::report::Problem;
 
@@ -60,7 +62,7 @@ pub struct Aws {
     /// `http://host/bucket/key` instead of `http://bucket.host/key`. Default true with `endpoint_url`.
     pub path_style: bool,
     /// The vendor's own keys; default is the SDK's chain (environment, profile, web identity, container, instance).
-    pub credentials: Option<StaticCredentials>,
+    pub credentials: Option<Credentials>,
     /// Profile of the shared AWS config files.
     pub profile: Option<String>,
     /// Length of an assumed session, 15 min to 12 h.
@@ -73,20 +75,6 @@ pub struct Aws {
     pub part_concurrency: usize,
     /// Smallest part, 5 MiB or more; grows with the object.
     pub part_bytes: u64,
-}
-
-/// Access keys from the environment or a credentials file.
-#[derive(Clone)]
-pub struct StaticCredentials {
-    pub access_key_id: Secret,
-    pub secret_access_key: Secret,
-    pub session_token: Option<Secret>,
-}
-
-impl std::fmt::Debug for StaticCredentials {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("StaticCredentials(..)")
-    }
 }
 
 /// `[customers.NAME]`: a profile.
@@ -208,9 +196,11 @@ pub enum PluginSource {
 #[derive(Clone, Debug)]
 pub struct Share {
     pub name: ShareName,
-    /// As written; parsed by `schedule`.
+    /// As written.
     pub schedule: String,
     pub timezone: Tz,
+    /// The two, understood.
+    pub calendar: Calendar,
     pub dataset: DatasetName,
     /// None for assets.
     pub plugin: Option<PluginName>,
@@ -221,8 +211,25 @@ pub struct Share {
     pub max_object_bytes: Option<u64>,
     pub empty: Empty,
     pub key: KeyTemplate,
+    pub retry: RetryPolicy,
     /// Who gets it, resolved from names and groups, sorted.
     pub to: Vec<CustomerName>,
+}
+
+/// How often a delivery is tried whose failure may pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RetryPolicy {
+    /// In all, from 1.
+    pub attempts: u32,
+    /// Before the second attempt; doubles with each further one.
+    pub backoff: Duration,
+    pub max_backoff: Duration,
+}
+
+impl Default for RetryPolicy {
+    fn default() -> Self {
+        Self { attempts: 8, backoff: Duration::from_secs(30), max_backoff: Duration::from_secs(3600) }
+    }
 }
 
 /// Compression of each object by the host, after the plugin.

@@ -1,12 +1,13 @@
 //! Where everything in a configuration stands.
 
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::model::Config;
 use super::report::locate;
-use super::source::{Location, SourceFile, Span};
-use super::tree::{Node, Table, Value};
+use super::source::{Location, SourceFile, Span, within};
+use super::tree::{Entry, Node, Table, Value};
 use crate::domain::ShareName;
 
 /// The files as read; empty for a configuration that was not.
@@ -26,7 +27,7 @@ impl Origin {
         Self(Some(Arc::new(Read { files, root: Node { span, value: Value::Table(root) } })))
     }
 
-    pub(super) fn root(&self) -> &Table {
+    pub(crate) fn root(&self) -> &Table {
         self.0.as_ref().and_then(|read| read.root.table()).unwrap_or(&NOTHING)
     }
 
@@ -49,6 +50,11 @@ impl Origin {
             None => Location::file("".as_ref()),
         }
     }
+
+    fn entry(&self, path: &[&str]) -> Option<(&Read, &Entry)> {
+        let read = self.0.as_deref()?;
+        Some((read, read.root.entry(path)?))
+    }
 }
 
 impl std::fmt::Debug for Origin {
@@ -65,12 +71,38 @@ impl Config {
         self.origin.locate(path)
     }
 
-    /// Where a part of a share's options stands, by its JSON Pointer (RFC 6901): `/delimiter`.
-    pub fn locate_option(&self, share: &ShareName, pointer: &str) -> Location {
+    /// Where the key itself stands rather than its value.
+    pub fn locate_key(&self, path: &[&str]) -> Location {
+        match self.origin.entry(path) {
+            Some((read, entry)) => locate(&read.files, entry.key),
+            None => self.locate(path),
+        }
+    }
+
+    /// Where a part (in bytes) of a string stands; the whole string, if it is
+    /// not written as it reads.
+    pub fn locate_inside(&self, path: &[&str], part: &Range<usize>) -> Location {
+        let inside = self.origin.entry(path).and_then(|(read, entry)| {
+            let (span, value) = (entry.node.span, entry.node.text()?);
+            let file = read.files.get(span.file)?;
+            let part = within(file, &(span.start..span.end), value, part)?;
+            Some(Location { file: file.clone(), span: Some(part) })
+        });
+        inside.unwrap_or_else(|| self.locate(path))
+    }
+
+    /// Whether something is written at this path.
+    pub fn has(&self, path: &[&str]) -> bool {
+        self.origin.entry(path).is_some()
+    }
+
+    /// Where a part of a share's options stands, by its JSON Pointer (RFC 6901):
+    /// `/delimiter`. The option's key, or its value.
+    pub fn locate_option(&self, share: &ShareName, pointer: &str, key: bool) -> Location {
         let steps = pointer.split('/').skip(1).map(|step| step.replace("~1", "/").replace("~0", "~"));
         let steps: Vec<String> = steps.collect();
         let mut path = vec!["shares", share.as_str(), "options"];
         path.extend(steps.iter().map(String::as_str));
-        self.locate(&path)
+        if key { self.locate_key(&path) } else { self.locate(&path) }
     }
 }

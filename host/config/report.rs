@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use annotate_snippets::{AnnotationKind, Level, Origin, Renderer, Snippet, renderer::DEFAULT_TERM_WIDTH};
 
-use super::source::{Location, SourceFile, Span, mask, passwords};
+use super::model::Config;
+use super::source::{Location, SourceFile, Span, mask, passwords, within};
 
 /// Problems of a configuration. `Display` shows all of them without colour,
 /// over several lines.
@@ -55,9 +56,28 @@ impl ConfigErrors {
         self.problems.is_empty()
     }
 
+    pub fn has_errors(&self) -> bool {
+        self.problems.iter().any(|problem| problem.severity == Severity::Error)
+    }
+
     /// Ok when there is nothing to report.
     pub fn into_result(self) -> Result<(), Self> {
         if self.is_empty() { Ok(()) } else { Err(self) }
+    }
+
+    /// The warnings, if there is no error; or else all of it.
+    pub fn warnings(self) -> Result<Vec<Problem>, Self> {
+        if self.has_errors() { Err(self) } else { Ok(self.problems) }
+    }
+
+    /// Puts what several passes found in the order of the files and lines.
+    pub fn sort(&mut self, config: &Config) {
+        let files = config.origin.files();
+        let place = |problem: &Problem| {
+            let file = files.iter().position(|file| file == problem.location.path());
+            (file, problem.location.span.as_ref().map(|span| span.start), problem.severity)
+        };
+        self.problems.sort_by_key(place);
     }
 
     /// As `Display`, with terminal colours if asked for.
@@ -67,14 +87,19 @@ impl ConfigErrors {
             text.push_str(&problem.render(colour));
             text.push_str("\n\n");
         }
-        let errors = self.problems.iter().filter(|p| p.severity == Severity::Error).count();
-        match errors {
-            0 => {}
-            1 => text.push_str("1 error in the configuration"),
-            _ => text.push_str(&format!("{errors} errors in the configuration")),
+        if self.has_errors() {
+            text.push_str(&self.summary());
         }
         text.truncate(text.trim_end().len());
         text
+    }
+
+    /// How many errors there are.
+    pub fn summary(&self) -> String {
+        match self.problems.iter().filter(|problem| problem.severity == Severity::Error).count() {
+            1 => "1 error in the configuration".into(),
+            errors => format!("{errors} errors in the configuration"),
+        }
     }
 }
 
@@ -97,16 +122,41 @@ impl Problem {
         Self { severity, location, message: message.into(), help: help.into(), also: Vec::new() }
     }
 
-    /// For machines: `severity`, `file`, `line`, `column`, `message`, `help`.
+    pub fn error(location: Location, message: impl Into<String>, help: impl Into<String>) -> Self {
+        Self::new(Severity::Error, location, message, help)
+    }
+
+    pub fn warning(location: Location, message: impl Into<String>, help: impl Into<String>) -> Self {
+        Self::new(Severity::Warning, location, message, help)
+    }
+
+    /// Adds another place that matters, with what is there.
+    pub fn and(mut self, location: Location, what: impl Into<String>) -> Self {
+        self.also.push((location, what.into()));
+        self
+    }
+
+    /// For machines: `severity`, `file`, `line`, `column`, `message`, `help` and
+    /// `also`, other places with a `message` of their own.
     pub fn to_json(&self) -> serde_json::Value {
-        serde_json::json!({
-            "severity": if self.severity == Severity::Error { "error" } else { "warning" },
-            "file": self.location.path().display().to_string(),
-            "line": self.location.line(),
-            "column": self.location.column(),
-            "message": self.message,
-            "help": self.help,
-        })
+        let place = |location: &Location| {
+            serde_json::json!({
+                "file": location.path().display().to_string(),
+                "line": location.line(),
+                "column": location.column(),
+            })
+        };
+        let also = self.also.iter().map(|(location, what)| {
+            let mut also = place(location);
+            also["message"] = what.as_str().into();
+            also
+        });
+        let mut json = place(&self.location);
+        json["severity"] = if self.severity == Severity::Error { "error" } else { "warning" }.into();
+        json["message"] = self.message.as_str().into();
+        json["help"] = self.help.as_str().into();
+        json["also"] = also.collect();
+        json
     }
 
     pub fn render(&self, colour: bool) -> String {
@@ -170,19 +220,26 @@ impl Problems {
         self.found.push((span, problem));
     }
 
-    /// Errors, if there are any (warnings with them), or else the warnings alone.
-    pub fn finish(mut self) -> Result<Vec<Problem>, ConfigErrors> {
+    /// All of them, errors and warnings, in the order of files and lines.
+    pub fn sorted(mut self) -> ConfigErrors {
         self.found.sort_by_key(|(span, problem)| (*span, problem.severity));
-        let problems: Vec<Problem> = self.found.into_iter().map(|(_, problem)| problem).collect();
-        if problems.iter().any(|p| p.severity == Severity::Error) {
-            Err(ConfigErrors { problems })
-        } else {
-            Ok(problems)
-        }
+        ConfigErrors { problems: self.found.into_iter().map(|(_, problem)| problem).collect() }
+    }
+
+    /// Where the errors are that were found so far.
+    pub fn errors(&self) -> Vec<Span> {
+        self.found.iter().filter(|(_, problem)| problem.severity == Severity::Error).map(|(span, _)| *span).collect()
     }
 
     pub fn has_errors(&self) -> bool {
         self.found.iter().any(|(_, p)| p.severity == Severity::Error)
+    }
+
+    /// The part of a string's value, or the whole string when the part cannot be told.
+    pub fn inside(&self, literal: Span, value: &str, part: &std::ops::Range<usize>) -> Span {
+        let found =
+            self.files.get(literal.file).and_then(|file| within(file, &(literal.start..literal.end), value, part));
+        found.map_or(literal, |found| Span { file: literal.file, start: found.start, end: found.end })
     }
 
     pub fn location(&self, span: Span) -> Location {

@@ -118,9 +118,15 @@ fn check_table(shape: &Shape, table: &Table, place: Place<'_>, problems: &mut Pr
             check(&key.kind, &entry.node, Place { name, name_span: entry.key, example: &example }, problems);
             continue;
         }
+        if name == "include" {
+            let help = "it belongs above the first `[table]`, because what stands below a header is part of that table";
+            problems.error(entry.key, format!("`include` is not a key of {owner}"), help);
+            continue;
+        }
         let synonym = shape.synonyms.iter().find(|(word, _)| word == name).map(|(_, key)| *key);
         let help = match synonym.or_else(|| near(name, shape.keys.iter().map(|key| key.name))) {
-            Some(key) if !table.contains_key(key) => {
+            // Two tables of one name may be written apart by mistake; two values may not.
+            Some(key) if !table.contains_key(key) || entry.node.table().is_some() => {
                 meant.push(key);
                 format!("did you mean `{key}`?")
             }
@@ -159,7 +165,8 @@ fn check(kind: &Kind, node: &Node, place: Place<'_>, problems: &mut Problems) {
         (Kind::Param, _) => check_param(node, place, problems),
         (Kind::List(kind), Value::List(list)) => list.iter().for_each(|item| {
             if kind.takes(&item.value) {
-                check(kind, item, place, problems);
+                let name_span = if item.table().is_some() { item.span } else { place.name_span };
+                check(kind, item, Place { name_span, ..place }, problems);
             } else {
                 let message =
                     format!("{} has {} among its values, not {}", quote(place.name), item.type_name(), kind.words());
@@ -215,9 +222,17 @@ fn check_secret(node: &Node, place: Place<'_>, problems: &mut Problems) {
         };
         return problems.error(place.name_span, message, help);
     };
+    const WORDS: [&str; 2] = ["env", "credential"];
     let one = table.iter().next().filter(|_| table.len() == 1);
     match one {
-        Some((word, entry)) if (word == "env" || word == "credential") && entry.node.text().is_some() => {}
+        Some((word, entry)) if WORDS.contains(&word.as_str()) && entry.node.text().is_some() => {}
+        Some((word, entry)) if let Some(meant) = near(word, WORDS).filter(|meant| meant != word) => {
+            problems.error(
+                entry.key,
+                format!("unknown key {} in `{key}`", quote(word)),
+                format!("did you mean `{meant}`?"),
+            );
+        }
         _ => problems.error(place.name_span, format!("`{key}` is not a reference to a secret"), help),
     }
 }
@@ -260,12 +275,17 @@ fn check_param(node: &Node, place: Place<'_>, problems: &mut Problems) {
 
 /// `region `eu-west` is not a region code` with the remedy as help.
 pub(crate) fn invalid(span: Span, what: &str, text: &str, why: &Invalid, example: &str, problems: &mut Problems) {
-    let (why, help) = match why.0.split_once("; ") {
-        Some((why, help)) => (why, help.to_owned()),
-        None if example.is_empty() => (why.0.as_str(), String::new()),
-        None => (why.0.as_str(), format!("write for example `{example}`")),
-    };
+    let (why, mut help) = in_two(why);
+    if help.is_empty() && !example.is_empty() {
+        help = format!("write for example `{example}`");
+    }
     problems.error(span, format!("{what} {} {why}", quote(text)), help);
+}
+
+/// What is wrong, and what to write instead.
+pub(crate) fn in_two(why: &Invalid) -> (&str, String) {
+    let (why, help) = why.0.split_once("; ").unwrap_or((&why.0, ""));
+    (why, help.to_owned())
 }
 
 impl Kind {

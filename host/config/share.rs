@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use chrono_tz::{TZ_VARIANTS, Tz};
 
-use super::model::{Compression, Empty, Share};
+use super::model::{Compression, Empty, RetryPolicy, Share};
 use super::plugin::SHIPPED;
 use super::report::{Problems, listed, near, quote};
 use super::section::Section;
-use super::shape::{Kind, NAME_PATTERN, Names, Shape, TEXT, default, optional, required};
+use super::shape::{Kind, NAME_PATTERN, Names, Shape, TEXT, default, in_two, optional, required};
 use super::source::Span;
 use super::tree::{Node, Table};
+use crate::calendar::Calendar;
 use crate::domain::{CustomerName, DatasetName, Invalid, KeyTemplate, PluginName, ShareName};
 
 pub(crate) static SHARES: Names = super::names("share", |text| ShareName::parse(text).map(drop), Kind::Table(&SHARE));
@@ -72,7 +73,16 @@ pub(crate) static SHARE: Shape = Shape {
             r#""{share}/{slot:%Y-%m-%d}/{slot:%H%M%SZ}/{name}""#,
             r#""{share}/{slot:%Y/%m/%d/%H%M%S}/{name}""#,
             "Keys of the objects, under the customer's prefix. `{share}`, `{customer}`, `{name}`; `{slot}`, \
-             `{interval_start}` and `{interval_end}` take a strftime format, in UTC. Ends in `/{name}`.",
+             `{interval_start}` and `{interval_end}` take a strftime format, in UTC. Has a year, and all that tells one slot \
+             from another; ends in `/{name}`.",
+        ),
+        default(
+            "retry",
+            Kind::Table(&RETRY),
+            "8 attempts over about an hour",
+            r#"{ attempts = 12, backoff = "1m", max_backoff = "30m" }"#,
+            "How often a delivery is tried whose failure may pass. A failure that will not pass by itself, such as a role \
+             that refuses, is not tried again.",
         ),
         required("to", Kind::Table(&TO), r#"{ customers = ["acme"], groups = ["enterprise"] }"#, "Who gets it."),
     ],
@@ -98,6 +108,29 @@ static COMPRESSION: Shape = Shape {
         default("level", Kind::Int(1, 19), "6 for gzip, 3 for zstd", "9", "1 to 9 for gzip, 1 to 19 for zstd."),
     ],
     synonyms: &[("type", "codec"), ("algorithm", "codec")],
+};
+
+static RETRY: Shape = Shape {
+    noun: "retry",
+    doc: "Attempts at a delivery, and the time between them.",
+    keys: &[
+        default("attempts", Kind::Int(1, 1000), "8", "12", "How often it is tried in all; 1 is never again."),
+        default(
+            "backoff",
+            Kind::Duration(1, 24 * 3_600_000),
+            r#""30s""#,
+            r#""1m""#,
+            "Time before the second attempt. It doubles with each further one, and a part of it varies with the delivery.",
+        ),
+        default(
+            "max_backoff",
+            Kind::Duration(1, 24 * 3_600_000),
+            r#""1h""#,
+            r#""30m""#,
+            "The longest time between two.",
+        ),
+    ],
+    synonyms: &[("max_attempts", "attempts"), ("delay", "backoff"), ("max_delay", "max_backoff")],
 };
 
 static TO: Shape = Shape {
@@ -145,8 +178,8 @@ pub(crate) fn read(root: &Table, problems: &mut Problems) -> BTreeMap<ShareName,
 }
 
 fn share(section: &Section<'_>, name: ShareName, known: &Known<'_>, problems: &mut Problems) -> Option<Share> {
-    let schedule = section.parse("schedule", schedule, problems);
-    let timezone = section.parse("timezone", zone, problems);
+    let timezone = section.parse("timezone", zone, problems).unwrap_or(Tz::UTC);
+    let schedule = schedule(section, timezone, problems);
     let dataset = dataset(section, known, problems);
     let of_files = dataset.as_ref().is_some_and(|(_, of_files)| *of_files);
     let plugin = if of_files { no_plugin(section, problems) } else { plugin(section, known, problems) };
@@ -154,10 +187,12 @@ fn share(section: &Section<'_>, name: ShareName, known: &Known<'_>, problems: &m
     let compression = compression(section, problems);
     let key = section.parse("key", KeyTemplate::parse, problems);
     let to = section.section("to", &TO).and_then(|to| recipients(&to, section.name, known, problems));
+    let (schedule, calendar) = schedule?;
     Some(Share {
         name,
-        schedule: schedule?,
-        timezone: timezone.unwrap_or(Tz::UTC),
+        schedule,
+        timezone,
+        calendar,
         dataset: dataset?.0,
         plugin,
         options,
@@ -169,22 +204,34 @@ fn share(section: &Section<'_>, name: ShareName, known: &Known<'_>, problems: &m
             _ => Empty::Header,
         },
         key: key.unwrap_or_default(),
+        retry: retry(section),
         to: to?,
     })
 }
 
-/// Only the shape; the calendar's own reader understands the rest.
-fn schedule(text: &str) -> Result<String, Invalid> {
-    const HELP: &str =
-        "write five fields (minute hour day month weekday), such as \"0 6 * * *\", or a name such as @daily";
-    let fields = text.split_whitespace().count();
-    match fields {
-        0 => Err(Invalid::new(format!("is empty; {HELP}"))),
-        1 if text.trim().starts_with('@') => Ok(text.into()),
-        5 | 6 => Ok(text.into()),
-        7 => Err(Invalid::new("has 7 fields, but a year is not supported; write five fields, or six with seconds")),
-        _ => Err(Invalid::new(format!("has {fields} field{}, not five; {HELP}", if fields == 1 { "" } else { "s" }))),
+fn retry(section: &Section<'_>) -> RetryPolicy {
+    let usual = RetryPolicy::default();
+    let Some(table) = section.section("retry", &RETRY) else { return usual };
+    RetryPolicy {
+        attempts: table.int("attempts").unwrap_or(usual.attempts),
+        backoff: table.duration("backoff").unwrap_or(usual.backoff),
+        max_backoff: table.duration("max_backoff").unwrap_or(usual.max_backoff),
     }
+}
+
+/// The schedule as written and understood; what is wrong with it is underlined.
+fn schedule(section: &Section<'_>, zone: Tz, problems: &mut Problems) -> Option<(String, Calendar)> {
+    let text = section.text("schedule")?;
+    let error = match Calendar::parse(text, zone) {
+        Ok(calendar) => return Some((text.to_owned(), calendar)),
+        Err(error) => error,
+    };
+    let span = section.span("schedule");
+    let place = error.span().map_or(span, |part| problems.inside(span, text, &part));
+    let told = Invalid::new(error.to_string());
+    let (why, help) = in_two(&told);
+    problems.error(place, why, if help.is_empty() { "docs/calendar.md has the rules".into() } else { help });
+    None
 }
 
 fn zone(text: &str) -> Result<Tz, Invalid> {

@@ -18,6 +18,12 @@ pub(crate) struct Span {
     pub end: usize,
 }
 
+impl Span {
+    pub fn covers(&self, other: Span) -> bool {
+        self.file == other.file && self.start <= other.start && other.end <= self.end
+    }
+}
+
 /// A place in a configuration file, to be underlined in a message.
 #[derive(Clone)]
 pub struct Location {
@@ -57,6 +63,21 @@ impl std::fmt::Debug for Location {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}:{}:{}", self.path().display(), self.line(), self.column())
     }
+}
+
+/// Where a part of a string's value stands, when the value is written without escapes.
+pub(super) fn within(
+    file: &SourceFile,
+    literal: &Range<usize>,
+    value: &str,
+    part: &Range<usize>,
+) -> Option<Range<usize>> {
+    let written = file.text.get(literal.clone())?;
+    let mut found = written.match_indices(value);
+    let (at, _) = found.next()?;
+    let part = value.get(part.clone()).filter(|part| !part.is_empty()).map(|_| part)?;
+    let start = literal.start + at;
+    found.next().is_none().then_some(start + part.start..start + part.end)
 }
 
 /// Replaces every byte of the ranges by `*`, so that offsets stay what they are.

@@ -99,11 +99,35 @@ impl Node {
         }
     }
 
+    /// The entry at a path of keys.
+    pub fn entry(&self, path: &[&str]) -> Option<&Entry> {
+        let (step, rest) = path.split_first()?;
+        let entry = self.table()?.get(*step)?;
+        if rest.is_empty() { Some(entry) } else { entry.node.entry(rest) }
+    }
+
+    /// Whether the place is here or somewhere below.
+    pub fn holds(&self, place: Span) -> bool {
+        let below = match &self.value {
+            Value::Table(table) => table.values().any(|entry| entry.holds(place)),
+            Value::List(list) => list.iter().any(|node| node.holds(place)),
+            _ => false,
+        };
+        below || self.span.covers(place)
+    }
+
     fn nearest_below(&self, path: &[&str], name: Span) -> Span {
         match (&self.value, path.first()) {
             (Value::Table(table), Some(step)) if !table.contains_key(*step) => name,
             _ => self.nearest(path),
         }
+    }
+}
+
+impl Entry {
+    /// Whether the place is this key or in its value.
+    pub fn holds(&self, place: Span) -> bool {
+        self.key.covers(place) || self.node.holds(place)
     }
 }
 

@@ -11,8 +11,8 @@ use futures::{StreamExt, TryStreamExt, stream};
 use glob::Pattern;
 use object_store::{GetOptions, ObjectMeta, ObjectStore, ObjectStoreExt};
 
-use super::error::{DatasetError, Kind, near};
-use super::named::same;
+use super::error::{DatasetError, Kind, READ_RIGHTS, near};
+use super::named::{same, shortened};
 use super::source::{self, Found};
 use super::store::VendorStore;
 use crate::config::FileDataset;
@@ -43,7 +43,11 @@ impl AssetFile {
         let options = GetOptions { if_match: self.meta.e_tag.clone(), ..GetOptions::default() };
         let got = self.store.get_opts(&self.meta.location, options).await.map_err(|error| self.failure(&error))?;
         let end = self.clone();
-        let bytes = got.into_stream().map_err(move |error| self.failure(&error));
+        let bytes = got.into_stream().map(move |chunk| match chunk {
+            Ok(bytes) if bytes.is_empty() => Err(self.shortened()),
+            Ok(bytes) => Ok(bytes),
+            Err(error) => Err(self.failure(&error)),
+        });
         let end = stream::once(async move { end.unchanged().await });
         Ok(bytes.chain(end.filter_map(|checked| async move { checked.err().map(Err) })).boxed())
     }
@@ -52,6 +56,12 @@ impl AssetFile {
         let now = self.store.head(&self.meta.location).await.map_err(|error| self.failure(&error))?;
         same(&self.meta.location, (self.meta.size, self.meta.last_modified), (now.size, now.last_modified))
             .map_err(|error| error.of(&self.dataset).into())
+    }
+
+    fn shortened(&self) -> Failure {
+        let mut error = shortened();
+        error.message = format!("file {}: {}", self.path, error.message);
+        error.of(&self.dataset).into()
     }
 
     fn failure(&self, error: &object_store::Error) -> Failure {
@@ -112,13 +122,17 @@ fn name_all(dataset: &FileDataset, found: &Found) -> Result<Vec<AssetFile>, Data
     Ok(named.into_values().collect())
 }
 
-/// Fills `{customer}` and `{param.NAME}`. A value is one literal piece of a
-/// name: it can neither match another customer's files nor lead to them.
+/// Fills `{customer}` and `{param.NAME}`. A value is a literal piece of a
+/// name: no wildcard in it matches, and it leads to no other folder. That it
+/// does not begin another customer's name is the configuration's care: it
+/// refuses a wildcard beside a placeholder.
 fn fill(
     template: &str,
     customer: &CustomerName,
     params: &BTreeMap<String, ParamValue>,
 ) -> Result<String, DatasetError> {
+    // A directory is no pattern.
+    let literally = |value: &str| if template.ends_with('/') { value.to_owned() } else { Pattern::escape(value) };
     let mut path = String::new();
     let mut rest = template;
     while let Some((literal, inside)) = rest.split_once('{') {
@@ -128,8 +142,8 @@ fn fill(
         };
         path.push_str(literal);
         match placeholder.strip_prefix("param.") {
-            Some(name) => path.push_str(&piece(name, params)?),
-            None if placeholder == "customer" => path.push_str(&Pattern::escape(customer.as_str())),
+            Some(name) => path.push_str(&literally(&piece(name, params)?)),
+            None if placeholder == "customer" => path.push_str(&literally(customer.as_str())),
             None => return Err(bad(format!("`files` = '{template}' has the unknown placeholder '{{{placeholder}}}'"))),
         }
         rest = after;
@@ -169,12 +183,12 @@ fn piece(name: &str, params: &BTreeMap<String, ParamValue>) -> Result<String, Da
         );
         return Err(DatasetError::new(Kind::Parameter, what, "use a plain name as the parameter's value"));
     }
-    Ok(Pattern::escape(&value))
+    Ok(value)
 }
 
 /// Refuses files that a symbolic link brought in from outside the directory before the first wildcard.
 fn stay_inside(path: &str, files: &[PathBuf]) -> Result<(), DatasetError> {
-    let io = |what: String| DatasetError::new(Kind::Disk, what, "let the daemon's user read it");
+    let io = |what: String| DatasetError::new(Kind::Disk, what, READ_RIGHTS);
     let directory = path.rsplit_once('/').map_or("", |(directory, _)| directory);
     // An escaped character of a value looks like a wildcard; it only makes the directory wider.
     let fixed = directory.split('/').take_while(|segment| !segment.contains(['*', '?', '['])).collect::<Vec<_>>();

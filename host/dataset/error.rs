@@ -58,7 +58,7 @@ pub(super) struct InFile {
 
 impl DatasetError {
     pub(super) fn new(kind: Kind, message: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), remedy: remedy.into() }
+        Self { kind, message: printable(&message.into()), remedy: remedy.into() }
     }
 
     /// Puts the dataset's name in front, once.
@@ -78,7 +78,7 @@ impl DatasetError {
             None => format!("table '{table}'"),
         };
         if !self.message.starts_with("table '") {
-            self.message = format!("{place}: {}", self.message);
+            self.message = format!("{}: {}", printable(&place), self.message);
         }
         self
     }
@@ -94,8 +94,8 @@ impl DatasetError {
     }
 
     pub(super) fn store(error: &object_store::Error) -> Self {
-        let (kind, text) = object_store_text(error);
-        Self::new(kind, text, remedy(kind, &None))
+        let seen = Seen::store(error);
+        Self::new(seen.kind, seen.text, remedy(seen.kind, &seen.hint))
     }
 }
 
@@ -127,14 +127,15 @@ impl Seen {
         Self { kind, place: None, text: text.into(), hint: None }
     }
 
+    fn hint(self, hint: &str) -> Self {
+        Self { hint: Some(hint.into()), ..self }
+    }
+
     fn of(error: &DataFusionError) -> Self {
         match error {
             DataFusionError::ArrowError(error, _) => Self::arrow(error),
             DataFusionError::ParquetError(error) => Self::parquet(error),
-            DataFusionError::ObjectStore(error) => {
-                let (kind, text) = object_store_text(error);
-                Self::new(kind, text)
-            }
+            DataFusionError::ObjectStore(error) => Self::store(error),
             DataFusionError::IoError(error) => Self::io(error),
             DataFusionError::SQL(error, _) => {
                 let text = error.to_string();
@@ -148,7 +149,7 @@ impl Seen {
             DataFusionError::NotImplemented(text) => Self::new(Kind::Query, format!("not supported: {text}")),
             DataFusionError::SchemaError(error, _) => Self::schema(error),
             DataFusionError::Configuration(text) => Self::new(Kind::Internal, text),
-            DataFusionError::Execution(text) => Self::new(Kind::Data, text),
+            DataFusionError::Execution(text) => Self::new(Kind::Data, bounded(text)),
             DataFusionError::ResourcesExhausted(text) => Self::exhausted(text),
             DataFusionError::ExecutionJoin(error) => Self::new(Kind::Internal, error.to_string()),
             DataFusionError::External(error) => Self::external(error.as_ref()),
@@ -166,38 +167,18 @@ impl Seen {
         match error {
             ArrowError::ExternalError(error) => Self::external(error.as_ref()),
             ArrowError::IoError(_, error) => Self::io(error),
-            ArrowError::CsvError(text) => Self::csv(text),
-            ArrowError::ParseError(text) => Self::parse(text),
-            ArrowError::JsonError(text) => Self::new(Kind::Data, format!("malformed JSON: {text}")),
+            ArrowError::CsvError(text) => Self::new(Kind::Data, format!("malformed CSV: {}", bounded(text))),
+            ArrowError::ParseError(text) | ArrowError::CastError(text) | ArrowError::ComputeError(text) => {
+                Self::new(Kind::Data, bounded(text))
+            }
+            ArrowError::JsonError(text) => Self::new(Kind::Data, format!("malformed JSON: {}", bounded(text))),
             ArrowError::IpcError(text) => Self::new(Kind::Data, format!("malformed Arrow IPC: {text}")),
             ArrowError::AvroError(text) => Self::new(Kind::Data, format!("malformed Avro: {text}")),
             ArrowError::ParquetError(text) => Self::new(Kind::Data, format!("malformed Parquet: {text}")),
             ArrowError::DivideByZero => Self::new(Kind::Data, "the query divides by zero"),
             ArrowError::MemoryError(text) => Self::new(Kind::Memory, text),
-            other => Self::new(Kind::Data, other.to_string()),
+            other => Self::new(Kind::Data, bounded(&other.to_string())),
         }
-    }
-
-    fn csv(text: &str) -> Self {
-        let mut seen = Self::new(Kind::Data, format!("malformed CSV: {}", text.trim_end_matches('.')));
-        if text.contains("fields") || text.contains("unequal lengths") {
-            seen.hint =
-                Some("give every line as many fields as the header, and quote fields with the delimiter".into());
-        } else if text.contains("UTF-8") || text.contains("utf-8") {
-            seen.hint = Some("write the file as UTF-8".into());
-        }
-        seen
-    }
-
-    /// A value that is not of the type inferred from the first lines.
-    fn parse(text: &str) -> Self {
-        let mut seen = Self::new(Kind::Data, text.trim_end_matches('.'));
-        if text.contains("for column") {
-            seen.hint = Some(
-                "the type was inferred from the first lines; name the column's type in the table's `columns`, such as \"varchar\", and cast in the query".into(),
-            );
-        }
-        seen
     }
 
     fn parquet(error: &ParquetError) -> Self {
@@ -223,6 +204,7 @@ impl Seen {
             ErrorKind::UnexpectedEof => Self::new(Kind::Data, format!("the file ends too early: {error}")),
             ErrorKind::InvalidData | ErrorKind::InvalidInput => Self::new(Kind::Data, error.to_string()),
             ErrorKind::NotFound => Self::new(Kind::Missing, error.to_string()),
+            ErrorKind::PermissionDenied => Self::new(Kind::Disk, error.to_string()).hint(READ_RIGHTS),
             // Decoders report what they cannot decode as an error of no kind.
             ErrorKind::Other => Self::new(Kind::Data, error.to_string()),
             _ => Self::new(Kind::Disk, error.to_string()),
@@ -269,64 +251,66 @@ impl Seen {
             return Self::parquet(error);
         }
         if let Some(error) = error.downcast_ref::<object_store::Error>() {
-            let (kind, text) = object_store_text(error);
-            return Self::new(kind, text);
+            return Self::store(error);
         }
         if let Some(error) = error.downcast_ref::<std::io::Error>() {
             return Self::io(error);
         }
         if let Some(error) = error.downcast_ref::<DatasetError>() {
-            return Self { hint: Some(error.remedy.clone()), ..Self::new(error.kind, &error.message) };
+            return Self::new(error.kind, &error.message).hint(&error.remedy);
         }
         Self::new(Kind::Internal, error.to_string())
     }
-}
 
-fn object_store_text(error: &object_store::Error) -> (Kind, String) {
-    use object_store::Error;
-    let inner = |source: &(dyn std::error::Error + 'static)| chain(source);
-    match error {
-        Error::NotFound { path, .. } => (Kind::Missing, format!("there is no object {path}")),
-        Error::PermissionDenied { path, source } => {
-            (Kind::Access, format!("access to {path} is denied: {}", inner(source.as_ref())))
+    fn store(error: &object_store::Error) -> Self {
+        use object_store::Error;
+        let inner = |source: &(dyn std::error::Error + 'static)| chain(source);
+        match error {
+            Error::NotFound { path, .. } => Self::new(Kind::Missing, format!("there is no object {path}")),
+            Error::PermissionDenied { path, source } => {
+                Self::new(Kind::Access, format!("access to {path} is denied: {}", inner(source.as_ref())))
+            }
+            Error::Unauthenticated { path, source } => {
+                Self::new(Kind::Access, format!("the credentials are refused for {path}: {}", inner(source.as_ref())))
+            }
+            Error::Generic { store, source } => match source.downcast_ref::<DatasetError>() {
+                Some(error) => Self::new(error.kind, &error.message).hint(&error.remedy),
+                None => Self::generic(*store == "LocalFileSystem", source.as_ref()),
+            },
+            Error::Precondition { path, .. } => Self::new(Kind::Changed, format!("{path} changed while it was read")),
+            Error::InvalidPath { source } => Self::new(Kind::Config, source.to_string()),
+            other => Self::new(Kind::Internal, other.to_string()),
         }
-        Error::Unauthenticated { path, source } => {
-            (Kind::Access, format!("the credentials are refused for {path}: {}", inner(source.as_ref())))
+    }
+
+    /// What object_store has no type for; a listing's refusals are told by their status alone.
+    fn generic(local: bool, source: &(dyn std::error::Error + 'static)) -> Self {
+        let text = chain(source);
+        let has = |words: &[&str]| words.iter().any(|word| text.contains(word));
+        if has(&["AuthorizationHeaderMalformed", "PermanentRedirect", "redirect without LOCATION"]) {
+            let what = format!("the bucket is in another region than consign asks for it: {text}");
+            return Self::new(Kind::Config, what).hint("set `[aws] region` to the bucket's region");
         }
-        Error::Generic { source, .. } => {
-            if let Some(error) = source.downcast_ref::<DatasetError>() {
-                return (error.kind, error.message.clone());
-            }
-            let text = inner(source.as_ref());
-            // Only requests for one object are told apart by type; a listing is told by its status.
-            if ["status code: 401", "status code: 403"].iter().any(|status| text.contains(status)) {
-                return (Kind::Access, text);
-            }
-            if text.contains("status code: 404") {
-                return (Kind::Missing, text);
-            }
-            let mut next: Option<&(dyn std::error::Error + 'static)> = Some(source.as_ref());
-            while let Some(cause) = next {
-                if let Some(io) = cause.downcast_ref::<std::io::Error>()
-                    && io.kind() != std::io::ErrorKind::Other
-                {
-                    let seen = Seen::io(io);
-                    let local = error.to_string().contains("LocalFileSystem");
-                    return if local {
-                        (seen.kind, inner(source.as_ref()))
-                    } else {
-                        (Kind::Network, inner(source.as_ref()))
-                    };
-                }
-                next = cause.source();
-            }
-            (Kind::Network, inner(source.as_ref()))
+        if has(&["status code: 401", "status code: 403"]) {
+            return Self::new(Kind::Access, text);
         }
-        Error::Precondition { path, .. } => (Kind::Changed, format!("{path} changed while it was read")),
-        Error::InvalidPath { source } => (Kind::Config, source.to_string()),
-        other => (Kind::Internal, other.to_string()),
+        if has(&["status code: 404"]) {
+            return Self::new(Kind::Missing, text);
+        }
+        let mut next = Some(source);
+        while let Some(cause) = next.filter(|_| local) {
+            let io = cause.downcast_ref::<std::io::Error>();
+            if let Some(io) = io.filter(|io| io.kind() != std::io::ErrorKind::Other) {
+                return Self { text, ..Self::io(io) };
+            }
+            next = cause.source();
+        }
+        Self::new(Kind::Network, text)
     }
 }
+
+/// The remedy when a local file may not be read.
+pub(super) const READ_RIGHTS: &str = "let the daemon's user read the file";
 
 fn remedy(kind: Kind, hint: &Option<String>) -> String {
     if let Some(hint) = hint {
@@ -342,7 +326,7 @@ fn remedy(kind: Kind, hint: &Option<String>) -> String {
         Kind::Access => {
             "let the vendor's own AWS identity list the bucket and read its objects (s3:ListBucket, s3:GetObject)"
         }
-        Kind::Network => "look at the way to the object store; the delivery is tried again",
+        Kind::Network => "look at the way to the object store",
         Kind::Parameter | Kind::Tenant | Kind::Config | Kind::Internal => "",
     }
     .into()
@@ -368,6 +352,25 @@ fn strip<'a>(text: &'a str, prefix: &str) -> &'a str {
     text.strip_prefix(prefix).unwrap_or(text)
 }
 
+/// A library's words about data, which may be another customer's: without the row, and not at any length.
+fn bounded(text: &str) -> String {
+    const CHARS: usize = 240;
+    let text = text.split(". Row data:").next().unwrap_or_default().trim_end_matches('.');
+    match text.char_indices().nth(CHARS) {
+        Some((at, _)) => format!("{}…", &text[..at]),
+        None => text.into(),
+    }
+}
+
+/// Without control characters, which a terminal would obey.
+fn printable(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() { out.extend(c.escape_default()) } else { out.push(c) }
+    }
+    out
+}
+
 /// The causes of an error as one line, without those that their wrapper has told already.
 pub(super) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
@@ -381,4 +384,34 @@ pub(super) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
         next = cause.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn engine(error: ArrowError) -> DatasetError {
+        DatasetError::engine(&DataFusionError::ArrowError(Box::new(error), None))
+    }
+
+    /// The row reader's errors have the whole row in them.
+    #[test]
+    fn a_message_does_not_carry_a_row() {
+        let text = "Error while parsing value 'x' as type 'Int64' for column 0 at line 7. Row data: '[x,secret]'";
+        for error in [ArrowError::ParseError(text.into()), ArrowError::CsvError(text.into())] {
+            let error = engine(error);
+            assert!(error.message.contains("'x'") && !error.message.contains("secret"), "{error:?}");
+        }
+        let error = engine(ArrowError::CastError("v".repeat(1 << 20)));
+        assert!(error.message.len() < 300, "{} bytes", error.message.len());
+        let error = engine(ArrowError::CastError("a\u{1b}[31m\nb".into()));
+        assert_eq!(error.message, "a\\u{1b}[31m\\nb");
+    }
+
+    #[test]
+    fn a_file_that_may_not_be_read_needs_rights_and_no_room() {
+        let source = Box::new(std::io::Error::from(std::io::ErrorKind::PermissionDenied));
+        let error = DatasetError::store(&object_store::Error::Generic { store: "LocalFileSystem", source });
+        assert_eq!((error.kind, error.remedy.as_str()), (Kind::Disk, READ_RIGHTS));
+    }
 }

@@ -28,12 +28,7 @@ use super::error::{DatasetError, InFile, Kind};
 use crate::domain::TableName;
 
 /// Wraps the source of a scan. Plans that are not file scans pass unchanged.
-pub(super) fn name_files(
-    plan: Arc<dyn ExecutionPlan>,
-    table: &TableName,
-    store: Arc<dyn ObjectStore>,
-    root: &str,
-) -> Arc<dyn ExecutionPlan> {
+pub(super) fn name_files(plan: Arc<dyn ExecutionPlan>, files: Files) -> Arc<dyn ExecutionPlan> {
     let config = plan
         .downcast_ref::<DataSourceExec>()
         .and_then(|exec| exec.data_source().downcast_ref::<FileScanConfig>())
@@ -41,18 +36,23 @@ pub(super) fn name_files(
     let Some(config) = config else {
         return plan;
     };
-    let files = Files { table: table.clone(), root: root.into(), store };
     let source = Arc::new(NamedSource { inner: config.file_source().clone(), files });
     DataSourceExec::from_data_source(FileScanConfigBuilder::from(config).with_source(source).build())
 }
 
 /// What is needed to speak of a table's files.
 #[derive(Clone)]
-struct Files {
-    table: TableName,
+pub(super) struct Files {
+    pub table: TableName,
     /// What stands before an object's path: `/` or `s3://bucket/`.
-    root: Arc<str>,
-    store: Arc<dyn ObjectStore>,
+    pub root: Arc<str>,
+    pub store: Arc<dyn ObjectStore>,
+}
+
+impl Files {
+    pub(super) fn of(&self, meta: &ObjectMeta) -> About {
+        About { files: self.clone(), meta: Arc::new(meta.clone()) }
+    }
 }
 
 #[derive(Clone)]
@@ -168,7 +168,7 @@ struct NamedMorselizer {
 
 impl Morselizer for NamedMorselizer {
     fn plan_file(&self, file: PartitionedFile) -> Result<Box<dyn MorselPlanner>> {
-        let about = About { files: self.files.clone(), meta: Arc::new(file.object_meta.clone()) };
+        let about = self.files.of(&file.object_meta);
         let inner = self.inner.plan_file(file).map_err(|error| about.name(error))?;
         Ok(Box::new(NamedPlanner { inner, about }))
     }
@@ -176,18 +176,22 @@ impl Morselizer for NamedMorselizer {
 
 /// One file of a table.
 #[derive(Clone)]
-struct About {
+pub(super) struct About {
     files: Files,
     meta: Arc<ObjectMeta>,
 }
 
 impl About {
-    fn name(&self, source: DataFusionError) -> DataFusionError {
+    pub(super) fn store(&self) -> &Arc<dyn ObjectStore> {
+        &self.files.store
+    }
+
+    pub(super) fn name(&self, source: DataFusionError) -> DataFusionError {
         let file = format!("{}{}", self.files.root, self.meta.location);
         DataFusionError::External(Box::new(InFile { table: self.files.table.clone(), file, source }))
     }
 
-    async fn unchanged(self) -> Result<()> {
+    pub(super) async fn unchanged(&self) -> Result<()> {
         changed(self.files.store.as_ref(), &self.meta).await.map_err(|error| self.name(error))
     }
 }
@@ -219,6 +223,13 @@ pub(super) fn same(
         format!("'{name}' changed while it was read ({} bytes before, {} after)", before.0, after.0),
         "write files elsewhere and rename them into place",
     ))
+}
+
+/// What an empty piece of a file means: object_store gives them without end when a local file has
+/// become shorter than it was when it was opened.
+pub(super) fn shortened() -> DatasetError {
+    let what = "the file changed while it was read: it became shorter";
+    DatasetError::new(Kind::Changed, what, "write files elsewhere and rename them into place")
 }
 
 struct NamedPlanner {
@@ -277,7 +288,9 @@ impl Morsel for NamedMorsel {
     fn into_stream(self: Box<Self>) -> BoxStream<'static, Result<RecordBatch>> {
         let about = self.about.clone();
         let batches = self.inner.into_stream().map_err(move |error| about.name(error));
-        let end = stream::once(self.about.unchanged()).filter_map(|checked| async move { checked.err().map(Err) });
+        let about = self.about;
+        let end = stream::once(async move { about.unchanged().await })
+            .filter_map(|checked| async move { checked.err().map(Err) });
         batches.chain(end).boxed()
     }
 }

@@ -1,37 +1,25 @@
 //! The columns of a table: read or inferred file by file, so that what is wrong
 //! is said of the file that it is wrong in, and merged without guessing.
 
-use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Read};
 use std::sync::Arc;
 
-use arrow::csv::reader::Format;
-use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
-use arrow::error::ArrowError;
-use arrow::json::reader::infer_json_schema_from_iterator;
-use bytes::Bytes;
-use datafusion::common::DataFusionError;
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::datasource::file_format::FileFormat as Reader;
-use datafusion::datasource::file_format::file_compression_type::FileCompressionType;
 use datafusion::execution::session_state::SessionState;
-use futures::stream::BoxStream;
+use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
-use serde_json::Value;
-use tokio::runtime::Handle;
 
 use super::error::{DatasetError, Kind, near};
 use super::source::Found;
+use super::text::{self, Column, Declared, Seen};
 use crate::config::{FileFormat, TableSource};
 use crate::domain::TableName;
 
-/// Lines that CSV's types are inferred from.
-pub(super) const CSV_LINES_SEEN: usize = 1000;
-
-/// Files whose head is looked at, at the same time.
+/// Files whose head is looked at, or whose text is read, at the same time.
 const LOOKED_AT: usize = 8;
 
-/// The schema of the files, without partition columns.
+/// The schema of files that carry their types, without partition columns.
 pub(super) async fn of_files(
     table: &TableName,
     source: &TableSource,
@@ -39,31 +27,70 @@ pub(super) async fn of_files(
     reader: &Arc<dyn Reader>,
     session: &SessionState,
 ) -> Result<SchemaRef, DatasetError> {
-    let schemas: Vec<(String, SchemaRef)> = stream::iter(found.files.iter().cloned())
-        // Boxed, so that the whole can be sent between threads (rust-lang/rust#102211).
+    if let Some(column) = source.columns.keys().next() {
+        let what = format!("`columns` has '{column}', but these files carry their own types");
+        let error = DatasetError::new(Kind::Config, what, "remove `columns`, and cast in `query`");
+        return Err(error.in_table(table, None));
+    }
+    let schemas =
+        each(table, found, |meta| async move { of_file(source, &found.store, &meta, reader, session).await }.boxed())
+            .await?;
+    let schema = merge(&schemas).map_err(|(file, error)| error.in_table(table, Some(&file)))?;
+    check_partitions(&schema, source).map_err(|error| error.in_table(table, None))?;
+    Ok(schema)
+}
+
+/// The schema of text files, and what else was seen in them.
+pub(super) async fn of_text(
+    table: &TableName,
+    source: &TableSource,
+    found: &Found,
+    session: &SessionState,
+) -> Result<(SchemaRef, Seen), DatasetError> {
+    let unnamed = |error: DatasetError| error.in_table(table, None);
+    let declared = declared(source, session).await.map_err(unnamed)?;
+    let types = &declared;
+    let files =
+        each(table, found, |meta| async move { text::see(&source.format, types, &found.store, &meta).await }.boxed())
+            .await?;
+    let csv = matches!(source.format, FileFormat::Csv { .. });
+    let seen = join(files, csv).map_err(|(file, error)| error.in_table(table, Some(&file)))?;
+    let names: Vec<&str> = seen.columns.iter().map(|column| column.name.as_str()).collect();
+    if let Some(gone) = declared.iter().find(|declared| !names.contains(&declared.column.as_str())) {
+        let column = &gone.column;
+        let what = match near(column, names.iter().copied()) {
+            Some(near) => format!("`columns` has '{column}', which is in no file; did you mean '{near}'?"),
+            None => format!("`columns` has '{column}', which is in no file; there are {}", names.join(", ")),
+        };
+        return Err(unnamed(DatasetError::new(Kind::Config, what, "")));
+    }
+    let schema = Arc::new(Schema::new(seen.columns.iter().map(Column::field).collect::<Vec<_>>()));
+    check_partitions(&schema, source).map_err(unnamed)?;
+    Ok((schema, seen))
+}
+
+/// What `look` says of each file, by the file's name. Takes and gives what is owned and boxed, so
+/// that the whole can be sent between threads (rust-lang/rust#102211).
+async fn each<'a, T: Send + 'a>(
+    table: &'a TableName,
+    found: &'a Found,
+    look: impl Fn(ObjectMeta) -> BoxFuture<'a, Result<T, DatasetError>>,
+) -> Result<Vec<(String, T)>, DatasetError> {
+    stream::iter(found.files.iter().cloned())
         .map(|meta| {
+            let file = format!("{}{}", found.root, meta.location);
+            let looked = look(meta);
             async move {
-                let file = format!("{}{}", found.root, meta.location);
-                let schema = match source.format {
-                    FileFormat::Ndjson => of_ndjson(&found.store, &meta).await,
-                    _ => of_file(source, &found.store, &meta, reader, session).await,
-                };
-                schema.map(|schema| (file.clone(), schema)).map_err(|error| error.in_table(table, Some(&file)))
+                match looked.await {
+                    Ok(seen) => Ok((file, seen)),
+                    Err(error) => Err(error.in_table(table, Some(&file))),
+                }
             }
             .boxed()
         })
         .buffered(LOOKED_AT)
         .try_collect()
-        .await?;
-    let merged = match source.format {
-        FileFormat::Csv { .. } => merge_csv(&schemas),
-        FileFormat::Ndjson => merge(&schemas, widen),
-        FileFormat::Parquet | FileFormat::ArrowIpc | FileFormat::Avro => merge(&schemas, same),
-    }
-    .map_err(|(file, error)| error.in_table(table, Some(&file)))?;
-    let schema = declare(merged, source, session).await.map_err(|error| error.in_table(table, None))?;
-    check_partitions(&schema, source).map_err(|error| error.in_table(table, None))?;
-    Ok(schema)
+        .await
 }
 
 async fn of_file(
@@ -76,38 +103,23 @@ async fn of_file(
     if meta.size == 0 {
         return Err(empty());
     }
-    let schema = match source.format {
-        FileFormat::Csv { header, delimiter, quote } => {
-            let format = Format::default().with_header(header).with_delimiter(delimiter).with_quote(quote);
-            of_csv(format, store, meta).await?
-        }
-        _ => reader
-            .infer_schema(session, store, std::slice::from_ref(meta))
-            .await
-            .map_err(|error| DatasetError::engine(&error))?,
-    };
+    let schema = reader
+        .infer_schema(session, store, std::slice::from_ref(meta))
+        .await
+        .map_err(|error| DatasetError::engine(&error))?;
     if schema.fields().is_empty() {
         return Err(empty());
     }
-    if source.format == FileFormat::ArrowIpc {
-        check_ipc_end(store, meta).await?;
-    }
-    if source.format == FileFormat::Avro {
-        check_avro_end(store, meta).await?;
-    }
-    if matches!(source.format, FileFormat::Csv { .. }) {
-        let mut names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
-        names.sort_unstable();
-        if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {
-            let what = format!("the header has the column '{}' twice", twice[0]);
-            return Err(DatasetError::new(Kind::Data, what, "give every column a name of its own"));
-        }
+    match source.format {
+        FileFormat::ArrowIpc => check_ipc_end(store, meta).await?,
+        FileFormat::Avro => check_avro_end(store, meta).await?,
+        FileFormat::Parquet | FileFormat::Csv { .. } | FileFormat::Ndjson => {}
     }
     Ok(schema)
 }
 
 fn empty() -> DatasetError {
-    DatasetError::new(Kind::Data, "the file is empty", "write a whole file, with its header, or none")
+    DatasetError::new(Kind::Data, "the file is empty", "write a whole file, or none")
 }
 
 /// An IPC stream that was cut between two messages looks complete but for its end mark
@@ -181,129 +193,39 @@ fn avro_long(rest: &mut &[u8]) -> Option<i64> {
     None
 }
 
-/// The schema of the first lines. DataFusion would cut the file into pieces, and lose its place when
-/// there are line breaks in quotes (object_store's `LineDelimiter` looks for a piece's end from behind).
-async fn of_csv(format: Format, store: &Arc<dyn ObjectStore>, meta: &ObjectMeta) -> Result<SchemaRef, DatasetError> {
-    let compression = compression(meta);
-    let bytes = store.get(&meta.location).await.map_err(|error| DatasetError::store(&error))?.into_stream();
-    let bytes = Blocking { stream: bytes, chunk: Bytes::new(), runtime: Handle::current() };
-    let infer = move || -> Result<Schema, DataFusionError> {
-        Ok(format.infer_schema(compression.convert_read(bytes)?, Some(CSV_LINES_SEEN))?.0)
-    };
-    let schema = tokio::task::spawn_blocking(infer)
-        .await
-        .map_err(|error| DatasetError::new(Kind::Internal, error.to_string(), ""))?
-        .map_err(|error| DatasetError::engine(&error))?;
-    Ok(Arc::new(schema))
-}
-
-/// The schema of every line, because a key that first comes up late would else be left out silently.
-async fn of_ndjson(store: &Arc<dyn ObjectStore>, meta: &ObjectMeta) -> Result<SchemaRef, DatasetError> {
-    let compression = compression(meta);
-    let bytes = store.get(&meta.location).await.map_err(|error| DatasetError::store(&error))?.into_stream();
-    let bytes = Blocking { stream: bytes, chunk: Bytes::new(), runtime: Handle::current() };
-    let infer = move || -> Result<Schema, DataFusionError> {
-        let lines = Lines { reader: BufReader::new(compression.convert_read(bytes)?), line: 0, text: Vec::new() };
-        Ok(infer_json_schema_from_iterator(lines)?)
-    };
-    let schema = tokio::task::spawn_blocking(infer)
-        .await
-        .map_err(|error| DatasetError::new(Kind::Internal, error.to_string(), ""))?
-        .map_err(|error| DatasetError::engine(&error))?;
-    if schema.fields().is_empty() { Err(empty()) } else { Ok(Arc::new(schema)) }
-}
-
-/// Bytes from the object store for a thread that may wait.
-struct Blocking {
-    stream: BoxStream<'static, object_store::Result<Bytes>>,
-    chunk: Bytes,
-    runtime: Handle,
-}
-
-impl Read for Blocking {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        while self.chunk.is_empty() {
-            match self.runtime.block_on(self.stream.next()) {
-                Some(chunk) => self.chunk = chunk.map_err(std::io::Error::other)?,
-                None => return Ok(0),
-            }
-        }
-        let taken = self.chunk.split_to(buffer.len().min(self.chunk.len()));
-        buffer[..taken.len()].copy_from_slice(&taken);
-        Ok(taken.len())
-    }
-}
-
-/// The JSON objects of a text, one a line; errors name the line.
-struct Lines<R> {
-    reader: R,
-    line: u64,
-    text: Vec<u8>,
-}
-
-impl<R: BufRead> Iterator for Lines<R> {
-    type Item = Result<Value, ArrowError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        loop {
-            self.text.clear();
-            match self.reader.read_until(b'\n', &mut self.text) {
-                Ok(0) => return None,
-                Ok(_) => self.line += 1,
-                Err(error) => return Some(Err(ArrowError::IoError(error.to_string(), error))),
-            }
-            let text = self.text.trim_ascii();
-            if text.is_empty() {
-                continue;
-            }
-            let bad = |why: String| ArrowError::JsonError(format!("line {}: {why}", self.line));
-            if let Err(error) = std::str::from_utf8(text) {
-                return Some(Err(bad(format!("not UTF-8 after byte {}", error.valid_up_to()))));
-            }
-            return Some(match serde_json::from_slice::<Value>(text) {
-                Ok(value @ Value::Object(_)) => Ok(value),
-                Ok(_) => Err(bad("not an object; each line is one object".into())),
-                Err(error) => Err(bad(format!("{error}").replace("line 1 column", "column"))),
-            });
-        }
-    }
-}
-
-/// By the file's suffix.
-pub(super) fn compression(meta: &ObjectMeta) -> FileCompressionType {
-    match meta.location.extension() {
-        Some("gz") => FileCompressionType::GZIP,
-        Some("zst") => FileCompressionType::ZSTD,
-        Some("bz2") => FileCompressionType::BZIP2,
-        Some("xz") => FileCompressionType::XZ,
-        _ => FileCompressionType::UNCOMPRESSED,
-    }
-}
-
 type InFile = (String, DatasetError);
 
-/// CSV's columns have places, so all files must have the same ones in the same order.
-fn merge_csv(schemas: &[(String, SchemaRef)]) -> Result<SchemaRef, InFile> {
-    let Some((first, schema)) = schemas.first() else {
-        return Ok(Arc::new(Schema::empty()));
-    };
-    let names = |schema: &SchemaRef| schema.fields().iter().map(|field| field.name().clone()).collect::<Vec<_>>();
-    for (file, other) in schemas {
-        if names(other) != names(schema) {
-            let what =
-                format!("its columns are {}, while {first} has {}", names(other).join(", "), names(schema).join(", "));
+/// What was seen in text files, joined. CSV's columns have places, so all files must have the
+/// same ones in the same order.
+fn join(files: Vec<(String, Seen)>, csv: bool) -> Result<Seen, InFile> {
+    let mut files = files.into_iter();
+    let (first, mut seen) = files.next().unwrap_or_default();
+    let names = |seen: &Seen| seen.columns.iter().map(|column| column.name.clone()).collect::<Vec<_>>();
+    for (file, other) in files {
+        if csv && names(&other) != names(&seen) {
+            let (its, those) = (names(&other).join(", "), names(&seen).join(", "));
+            let what = format!("its columns are {its}, while {first} has {those}");
             let remedy = "give all files of a table the same columns in the same order";
-            return Err((file.clone(), DatasetError::new(Kind::Data, what, remedy)));
+            return Err((file, DatasetError::new(Kind::Data, what, remedy)));
+        }
+        seen.record_bytes = seen.record_bytes.max(other.record_bytes);
+        for column in &other.columns {
+            let Some(known) = seen.columns.iter_mut().find(|known| known.name == column.name) else {
+                seen.columns.push(column.clone());
+                continue;
+            };
+            if let Err((path, known, its)) = known.join(column, csv) {
+                let what = format!("its column '{path}' has the type {its}, while the files before it have {known}");
+                let remedy = "write values of one type, or name the column's type in the table's `columns`";
+                return Err((file, DatasetError::new(Kind::Data, what, remedy)));
+            }
         }
     }
-    merge(schemas, |a, b| Some(widen(a, b).unwrap_or(DataType::Utf8)))
+    Ok(seen)
 }
 
 /// Columns by name, in order of first appearance; those that a file lacks are NULL there.
-fn merge(
-    schemas: &[(String, SchemaRef)],
-    join: impl Fn(&DataType, &DataType) -> Option<DataType>,
-) -> Result<SchemaRef, InFile> {
+fn merge(schemas: &[(String, SchemaRef)]) -> Result<SchemaRef, InFile> {
     let mut fields: Vec<(Field, &str)> = Vec::new();
     for (number, (file, schema)) in schemas.iter().enumerate() {
         for (known, _) in &mut fields {
@@ -316,7 +238,7 @@ fn merge(
                 fields.push((field.as_ref().clone().with_nullable(field.is_nullable() || number > 0), file));
                 continue;
             };
-            let Some(joined) = join(known.data_type(), field.data_type()) else {
+            let Some(joined) = same(known.data_type(), field.data_type()) else {
                 let what = format!(
                     "its column '{}' has the type {}, while {origin} has {}",
                     field.name(),
@@ -344,67 +266,14 @@ fn same(a: &DataType, b: &DataType) -> Option<DataType> {
     (plain(a) == plain(b)).then(|| plain(a))
 }
 
-/// What text can be inferred to be, joined.
-fn widen(a: &DataType, b: &DataType) -> Option<DataType> {
-    match (a, b) {
-        (a, b) if a == b => Some(a.clone()),
-        (DataType::Null, other) | (other, DataType::Null) => Some(other.clone()),
-        (DataType::Int64, DataType::Float64) | (DataType::Float64, DataType::Int64) => Some(DataType::Float64),
-        (DataType::List(a), DataType::List(b)) => {
-            let item = widen(a.data_type(), b.data_type())?;
-            Some(DataType::List(Arc::new(a.as_ref().clone().with_data_type(item))))
-        }
-        (DataType::Struct(a), DataType::Struct(b)) => {
-            let mut fields: Vec<FieldRef> = a.iter().cloned().collect();
-            for field in b {
-                match fields.iter_mut().find(|known| known.name() == field.name()) {
-                    Some(known) => {
-                        let joined = widen(known.data_type(), field.data_type())?;
-                        *known = Arc::new(known.as_ref().clone().with_data_type(joined));
-                    }
-                    None => fields.push(field.clone()),
-                }
-            }
-            Some(DataType::Struct(fields.into()))
-        }
-        _ => None,
-    }
-}
-
-/// Puts the declared types in, and text where nothing was ever seen.
-async fn declare(schema: SchemaRef, source: &TableSource, session: &SessionState) -> Result<SchemaRef, DatasetError> {
-    let inferred = matches!(source.format, FileFormat::Csv { .. } | FileFormat::Ndjson);
-    if !inferred {
-        return match source.columns.keys().next() {
-            Some(column) => Err(DatasetError::new(
-                Kind::Config,
-                format!("`columns` has '{column}', but these files carry their own types"),
-                "remove `columns`, and cast in `query`",
-            )),
-            None => Ok(schema),
-        };
-    }
-    let mut declared = BTreeMap::new();
+/// The types that the configuration gives to columns.
+async fn declared(source: &TableSource, session: &SessionState) -> Result<Vec<Declared>, DatasetError> {
+    let mut declared = Vec::new();
     for (column, sql) in &source.columns {
-        if schema.index_of(column).is_err() {
-            let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
-            let what = match near(column, names.iter().copied()) {
-                Some(near) => format!("`columns` has '{column}', which is in no file; did you mean '{near}'?"),
-                None => format!("`columns` has '{column}', which is in no file; there are {}", names.join(", ")),
-            };
-            return Err(DatasetError::new(Kind::Config, what, ""));
-        }
-        declared.insert(column.as_str(), sql_type(column, sql, session).await?);
+        let data_type = sql_type(column, sql, session).await?;
+        declared.push(Declared { column: column.clone(), sql: sql.clone(), data_type });
     }
-    let fields = schema.fields().iter().map(|field| {
-        let data_type = match (declared.get(field.name().as_str()), field.data_type()) {
-            (Some(declared), _) => declared.clone(),
-            (None, DataType::Null) => DataType::Utf8,
-            (None, inferred) => inferred.clone(),
-        };
-        field.as_ref().clone().with_data_type(data_type).with_nullable(true)
-    });
-    Ok(Arc::new(Schema::new(fields.collect::<Vec<_>>())))
+    Ok(declared)
 }
 
 /// The Arrow type of an SQL type's name, as CAST understands it.
@@ -420,12 +289,19 @@ async fn sql_type(column: &str, sql: &str, session: &SessionState) -> Result<Dat
     if !sql.chars().all(|c| c.is_ascii_alphanumeric() || " (),_".contains(c)) {
         return Err(bad("is not the name of a type".into()));
     }
+    let words = sql.to_ascii_lowercase();
+    let zoned = words.contains("timestamptz") || words.contains("with time zone");
     let plan = session
         .create_logical_plan(&format!("SELECT CAST(NULL AS {sql})"))
         .await
         .map_err(|error| bad(format!("is no type: {}", DatasetError::engine(&error).message)))?;
     match plan.schema().fields().first() {
-        Some(field) => Ok(field.data_type().clone()),
+        Some(field) => match field.data_type() {
+            // The query engine drops the zone.
+            DataType::Timestamp(unit, None) if zoned => Ok(DataType::Timestamp(*unit, Some("UTC".into()))),
+            known if text::can_be_declared(known) => Ok(known.clone()),
+            _ => Err(bad("is not read from text".into())),
+        },
         None => Err(bad("is no type".into())),
     }
 }

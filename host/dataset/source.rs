@@ -10,7 +10,7 @@ use glob::{MatchOptions, Pattern};
 use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
 
-use super::error::{DatasetError, Kind};
+use super::error::{DatasetError, Kind, READ_RIGHTS};
 use super::store::{self, VendorStore};
 
 /// The files that a path named when it was looked at, sorted by path.
@@ -87,16 +87,26 @@ async fn in_bucket(store: &dyn ObjectStore, key: &str) -> Result<Vec<ObjectMeta>
     let parse = |key: &str| {
         Path::parse(key).map_err(|error| DatasetError::new(Kind::Config, format!("'{key}' is not a key: {error}"), ""))
     };
-    if !key.is_empty() && !key.ends_with('/') && !has_wildcard(key) {
-        return match store.head(&parse(key)?).await {
+    let directory = key.is_empty() || key.ends_with('/');
+    if !directory && !has_wildcard(key) {
+        let key = parse(key)?;
+        return match store.head(&key).await {
             Ok(meta) => Ok(vec![meta]),
             Err(object_store::Error::NotFound { .. }) => Ok(Vec::new()),
-            Err(error) => Err(DatasetError::store(&error)),
+            // The answer to HEAD has no body that says what is wrong; that to a listing has one.
+            Err(error) => match store.list(Some(&key)).next().await {
+                Some(Err(told)) => Err(DatasetError::store(&told)),
+                _ => Err(DatasetError::store(&error)),
+            },
         };
     }
-    let fixed = key.split('/').take_while(|segment| !has_wildcard(segment)).collect::<Vec<_>>().join("/");
+    // A directory is a name, whatever it looks like; before a glob's first wildcard nothing has to be listed.
+    let fixed = match directory {
+        true => key.to_owned(),
+        false => key.split('/').take_while(|segment| !has_wildcard(segment)).collect::<Vec<_>>().join("/"),
+    };
     let prefix = parse(fixed.trim_end_matches('/'))?;
-    let pattern = (!key.is_empty() && !key.ends_with('/')).then(|| pattern(key)).transpose()?;
+    let pattern = (!directory).then(|| pattern(key)).transpose()?;
     let listed: Vec<ObjectMeta> =
         store.list(Some(&prefix)).try_collect().await.map_err(|error| DatasetError::store(&error))?;
     Ok(listed
@@ -132,8 +142,14 @@ async fn on_disk(store: &dyn ObjectStore, path: &str) -> Result<Vec<ObjectMeta>,
 /// Paths of regular files, symlinks followed.
 fn walk(path: &str) -> Result<Vec<std::path::PathBuf>, DatasetError> {
     let plain = std::path::Path::new(path);
-    if plain.is_file() {
-        return Ok(vec![plain.to_owned()]);
+    let unreadable = |path: &std::path::Path, error: &std::io::Error| {
+        let what = format!("{} cannot be looked at: {error}", path.display());
+        DatasetError::new(Kind::Disk, what, READ_RIGHTS)
+    };
+    match std::fs::metadata(plain) {
+        Ok(meta) if meta.is_file() => return Ok(vec![plain.to_owned()]),
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => return Err(unreadable(plain, &error)),
+        Ok(_) | Err(_) => {}
     }
     let (text, base) = match path.strip_suffix('/') {
         Some(directory) => (format!("{}/**/*", Pattern::escape(directory)), Some(path)),
@@ -146,10 +162,7 @@ fn walk(path: &str) -> Result<Vec<std::path::PathBuf>, DatasetError> {
         glob::glob_with(&text, options).map_err(|error| DatasetError::new(Kind::Config, error.to_string(), ""))?;
     let mut files = Vec::new();
     for entry in entries {
-        let file = entry.map_err(|error| {
-            let what = format!("{} cannot be listed: {}", error.path().display(), error.error());
-            DatasetError::new(Kind::Disk, what, "let the daemon's user read it")
-        })?;
+        let file = entry.map_err(|error| unreadable(error.path(), error.error()))?;
         let relative = base.and_then(|base| file.strip_prefix(base).ok()).and_then(|rest| rest.to_str());
         if file.is_file() && !relative.is_some_and(hidden) {
             files.push(file);

@@ -8,14 +8,10 @@ use arrow::datatypes::{DataType, Field, FieldRef, SchemaRef};
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::{DFSchema, Result, ScalarValue, Statistics};
-use datafusion::config::CsvOptions;
 use datafusion::datasource::TableType;
 use datafusion::datasource::file_format::FileFormat as Reader;
 use datafusion::datasource::file_format::arrow::ArrowFormat;
 use datafusion::datasource::file_format::avro::AvroFormat;
-use datafusion::datasource::file_format::csv::CsvFormat;
-use datafusion::datasource::file_format::file_compression_type::FileCompressionType;
-use datafusion::datasource::file_format::json::JsonFormat;
 use datafusion::datasource::file_format::parquet::ParquetFormat;
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::listing::helpers::expr_applicable_for_cols;
@@ -29,11 +25,12 @@ use datafusion::physical_plan::empty::EmptyExec;
 use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 use object_store::ObjectMeta;
 
-use super::error::{DatasetError, Kind};
-use super::named::name_files;
+use super::error::DatasetError;
+use super::named::{Files, name_files};
 use super::schema;
 use super::source::{self, Found};
 use super::store::VendorStore;
+use super::text::TextScan;
 use crate::config::{FileFormat, TableSource};
 use crate::domain::TableName;
 
@@ -41,10 +38,23 @@ use crate::domain::TableName;
 pub(super) struct FilesTable {
     name: TableName,
     found: Found,
-    reader: Arc<dyn Reader>,
     schema: TableSchema,
     files: Vec<PartitionedFile>,
-    statistics: Statistics,
+    reading: Reading,
+}
+
+/// Who reads the rows.
+#[derive(Debug)]
+enum Reading {
+    /// The query engine.
+    Engine {
+        reader: Arc<dyn Reader>,
+        statistics: Statistics,
+    },
+    Text {
+        format: FileFormat,
+        batch_rows: usize,
+    },
 }
 
 impl FilesTable {
@@ -57,34 +67,35 @@ impl FilesTable {
         session: &SessionState,
     ) -> Result<Self, DatasetError> {
         let found = source::find(&source.path, vendor, runtime).await.map_err(|error| error.in_table(name, None))?;
-        let reader = reader(&source.format, one_compression(name, source, &found)?, session);
-        let file_schema = schema::of_files(name, source, &found, &reader, session).await?;
         let partitions: Vec<FieldRef> =
             source.partitions.iter().map(|name| Arc::new(Field::new(name, DataType::Utf8, true))).collect();
-        let schema = TableSchema::builder(file_schema).with_table_partition_cols(partitions).build();
-        let (at, reads, of) = (&found, &reader, &schema);
-        let described = |meta: ObjectMeta| {
-            // Boxed, so that the whole can be sent between threads (rust-lang/rust#102211).
-            async move {
-                let file = format!("{}{}", at.root, meta.location);
-                let named = |error: DatasetError| error.in_table(name, Some(&file));
-                let values = source::partition_values(&file, &source.partitions).map_err(named)?;
-                let statistics = reads
-                    .infer_stats(session, &at.store, of.file_schema().clone(), &meta)
-                    .await
-                    .map_err(|error| named(DatasetError::engine(&error)))?;
-                Ok(PartitionedFile::new_from_meta(meta.clone())
-                    .with_partition_values(values)
-                    .with_statistics(Arc::new(statistics)))
+        let with_partitions =
+            |schema: SchemaRef| TableSchema::builder(schema).with_table_partition_cols(partitions).build();
+        let (schema, reading, measured) = match reader(&source.format, session) {
+            None => {
+                let (schema, seen) = schema::of_text(name, source, &found, session).await?;
+                let reading = Reading::Text { format: source.format.clone(), batch_rows: seen.batch_rows() };
+                (with_partitions(schema), reading, Vec::new())
             }
-            .boxed()
+            Some(reader) => {
+                let schema = with_partitions(schema::of_files(name, source, &found, &reader, session).await?);
+                let measured = measure(name, &found, &reader, &schema, session).await?;
+                let statistics = Statistics::try_merge_iter(&measured, schema.table_schema())
+                    .map_err(|error| DatasetError::engine(&error).in_table(name, None))?;
+                (schema, Reading::Engine { reader, statistics }, measured)
+            }
         };
-        let files =
-            stream::iter(found.files.iter().cloned()).map(described).buffered(8).try_collect::<Vec<_>>().await?;
-        let statistics = files.iter().filter_map(|file| file.statistics.as_deref());
-        let statistics = Statistics::try_merge_iter(statistics, schema.table_schema())
-            .map_err(|error| DatasetError::engine(&error).in_table(name, None))?;
-        Ok(Self { name: name.clone(), found, reader, schema, files, statistics })
+        let mut files = Vec::new();
+        for meta in &found.files {
+            let file = format!("{}{}", found.root, meta.location);
+            let values = source::partition_values(&file, &source.partitions);
+            let values = values.map_err(|error| error.in_table(name, Some(&file)))?;
+            files.push(PartitionedFile::new_from_meta(meta.clone()).with_partition_values(values));
+        }
+        for (file, statistics) in files.iter_mut().zip(measured) {
+            *file = file.clone().with_statistics(Arc::new(statistics));
+        }
+        Ok(Self { name: name.clone(), found, schema, files, reading })
     }
 
     /// The files that can hold rows for which the filters on partition columns are true.
@@ -111,45 +122,38 @@ impl FilesTable {
     }
 }
 
-/// Formats with a codec of their own have none from outside.
-fn one_compression(name: &TableName, source: &TableSource, found: &Found) -> Result<FileCompressionType, DatasetError> {
-    if !matches!(source.format, FileFormat::Csv { .. } | FileFormat::Ndjson) {
-        return Ok(FileCompressionType::UNCOMPRESSED);
-    }
-    let first = found.files.first().map_or(FileCompressionType::UNCOMPRESSED, schema::compression);
-    let odd = found.files.iter().find(|meta| schema::compression(meta) != first);
-    if let Some(odd) = odd {
-        let file = format!("{}{}", found.root, odd.location);
-        let what = "it is not compressed like the table's first file";
-        let error = DatasetError::new(Kind::Data, what, "compress all files of a table in the same way");
-        return Err(error.in_table(name, Some(&file)));
-    }
-    if first == FileCompressionType::ZSTD && found.root != "/" {
-        let what = "zstd-compressed text is read from disk only";
-        let error = DatasetError::new(Kind::Config, what, "compress text in S3 with gzip, or use Parquet");
-        return Err(error.in_table(name, None));
-    }
-    Ok(first)
+/// The statistics of each file.
+async fn measure(
+    name: &TableName,
+    found: &Found,
+    reader: &Arc<dyn Reader>,
+    schema: &TableSchema,
+    session: &SessionState,
+) -> Result<Vec<Statistics>, DatasetError> {
+    let of_file = |meta: ObjectMeta| {
+        // Boxed, so that the whole can be sent between threads (rust-lang/rust#102211).
+        async move {
+            let statistics = reader.infer_stats(session, &found.store, schema.file_schema().clone(), &meta).await;
+            statistics.map_err(|error| {
+                let file = format!("{}{}", found.root, meta.location);
+                DatasetError::engine(&error).in_table(name, Some(&file))
+            })
+        }
+        .boxed()
+    };
+    let metas = stream::iter(found.files.iter().cloned());
+    metas.map(of_file).buffered(8).try_collect().await
 }
 
-fn reader(format: &FileFormat, compression: FileCompressionType, session: &SessionState) -> Arc<dyn Reader> {
+/// The query engine's reader; none for text.
+fn reader(format: &FileFormat, session: &SessionState) -> Option<Arc<dyn Reader>> {
     match format {
-        FileFormat::Parquet => Arc::new(ParquetFormat::new().with_options(session.default_table_options().parquet)),
-        FileFormat::Csv { header, delimiter, quote } => Arc::new(
-            CsvFormat::default()
-                .with_options(CsvOptions {
-                    has_header: Some(*header),
-                    delimiter: *delimiter,
-                    quote: *quote,
-                    newlines_in_values: Some(true),
-                    ..CsvOptions::default()
-                })
-                .with_file_compression_type(compression)
-                .with_schema_infer_max_rec(schema::CSV_LINES_SEEN),
-        ),
-        FileFormat::Ndjson => Arc::new(JsonFormat::default().with_file_compression_type(compression)),
-        FileFormat::ArrowIpc => Arc::new(ArrowFormat),
-        FileFormat::Avro => Arc::new(AvroFormat),
+        FileFormat::Csv { .. } | FileFormat::Ndjson => None,
+        FileFormat::Parquet => {
+            Some(Arc::new(ParquetFormat::new().with_options(session.default_table_options().parquet)))
+        }
+        FileFormat::ArrowIpc => Some(Arc::new(ArrowFormat)),
+        FileFormat::Avro => Some(Arc::new(AvroFormat)),
     }
 }
 
@@ -180,19 +184,37 @@ impl TableProvider for FilesTable {
             let schema = datafusion::common::project_schema(&self.schema(), projection)?;
             return Ok(Arc::new(EmptyExec::new(schema)));
         }
-        let statistics = if files.len() == self.files.len() {
-            self.statistics.clone()
-        } else {
-            Statistics::new_unknown(&self.schema())
+        let about =
+            Files { table: self.name.clone(), root: self.found.root.as_str().into(), store: self.found.store.clone() };
+        let (reader, statistics) = match &self.reading {
+            Reading::Engine { reader, statistics } => (reader, statistics),
+            Reading::Text { format, batch_rows } => {
+                let schema = self.schema();
+                let wanted = projection.cloned().unwrap_or_else(|| (0..schema.fields().len()).collect());
+                let scan = TextScan {
+                    format: format.clone(),
+                    about,
+                    files,
+                    file_schema: self.schema.file_schema().clone(),
+                    schema: Arc::new(schema.project(&wanted)?),
+                    wanted,
+                    batch_rows: *batch_rows,
+                };
+                return scan.plan(limit);
+            }
         };
-        let source = self.reader.file_source(self.schema.clone());
+        let statistics = match files.len() == self.files.len() {
+            true => statistics.clone(),
+            false => Statistics::new_unknown(&self.schema()),
+        };
+        let source = reader.file_source(self.schema.clone());
         let config = FileScanConfigBuilder::new(self.found.url.clone(), source)
             .with_file_groups(vec![FileGroup::new(files)])
             .with_statistics(statistics)
             .with_projection_indices(projection.cloned())?
             .with_limit(limit)
             .build();
-        let plan = self.reader.create_physical_plan(state, config).await?;
-        Ok(name_files(plan, &self.name, self.found.store.clone(), &self.found.root))
+        let plan = reader.create_physical_plan(state, config).await?;
+        Ok(name_files(plan, about))
     }
 }

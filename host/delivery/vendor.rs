@@ -22,7 +22,7 @@ use super::places::Places;
 use super::session::{AssumeRole, Session};
 use super::{DeliveryError, policy};
 use crate::clock::Clock;
-use crate::config::{Aws, Customer, StaticCredentials};
+use crate::config::{self, Aws, Customer, StaticCredentials};
 use crate::domain::{Failure, Layer, Retry, RunId, Secret};
 
 /// Requests for one operation, the first one included.
@@ -213,9 +213,7 @@ fn partition(region: &str) -> Option<&'static str> {
 /// The configured keys, else the SDK's chain.
 async fn identity(aws: &Aws, region: &str, http: &SharedHttpClient) -> SharedCredentialsProvider {
     if let Some(keys) = &aws.credentials {
-        let token = keys.session_token.as_ref().map(|t| t.reveal().to_owned());
-        let (id, secret) = (keys.access_key_id.reveal(), keys.secret_access_key.reveal());
-        return SharedCredentialsProvider::new(Credentials::new(id, secret, token, None::<SystemTime>, "consign.toml"));
+        return SharedCredentialsProvider::new(Written(keys.clone()));
     }
     let region = Region::new(region.to_owned());
     let mut loader = aws_config::defaults(BehaviorVersion::latest()).http_client(http.clone()).region(region);
@@ -224,6 +222,25 @@ async fn identity(aws: &Aws, region: &str, http: &SharedHttpClient) -> SharedCre
     }
     let loaded = loader.load().await;
     loaded.credentials_provider().unwrap_or_else(|| SharedCredentialsProvider::new(Nobody))
+}
+
+/// The configured keys, read when they are first asked for: not every command needs them.
+#[derive(Debug)]
+struct Written(config::Credentials);
+
+impl ProvideCredentials for Written {
+    fn provide_credentials<'a>(&'a self) -> aws_credential_types::provider::future::ProvideCredentials<'a>
+    where
+        Self: 'a,
+    {
+        let keys = self.0.resolve().map(|keys| {
+            let token = keys.session_token.as_ref().map(|token| token.reveal().to_owned());
+            let (id, secret) = (keys.access_key_id.reveal(), keys.secret_access_key.reveal());
+            Credentials::new(id, secret, token, None::<SystemTime>, "consign.toml")
+        });
+        let keys = keys.map_err(aws_credential_types::provider::error::CredentialsError::invalid_configuration);
+        aws_credential_types::provider::future::ProvideCredentials::ready(keys)
+    }
 }
 
 /// What the SDK's chain is when even that is missing.
@@ -245,14 +262,12 @@ mod tests {
     use super::*;
 
     fn aws() -> Aws {
-        let key = || Secret::new("k");
-        let keys = StaticCredentials { access_key_id: key(), secret_access_key: key(), session_token: None };
         Aws {
             region: crate::domain::Region::parse("eu-north-1").ok(),
             endpoint_url: None,
             sts_endpoint_url: None,
             path_style: false,
-            credentials: Some(keys),
+            credentials: None,
             profile: None,
             session_duration: Duration::from_secs(3600),
             attempt_timeout: Duration::from_secs(60),

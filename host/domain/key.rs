@@ -1,13 +1,16 @@
 //! Where an object may land. The prefix is a type, and it alone makes keys, so
 //! that no name, template or plugin can reach outside it.
 
-use std::collections::BTreeSet;
+mod units;
+
+use std::collections::HashMap;
 use std::fmt::Write as _;
 
 use chrono::format::{Item, StrftimeItems};
 
 use super::{CustomerName, Interval, Invalid, ShareName};
 use crate::clock::Instant;
+use units::Units;
 
 /// Leaf name of the manifest. Plugins cannot use names that begin with `_manifest`.
 pub const MANIFEST_NAME: &str = "_manifest.json";
@@ -201,6 +204,12 @@ impl KeyTemplate {
         if !pieces.iter().any(|p| matches!(p, Piece::Slot(_) | Piece::IntervalStart(_) | Piece::IntervalEnd(_))) {
             return Err(Invalid::new("has no {slot}; every slot needs keys of its own"));
         }
+        let units = pieces.iter().map(Piece::units).fold(Units::NONE, |all, units| all | units);
+        if !units.has_year() {
+            return Err(Invalid::new(
+                "has no year, so that next year's slots would overwrite this year's; write {slot:%Y-%m-%d} or {slot}",
+            ));
+        }
         if !pieces.contains(&Piece::Share) {
             return Err(Invalid::new("has no {share}; two shares would write the same keys"));
         }
@@ -214,10 +223,26 @@ impl KeyTemplate {
         &self.text
     }
 
-    /// Whether these slots all get keys of their own.
-    pub fn tells_apart<'a>(&self, facts: impl Iterator<Item = KeyFacts<'a>>) -> bool {
-        let mut seen = BTreeSet::new();
-        facts.into_iter().all(|f| self.render(&f, "x").is_ok_and(|key| seen.insert(key)))
+    /// Whether it tells the slot to the second, so that no two can have the same key.
+    pub fn is_whole(&self) -> bool {
+        // Of a share's slots, each ends its interval and begins the next one's.
+        let of = |wanted: fn(&Piece) -> bool| {
+            self.pieces
+                .iter()
+                .filter(|piece| wanted(piece))
+                .map(Piece::units)
+                .fold(Units::NONE, |all, units| all | units)
+        };
+        of(|piece| matches!(piece, Piece::Slot(_) | Piece::IntervalEnd(_))).is_whole()
+            || of(|piece| matches!(piece, Piece::IntervalStart(_))).is_whole()
+    }
+
+    /// The first two of these slots that get the same keys.
+    pub fn repeats<'a>(&self, facts: impl Iterator<Item = KeyFacts<'a>>) -> Option<(Instant, Instant)> {
+        let mut seen = HashMap::new();
+        facts
+            .filter_map(|facts| Some((self.render(&facts, "x").ok()?, facts.slot)))
+            .find_map(|(key, slot)| seen.insert(key, slot).map(|earlier| (earlier, slot)))
     }
 
     fn render(&self, facts: &KeyFacts<'_>, name: &str) -> Result<String, Invalid> {
@@ -238,6 +263,15 @@ impl KeyTemplate {
             }
         }
         Ok(key)
+    }
+}
+
+impl Piece {
+    fn units(&self) -> Units {
+        match self {
+            Piece::Slot(format) | Piece::IntervalStart(format) | Piece::IntervalEnd(format) => Units::of(format),
+            _ => Units::NONE,
+        }
     }
 }
 

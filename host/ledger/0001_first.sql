@@ -42,6 +42,8 @@ CREATE TABLE deliveries (
                    CHECK (state IN ('pending', 'working', 'sealed', 'waiting', 'committed', 'failed')),
     failure        TEXT    CHECK (failure IS NULL OR json_valid(failure)),
     manifest_key   TEXT    CHECK ((manifest_key IS NOT NULL) = (state = 'committed')),
+    tries          INTEGER NOT NULL DEFAULT 0,                        -- that have failed
+    due_at         INTEGER CHECK (due_at IS NULL OR state IN ('waiting', 'sealed')),   -- when it is tried again
     rows           INTEGER,
     bytes          INTEGER,
     UNIQUE (run, customer)

@@ -67,6 +67,9 @@ pub struct DeliveryDetail {
     pub state: DeliveryState,
     /// Of the last attempt that failed; None once committed.
     pub failure: Option<Failure>,
+    /// When it is tried again after that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub due: Option<Instant>,
     pub manifest_key: Option<String>,
     pub rows: Option<u64>,
     pub bytes: Option<u64>,
@@ -122,6 +125,10 @@ pub struct OpenDelivery {
     pub id: DeliveryId,
     pub customer: CustomerName,
     pub state: DeliveryState,
+    /// How often it has failed.
+    pub tries: u32,
+    /// When it is to be tried again; None for at once.
+    pub due: Option<Instant>,
     /// The attempt at work when the process ended, if any.
     pub attempt: Option<OpenAttempt>,
     /// Uploads of any of its attempts that may still be in the bucket. Those of
@@ -248,6 +255,7 @@ fn deliveries(ledger: &Connection, run: i64) -> Result<Vec<DeliveryDetail>, Ledg
                 customer: customer(row)?,
                 state: state(row, "state")?,
                 failure: failure(row)?,
+                due: maybe_at(row, "due_at")?,
                 manifest_key: row.get("manifest_key")?,
                 rows: maybe_size(row, "rows")?,
                 bytes: maybe_size(row, "bytes")?,
@@ -324,14 +332,25 @@ pub(super) fn unfinished(ledger: &Connection) -> Result<Vec<Unfinished>, LedgerE
 fn open_deliveries(ledger: &Connection, run: i64) -> Result<Vec<OpenDelivery>, LedgerError> {
     let all: Vec<OpenDelivery> = ledger
         .prepare_cached("SELECT * FROM deliveries WHERE run = ?1 ORDER BY customer")?
-        .query_and_then([run], |row| {
-            let id = DeliveryId(row.get("id")?);
-            let (attempt, uploads) = (open_attempt(ledger, id)?, open_uploads(ledger, id)?);
-            Ok(OpenDelivery { id, customer: customer(row)?, state: state(row, "state")?, attempt, uploads })
-        })?
+        .query_and_then([run], |row| open(ledger, row))?
         .collect::<Result<_, LedgerError>>()?;
     let ended = |state| matches!(state, DeliveryState::Committed | DeliveryState::Failed);
     Ok(all.into_iter().filter(|d| !ended(d.state) || !d.uploads.is_empty()).collect())
+}
+
+pub(super) fn open_delivery(ledger: &Connection, delivery: DeliveryId) -> Result<OpenDelivery, LedgerError> {
+    ledger
+        .prepare_cached("SELECT * FROM deliveries WHERE id = ?1")?
+        .query_and_then([delivery.0], |row| open(ledger, row))?
+        .next()
+        .ok_or_else(|| LedgerError::Unknown { record: format!("delivery {}", delivery.0) })?
+}
+
+fn open(ledger: &Connection, row: &Row<'_>) -> Result<OpenDelivery, LedgerError> {
+    let id = DeliveryId(row.get("id")?);
+    let (attempt, uploads) = (open_attempt(ledger, id)?, open_uploads(ledger, id)?);
+    let (tries, due) = (row.get("tries")?, maybe_at(row, "due_at")?);
+    Ok(OpenDelivery { id, customer: customer(row)?, state: state(row, "state")?, tries, due, attempt, uploads })
 }
 
 fn open_attempt(ledger: &Connection, delivery: DeliveryId) -> Result<Option<OpenAttempt>, LedgerError> {

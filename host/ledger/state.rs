@@ -6,7 +6,7 @@
 //!           done, skipped ─start→ running (by hand)    plan: running, done, skipped → pending
 //! run       running ─succeed→ succeeded, ─fail→ failed
 //! delivery  pending ─work→ working ─seal→ sealed ─commit→ committed
-//!           working, sealed ─wait→ waiting ─work→ working     (a failure that may pass)
+//!           working ─wait→ waiting ─work→ working             (a failure that may pass; what is sealed stays so)
 //!           working, sealed, waiting ─fail→ failed
 //!           working, sealed ─interrupt→ pending               (the process died)
 //! attempt   working ─seal→ sealed ─commit→ committed
@@ -118,7 +118,7 @@ states! {
     | Pending | Waiting, Work => Working;
     | Working, Seal => Sealed;
     | Sealed, Commit => Committed;
-    | Working | Sealed, Wait => Waiting;
+    | Working, Wait => Waiting;
     | Working | Sealed | Waiting, Fail => Failed;
     | Working | Sealed, Interrupt => Pending;
 }

@@ -11,7 +11,7 @@ use super::state::{
 };
 use super::{Attempt, AttemptId, Claim, Committed, DeliveryId, LedgerError, Origin, Planned, Started};
 use crate::clock::Instant;
-use crate::domain::{CustomerName, Destination, Failure, Manifest, Retry, RunId, SealedObject, ShareName, Slot};
+use crate::domain::{CustomerName, Destination, Failure, Manifest, RunId, SealedObject, ShareName, Slot};
 
 pub(super) fn plan(
     ledger: &Connection,
@@ -184,15 +184,17 @@ pub(super) fn attempt_started(
     delivery: DeliveryId,
     destination: Option<&Destination>,
 ) -> Result<Attempt, LedgerError> {
-    step::<DeliveryState>(ledger, delivery.0, DeliveryEvent::Work, "", &[])?;
+    step::<DeliveryState>(ledger, delivery.0, DeliveryEvent::Work, "due_at = NULL", &[])?;
     if let Some(destination) = destination
         && let Some(slot) = key_taken(ledger, delivery, destination)?
     {
         return Err(LedgerError::KeyTaken { key: destination.manifest_key.clone(), slot: Box::new(slot) });
     }
-    let number: u32 = ledger
-        .prepare_cached("SELECT 1 + count(*) FROM attempts WHERE delivery = ?1")?
-        .query_row([delivery.0], |row| row.get(0))?;
+    let (number, tries): (u32, u32) = ledger
+        .prepare_cached(
+            "SELECT 1 + (SELECT count(*) FROM attempts WHERE delivery = ?1), tries FROM deliveries WHERE id = ?1",
+        )?
+        .query_row([delivery.0], |row| Ok((row.get(0)?, row.get(1)?)))?;
     let (endpoint, bucket, owner, key) = match destination {
         Some(Destination { endpoint, bucket, owner, manifest_key }) => {
             (endpoint.as_deref(), Some(bucket.as_str()), Some(owner.as_str()), Some(manifest_key.as_str()))
@@ -205,7 +207,7 @@ pub(super) fn attempt_started(
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
         )?
         .execute(params![delivery.0, number, AttemptState::Working.as_str(), At(now), endpoint, bucket, owner, key])?;
-    Ok(Attempt { id: AttemptId(ledger.last_insert_rowid()), number })
+    Ok(Attempt { id: AttemptId(ledger.last_insert_rowid()), number, tries })
 }
 
 /// Another slot, or another customer's, whose delivery has the same manifest or is about to.
@@ -291,7 +293,7 @@ pub(super) fn committed(
 ) -> Result<(), LedgerError> {
     step::<AttemptState>(ledger, attempt.0, AttemptEvent::Commit, "ended_at = ?3", &[&At(now)])?;
     let delivery = delivery_of(ledger, attempt)?;
-    let also = "failure = NULL, manifest_key = ?3, rows = ?4, bytes = ?5";
+    let also = "failure = NULL, due_at = NULL, manifest_key = ?3, rows = ?4, bytes = ?5";
     let Committed { manifest_key, rows, bytes, objects } = committed;
     let values: [&dyn rusqlite::ToSql; 3] = [manifest_key, &count(*rows), &count(*bytes)];
     step::<DeliveryState>(ledger, delivery, DeliveryEvent::Commit, also, &values)?;
@@ -314,21 +316,31 @@ pub(super) fn failed(
     now: Instant,
     attempt: AttemptId,
     failure: &Failure,
+    again: Option<Instant>,
 ) -> Result<(), LedgerError> {
-    let text = to_json(failure)?;
+    let (delivery, text) = (delivery_of(ledger, attempt)?, to_json(failure)?);
+    if let Some(again) = again {
+        let postponed = ledger
+            .prepare_cached(
+                "UPDATE deliveries SET failure = ?2, due_at = ?3, tries = tries + 1 WHERE id = ?1 AND state = 'sealed'
+                 AND EXISTS (SELECT 1 FROM attempts WHERE id = ?4 AND state = 'sealed')",
+            )?
+            .execute(params![delivery, text, At(again), attempt.0])?;
+        if postponed > 0 {
+            return Ok(());
+        }
+    }
     let also = "ended_at = ?3, failure = ?4";
     step::<AttemptState>(ledger, attempt.0, AttemptEvent::Fail, also, &[&At(now), &text])?;
-    let event = match failure.retry {
-        Retry::Later => DeliveryEvent::Wait,
-        Retry::Never => DeliveryEvent::Fail,
-    };
-    step::<DeliveryState>(ledger, delivery_of(ledger, attempt)?, event, "failure = ?3", &[&text])?;
+    let event = if again.is_some() { DeliveryEvent::Wait } else { DeliveryEvent::Fail };
+    let also = "failure = ?3, due_at = ?4, tries = tries + 1";
+    step::<DeliveryState>(ledger, delivery, event, also, &[&text, &again.map(At)])?;
     Ok(())
 }
 
 pub(super) fn interrupted(ledger: &Connection, now: Instant, attempt: AttemptId) -> Result<(), LedgerError> {
     step::<AttemptState>(ledger, attempt.0, AttemptEvent::Interrupt, "ended_at = ?3", &[&At(now)])?;
-    step::<DeliveryState>(ledger, delivery_of(ledger, attempt)?, DeliveryEvent::Interrupt, "", &[])?;
+    step::<DeliveryState>(ledger, delivery_of(ledger, attempt)?, DeliveryEvent::Interrupt, "due_at = NULL", &[])?;
     Ok(())
 }
 
@@ -348,7 +360,7 @@ pub(super) fn run_finished(ledger: &Connection, now: Instant, run: RunId) -> Res
             DeliveryState::Committed => continue,
             DeliveryState::Failed => {}
             DeliveryState::Waiting => {
-                step::<DeliveryState>(ledger, id, DeliveryEvent::Fail, "", &[])?;
+                step::<DeliveryState>(ledger, id, DeliveryEvent::Fail, "due_at = NULL", &[])?;
             }
             DeliveryState::Pending | DeliveryState::Working | DeliveryState::Sealed => open += 1,
         }

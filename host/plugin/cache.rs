@@ -18,7 +18,7 @@ pub enum CacheError {
     Io { path: PathBuf, source: io::Error },
     #[error(
         "{} {why}; compiled plugins run as native code, so the cache must be this user's alone: \
-         remove it, or set `daemon.cache_dir` to a directory of your own",
+         remove it, take the others' right to write away (chmod go-w), or set `daemon.cache_dir` to a directory of your own",
         path.display()
     )]
     NotOurs { path: PathBuf, why: String },
@@ -37,6 +37,7 @@ impl Cache {
     pub fn open(cache_dir: &Path, engine: &Engine) -> Result<Self, CacheError> {
         let dir = cache_dir.join("plugins");
         DirBuilder::new().recursive(true).mode(0o700).create(&dir).map_err(|source| io_error(&dir, source))?;
+        kept_from_others(cache_dir)?;
         owned(&dir, &fs::symlink_metadata(&dir).map_err(|source| io_error(&dir, source))?, Kind::Dir)?;
         let mut hasher = Fingerprint(Sha256::new());
         engine.precompile_compatibility_hash().hash(&mut hasher);
@@ -51,10 +52,11 @@ impl Cache {
             tracing::warn!(path = %code.display(), "a compiled plugin in the cache is damaged; compiling it again");
             return Ok(None);
         }
-        drop(bytes);
-        // SAFETY: the file is what `put` wrote for this engine: its hash has just
-        // been checked, and file and directory are writable by this user alone.
-        match unsafe { Component::deserialize_file(engine, &code) } {
+        // SAFETY: these very bytes have the hash that `put` wrote beside them for
+        // this engine, and both were read from open files that belong to this user
+        // and that nobody else may write. Who could still change them could as well
+        // change consign.
+        match unsafe { Component::deserialize(engine, &bytes) } {
             Ok(component) => Ok(Some(component)),
             Err(error) => {
                 tracing::warn!(path = %code.display(), %error, "a compiled plugin in the cache is unusable; compiling it again");
@@ -111,6 +113,17 @@ fn read(path: &Path) -> Result<Option<Vec<u8>>, CacheError> {
     let (opened, bytes) = read().map_err(|source| io_error(path, source))?;
     owned(path, &opened, Kind::File)?;
     Ok(Some(bytes))
+}
+
+/// Whoever may write to the folder above may put another in the cache's place.
+fn kept_from_others(cache_dir: &Path) -> Result<(), CacheError> {
+    let mode = fs::metadata(cache_dir).map_err(|source| io_error(cache_dir, source))?.permissions().mode() & 0o7777;
+    // In a sticky folder, as /tmp is one, people can move their own files alone.
+    if mode & 0o022 != 0 && mode & 0o1000 == 0 {
+        let why = format!("may be written by other users (mode {mode:04o})");
+        return Err(CacheError::NotOurs { path: cache_dir.into(), why });
+    }
+    Ok(())
 }
 
 fn owned(path: &Path, metadata: &fs::Metadata, kind: Kind) -> Result<(), CacheError> {

@@ -7,6 +7,7 @@ use wasmtime::{Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
 use super::engine::FRAMES_MAX;
+use super::words::printable;
 use crate::domain::{Failure, Layer, PluginName, Retry};
 
 /// Which rule, limit or fault ended the plugin.
@@ -138,11 +139,12 @@ pub struct Failed {
 }
 
 impl Failed {
-    pub fn new(cause: Cause, message: impl Into<String>) -> Self {
+    /// `message` may have the plugin's own words in it.
+    pub fn new(cause: Cause, message: impl AsRef<str>) -> Self {
         Self {
             cause,
             plugin: None,
-            message: message.into(),
+            message: printable(message.as_ref().as_bytes()),
             frames: Vec::new(),
             stderr_tail: Vec::new(),
             batch_number: 0,
@@ -243,8 +245,8 @@ fn frames(error: &wasmtime::Error) -> Vec<String> {
         .iter()
         .take(FRAMES_MAX)
         .map(|frame| match frame.func_name() {
-            // Without the hash that rustc appends.
-            Some(name) => format!("{:#}", rustc_demangle::demangle(name)),
+            // Without the hash that rustc appends. The names are the plugin's own.
+            Some(name) => printable(format!("{:#}", rustc_demangle::demangle(name)).as_bytes()),
             None => format!("function {}", frame.func_index()),
         })
         .collect()

@@ -5,6 +5,7 @@ use wasmtime::Engine;
 use wasmtime::component::Component;
 
 use super::Description;
+use super::words::shown;
 use crate::domain::PluginName;
 
 /// Why a file is not a plugin of this contract.
@@ -102,17 +103,17 @@ pub fn world(engine: &Engine, component: &Component) -> Result<(), InspectError>
 pub fn description(description: &Description) -> Result<(), String> {
     let Description { name, version, extension, media_type, options_schema } = description;
     if PluginName::parse(name).is_err() {
-        return Err(format!("its name {name:?} is not 1 to 63 of a-z, 0-9, '-' and '_'"));
+        return Err(format!("its name {} is not 1 to 63 of a-z, 0-9, '-' and '_'", shown(name)));
     }
     let plain = |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-+_".contains(&byte));
     if version.is_empty() || version.len() > 100 || !plain(version) {
-        return Err(format!("its version {version:?} is not a semantic version such as 1.2.0"));
+        return Err(format!("its version {} is not a semantic version such as 1.2.0", shown(version)));
     }
     if extension.is_empty() || extension.len() > 32 || !plain(extension) || extension.starts_with('.') {
-        return Err(format!("its extension {extension:?} is not a word such as csv"));
+        return Err(format!("its extension {} is not a word such as csv", shown(extension)));
     }
     if media_type.len() > 255 || !media_type.contains('/') || !media_type.bytes().all(|b| (b' '..0x7f).contains(&b)) {
-        return Err(format!("its media type {media_type:?} is not one such as text/csv"));
+        return Err(format!("its media type {} is not one such as text/csv", shown(media_type)));
     }
     match serde_json::from_str(options_schema) {
         Ok(serde_json::Value::Object(_)) => Ok(()),

@@ -10,9 +10,8 @@ use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamError, StreamResult};
 
 use super::failed::{Cause, Stop};
-
-/// Longer lines are cut.
-const LINE_BYTES_MAX: usize = 4096;
+use super::words::printable;
+use crate::limits::SAID_BYTES_MAX;
 
 /// Lines of stderr kept for the failure.
 const TAIL_LINES: usize = 20;
@@ -82,7 +81,7 @@ impl Inner {
             let pending = self.pending(source);
             let text = part.strip_suffix(b"\n").unwrap_or(part);
             // One byte more than is shown, so that the cut is seen.
-            let room = (LINE_BYTES_MAX + 1).saturating_sub(pending.len());
+            let room = (SAID_BYTES_MAX + 1).saturating_sub(pending.len());
             pending.extend_from_slice(&text[..text.len().min(room)]);
             if text.len() < part.len() {
                 let line = std::mem::take(pending);
@@ -117,24 +116,6 @@ impl Inner {
         }
         Ok(())
     }
-}
-
-/// Text that cannot forge lines or steer a terminal, cut to the longest line.
-fn printable(bytes: &[u8]) -> String {
-    let cut = bytes.len() > LINE_BYTES_MAX;
-    let text = String::from_utf8_lossy(&bytes[..bytes.len().min(LINE_BYTES_MAX)]);
-    let mut line = String::with_capacity(text.len());
-    for c in text.trim_end_matches('\r').chars() {
-        if c.is_control() && c != '\t' {
-            line.extend(c.escape_default());
-        } else {
-            line.push(c);
-        }
-    }
-    if cut {
-        line.push_str(" …(cut)");
-    }
-    line
 }
 
 #[derive(Clone)]

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use super::failed::{Cause, Stop};
+use super::words::shown;
 use crate::domain::{LeafName, OutputEvent};
 use crate::limits::Limits;
 
@@ -27,6 +28,7 @@ pub struct Output {
     names: HashSet<LeafName>,
     gathered: usize,
     bytes: u64,
+    /// In finished objects, as the guest says.
     rows: u64,
     bytes_max: u64,
     objects_max: u32,
@@ -123,15 +125,18 @@ impl Output {
         Ok(())
     }
 
-    /// The guest says that it is done: every object has to be.
-    pub fn end(&self) -> Result<(), Stop> {
-        match self.objects.iter().find(|object| !object.finished) {
-            None => Ok(()),
-            Some(object) => {
-                let why = format!("ended without finishing object {}", shown(object.name.as_str()));
-                Err(Stop::new(Cause::Protocol, why))
-            }
+    /// The guest says that it is done: every object has to be, and every one of
+    /// the `rows` that it was given in one of them.
+    pub fn end(&self, rows: u64) -> Result<(), Stop> {
+        if let Some(object) = self.objects.iter().find(|object| !object.finished) {
+            let why = format!("ended without finishing object {}", shown(object.name.as_str()));
+            return Err(Stop::new(Cause::Protocol, why));
         }
+        if self.rows != rows {
+            let why = format!("was given {rows} rows and finished objects of {}", self.rows);
+            return Err(Stop::new(Cause::Protocol, why));
+        }
+        Ok(())
     }
 
     /// The next event to send, and where to.
@@ -145,11 +150,6 @@ impl Output {
 
     pub fn bytes(&self) -> u64 {
         self.bytes
-    }
-
-    /// Rows that the guest says it has put into finished objects.
-    pub fn rows(&self) -> u64 {
-        self.rows
     }
 
     fn open(&mut self, number: u32, did: &str) -> Result<&mut Object, Stop> {
@@ -176,13 +176,6 @@ impl Output {
 /// Why an event could not be sent.
 pub fn closed() -> Stop {
     Stop::new(Cause::OutputClosed, "was ended because its output is no longer taken")
-}
-
-/// A name as it is shown in a message: quoted, escaped and not too long.
-fn shown(name: &str) -> String {
-    let short: String = name.chars().take(80).collect();
-    let more = if short.len() < name.len() { "…" } else { "" };
-    format!("{short:?}{more}")
 }
 
 #[cfg(test)]
@@ -212,8 +205,8 @@ mod tests {
         output.write(object, &vec![2; 2 * CHUNK_BYTES]).unwrap();
         output.finish(object, 7).unwrap();
         assert_eq!(sizes(&mut output), [CHUNK_BYTES, CHUNK_BYTES, 1024]);
-        assert_eq!((output.rows(), output.bytes(), output.gathered), (7, 3 * CHUNK_BYTES as u64 + 1024, 0));
-        output.end().unwrap();
+        assert_eq!((output.bytes(), output.gathered), (3 * CHUNK_BYTES as u64 + 1024, 0));
+        output.end(7).unwrap();
     }
 
     #[test]
@@ -224,6 +217,6 @@ mod tests {
             output.write(object, &vec![0; CHUNK_BYTES - 1]).unwrap();
             assert!(output.gathered <= GATHERED_BYTES_MAX);
         }
-        assert!(output.end().is_err());
+        assert!(output.end(0).is_err());
     }
 }

@@ -15,6 +15,7 @@ use wasmtime::{Store, StoreContextMut};
 use self::consign::format::{data, run, types};
 use super::failed::{Cause, Stop};
 use super::store::State;
+use super::words::printable;
 use super::{Description, Diagnostic, Severity, output, views};
 
 wasmtime::component::bindgen!({
@@ -195,7 +196,7 @@ fn diagnostic(said: types::Diagnostic) -> Diagnostic {
         types::Severity::Warning => Severity::Warning,
         types::Severity::Error => Severity::Error,
     };
-    Diagnostic { severity, path: said.path, message: said.message }
+    Diagnostic { severity, path: printable(said.path.as_bytes()), message: printable(said.message.as_bytes()) }
 }
 
 /// An opened formatter of one delivery.

@@ -1,11 +1,14 @@
 //! One delivery with its steps written down, so that a later process can go on.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use chrono::TimeDelta;
 
+use super::retry::{self, Retrying};
 use super::{Delivered, Parts, Work, crash, deliver};
+use crate::clock::Instant;
 use crate::config::{Config, Customer};
 use crate::delivery::{Delivery, Left, Target};
 use crate::domain::{CustomerName, Failure, Manifest, ObjectKey, RunId, SealedObject, Slot, UploadJournal};
@@ -17,16 +20,34 @@ use crate::ledger::{
 /// For how long each start tries to abort an upload that an earlier one could not.
 const ABANDONED_AFTER: TimeDelta = TimeDelta::days(7);
 
-/// How a delivery ended.
+/// How a try at a delivery ended.
 pub enum Outcome {
     Committed(Box<Manifest>),
+    /// To be tried again.
+    Waits {
+        failure: Failure,
+        due: Instant,
+    },
     Failed(Failure),
+}
+
+/// Carries out one delivery of a run, each step of it written down. Errors only
+/// when the ledger itself cannot be written.
+pub struct Recorder<'a> {
+    pub parts: &'a Parts,
+    pub ledger: &'a Ledger,
+    pub config: &'a Arc<Config>,
+    pub run: RunId,
+    pub slot: &'a Slot,
+    pub customer: &'a CustomerName,
+    pub retrying: Retrying,
 }
 
 /// Writes into the ledger what [`UploadJournal`] asks for.
 struct Journal {
     ledger: Ledger,
     attempt: AttemptId,
+    sealed: AtomicBool,
 }
 
 #[async_trait]
@@ -47,6 +68,7 @@ impl UploadJournal for Journal {
 
     async fn sealed(&self, objects: &[SealedObject]) -> Result<(), Failure> {
         self.ledger.sealed(self.attempt, objects).await.map_err(|error| error.to_failure())?;
+        self.sealed.store(true, Ordering::Relaxed);
         crash::point("sealed");
         Ok(())
     }
@@ -74,71 +96,172 @@ impl UploadJournal for NoJournal {
     }
 }
 
-/// One attempt at one delivery. Err only when the ledger itself cannot be written.
-pub async fn deliver_recorded(
-    parts: &Parts,
-    ledger: &Ledger,
-    work: &Work,
+/// An attempt at work, and how often its delivery has failed.
+#[derive(Clone, Copy)]
+struct Try {
     delivery: DeliveryId,
-) -> Result<Outcome, LedgerError> {
-    // Without a destination the delivery fails before it asks for an upload.
-    let attempt = match ledger.attempt_started(delivery, work.destination().ok()).await {
-        Err(LedgerError::KeyTaken { key, slot }) => {
-            return fail_recorded(ledger, delivery, work.key_taken(&key, &slot)).await;
+    attempt: AttemptId,
+    tries: u32,
+}
+
+impl Recorder<'_> {
+    /// The next attempt at a delivery.
+    pub async fn deliver(&self, delivery: DeliveryId) -> Result<Outcome, LedgerError> {
+        match Work::new(self.config, self.slot, self.customer, self.run) {
+            Ok(work) => self.attempt(&work, delivery).await,
+            Err(failure) => self.refuse(delivery, failure).await,
         }
-        attempt => attempt?,
-    };
-    let journal = Arc::new(Journal { ledger: ledger.clone(), attempt: attempt.id });
-    let delivered = match Target::bucket(&parts.vendor, &work.customer, work.run) {
-        Ok(target) => deliver(parts, work, attempt.number, target, journal).await,
-        Err(failure) => Err(failure),
-    };
-    record(ledger, attempt.id, delivered).await
-}
+    }
 
-/// Records a delivery that could not even begin.
-pub async fn fail_recorded(ledger: &Ledger, delivery: DeliveryId, failure: Failure) -> Result<Outcome, LedgerError> {
-    let attempt = ledger.attempt_started(delivery, None).await?;
-    record(ledger, attempt.id, Err(failure)).await
-}
+    /// Takes up what an earlier try or process left of a delivery. A sealed one
+    /// rolls forward without reading its source again, if its profile still leads
+    /// to where it was stored. Any other begins anew, once its uploads are ended.
+    /// None when only uploads were left of a delivery that had ended.
+    pub async fn resume(&self, open: OpenDelivery) -> Result<Option<Outcome>, LedgerError> {
+        let OpenDelivery { id, state, tries, attempt, uploads, .. } = open;
+        let work = Work::new(self.config, self.slot, self.customer, self.run);
+        if let (Ok(work), Some(attempt)) = (&work, &attempt)
+            && let Some((left, draft)) = sealed(attempt, &uploads)
+            && attempt.destination.as_ref().is_some_and(|to| work.leads_to(to, &to.manifest_key))
+        {
+            let journal = self.journal(attempt.id, true);
+            let finished = self.roll_forward(work, journal, left, draft).await;
+            let at_work = Try { delivery: id, attempt: attempt.id, tries };
+            return self.record(at_work, Some(work), true, finished).await.map(Some);
+        }
+        self.end_uploads(uploads).await?;
+        if matches!(state, DeliveryState::Committed | DeliveryState::Failed) {
+            return Ok(None);
+        }
+        let work = match (work, &attempt) {
+            (Ok(work), _) => work,
+            (Err(failure), Some(attempt)) => {
+                let at_work = Try { delivery: id, attempt: attempt.id, tries };
+                return self.record(at_work, None, false, Err(failure)).await.map(Some);
+            }
+            (Err(failure), None) => return self.refuse(id, failure).await.map(Some),
+        };
+        if let Some(attempt) = attempt {
+            self.ledger.interrupted(attempt.id).await?;
+        }
+        self.attempt(&work, id).await.map(Some)
+    }
 
-/// Takes up what an earlier process left of a delivery. A sealed one rolls forward
-/// without reading its source again, if its profile still leads to where it was
-/// stored. Any other begins anew, once its uploads are ended. None when only
-/// uploads were left of a delivery that had ended.
-pub async fn resume(
-    parts: &Parts,
-    ledger: &Ledger,
-    config: &Arc<Config>,
-    run: RunId,
-    slot: &Slot,
-    open: OpenDelivery,
-) -> Result<Option<Outcome>, LedgerError> {
-    let OpenDelivery { id, customer, state, attempt, uploads } = open;
-    let work = Work::new(config, slot, &customer, run);
-    if let (Ok(work), Some(attempt)) = (&work, &attempt)
-        && let Some((left, draft)) = sealed(attempt, &uploads)
-        && attempt.destination.as_ref().is_some_and(|to| work.leads_to(to, &to.manifest_key))
-    {
-        let journal = Arc::new(Journal { ledger: ledger.clone(), attempt: attempt.id });
-        let finished = roll_forward(parts, work, journal, left, draft).await;
-        return record(ledger, attempt.id, finished).await.map(Some);
+    async fn attempt(&self, work: &Work, delivery: DeliveryId) -> Result<Outcome, LedgerError> {
+        // Without a destination the delivery fails before it asks for an upload.
+        let attempt = match self.ledger.attempt_started(delivery, work.destination().ok()).await {
+            Err(LedgerError::KeyTaken { key, slot }) => {
+                return self.refuse(delivery, work.key_taken(&key, &slot)).await;
+            }
+            attempt => attempt?,
+        };
+        let journal = self.journal(attempt.id, false);
+        let delivered = match Target::bucket(&self.parts.vendor, &work.customer, work.run) {
+            Ok(target) => deliver(self.parts, work, attempt.number, target, journal.clone()).await,
+            Err(failure) => Err(failure),
+        };
+        let at_work = Try { delivery, attempt: attempt.id, tries: attempt.tries };
+        self.record(at_work, Some(work), journal.sealed.load(Ordering::Relaxed), delivered).await
     }
-    for upload in uploads {
-        end_upload(parts, ledger, config, run, &customer, upload).await?;
+
+    /// Records a delivery that could not even begin.
+    async fn refuse(&self, delivery: DeliveryId, failure: Failure) -> Result<Outcome, LedgerError> {
+        let attempt = self.ledger.attempt_started(delivery, None).await?;
+        let at_work = Try { delivery, attempt: attempt.id, tries: attempt.tries };
+        self.record(at_work, None, false, Err(failure)).await
     }
-    if matches!(state, DeliveryState::Committed | DeliveryState::Failed) {
-        return Ok(None);
+
+    async fn record(
+        &self,
+        at_work: Try,
+        work: Option<&Work>,
+        sealed: bool,
+        delivered: Result<Delivered, Failure>,
+    ) -> Result<Outcome, LedgerError> {
+        let failure = match delivered {
+            Ok(Delivered { manifest, committed }) => {
+                let committed = ledger::Committed {
+                    manifest_key: committed.manifest_key.to_string(),
+                    rows: manifest.rows,
+                    bytes: manifest.objects.iter().map(|object| object.bytes).sum(),
+                    objects: manifest.objects.clone(),
+                };
+                self.ledger.committed(at_work.attempt, committed).await?;
+                return Ok(Outcome::Committed(Box::new(manifest)));
+            }
+            Err(failure) => failure,
+        };
+        let now = self.parts.clock.now();
+        let seed = at_work.delivery.seed();
+        let due = work.and_then(|work| {
+            retry::again(self.retrying, &work.share.retry, &failure, (sealed, at_work.tries), (now, seed))
+        });
+        self.ledger.failed(at_work.attempt, failure.clone(), due).await?;
+        if let Some(due) = due {
+            return Ok(Outcome::Waits { failure, due });
+        }
+        if sealed {
+            self.end_uploads(self.ledger.open_delivery(at_work.delivery).await?.uploads).await?;
+        }
+        Ok(Outcome::Failed(failure))
     }
-    let work = match (work, &attempt) {
-        (Ok(work), _) => work,
-        (Err(failure), Some(attempt)) => return record(ledger, attempt.id, Err(failure)).await.map(Some),
-        (Err(failure), None) => return fail_recorded(ledger, id, failure).await.map(Some),
-    };
-    if let Some(attempt) = attempt {
-        ledger.interrupted(attempt.id).await?;
+
+    fn journal(&self, attempt: AttemptId, sealed: bool) -> Arc<Journal> {
+        Arc::new(Journal { ledger: self.ledger.clone(), attempt, sealed: sealed.into() })
     }
-    deliver_recorded(parts, ledger, &work, id).await.map(Some)
+
+    async fn roll_forward(
+        &self,
+        work: &Work,
+        journal: Arc<Journal>,
+        left: Left,
+        draft: Manifest,
+    ) -> Result<Delivered, Failure> {
+        let target = Target::bucket(&self.parts.vendor, &work.customer, work.run)?;
+        let sealed = Delivery::resume(target, journal, self.parts.spill_dir.clone(), left).await?;
+        super::finish(self.parts, sealed, draft).await
+    }
+
+    /// Aborts uploads that are of no more use. What cannot be aborted now stays in
+    /// the ledger for the next start, and is given up when nothing leads to it.
+    async fn end_uploads(&self, uploads: Vec<OpenUpload>) -> Result<(), LedgerError> {
+        // One target, because each has a session of its own.
+        let profile = self.config.customers.get(self.customer);
+        let way = profile.map(|profile| (profile, Target::bucket(&self.parts.vendor, profile, self.run)));
+        for upload in uploads {
+            self.end_upload(upload, way.as_ref()).await?;
+        }
+        Ok(())
+    }
+
+    async fn end_upload(
+        &self,
+        upload: OpenUpload,
+        way: Option<&(&Arc<Customer>, Result<Target, Failure>)>,
+    ) -> Result<(), LedgerError> {
+        let OpenUpload { attempt, destination, key, upload_id, created } = upload;
+        let leads = |profile| destination.as_ref().is_some_and(|to| super::leads_to(self.config, profile, to, &key));
+        let Some((_, target)) = way.filter(|(profile, _)| leads(profile)) else {
+            let bucket = destination.map(|to| to.to_string()).unwrap_or_default();
+            tracing::warn!(key, bucket, "an upload is left to its bucket's lifecycle rule: no profile leads there");
+            return self.ledger.upload_abandoned(attempt, &upload_id).await;
+        };
+        let aborted = match target {
+            Ok(target) => target.abort_upload(&key, &upload_id).await,
+            Err(failure) => Err(failure.clone()),
+        };
+        match aborted {
+            Ok(()) => self.ledger.upload_aborted(attempt, &upload_id).await,
+            Err(failure) if self.parts.clock.now() - created > ABANDONED_AFTER => {
+                tracing::warn!(key, %failure, "an upload is left to its bucket's lifecycle rule: it cannot be aborted");
+                self.ledger.upload_abandoned(attempt, &upload_id).await
+            }
+            Err(failure) => {
+                tracing::warn!(key, %failure, "an upload is left behind; the next start tries again");
+                Ok(())
+            }
+        }
+    }
 }
 
 /// What completes a sealed attempt.
@@ -148,78 +271,4 @@ fn sealed(attempt: &OpenAttempt, uploads: &[OpenUpload]) -> Option<(Left, Manife
     let manifest_uploads = manifests.map(|upload| (upload.upload_id.clone(), upload.created)).collect();
     let left = Left { objects: attempt.objects.clone(), manifest_key, manifest_uploads };
     (attempt.state == AttemptState::Sealed).then_some((left, draft))
-}
-
-async fn roll_forward(
-    parts: &Parts,
-    work: &Work,
-    journal: Arc<Journal>,
-    left: Left,
-    draft: Manifest,
-) -> Result<Delivered, Failure> {
-    let target = Target::bucket(&parts.vendor, &work.customer, work.run)?;
-    let sealed = Delivery::resume(target, journal, parts.spill_dir.clone(), left).await?;
-    super::finish(parts, sealed, draft).await
-}
-
-/// Aborts an upload that an earlier process left. What cannot be aborted now stays
-/// in the ledger for the next start, and is given up when nothing leads to it.
-async fn end_upload(
-    parts: &Parts,
-    ledger: &Ledger,
-    config: &Config,
-    run: RunId,
-    customer: &CustomerName,
-    upload: OpenUpload,
-) -> Result<(), LedgerError> {
-    let OpenUpload { attempt, destination, key, upload_id, created } = upload;
-    let within_reach =
-        |profile: &&Arc<Customer>| destination.as_ref().is_some_and(|to| super::leads_to(config, profile, to, &key));
-    let Some(profile) = config.customers.get(customer).filter(within_reach) else {
-        let bucket = destination.map(|to| to.to_string()).unwrap_or_default();
-        tracing::warn!(
-            key,
-            bucket,
-            "an upload is left to its bucket's lifecycle rule: no profile leads there any more"
-        );
-        return ledger.upload_abandoned(attempt, &upload_id).await;
-    };
-    let aborted = match Target::bucket(&parts.vendor, profile, run) {
-        Ok(target) => target.abort_upload(&key, &upload_id).await,
-        Err(failure) => Err(failure),
-    };
-    match aborted {
-        Ok(()) => ledger.upload_aborted(attempt, &upload_id).await,
-        Err(failure) if parts.clock.now() - created > ABANDONED_AFTER => {
-            tracing::warn!(key, %failure, "an upload is left to its bucket's lifecycle rule: it could not be aborted");
-            ledger.upload_abandoned(attempt, &upload_id).await
-        }
-        Err(failure) => {
-            tracing::warn!(key, %failure, "an upload is left behind; the next start tries again");
-            Ok(())
-        }
-    }
-}
-
-async fn record(
-    ledger: &Ledger,
-    attempt: AttemptId,
-    delivered: Result<Delivered, Failure>,
-) -> Result<Outcome, LedgerError> {
-    match delivered {
-        Ok(Delivered { manifest, committed }) => {
-            let committed = ledger::Committed {
-                manifest_key: committed.manifest_key.to_string(),
-                rows: manifest.rows,
-                bytes: manifest.objects.iter().map(|object| object.bytes).sum(),
-                objects: manifest.objects.clone(),
-            };
-            ledger.committed(attempt, committed).await?;
-            Ok(Outcome::Committed(Box::new(manifest)))
-        }
-        Err(failure) => {
-            ledger.failed(attempt, failure.clone()).await?;
-            Ok(Outcome::Failed(failure))
-        }
-    }
 }

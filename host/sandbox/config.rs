@@ -4,8 +4,6 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use serde::{Deserialize, Deserializer};
-
 use super::policy::Policy;
 use crate::domain::Secret;
 
@@ -14,94 +12,73 @@ pub const VENDOR_ACCOUNT: &str = "999999999999";
 /// ARN of the vendor identity, an IAM user.
 pub const VENDOR_ARN: &str = "arn:aws:iam::999999999999:user/consign";
 
-/// A whole sandbox, loadable from TOML.
-#[derive(Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
+/// A whole sandbox. [`SandboxConfig::load`] reads one from a file, [`SandboxConfig::for_customers`]
+/// makes one for the customers of a configuration.
+#[derive(Clone)]
 pub struct SandboxConfig {
     /// Where objects live, as `DIR/<bucket>/<key>`. Made if missing.
     pub dir: PathBuf,
     /// A loopback address; port 0 takes a free one.
-    #[serde(default = "any_loopback_port")]
     pub listen: SocketAddr,
     /// The keys of [`VENDOR_ARN`].
     pub vendor: KeyPair,
     /// What the vendor identity itself may do; everything unless said.
-    #[serde(default = "Policy::allow_all")]
     pub vendor_policy: Policy,
     /// The shortest session STS grants, in seconds. AWS says 900; less lets a test see expiry.
-    #[serde(default = "session_seconds_min")]
     pub session_seconds_min: u32,
-    #[serde(default)]
     pub accounts: Vec<Account>,
 }
 
 /// A long-lived access key.
-#[derive(Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone)]
 pub struct KeyPair {
     pub access_key_id: String,
-    #[serde(deserialize_with = "secret")]
     pub secret_access_key: Secret,
 }
 
 /// One AWS account of a customer (or, with [`VENDOR_ACCOUNT`], of the vendor).
-#[derive(Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone)]
 pub struct Account {
     /// Twelve digits.
     pub id: String,
     /// Keys of the account's root, who may do everything in its own buckets.
-    #[serde(default)]
     pub root: Option<KeyPair>,
-    #[serde(default)]
     pub roles: Vec<Role>,
-    #[serde(default)]
     pub buckets: Vec<Bucket>,
 }
 
-#[derive(Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone)]
 pub struct Role {
+    /// `/`, or like `/team/`: a part of the ARN, not of the name.
+    pub path: String,
     pub name: String,
     pub trust: Trust,
     /// The permissions policy.
     pub policy: Policy,
-    /// Longest session, in seconds: 3600 unless said, 43200 at most.
-    #[serde(default = "session_seconds_max")]
+    /// Longest session, in seconds: 43200 at most.
     pub session_seconds_max: u32,
 }
 
 /// Who may assume a role.
-#[derive(Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone)]
 pub struct Trust {
     /// An account id, the ARN of an account's root (both: anyone in it), or the ARN of a user or role.
     pub principal: String,
-    /// The value `sts:ExternalId` has to have; without it, any or none will do.
-    #[serde(default)]
-    pub external_id: Option<String>,
+    /// The values of which `sts:ExternalId` has to have one; without any, any or none will do.
+    pub external_ids: Vec<String>,
 }
 
-#[derive(Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone)]
 pub struct Bucket {
     pub name: String,
-    #[serde(default = "default_region")]
     pub region: String,
     /// The bucket policy; other accounts get in by it alone.
-    #[serde(default)]
     pub policy: Option<Policy>,
     /// Whether ACLs work, as in a bucket whose object ownership is not "bucket owner enforced".
-    #[serde(default)]
     pub acl_enabled: bool,
 }
 
 impl SandboxConfig {
-    /// Reads a sandbox from TOML text.
-    pub fn from_toml(text: &str) -> Result<Self, toml::de::Error> {
-        toml::from_str(text)
-    }
-
     /// Everything wrong with the values, one sentence each.
     pub(super) fn problems(&self) -> Vec<String> {
         let mut found = Vec::new();
@@ -151,9 +128,19 @@ impl Account {
 }
 
 impl Role {
+    /// As in `RoleArn`.
+    pub(super) fn arn(&self, account: &str) -> String {
+        format!("arn:aws:iam::{account}:role{}{}", self.path, self.name)
+    }
+
     fn check(&self, place: &str, session_seconds_min: u32, found: &mut Vec<String>) {
         if self.name.is_empty() || self.name.len() > 64 || !self.name.chars().all(is_name_char) {
             found.push(format!("{place}: a role name is 1 to 64 of letters, digits and _+=,.@-"));
+        }
+        let steps = self.path.strip_prefix('/').and_then(|path| path.strip_suffix('/'));
+        let is_path = |steps: &str| steps.split('/').all(|step| !step.is_empty() && step.chars().all(is_name_char));
+        if self.path != "/" && !steps.is_some_and(is_path) {
+            found.push(format!("{place}: path {:?} is no path; write one like /team/", self.path));
         }
         if !(session_seconds_min..=43_200).contains(&self.session_seconds_max) {
             found.push(format!(
@@ -166,9 +153,7 @@ impl Role {
         if !is_account && !principal.starts_with("arn:aws:") {
             found.push(format!("{place}: trust principal {principal:?} is neither an account id nor an ARN"));
         }
-        if let Some(id) = &self.trust.external_id
-            && !is_external_id(id)
-        {
+        if !self.trust.external_ids.iter().all(|id| is_external_id(id)) {
             found.push(format!("{place}: an external ID is 2 to 1224 of letters, digits and _+=,.@:/-"));
         }
     }
@@ -222,24 +207,4 @@ fn check_keys(place: &str, keys: &KeyPair, names: &mut Names, found: &mut Vec<St
     if keys.secret_access_key.reveal().is_empty() {
         found.push(format!("{place}: secret_access_key is empty"));
     }
-}
-
-fn secret<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Secret, D::Error> {
-    String::deserialize(deserializer).map(Secret::new)
-}
-
-fn any_loopback_port() -> SocketAddr {
-    SocketAddr::from(([127, 0, 0, 1], 0))
-}
-
-fn session_seconds_min() -> u32 {
-    900
-}
-
-fn session_seconds_max() -> u32 {
-    3600
-}
-
-fn default_region() -> String {
-    "us-east-1".to_owned()
 }

@@ -5,7 +5,7 @@ use base64::prelude::BASE64_STANDARD;
 use s3s::dto::*;
 use s3s::{S3Result, s3_error};
 
-use super::s3::{set_checksums, timestamp};
+use super::answer::{set_checksums, timestamp};
 use super::store::{StoredObject, StoredUpload};
 
 /// S3's limit to one page of anything.

@@ -13,10 +13,11 @@ use s3s::{S3Error, S3Request, S3Response, S3Result, s3_error};
 use tempfile::TempPath;
 use uuid::Uuid;
 
+use super::answer::{no_such_upload, set_checksums, writer};
 use super::checksum::{self, Algorithm, Coverage, Sums};
+use super::condition::Condition;
 use super::identity::Caller;
 use super::ingest::ingest;
-use super::s3::{Condition, only, set_checksums, writer};
 use super::store::{Attributes, StoredObject, StoredPart, StoredUpload};
 use super::{Shared, keys};
 
@@ -190,13 +191,6 @@ impl Shared {
     }
 }
 
-pub(super) fn no_such_upload() -> S3Error {
-    s3_error!(
-        NoSuchUpload,
-        "The specified upload does not exist. The upload ID may be invalid, or the upload may have been aborted or completed."
-    )
-}
-
 fn checksum_wanted(
     algorithm: Option<&ChecksumAlgorithm>,
     coverage: Option<&ChecksumType>,
@@ -302,7 +296,7 @@ fn whole_checksums(upload: &StoredUpload, parts: &[StoredPart], declared: &Sums)
     let sums = parts.iter().filter_map(|part| Some((part.checksums.get(&algorithm)?.as_str(), part.size_bytes)));
     let whole = checksum::combine(algorithm, coverage, sums);
     let whole = whole.ok_or_else(|| s3_error!(InternalError, "a part has no {} checksum", algorithm.name()))?;
-    Ok((only(algorithm, whole), coverage))
+    Ok((Sums::from([(algorithm, whole)]), coverage))
 }
 
 /// A composite may be given without the number of its parts.

@@ -6,10 +6,10 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 use serde_json::Value;
 
-/// A policy document. Written in TOML as a string of JSON or as a table.
+/// A policy document.
 #[derive(Clone, Debug)]
 pub struct Policy {
     statements: Vec<Statement>,
@@ -72,6 +72,11 @@ impl Policy {
         serde_json::from_str(json).map_err(PolicyError::Shape).and_then(Self::build)
     }
 
+    /// As [`Policy::parse`], of a document that is parsed already.
+    pub fn from_json(json: Value) -> Result<Self, PolicyError> {
+        serde_json::from_value(json).map_err(PolicyError::Shape).and_then(Self::build)
+    }
+
     /// Allows everything, like `AdministratorAccess`.
     pub fn allow_all() -> Self {
         Self { statements: vec![Statement { actions: Match::all(), resources: Match::all(), ..Statement::allow() }] }
@@ -121,23 +126,14 @@ impl Policy {
         Ok(Self { statements: statements.into_iter().enumerate().map(build).collect::<Result<_, _>>()? })
     }
 
+    /// Every Action and NotAction, as written.
+    pub(super) fn actions(&self) -> impl Iterator<Item = &str> {
+        self.statements.iter().flat_map(|statement| &statement.actions.patterns).map(String::as_str)
+    }
+
     /// Whether every statement says whom it is about, as a bucket policy has to.
     pub(super) fn names_principals(&self) -> bool {
         self.statements.iter().all(|statement| statement.principals.is_some())
-    }
-}
-
-impl<'de> Deserialize<'de> for Policy {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        use serde::de::Error as _;
-        let parsed = match Value::deserialize(deserializer)? {
-            Value::String(text) => Self::parse(&text),
-            table => serde_json::from_value(table).map_err(PolicyError::Shape).and_then(Self::build),
-        };
-        parsed.map_err(|error| match &error {
-            PolicyError::Shape(source) => D::Error::custom(format!("{error}: {source}")),
-            _ => D::Error::custom(error),
-        })
     }
 }
 

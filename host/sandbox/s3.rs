@@ -2,35 +2,19 @@
 //!
 //! Whether the caller may do it at all has been decided in `access` before one of these is called.
 
-use std::time::SystemTime;
-
-use http::HeaderMap;
 use s3s::dto::*;
 use s3s::{S3, S3Error, S3ErrorCode, S3Request, S3Response, S3Result, s3_error};
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 use tokio_util::io::ReaderStream;
 
-use super::Shared;
 use super::access::MayList;
-use super::checksum::{Algorithm, Coverage, Sums};
+use super::answer::{no_such_upload, set_checksums, timestamp, writer};
+use super::attributes::check_tags;
+use super::checksum::Coverage;
+use super::condition::{Condition, precondition_failed};
 use super::ingest::ingest;
-use super::store::{Attributes, Reservation, StoredObject};
-use super::{checksum, keys};
-use crate::clock::Instant;
-
-/// Sets the five checksum fields that many outputs have.
-macro_rules! set_checksums {
-    ($output:expr, $sums:expr) => {{
-        use crate::sandbox::checksum::Algorithm;
-        let sums = &$sums;
-        $output.checksum_crc32 = sums.get(&Algorithm::Crc32).cloned();
-        $output.checksum_crc32c = sums.get(&Algorithm::Crc32c).cloned();
-        $output.checksum_crc64nvme = sums.get(&Algorithm::Crc64Nvme).cloned();
-        $output.checksum_sha1 = sums.get(&Algorithm::Sha1).cloned();
-        $output.checksum_sha256 = sums.get(&Algorithm::Sha256).cloned();
-    }};
-}
-pub(super) use set_checksums;
+use super::store::{Attributes, StoredObject};
+use super::{Shared, keys, listing};
 
 #[async_trait::async_trait]
 impl S3 for Shared {
@@ -182,7 +166,7 @@ impl S3 for Shared {
     }
 
     async fn list_objects_v2(&self, req: S3Request<ListObjectsV2Input>) -> S3Result<S3Response<ListObjectsV2Output>> {
-        super::listing::objects(self.store.list(&req.input.bucket), req.input).map(S3Response::new)
+        listing::objects(self.store.list(&req.input.bucket), req.input).map(S3Response::new)
     }
 
     async fn create_multipart_upload(
@@ -213,147 +197,16 @@ impl S3 for Shared {
     async fn list_parts(&self, req: S3Request<ListPartsInput>) -> S3Result<S3Response<ListPartsOutput>> {
         let input = req.input;
         let upload = self.store.upload(&input.bucket, &input.key, &input.upload_id);
-        let upload = upload.ok_or_else(super::multipart::no_such_upload)?;
-        super::listing::parts(upload, input).map(S3Response::new)
+        let upload = upload.ok_or_else(no_such_upload)?;
+        listing::parts(upload, input).map(S3Response::new)
     }
 
     async fn list_multipart_uploads(
         &self,
         req: S3Request<ListMultipartUploadsInput>,
     ) -> S3Result<S3Response<ListMultipartUploadsOutput>> {
-        super::listing::uploads(self.store.uploads(&req.input.bucket), req.input).map(S3Response::new)
+        listing::uploads(self.store.uploads(&req.input.bucket), req.input).map(S3Response::new)
     }
-}
-
-/// `If-None-Match` and `If-Match` of a write.
-/// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html>
-pub(super) enum Condition {
-    None,
-    Absent,
-    Matches(ETagCondition),
-}
-
-impl Condition {
-    pub fn new(if_match: Option<ETagCondition>, if_none_match: Option<ETagCondition>) -> S3Result<Self> {
-        match (if_match, if_none_match) {
-            (None, None) => Ok(Self::None),
-            (None, Some(ETagCondition::Any)) => Ok(Self::Absent),
-            (Some(etag), None) => Ok(Self::Matches(etag)),
-            _ => Err(s3_error!(NotImplemented, "A header you provided implies functionality that is not implemented")),
-        }
-    }
-
-    /// Refuses early what can be refused early, and keeps other conditional writes of the key out.
-    pub fn begin<'a>(&self, shared: &'a Shared, bucket: &str, key: &str) -> S3Result<Option<Reservation<'a>>> {
-        if matches!(self, Self::None) {
-            return Ok(None);
-        }
-        let conflict =
-            "A conflicting conditional operation is currently in progress against this resource. Please try again.";
-        let reservation =
-            shared.store.reserve(bucket, key).ok_or_else(|| s3_error!(ConditionalRequestConflict, "{conflict}"))?;
-        self.holds(shared.store.object(bucket, key).as_ref())?;
-        Ok(Some(reservation))
-    }
-
-    pub fn check(&self, before: Option<&StoredObject>) -> Result<(), CommitError> {
-        self.holds(before).map_err(CommitError)
-    }
-
-    fn holds(&self, before: Option<&StoredObject>) -> S3Result<()> {
-        match (self, before) {
-            (Self::None, _) | (Self::Absent, None) | (Self::Matches(ETagCondition::Any), Some(_)) => Ok(()),
-            (Self::Matches(ETagCondition::ETag(etag)), Some(before)) if etag.value() == before.etag => Ok(()),
-            (Self::Matches(_), None) => Err(s3_error!(NoSuchKey, "The specified key does not exist.")),
-            _ => Err(precondition_failed()),
-        }
-    }
-}
-
-/// Lets a commit fail for the disk's reasons or for S3's.
-pub(super) struct CommitError(S3Error);
-
-impl From<std::io::Error> for CommitError {
-    fn from(error: std::io::Error) -> Self {
-        Self(S3Error::internal_error(error))
-    }
-}
-
-impl From<CommitError> for S3Error {
-    fn from(error: CommitError) -> Self {
-        error.0
-    }
-}
-
-impl Attributes {
-    /// Reads what `PutObject` and `CreateMultipartUpload` have in common.
-    pub(super) fn of(headers: &HeaderMap) -> S3Result<Self> {
-        let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
-        if headers.contains_key("x-amz-server-side-encryption-customer-algorithm") {
-            return Err(s3_error!(
-                NotImplemented,
-                "The sandbox does not implement keys provided by the customer (SSE-C)."
-            ));
-        }
-        let encryption = text("x-amz-server-side-encryption");
-        if encryption.as_deref().is_some_and(|name| !["AES256", "aws:kms", "aws:kms:dsse"].contains(&name)) {
-            return Err(s3_error!(InvalidArgument, "The encryption method specified is not supported"));
-        }
-        let kms_key_id = text("x-amz-server-side-encryption-aws-kms-key-id");
-        if kms_key_id.is_some() && encryption.as_deref().is_none_or(|name| name == "AES256") {
-            let message = "Server Side Encryption with AWS KMS managed key requires HTTP header x-amz-server-side-encryption : aws:kms";
-            return Err(s3_error!(InvalidArgument, "{message}"));
-        }
-        let storage_class = text("x-amz-storage-class");
-        if storage_class.as_deref().is_some_and(|name| !STORAGE_CLASSES.contains(&name)) {
-            return Err(s3_error!(InvalidStorageClass, "The storage class you specified is not valid"));
-        }
-        let tagging = text("x-amz-tagging").unwrap_or_default();
-        let tags: Vec<_> = url::form_urlencoded::parse(tagging.as_bytes()).into_owned().collect();
-        check_tags(&tags)?;
-        let chunked = |name: &String| name != "aws-chunked";
-        let meta = headers.iter().filter_map(|(name, value)| {
-            Some((name.as_str().strip_prefix("x-amz-meta-")?.to_owned(), value.to_str().ok()?.to_owned()))
-        });
-        Ok(Self {
-            media_type: text("content-type"),
-            content_encoding: text("content-encoding").map(|name| name.replace("aws-chunked,", "")).filter(chunked),
-            content_disposition: text("content-disposition"),
-            content_language: text("content-language"),
-            cache_control: text("cache-control"),
-            metadata: meta.collect(),
-            tags,
-            storage_class,
-            encryption,
-            kms_key_id,
-            acl: text("x-amz-acl"),
-        })
-    }
-}
-
-const STORAGE_CLASSES: [&str; 9] = [
-    "STANDARD",
-    "REDUCED_REDUNDANCY",
-    "STANDARD_IA",
-    "ONEZONE_IA",
-    "INTELLIGENT_TIERING",
-    "GLACIER",
-    "DEEP_ARCHIVE",
-    "GLACIER_IR",
-    "EXPRESS_ONEZONE",
-];
-
-/// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-tagging.html>
-fn check_tags(tags: &[(String, String)]) -> S3Result<()> {
-    if tags.len() > 10 {
-        return Err(s3_error!(InvalidTag, "Object tags cannot be greater than 10"));
-    }
-    let fits =
-        |(key, value): &(String, String)| (1..=128).contains(&key.chars().count()) && value.chars().count() <= 256;
-    if !tags.iter().all(fits) {
-        return Err(s3_error!(InvalidTag, "The TagKey or TagValue you have provided is invalid"));
-    }
-    Ok(())
 }
 
 fn check_read(
@@ -371,27 +224,10 @@ fn check_read(
     Ok(())
 }
 
-fn precondition_failed() -> S3Error {
-    s3_error!(PreconditionFailed, "At least one of the pre-conditions you specified did not hold")
-}
-
 /// A missing key is only told to those who may list the bucket.
 fn no_such_key(extensions: &http::Extensions) -> S3Error {
     match extensions.get::<MayList>() {
         Some(MayList(true)) => s3_error!(NoSuchKey, "The specified key does not exist."),
         _ => s3_error!(AccessDenied, "Access Denied"),
     }
-}
-
-pub(super) fn writer(extensions: &http::Extensions) -> String {
-    extensions.get::<super::identity::Caller>().map(|caller| caller.arn.clone()).unwrap_or_default()
-}
-
-pub(super) fn timestamp(at: Instant) -> Timestamp {
-    Timestamp::from(SystemTime::from(at))
-}
-
-/// The checksum an output names next to its algorithm.
-pub(super) fn only(algorithm: Algorithm, sum: String) -> Sums {
-    checksum::Sums::from([(algorithm, sum)])
 }

@@ -12,7 +12,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::fs::{self, File};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
@@ -109,6 +109,7 @@ impl Drop for Reservation<'_> {
 
 impl Store {
     /// Opens the directory, making it if need be, and reads what an earlier sandbox left in it.
+    /// Nobody else may be using it.
     pub fn open<'a>(root: &Path, buckets: impl Iterator<Item = &'a str>) -> io::Result<Self> {
         let inner = root.join(".sandbox");
         let _ = fs::remove_dir_all(inner.join("tmp"));
@@ -122,6 +123,9 @@ impl Store {
             let objects = index.objects.entry(bucket.to_owned()).or_default();
             for sidecar in json_files(&sidecars)? {
                 let object: StoredObject = read_json(&sidecar)?;
+                if object.path.components().any(|part| !matches!(part, Component::Normal(_))) {
+                    return Err(broken(&sidecar, &format!("the path {} leads elsewhere", object.path.display())));
+                }
                 // A person may have tidied up the files by hand.
                 if root.join(bucket).join(&object.path).is_file() {
                     objects.insert(object.key.clone(), object);
@@ -134,6 +138,9 @@ impl Store {
                 continue;
             }
             let mut upload: StoredUpload = read_json(&folder.join("upload.json"))?;
+            if folder.file_name() != Some(upload.id.as_ref()) {
+                return Err(broken(&folder.join("upload.json"), &"the id is not the folder's name"));
+            }
             for sidecar in json_files(&folder)?.into_iter().filter(|path| !path.ends_with("upload.json")) {
                 let part: StoredPart = read_json(&sidecar)?;
                 upload.parts.insert(part.number, part);
@@ -311,8 +318,9 @@ fn write_json(path: &Path, value: &impl Serialize) -> io::Result<()> {
 }
 
 fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> io::Result<T> {
-    let broken = |error: serde_json::Error| {
-        io::Error::new(io::ErrorKind::InvalidData, format!("{}: {error}; delete it or the directory", path.display()))
-    };
-    serde_json::from_slice(&fs::read(path)?).map_err(broken)
+    serde_json::from_slice(&fs::read(path)?).map_err(|error| broken(path, &error))
+}
+
+fn broken(path: &Path, why: &dyn std::fmt::Display) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, format!("{}: {why}; delete it or the directory", path.display()))
 }

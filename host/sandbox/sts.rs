@@ -138,9 +138,8 @@ impl Shared {
     }
 
     fn role(&self, arn: &str) -> Option<(&Account, &Role)> {
-        let (account, name) = arn.strip_prefix("arn:aws:iam::")?.split_once(":role/")?;
-        let account = self.config.accounts.iter().find(|known| known.id == account)?;
-        account.roles.iter().find(|role| role.name == name).map(|role| (account, role))
+        let mut all = self.config.accounts.iter().flat_map(|account| account.roles.iter().map(move |r| (account, r)));
+        all.find(|(account, role)| role.arn(&account.id) == arn)
     }
 }
 
@@ -148,7 +147,8 @@ impl super::Trust {
     fn admits(&self, caller: &Caller, external_id: Option<&str>) -> bool {
         let principal = account_of_root(&self.principal).unwrap_or(&self.principal);
         let is_named = caller.names().contains(&principal);
-        let is_expected = self.external_id.as_deref().is_none_or(|expected| external_id == Some(expected));
+        let ids = &self.external_ids;
+        let is_expected = ids.is_empty() || ids.iter().any(|expected| external_id == Some(expected));
         is_named && is_expected
     }
 }

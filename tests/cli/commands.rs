@@ -64,7 +64,9 @@ fn send_to_a_directory_writes_there_and_records_nothing() {
 
     // No ledger was made, so there is no history.
     assert!(!world.path("state").exists());
-    world.run(&["history"]).ended(4).err_says(&["there is no ledger at", "ledger.db"]);
+    assert_eq!(world.run(&["history", "--json"]).ended(0).json(), Value::Array(Vec::new()));
+    world.run(&["history"]).ended(0).out_says(&["no runs yet"]);
+    world.run(&["show", "abc"]).ended(1).err_says(&["there is no run 'abc'"]);
     // And what is there is not overwritten.
     let before = world::files(&world.path("out"));
     world.run(&args).ended(1).out_says(&["FAILED  conflict: ", "_manifest.json' is already there", "help: "]);
@@ -95,7 +97,8 @@ fn history_and_show_tell_what_the_ledger_has() {
     assert_eq!(count(&["history", "--json", "-n", "2"]), 2);
     assert_eq!(count(&["history", "--json", "--share", "flights-jsonl"]), 2);
     assert_eq!(count(&["history", "--json", "--customer", "delta"]), 1);
-    assert_eq!(count(&["history", "--json", "--customer", "nobody"]), 0);
+    in_demo(&["history", "--customer", "nobody"]).ended(1).err_says(&["there is no customer 'nobody'", "southwest"]);
+    in_demo(&["history", "--share", "flights-cvs"]).ended(1).err_says(&["did you mean 'flights-csv'?"]);
     let text = in_demo(&["history"]).ended(0).out_says(&["RUN ", "DELIVERED", "32,729", "0/1", "2/2"]).stdout;
     assert_eq!(text.lines().count(), 6);
 
@@ -119,7 +122,7 @@ fn history_and_show_tell_what_the_ledger_has() {
         "united  committed  58,665 rows",
         "attempt 1  committed",
         key,
-        "manifest   partners/aa/flights-csv/2014-01-01/050000Z/_manifest.json",
+        "manifest   s3://southwest-lake/partners/aa/flights-csv/2014-01-01/050000Z/_manifest.json",
     ]);
     in_demo(&["show", &of_csv[..1]]).ended(1).err_says(&["several runs begin with", "more of the id"]);
     for unknown in ["ffff", "ffffffff-ffff-7fff-bfff-ffffffffffff"] {
@@ -148,8 +151,11 @@ fn plugin_inspect_describes_components_and_refuses_others() {
     let said = consign(dir, &["plugin", "inspect", "movements.wasm", "--json"]).ended(0).json();
     assert_eq!((&said["name"], &said["extension"]), (&"fixed-flights".into(), &"mvt".into()));
     assert_eq!((&said["sha256"], &said["bytes"]), (&digest.as_str().into(), &component.len().into()));
+    assert_eq!(said["contract"], "consign:format@1");
     let text = ["fixed-flights", "consign:format@1", &digest, ".mvt  text/plain; charset=us-ascii"];
     consign(dir, &["plugin", "inspect", "movements.wasm"]).ended(0).out_says(&text);
+    let text = ["header  true or false; default true", "line_ending  \"lf\" or \"crlf\"", "empty text `\"\"`."];
+    consign(dir, &["plugin", "inspect", "csv"]).ended(0).out_says(&text);
     for shipped in ["csv", "jsonl", "parquet"] {
         let said = consign(dir, &["plugin", "inspect", shipped, "--json"]).ended(0).json();
         assert_eq!((&said["name"], &said["options_schema"]["type"]), (&shipped.into(), &"object".into()));
@@ -167,18 +173,22 @@ fn plugin_inspect_describes_components_and_refuses_others() {
     ];
     for (bytes, why) in refused {
         fs::write(world.path().join("p.wasm"), bytes).unwrap();
-        let said = consign(world.path(), &["plugin", "inspect", "p.wasm"]).ended(1).err_says(&["error: ", why]);
+        let said = consign(world.path(), &["plugin", "inspect", "p.wasm"]).ended(1).err_says(&[
+            "error: plugin p ",
+            why,
+            "help: ",
+        ]);
         assert_eq!((said.stdout.as_str(), said.stderr.matches(why).count()), ("", 1), "{}", said.stderr);
     }
     fs::write(world.path().join("p.wasm"), &component[..component.len() / 2]).unwrap();
     consign(world.path(), &["plugin", "inspect", "p.wasm"]).ended(1).err_says(&["does not compile"]);
-    consign(world.path(), &["plugin", "inspect", "gone.wasm"]).ended(5).err_says(&["cannot read gone.wasm"]);
+    consign(world.path(), &["plugin", "inspect", "gone.wasm"]).ended(1).err_says(&["cannot read gone.wasm"]);
 }
 
 #[test]
 fn wrong_arguments_exit_with_2() {
     let dir = tempfile::tempdir().unwrap();
-    let wrong: [&[&str]; 9] = [
+    let wrong: [&[&str]; 10] = [
         &[],
         &["frobnicate"],
         &["send"],
@@ -188,6 +198,7 @@ fn wrong_arguments_exit_with_2() {
         &["history", "-n", "many"],
         &["history", "--share", "No Share"],
         &["plugin", "eat"],
+        &["sandbox", "--listen", "0.0.0.0:0"],
     ];
     for args in wrong {
         let said = consign(dir.path(), args).ended(2);
@@ -196,7 +207,9 @@ fn wrong_arguments_exit_with_2() {
     }
     consign(dir.path(), &["--version"]).ended(0).out_says(&[env!("CARGO_PKG_VERSION")]);
     consign(dir.path(), &["--help"]).ended(0).out_says(&["Exit codes:", "check", "send", "run", "demo", "sandbox"]);
-    consign(dir.path(), &["check"]).ended(3).err_says(&["cannot read the configuration", "/etc/consign/consign.toml"]);
+    consign(dir.path(), &["check"])
+        .ended(3)
+        .err_says(&["cannot read the configuration: there is no such file", "/etc/consign/consign.toml"]);
 }
 
 #[test]
@@ -227,4 +240,67 @@ fn ledger_that_cannot_be_used_exits_with_4() {
     }
     fs::write(world.path("state/ledger.db"), "").unwrap();
     world.run(&["history"]).ended(4).err_says(&["is damaged", "it is empty"]);
+}
+
+#[test]
+fn every_failure_has_one_shape_for_machines() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(
+        dir.path().join("sandbox.toml"),
+        "dir = \"x\"\nlisten = \"0.0.0.0:0\"\n\
+        vendor = { access_key_id = \"k\", secret_access_key = \"s\" }\n",
+    )
+    .unwrap();
+    fs::write(dir.path().join("broken.toml"), "dir = [").unwrap();
+    let failures: [(i32, &[&str], &str); 9] = [
+        (2, &["frobnicate"], "unrecognized subcommand"),
+        (2, &["history", "-n", "many"], "invalid value"),
+        (3, &["check"], "1 error in the configuration"),
+        (3, &["history"], "1 error in the configuration"),
+        (3, &["run"], "1 error in the configuration"),
+        (3, &["sandbox", "--file", "gone.toml"], "cannot read gone.toml"),
+        (3, &["sandbox", "--file", "broken.toml"], "broken.toml: "),
+        (3, &["sandbox", "--file", "sandbox.toml"], "not a loopback address"),
+        (1, &["plugin", "inspect", "gone.wasm"], "cannot read gone.wasm"),
+    ];
+    for (exit, args, message) in failures {
+        let said = consign(dir.path(), &[args, &["--json"]].concat()).ended(exit);
+        assert_eq!(said.stderr, "", "{args:?}");
+        let said = said.json();
+        assert_eq!(said["error"]["exit"], exit, "{args:?}");
+        assert!(said["error"]["message"].as_str().unwrap().contains(message), "{said:#}");
+        assert!(said["error"]["help"].is_string() && said["error"]["problems"].is_array(), "{said:#}");
+        assert_eq!(said.as_object().unwrap().len(), 1);
+    }
+    let problem = &consign(dir.path(), &["show", "x", "--json"]).ended(3).json()["error"]["problems"][0];
+    assert_eq!((&problem["file"], &problem["line"]), (&"/etc/consign/consign.toml".into(), &1.into()));
+    let said = in_demo(&["send", "nope", "--json"]).ended(1);
+    assert_eq!((said.stderr.as_str(), &said.json()["error"]["message"]), ("", &"there is no share 'nope'".into()));
+}
+
+#[test]
+fn output_that_cannot_be_written_is_a_failure() {
+    let mut command = world::command(&demo().dir, &["--config", "consign.toml", "check"]);
+    let full = fs::File::options().write(true).open("/dev/full").unwrap();
+    let ended = command.stdout(full).output().unwrap();
+    assert_eq!(ended.status.code(), Some(5));
+    world::says(&String::from_utf8(ended.stderr).unwrap(), &["error: cannot write to stdout: "]);
+}
+
+#[test]
+fn daemon_logs_json_and_sandbox_ends_well() {
+    let world = southwest();
+    let mut sandbox = world.sandbox();
+    let log = world.path("json.log");
+    let mut command = world::command(world.dir(), &["--config", "consign.toml", "run", "--json"]);
+    let mut daemon = world::Running::start(command.stderr(fs::File::create(&log).unwrap()));
+    until("the daemon is ready", SOON, || fs::read_to_string(&log).unwrap().contains("consign is ready"));
+    daemon.signal(Signal::TERM);
+    assert_eq!(daemon.wait(SOON).code(), Some(0));
+    for line in fs::read_to_string(&log).unwrap().lines() {
+        let said: Value = serde_json::from_str(line).unwrap();
+        assert!(said["timestamp"].is_string() && said["fields"]["message"].is_string(), "{line}");
+    }
+    sandbox.signal(Signal::TERM);
+    assert_eq!(sandbox.wait(SOON).code(), Some(0));
 }

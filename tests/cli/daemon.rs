@@ -225,9 +225,48 @@ fn leave_an_upload(world: &World) -> String {
         let attempt = ledger.attempt_started(claim.deliveries[0].1, Some(destination)).await.unwrap();
         ledger.upload_created(attempt.id, &key, "gone").await.unwrap();
         let failure = Failure::new(Layer::Network, Retry::Never, "no answer", "wait");
-        ledger.failed(attempt.id, failure).await.unwrap();
+        ledger.failed(attempt.id, failure, None).await.unwrap();
         assert_eq!(ledger.run_finished(claim.run).await.unwrap(), RunState::Failed);
         claim.run.to_string()
     };
     tokio::runtime::Builder::new_multi_thread().build().unwrap().block_on(work)
+}
+
+/// The endpoint goes away in the middle of the work and comes back later: what
+/// failed is tried again until it is delivered, sealed or not, once.
+#[test]
+fn daemon_tries_again_what_may_pass() {
+    let retry = "[shares.tick]\nretry = { attempts = 100, backoff = \"200ms\", max_backoff = \"1s\" }";
+    let world = World::new(&CONFIG.replace("@CARRIERS@", "\"AS\"").replace("[shares.tick]", retry));
+    let sandbox = world.sandbox();
+    let mut daemon = world.daemon();
+    wait(&world, &mut daemon, "a slot is committed", |runs| !in_state(runs, "succeeded").is_empty());
+    drop(sandbox);
+    let log = || fs::read_to_string(world.path("daemon.log")).unwrap();
+    until("a delivery is to be tried again", SOON, || log().contains("to be tried again"));
+    let gone = world.runs().len();
+    wait(&world, &mut daemon, "more slots fail", |runs| runs.len() >= gone + 2);
+    let _sandbox = world.sandbox_again();
+    wait(&world, &mut daemon, "all that failed is committed", |runs| {
+        runs.len() > gone + 3 && runs.iter().rev().take(gone + 2).all(|run| run["state"] == "succeeded")
+    });
+    stop(daemon);
+    audit(&world, 714, 1);
+}
+
+/// A failure that will not pass by itself ends the delivery at once.
+#[test]
+fn daemon_does_not_try_again_what_will_not_pass() {
+    let world = world("\"AS\"");
+    let _sandbox = world.sandbox();
+    world.write("consign.toml", world.text().replace("test-1f-acme", "test-1f-wrong"));
+    let mut daemon = world.daemon();
+    wait(&world, &mut daemon, "a run has failed", |runs| !in_state(runs, "failed").is_empty());
+    stop(daemon);
+    let runs = world.runs();
+    for run in in_state(&runs, "failed") {
+        let shown = world.run(&["show", run, "--json"]).ended(0).json();
+        assert_eq!(shown["deliveries"][0]["attempts"].as_array().unwrap().len(), 1, "{shown}");
+        assert_eq!(shown["deliveries"][0]["failure"]["layer"], "trust-policy");
+    }
 }

@@ -213,3 +213,27 @@ fn demo_again_delivers_nothing_again() {
     let runs = consign(dir, &["--config", "consign.toml", "history", "--json"]).ended(0).json();
     assert_eq!(runs.as_array().unwrap().len(), 5);
 }
+
+#[test]
+fn demo_in_the_same_directory_keeps_what_was_changed() {
+    let copy = tempfile::tempdir().unwrap();
+    let dir = copy.path().join("demo");
+    let copied = std::process::Command::new("cp").arg("-r").arg(&demo().dir).arg(&dir).status().unwrap();
+    assert!(copied.success());
+    let path = dir.join("consign.toml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let tried = text + "\n# my own try\n";
+    std::fs::write(&path, &tried).unwrap();
+    let said = consign(&dir, &["demo", "--dir", dir.to_str().unwrap()]).ended(0);
+    says(&said.stdout, &["was delivered before", "Everything was delivered already", env!("CARGO_BIN_EXE_consign")]);
+    let now = std::fs::read_to_string(&path).unwrap();
+    let other =
+        |text: &str| text.lines().filter(|line| !line.starts_with("endpoint_url")).collect::<Vec<_>>().join("\n");
+    assert_eq!(other(&now), other(&tried));
+    let endpoint = |text: &str| text.lines().find(|line| line.starts_with("endpoint_url")).unwrap().to_owned();
+    assert_ne!(endpoint(&now), endpoint(&tried));
+    // Without a place for the address, nothing is written over.
+    std::fs::write(&path, "# nothing\n").unwrap();
+    consign(&dir, &["demo", "--dir", dir.to_str().unwrap()]).ended(3).err_says(&["has no `endpoint_url`"]);
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "# nothing\n");
+}

@@ -161,6 +161,8 @@ impl World {
     /// tests, because compiling takes seconds.
     pub fn new(config: &str) -> Self {
         let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("cli-cache");
+        // `check` and dry runs use a cache that is there, and make none.
+        fs::create_dir_all(&cache).unwrap();
         let daemon = format!("[daemon]\nstate_dir = \"state\"\ncache_dir = \"{}\"\n", cache.display());
         let flights = checkout("config/demo/flights.parquet");
         let config =
@@ -216,30 +218,36 @@ impl World {
     /// S3 and STS for the configuration's customers, objects in `buckets`; the
     /// configuration then names it.
     pub fn sandbox(&self) -> Running {
-        let said = self.path("sandbox.json");
-        let args = ["--config", "consign.toml", "sandbox", "--dir", "buckets", "--listen", "127.0.0.1:0", "--json"];
+        let (sandbox, endpoint) = self.sandbox_on("127.0.0.1:0");
+        self.configure(&endpoint, "", "");
+        sandbox
+    }
+
+    /// The same at the endpoint that the configuration names.
+    pub fn sandbox_again(&self) -> Running {
+        let text = self.text();
+        let (_, rest) = text.split_once("endpoint_url = \"http://").unwrap();
+        self.sandbox_on(rest.split('"').next().unwrap().trim_end_matches('/')).0
+    }
+
+    fn sandbox_on(&self, listen: &str) -> (Running, String) {
+        let (said, log) = (self.path("sandbox.json"), self.path("sandbox.log"));
+        let args = ["--config", "consign.toml", "sandbox", "--dir", "buckets", "--listen", listen, "--json"];
         let mut command = command(self.dir(), &args);
-        let mut sandbox = Running::start(
-            command.stdout(File::create(&said).unwrap()).stderr(File::create(self.path("sandbox.log")).unwrap()),
-        );
+        command.stdout(File::create(&said).unwrap()).stderr(File::create(&log).unwrap());
+        let mut sandbox = Running::start(&mut command);
         let mut text = String::new();
         until("the sandbox says where it is", SOON, || {
-            assert!(sandbox.is_running(), "{}", fs::read_to_string(self.path("sandbox.log")).unwrap());
+            assert!(sandbox.is_running(), "{}", fs::read_to_string(&log).unwrap());
             text = fs::read_to_string(&said).unwrap();
             text.ends_with('\n')
         });
         let said: Value = serde_json::from_str(&text).unwrap();
-        self.configure(said["endpoint"].as_str().unwrap(), "", "");
-        sandbox
+        (sandbox, said["endpoint"].as_str().unwrap().to_owned())
     }
 
     pub fn runs(&self) -> Vec<Value> {
-        let ran = self.run(&["history", "-n", "100000", "--json"]);
-        // Before the daemon has made its ledger there is none to read.
-        if ran.code == 4 && ran.stderr.contains("there is no ledger") {
-            return Vec::new();
-        }
-        ran.ended(0).json().as_array().unwrap().clone()
+        self.run(&["history", "-n", "100000", "--json"]).ended(0).json().as_array().unwrap().clone()
     }
 }
 

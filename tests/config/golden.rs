@@ -11,7 +11,9 @@ use super::{environment, golden_dir};
 
 /// What loading prints, with the folder left out so that paths are short.
 fn report(path: &Path) -> String {
-    let shown = match Config::load(path, &environment()) {
+    // Whoever sends needs the secrets too.
+    let whole = |config: Config| config.check_secrets().into_result().map(|()| config);
+    let shown = match Config::load(path, &environment()).and_then(whole) {
         Err(errors) => errors.to_string(),
         Ok(config) => {
             let mut shown = String::new();

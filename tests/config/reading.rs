@@ -127,7 +127,7 @@ fn daemon_and_aws_take_every_key() {
     assert!(config.aws.path_style, "default with an endpoint of one's own");
     assert_eq!(config.aws.endpoint_url.as_ref().unwrap().as_str(), "http://127.0.0.1:9000/");
     assert_eq!(config.aws.attempt_timeout, Duration::from_millis(1500));
-    let keys = config.aws.credentials.as_ref().unwrap();
+    let keys = config.aws.credentials.as_ref().unwrap().resolve().unwrap();
     assert_eq!(keys.access_key_id.reveal(), "AKIAVENDORSKEYID");
     assert_eq!(keys.secret_access_key.reveal(), "hunter2-from-a-file");
     let shown = format!("{config:?}");
@@ -276,10 +276,14 @@ fn places_can_be_asked_for() {
         "the share's name stands for what is absent"
     );
     let share = ShareName::parse("daily-orders").unwrap();
-    let option = config.locate_option(&share, "/delimiter");
-    assert_eq!((option.line(), option.column()), (21, 26));
-    let absent = config.locate_option(&share, "/quote");
-    assert_eq!((absent.line(), absent.column()), (21, 1));
+    let option = |pointer: &str, key: bool| {
+        let location = config.locate_option(&share, pointer, key);
+        (location.line(), location.column())
+    };
+    assert_eq!((option("/delimiter", false), option("/delimiter", true)), ((21, 26), (21, 14)));
+    assert_eq!(option("/quote", false), (21, 1));
+    let inside = config.locate_inside(&["datasets", "orders", "query"], &(7..8));
+    assert_eq!((inside.line(), inside.column()), (13, 25));
 }
 
 #[test]
@@ -287,7 +291,7 @@ fn others_report_in_the_same_way() {
     let config = load(DESIGN).unwrap();
     let share = ShareName::parse("daily-orders").unwrap();
     let mut errors = ConfigErrors::new();
-    errors.at(config.locate_option(&share, "/delimiter"), "`delimiter` is `;`", "write \",\"");
+    errors.at(config.locate_option(&share, "/delimiter", false), "`delimiter` is `;`", "write \",\"");
     let shown = errors.to_string();
     assert!(shown.contains("options  = { delimiter = \";\" }\n   |                          ^^^\n"), "{shown}");
     assert_eq!(errors.problems()[0].to_json()["line"], 21);

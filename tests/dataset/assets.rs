@@ -46,6 +46,10 @@ async fn a_customer_gets_the_files_of_its_name() {
     assert_eq!(names(&world, "in/{param.team}/*.pdf", &team("globex")).await, ["g.pdf"]);
     assert_eq!(names(&world, "in/{param.team}/*.pdf", &team("star[*]")).await, ["s.pdf"]);
     refused(&world, "in/{param.team}/*.pdf", &team("*"), Kind::Missing, &["in/"]).await;
+    // A folder is a name, whatever it looks like.
+    assert_eq!(names(&world, "in/{param.team}/", &team("star[*]")).await, ["s.pdf"]);
+    refused(&world, "in/{param.team}/", &team("*"), Kind::Missing, &["in/*/"]).await;
+    refused(&world, "*/{customer}/", &params(&[]), Kind::Missing, &["*/acme/"]).await;
 }
 
 #[tokio::test]
@@ -104,5 +108,12 @@ async fn an_asset_that_changes_while_it_is_read_is_an_error() {
     assert!(failure.message.contains("changed while it was read"), "{failure:?}");
 
     let failure = file.open().try_collect::<Vec<_>>().await.unwrap_err();
+    assert!(failure.message.contains("changed while it was read"), "{failure:?}");
+
+    let [file] = find(&world, "in/{customer}/*.pdf", &params(&[])).await.unwrap().try_into().ok().unwrap();
+    let mut bytes = file.open();
+    bytes.try_next().await.unwrap().unwrap();
+    fs::File::options().write(true).open(&path).unwrap().set_len(1 << 15).unwrap();
+    let failure = bytes.try_collect::<Vec<_>>().await.unwrap_err();
     assert!(failure.message.contains("changed while it was read"), "{failure:?}");
 }

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use consign::clock::Clock;
-use consign::config::TableDataset;
+use consign::config::{FileDataset, TableDataset};
 use consign::dataset::{Datasets, Kind, Request, VendorKeys, VendorStore};
-use consign::domain::{Failure, Layer, Retry, Secret};
+use consign::domain::{CustomerName, DatasetName, Failure, Layer, Retry, Secret};
 use consign::sandbox::{Account, Bucket, KeyPair, Policy, Sandbox, SandboxConfig, VENDOR_ACCOUNT};
 use object_store::aws::AmazonS3Builder;
 use object_store::path::Path;
@@ -50,6 +50,9 @@ impl Lake {
             ("orders/_SUCCESS", Vec::new()),
             ("flat/a.csv", csv(&batch)),
             ("flat/a.ndjson", ndjson(&batch)),
+            ("flat/a.csv.zst", zstd::encode_all(csv(&batch).as_slice(), 1).unwrap()),
+            ("reports/2024/acme/a.pdf", b"acme".to_vec()),
+            ("reports/2024/globex/g.pdf", b"globex".to_vec()),
             ("flat/cut.parquet", parquet(&batch)[..100].to_vec()),
         ];
         for (key, bytes) in objects {
@@ -68,10 +71,14 @@ impl Lake {
     }
 
     fn datasets(&self, secret: &str) -> Datasets {
+        self.datasets_in("eu-west-1", secret)
+    }
+
+    fn datasets_in(&self, region: &str, secret: &str) -> Datasets {
         let keys = VendorKeys { access_key_id: Secret::new("AKIAVENDOR"), secret: Secret::new(secret), token: None };
         let vendor = VendorStore {
             endpoint: Some(self.sandbox.endpoint()),
-            region: "eu-west-1".into(),
+            region: region.into(),
             path_style: true,
             credentials: Arc::new(keys),
         };
@@ -94,7 +101,13 @@ fn at(path: &str) -> TableDataset {
 async fn objects_are_read_like_files() {
     let lake = Lake::start().await;
     let datasets = lake.datasets("vendorsecret");
-    for key in ["s3://lake/flat/a.csv", "s3://lake/flat/a.ndjson", "s3://lake/flat/*.csv", "s3://lake/**/a.ndjson"] {
+    for key in [
+        "s3://lake/flat/a.csv",
+        "s3://lake/flat/a.ndjson",
+        "s3://lake/flat/*.csv",
+        "s3://lake/**/a.ndjson",
+        "s3://lake/flat/a.csv.zst",
+    ] {
         let rows = rows(&datasets, &at(key), &params(&[])).await.unwrap();
         assert_eq!(rows, json(&[orders()]), "{key}");
     }
@@ -132,5 +145,44 @@ async fn refused_credentials_are_the_vendors_identity() {
         assert_eq!((kind, failure.layer, failure.retry), (Kind::Access, Layer::Identity, Retry::Later), "{failure:?}");
         assert!(failure.remedy.contains("s3:GetObject"), "{failure:?}");
         assert!(!failure.message.contains("wrongsecret"), "{failure:?}");
+    }
+}
+
+/// A wildcard in a folder's name is no wildcard; the configuration refuses it.
+#[tokio::test]
+async fn a_folder_with_a_wildcard_has_not_all_folders() {
+    let lake = Lake::start().await;
+    for path in ["s3://lake/fl*/", "s3://lake/*/", "s3://lake/[f]lat/"] {
+        let (kind, failure) = lake.failure("vendorsecret", &at(path)).await;
+        assert_eq!(kind, Kind::Missing, "{failure:?}");
+    }
+    let datasets = lake.datasets("vendorsecret");
+    let customer = CustomerName::parse("acme").unwrap();
+    let find = async |files: &str| {
+        let dataset = FileDataset { name: DatasetName::parse("reports").unwrap(), files: files.into() };
+        let team = params(&[("team", text("*"))]);
+        datasets.files(&dataset, &customer, &team).await
+    };
+    for files in ["s3://lake/reports/*/{customer}/", "s3://lake/reports/{param.team}/"] {
+        assert_eq!(find(files).await.map(|found| found.len()).unwrap_err().kind, Kind::Missing, "{files}");
+    }
+    for files in ["s3://lake/reports/*/{customer}/**/*", "s3://lake/reports/2024/{customer}/"] {
+        let names: Vec<String> = find(files).await.unwrap().iter().map(|file| file.name.as_str().to_owned()).collect();
+        assert_eq!(names, ["a.pdf"], "{files}");
+    }
+}
+
+#[tokio::test]
+async fn a_bucket_in_another_region_is_the_configurations() {
+    let lake = Lake::start().await;
+    for region in ["us-east-1", "us-west-2"] {
+        for path in ["s3://lake/flat/a.csv", "s3://lake/flat/*.csv", "s3://lake/orders/"] {
+            let params = params(&[]);
+            let request = Request { interval: interval(), params: &params };
+            let planned = lake.datasets_in(region, "vendorsecret").plan(&at(path), &request).await;
+            let Err(error) = planned else { panic!("planned") };
+            assert_eq!(error.kind, Kind::Config, "{region}: {error:?}");
+            assert!(error.remedy.contains("`[aws] region`"), "{error:?}");
+        }
     }
 }

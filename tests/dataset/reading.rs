@@ -41,7 +41,7 @@ async fn every_format_gives_the_same_rows() {
 async fn compressed_text_gives_the_same_rows() {
     let world = World::new();
     let batch = orders();
-    for (name, bytes) in [("a.csv.gz", csv(&batch)), ("a.ndjson.gz", ndjson(&batch))] {
+    for (name, bytes) in [("a.csv.gz", csv(&batch)), ("a.ndjson.gz", ndjson(&batch)), ("B.csv.GZ", csv(&batch))] {
         let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
         gzip.write_all(&bytes).unwrap();
         world.write(name, gzip.finish().unwrap());
@@ -50,7 +50,12 @@ async fn compressed_text_gives_the_same_rows() {
     }
     world.write("a.csv.zst", zstd::encode_all(csv(&batch).as_slice(), 1).unwrap());
     let rows = world.rows(&dataset(vec![("orders", world.table("a.csv.zst"))], ""), &params(&[])).await.unwrap();
-    assert_eq!(rows, json(&[batch]));
+    assert_eq!(rows, json(std::slice::from_ref(&batch)));
+    // Each file of a table in its own way.
+    let source = TableSource { path: world.path("*.csv*"), ..world.table("a.csv") };
+    world.write("a.csv", csv(&batch));
+    let rows = world.rows(&dataset(vec![("orders", source)], ""), &params(&[])).await.unwrap();
+    assert_eq!(rows.len(), 4 * batch.num_rows());
 }
 
 #[tokio::test]

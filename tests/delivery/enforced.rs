@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use chrono::TimeDelta;
 use consign::clock::Clock;
-use consign::config::{Aws, Compression, Customer, StaticCredentials};
+use consign::config::{Aws, Compression, Credentials, Customer, StaticCredentials};
 use consign::delivery::{Delivery, Target, Vendor};
 use consign::domain::{
     AccountId, BucketName, CustomerName, CustomerPrefix, ExternalId, Failure, Layer, Manifest, Region, RoleArn, Secret,
@@ -48,11 +48,11 @@ impl Scene {
         let arn = server.role(&format!("role-{name}"), &trust.to_string(), &role.to_string());
         assert_eq!(server.s3("root", "PUT", &format!("/{bucket}"), b"").status, 200);
         let aws = Aws {
-            credentials: Some(StaticCredentials {
+            credentials: Some(Credentials::from(StaticCredentials {
                 access_key_id: Secret::new(key),
                 secret_access_key: Secret::new(secret),
                 session_token: None,
-            }),
+            })),
             ..aws(&server.url())
         };
         let customer = Customer {

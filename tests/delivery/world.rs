@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use consign::clock::Clock;
-use consign::config::{Aws, Compression, Customer, Encryption, StaticCredentials};
+use consign::config::{Aws, Compression, Credentials, Customer, Encryption, StaticCredentials};
 use consign::delivery::{Committed, Delivery, DeliverySpec, Target, Vendor};
 use consign::domain::{
     AccountId, BucketName, CustomerName, CustomerPrefix, ExternalId, Failure, Interval, KeyTemplate, LeafName,
@@ -24,11 +24,11 @@ pub fn aws(endpoint: &str) -> Aws {
         endpoint_url: Some(endpoint.parse().unwrap()),
         sts_endpoint_url: None,
         path_style: true,
-        credentials: Some(StaticCredentials {
+        credentials: Some(Credentials::from(StaticCredentials {
             access_key_id: Secret::new("AKIAVENDOR"),
             secret_access_key: Secret::new("vendorsecret"),
             session_token: None,
-        }),
+        })),
         profile: None,
         session_duration: Duration::from_secs(3600),
         attempt_timeout: Duration::from_secs(10),

@@ -37,7 +37,7 @@ fn keys_look_like_this() {
     let made = |template| key("in", template, "part-0.csv").unwrap();
     assert_eq!(made(KeyTemplate::DEFAULT), "in/daily/2026-01-31/060000Z/part-0.csv");
     assert_eq!(made("{customer}/{share}-{slot}/{name}"), "in/acme/daily-20260131T060000Z/part-0.csv");
-    assert_eq!(made("{share}/{interval_start:%d}-{interval_end:%d}/{name}"), "in/daily/30-31/part-0.csv");
+    assert_eq!(made("{share}/{interval_start:%d}-{interval_end:%d-%y}/{name}"), "in/daily/30-31-26/part-0.csv");
     assert_eq!(KeyTemplate::default(), KeyTemplate::parse(KeyTemplate::DEFAULT).unwrap());
     assert_eq!(key("", KeyTemplate::DEFAULT, "x").unwrap(), "daily/2026-01-31/060000Z/x");
 }
@@ -54,6 +54,8 @@ fn templates_that_are_refused() {
         ("{share}/{slot}/{name}/{name}", "more than once"),
         ("{share}/{name}", "no {slot}"),
         ("{slot}/{name}", "no {share}"),
+        ("{share}/{slot:%m-%d}/{name}", "no year"),
+        ("{share}/{slot:%H%M%S}/{interval_start:%B %e}/{name}", "no year"),
         ("/{share}/{slot}/{name}", "empty segment"),
         ("{share}//{slot}/{name}", "empty segment"),
         ("../{share}/{slot}/{name}", "path step"),
@@ -121,8 +123,37 @@ fn too_long_keys_are_refused() {
 fn slots_that_share_keys_are_noticed() {
     let names = Names::new();
     let slots = || (0..4).map(|hour| names.facts(six() + TimeDelta::hours(hour)));
-    assert!(KeyTemplate::default().tells_apart(slots()));
-    assert!(!KeyTemplate::parse("{share}/{slot:%Y-%m-%d}/{name}").unwrap().tells_apart(slots()));
+    assert_eq!(KeyTemplate::default().repeats(slots()), None);
+    let daily = KeyTemplate::parse("{share}/{slot:%Y-%m-%d}/{name}").unwrap();
+    assert_eq!(daily.repeats(slots()), Some((six(), six() + TimeDelta::hours(1))));
+}
+
+#[test]
+fn formats_that_tell_every_second() {
+    let whole = |slot: &str| KeyTemplate::parse(&format!("{{share}}/{slot}/{{name}}")).unwrap().is_whole();
+    for slot in [
+        "{slot}",
+        "{slot:%s}",
+        "{slot:%+}",
+        "{slot:%F}/{slot:%T}",
+        "{slot:%F}/{interval_end:%H%M%S}",
+        "{slot:%Y%j-%H%M%S}",
+        "{slot:%G-W%V-%u}/{slot:%I%p%M%S}",
+        "{interval_start:%y%b%d %X}",
+    ] {
+        assert!(whole(slot), "{slot}");
+    }
+    for slot in [
+        "{slot:%F}",
+        "{slot:%F %H%M}",
+        "{slot:%Y-%V-%u %T}",
+        "{slot:%F %I%M%S}",
+        "{slot:%F}/{interval_start:%T}",
+        "{slot:%Y-%d %T}",
+    ] {
+        assert!(!whole(slot), "{slot}");
+    }
+    assert!(KeyTemplate::default().is_whole());
 }
 
 /// What a key must be, whatever it was made from.

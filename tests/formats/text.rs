@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::Schema;
+use arrow::array::{ArrayRef, BinaryArray, BooleanArray, RecordBatch, StringArray};
+use arrow::datatypes::{Field, Schema};
 use consign::plugin::Cause;
 use serde_json::{Value, json};
 
-use super::world::{only, python, run};
+use super::world::{component, only, python, run};
 use super::zoo::{self, Column, Json, ROWS};
 
 fn names(columns: &[Column]) -> Vec<Value> {
@@ -46,6 +47,42 @@ fn csv_keeps_null_and_the_empty_text_apart() {
     let bytes = only("csv", r#"{"header":false}"#, zoo::batch(&columns).schema(), zoo::batches(&columns));
     let text = String::from_utf8(bytes).unwrap();
     assert_eq!(text, "\"\"\n\"a,b\"\"c\"\"\r\nd\"\n🦀 é \u{2028}\n=1+1\n\n");
+}
+
+/// Readers skip blank lines, Python's and consign's own among them.
+#[test]
+fn csv_of_one_column_has_no_blank_lines() {
+    let one = |name: &str, column: ArrayRef| {
+        let schema = Schema::new(vec![Field::new(name, column.data_type().clone(), true)]);
+        RecordBatch::try_new(Arc::new(schema), vec![column]).unwrap()
+    };
+    let texts =
+        || one("", Arc::new(StringArray::from(vec![Some("a"), Some(""), None, Some(" \t"), Some("NULL"), Some("")])));
+    let batch = texts();
+    let bytes = only("csv", r#"{"null":"NULL"}"#, batch.schema(), vec![batch]);
+    assert_eq!(String::from_utf8(bytes.clone()).unwrap(), "\"\"\na\n\"\"\nNULL\n\" \t\"\n\"NULL\"\n\"\"\n");
+    let read: Vec<Value> = python("csv", &bytes).into_iter().map(Value::from).collect();
+    assert_eq!(
+        read,
+        [json!([""]), json!(["a"]), json!([""]), json!(["NULL"]), json!([" \t"]), json!(["NULL"]), json!([""])]
+    );
+
+    let binary = one("b", Arc::new(BinaryArray::from(vec![Some(b"".as_slice()), Some(b"x")])));
+    let flags = one("f", Arc::new(BooleanArray::from(vec![true, false])));
+    let (nothing, no) =
+        (r#"{"null":"NULL","header":false}"#, r#"{"null":"NULL","header":false,"booleans":["",  "no"]}"#);
+    assert_eq!(only("csv", nothing, binary.schema(), vec![binary]), b"\"\"\neA==\n");
+    assert_eq!(only("csv", no, flags.schema(), vec![flags]), b"\"\"\nno\n");
+
+    // In company nothing is quoted for this; and a null that is nothing has to stay so, which is said before.
+    let batch = texts();
+    let csv = String::from_utf8(only("csv", r#"{"header":false}"#, batch.schema(), vec![batch.clone()])).unwrap();
+    assert_eq!(csv, "a\n\"\"\n\n\" \t\"\nNULL\n\"\"\n");
+    for (options, warned) in [("{}", true), (r#"{"null":" "}"#, true), (r#"{"null":"NULL"}"#, false)] {
+        let found = component("csv").check(options, &batch.schema()).unwrap();
+        let said: Vec<&str> = found.iter().map(|finding| finding.message.as_str()).collect();
+        assert_eq!(said.iter().any(|said| said.contains("is written as a blank line")), warned, "{said:?}");
+    }
 }
 
 #[test]

@@ -20,7 +20,7 @@ use tokio::sync::mpsc;
 /// What a run left, in order of creation: name, bytes, rows.
 pub type Objects = Vec<(String, Vec<u8>, u64)>;
 
-fn component(name: &str) -> Component {
+pub fn component(name: &str) -> Component {
     static LOADED: OnceLock<(tempfile::TempDir, BTreeMap<&str, Component>)> = OnceLock::new();
     let load = || {
         let dir = tempfile::tempdir().unwrap();
@@ -65,7 +65,7 @@ pub fn run(
         let formatted = format(component, job, stream::iter(batches.into_iter().map(Ok)), sender).await?;
         let (objects, finished) = gathered.await.unwrap();
         assert_eq!(objects.len(), finished, "objects that are not finished");
-        assert_eq!(objects.iter().map(|(_, _, rows)| rows).sum::<u64>(), formatted.rows_in);
+        assert_eq!(objects.iter().map(|(_, _, rows)| rows).sum::<u64>(), formatted.rows);
         Ok(objects)
     })
 }

@@ -261,11 +261,18 @@ async fn step_attempt(ledger: &Ledger, model: &mut Model, op: &Op) {
         }
         Op::Fail(at, may_pass) => {
             let at = pick(at);
-            let (failure, to): (Failure, _) = match may_pass {
-                true => (passing(), DeliveryState::Waiting),
-                false => (lasting(), DeliveryState::Failed),
+            let (failure, again): (Failure, _) = match may_pass {
+                true => (passing(), Some(start())),
+                false => (lasting(), None),
             };
-            (ledger.failed(model.attempts[at].id, failure).await, model.end(at, &open, AttemptState::Failed, to))
+            let result = ledger.failed(model.attempts[at].id, failure, again).await;
+            let legal = match (may_pass, model.attempts[at].is) {
+                // What is sealed stays so until it is given up.
+                (true, AttemptState::Sealed) => true,
+                (true, _) => model.end(at, &open, AttemptState::Failed, DeliveryState::Waiting),
+                (false, _) => model.end(at, &open, AttemptState::Failed, DeliveryState::Failed),
+            };
+            (result, legal)
         }
         Op::Interrupt(at) => {
             let at = pick(at);

@@ -21,7 +21,7 @@ fn outcome(behaviour: &str, limits: impl FnOnce(&mut Limits)) -> (Result<Formatt
     let outcome = run(hostile(), job, vec![numbers(0..3), numbers(3..5), numbers(5..6)]);
     // Whatever has happened, the next run on the same host is not touched by it.
     let (after, delivered) = run(hostile(), job_of("none"), vec![numbers(0..3)]);
-    assert_eq!((after.unwrap().rows_out, delivered.objects["0"].as_slice()), (3, b"well done".as_slice()));
+    assert_eq!((after.unwrap().rows, delivered.objects["0"].as_slice()), (3, b"well done".as_slice()));
     outcome
 }
 
@@ -318,9 +318,35 @@ fn hostile_says_other() {
 }
 
 #[test]
+fn hostile_says_forged() {
+    let failed = ends("says_forged", Cause::Other, r"wrong\nerror: FORGED \u{1b}[2J\u{202e}yyy", as_they_are);
+    assert!(failed.message.ends_with(" …(cut)") && failed.message.len() < 4_200, "{}", failed.message.len());
+    let found = hostile().check(r#"{"behaviour":"says_forged"}"#, &numbers(0..1).schema()).unwrap();
+    assert_eq!(found[0].message, r"wrong\nerror: FORGED \u{1b}[2J\u{202e}");
+    assert_eq!(found[0].path, format!("/{}", found[0].message));
+}
+
+/// A delivery says how many rows it has; a plugin that lost some must not commit one.
+#[test]
+fn hostile_rows_dropped() {
+    let failed = ends("rows_dropped", Cause::Protocol, "was given 6 rows and finished objects of 5", as_they_are);
+    assert_eq!(Failure::from(failed).retry, Retry::Never);
+}
+
+#[test]
+fn hostile_rows_invented() {
+    ends(
+        "rows_invented",
+        Cause::Protocol,
+        "was given 6 rows and finished objects of 18446744073709551615",
+        as_they_are,
+    );
+}
+
+#[test]
 fn hostile_none() {
     let formatted = outcome("none", as_they_are).0.unwrap();
-    assert_eq!((formatted.rows_in, formatted.rows_out, formatted.objects, formatted.bytes_out), (6, 6, 3, 27));
+    assert_eq!((formatted.rows, formatted.objects, formatted.bytes_out), (6, 3, 27));
     assert!(formatted.peak_memory_bytes > 0 && formatted.cpu_time > Duration::ZERO);
 }
 

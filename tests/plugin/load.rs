@@ -121,3 +121,16 @@ fn the_cache_is_this_users_alone() {
     let error = PluginHost::new(dir.path()).err().unwrap();
     assert!(error.to_string().contains("mode 0770"), "{error}");
 }
+
+/// Who may write to it could put another cache in the place of this one.
+#[test]
+fn the_folder_of_the_cache_is_kept_from_others_too() {
+    for (mode, refused) in [(0o777, true), (0o775, true), (0o1777, false), (0o755, false)] {
+        let dir = tempfile::tempdir().unwrap();
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(mode)).unwrap();
+        let opened = PluginHost::new(dir.path());
+        let said = opened.as_ref().err().map(ToString::to_string).unwrap_or_default();
+        assert_eq!(opened.is_err(), refused, "{mode:o}: {said}");
+        assert_eq!(said.contains(&format!("(mode {mode:04o})")), refused, "{said}");
+    }
+}

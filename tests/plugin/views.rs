@@ -84,7 +84,7 @@ fn long_and_wide_batches_are_split() {
     let column: ArrayRef = Arc::new(Int64Array::from_iter_values(0..rows));
     let (result, delivered) =
         run(echo(), job("{}", batch(vec![("n", column.clone())]).schema()), vec![batch(vec![("n", column)])]);
-    assert_eq!(result.unwrap().rows_out, 150_000);
+    assert_eq!(result.unwrap().rows, 150_000);
     let rows: Vec<u64> = ["batch-0", "batch-1", "batch-2"].iter().map(|name| delivered.rows[*name]).collect();
     assert_eq!(rows, [65_536, 65_536, 18_928]);
     assert!(delivered.largest_event <= 512 << 10);
@@ -93,7 +93,7 @@ fn long_and_wide_batches_are_split() {
     let (result, delivered) =
         run(echo(), job("{}", batch(vec![("w", wide.clone())]).schema()), vec![batch(vec![("w", wide)])]);
     let formatted = result.unwrap();
-    assert_eq!((formatted.rows_out, delivered.rows["batch-0"]), (40, 10));
+    assert_eq!((formatted.rows, delivered.rows["batch-0"]), (40, 10));
 }
 
 /// The values of a list are shared by all of its slices; only a slice's own count.
@@ -105,7 +105,7 @@ fn a_batch_of_long_lists_is_split_by_what_its_rows_hold() {
     let whole = batch(vec![("l", Arc::new(list))]);
     let (result, delivered) = run(echo(), job("{}", whole.schema()), vec![whole]);
     let formatted = result.unwrap();
-    assert_eq!((formatted.rows_out, formatted.objects, delivered.rows["batch-0"]), (2_000, 5, 500));
+    assert_eq!((formatted.rows, formatted.objects, delivered.rows["batch-0"]), (2_000, 5, 500));
 }
 
 #[test]

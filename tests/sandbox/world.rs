@@ -84,8 +84,9 @@ fn config(dir: &TempDir) -> SandboxConfig {
     let bucket =
         |name: &str| Bucket { name: name.into(), region: "eu-west-1".into(), policy: None, acl_enabled: false };
     let role = Role {
+        path: "/".into(),
         name: "consign-delivery".into(),
-        trust: Trust { principal: VENDOR_ARN.into(), external_id: Some("c0ns1gn-7f0c".into()) },
+        trust: Trust { principal: VENDOR_ARN.into(), external_ids: vec!["c0ns1gn-7f0c".into()] },
         policy: Policy::write_only(BUCKET, "uploads/us"),
         session_seconds_max: 3600,
     };

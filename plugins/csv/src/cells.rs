@@ -137,6 +137,18 @@ impl Style {
         }
     }
 
+    /// Quotes the only value of a line, from `start` on, if it leaves the line
+    /// blank: many readers skip such lines. A null stays, for quoted it would be
+    /// a text.
+    pub fn keep_line(&self, start: usize, out: &mut Buffer) {
+        let text = out.as_bytes().get(start..).unwrap_or_default();
+        if is_blank(text) && text != self.null {
+            let text = text.to_vec();
+            out.truncate(start);
+            self.quoted(&text, false, out);
+        }
+    }
+
     fn pattern(&self, data_type: &DataType) -> Option<&Pattern> {
         match data_type {
             DataType::Date32 | DataType::Date64 => self.date.as_ref(),
@@ -216,6 +228,11 @@ impl Style {
     fn not_formula(&self, text: &[u8], quote: bool, out: &mut Buffer) {
         if quote { self.quoted(text, false, out) } else { self.special_text(text, text == self.null, out) }
     }
+}
+
+/// Whether a line of this alone may be skipped.
+pub fn is_blank(text: &[u8]) -> bool {
+    text.iter().all(|byte| matches!(byte, b' ' | b'\t'))
 }
 
 /// Whether a spreadsheet may run the text. The bytes of three are the

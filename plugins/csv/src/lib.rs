@@ -43,11 +43,15 @@ impl Formatter for Csv {
         let has_header = options.header;
         let style = Style::new(options);
         if has_header {
+            let start = header.len();
             for (index, field) in schema.fields.iter().enumerate() {
                 if index > 0 {
                     header.push(delimiter);
                 }
                 style.text(field.name.as_bytes(), &mut header);
+            }
+            if schema.fields.len() == 1 {
+                style.keep_line(start, &mut header);
             }
             header.extend(line_ending);
         }
@@ -64,7 +68,11 @@ impl Formatter for Csv {
         };
         for row in 0..batch.rows() {
             let line = rows.row();
+            let start = line.len();
             first.write(row, style, scratch, line);
+            if others.is_empty() {
+                style.keep_line(start, line);
+            }
             for cell in others {
                 line.push(*delimiter);
                 cell.write(row, style, scratch, line);
@@ -83,11 +91,11 @@ impl Formatter for Csv {
         let mut findings = consign_sdk::options::check::<Self>(options, schema);
         if let (true, [only]) = (findings.is_empty(), schema.fields.as_slice()) {
             let null = consign_sdk::options::parse::<CsvOptions>(options).map(|options| options.null);
-            if only.nullable && null.is_ok_and(|null| null.is_empty()) {
+            if only.nullable && null.is_ok_and(|null| cells::is_blank(null.as_bytes())) {
                 findings.push(Diagnostic::warning(
                     "/null",
                     format!(
-                        "a null of `{}`, the only column, is written as an empty line, which many readers skip: \
+                        "a null of `{}`, the only column, is written as a blank line, which many readers skip: \
                          set `null`, for instance to \"NULL\"",
                         only.name
                     ),

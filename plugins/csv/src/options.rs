@@ -18,6 +18,8 @@ pub struct CsvOptions {
     pub header: bool,
     /// What stands for null. The text itself as a value is quoted, so that the
     /// two stay distinct; by default null is nothing and the empty text `""`.
+    /// Set it when there is one column only: its nulls are blank lines otherwise,
+    /// which many readers skip.
     pub null: String,
     /// `lf`, or `crlf` as in RFC 4180. Every loader takes `lf`, while tools
     /// that split at it leave the `cr` of a `crlf` in the last value.

@@ -2,6 +2,9 @@
 #![deny(missing_docs)]
 
 mod batch;
+#[cfg(target_arch = "wasm32")]
+#[doc(hidden)]
+pub mod bindings;
 mod error;
 pub mod json;
 pub mod options;
@@ -73,7 +76,7 @@ macro_rules! export {
         #[cfg(target_arch = "wasm32")]
         const _: () = {
             type Component = $crate::wasm::Component<$formatter>;
-    $crate::wasm::bindings::export!(Component with_types_in $crate::wasm::bindings);
+    $crate::bindings::export!(Component with_types_in $crate::bindings);
         };
     };
 }

@@ -124,7 +124,8 @@ impl Object {
         self.bytes
     }
 
-    /// The object is complete and holds `rows` rows.
+    /// The object is complete and holds `rows` rows of the batches. Over all
+    /// objects these must be the rows of all batches, or the delivery fails.
     pub fn finish(self, rows: u64) {
         self.sink.finish(rows);
     }

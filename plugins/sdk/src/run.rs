@@ -85,7 +85,7 @@ impl RunFacts {
 
 #[cfg(target_arch = "wasm32")]
 fn host_fact(key: &str) -> Option<String> {
-    crate::wasm::bindings::consign::format::run::get(key)
+    crate::bindings::consign::format::run::get(key)
 }
 
 #[cfg(not(target_arch = "wasm32"))]
@@ -102,7 +102,7 @@ pub mod log {
             pub fn $name(message: impl AsRef<str>) {
                 #[cfg(target_arch = "wasm32")]
                 {
-                    use crate::wasm::bindings::consign::format::run;
+                    use crate::bindings::consign::format::run;
                     run::log(run::Level::$level, message.as_ref());
                 }
                 #[cfg(not(target_arch = "wasm32"))]

@@ -3,23 +3,11 @@
 use std::cell::RefCell;
 use std::marker::PhantomData;
 
+use crate::bindings::consign::format::{data, output, run, types};
+use crate::bindings::exports::consign::format::formatter as exports;
 use crate::{Batch, Formatter, Naming, Output, RunFacts, Schema, options};
 
 mod convert;
-
-#[expect(missing_docs, reason = "generated from the contract, which documents it")]
-pub mod bindings {
-    wit_bindgen::generate!({
-        world: "format-plugin",
-        path: "../../wit/v1",
-        pub_export_macro: true,
-        default_bindings_module: "::consign_sdk::wasm::bindings",
-        runtime_path: "::wit_bindgen::rt",
-    });
-}
-
-use bindings::consign::format::{data, output, run, types};
-use bindings::exports::consign::format::formatter as exports;
 
 /// The exported side of the component of `F`.
 pub struct Component<F>(PhantomData<F>);

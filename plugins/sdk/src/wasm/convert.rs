@@ -1,6 +1,6 @@
 //! From the contract's types to the SDK's and back.
 
-use super::bindings::consign::format::{data, output, types};
+use crate::bindings::consign::format::{data, output, types};
 use crate::schema::preorder::{FlatField, FlatType};
 use crate::{
     BatchSource, DataType, Diagnostic, Error, IntervalUnit, ObjectSink, RawColumn, Schema, Severity, Sink, TimeUnit,

@@ -12,8 +12,11 @@ wit_bindgen::generate!({ path: "../../../wit/v1", world: "consign:format/format-
 use consign::format::data::Batch;
 use consign::format::output::{Object, Sink};
 use consign::format::run::{Level, log};
-use consign::format::types::{Description, Diagnostic, Error, Field};
+use consign::format::types::{Description, Diagnostic, Error, Field, Severity};
 use exports::consign::format::formatter::{Formatter, Guest, GuestFormatter};
+
+/// Begins a line of its own and clears a terminal.
+const FORGED: &str = "wrong\nerror: FORGED \u{1b}[2J\u{202e}";
 
 struct Hostile;
 
@@ -38,8 +41,11 @@ impl Guest for Hostile {
         }
     }
 
-    fn check(_: String, _: Vec<Field>) -> Vec<Diagnostic> {
-        Vec::new()
+    fn check(options: String, _: Vec<Field>) -> Vec<Diagnostic> {
+        if !options.contains("says_forged") {
+            return Vec::new();
+        }
+        vec![Diagnostic { severity: Severity::Error, path: format!("/{FORGED}"), message: FORGED.into() }]
     }
 }
 
@@ -140,6 +146,13 @@ impl GuestFormatter for Open {
             "says_quota" => return Err(Error::Quota("too many rows".into())),
             "says_retryable" => return Err(Error::Retryable("try again".into())),
             "says_other" => return Err(Error::Other("something else".into())),
+            "says_forged" => return Err(Error::Other(FORGED.to_owned() + &"y".repeat(10_000))),
+            "rows_dropped" if number == 2 => {}
+            "rows_dropped" => whole(&number.to_string(), "whole"),
+            "rows_invented" => {
+                whole(&number.to_string(), "whole");
+                sink.create(&format!("more-{number}"), "text/plain").finish(u64::MAX);
+            }
             "log_injection" => {
                 log(Level::Warn, "a\nFORGED line \u{1b}[2J");
                 eprintln!("{}", "y".repeat(10_000));

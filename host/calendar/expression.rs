@@ -7,7 +7,7 @@ use chrono::{Datelike, Days, NaiveDate, NaiveDateTime, NaiveTime, Timelike, Week
 use croner::CronPattern;
 use croner::parser::{CronParser, Seconds, Year};
 
-use super::ScheduleError;
+use super::CalendarError;
 use super::field::{self, Field};
 
 /// The longest wait between two days of a possible expression: 29 February as a
@@ -27,13 +27,13 @@ pub(super) struct Expression {
 }
 
 impl Expression {
-    pub(super) fn parse(text: &str) -> Result<Self, ScheduleError> {
+    pub(super) fn parse(text: &str) -> Result<Self, CalendarError> {
         let fields = read_fields(text)?;
         let canonical: Vec<&str> = fields.iter().map(|f| f.canonical.as_str()).collect();
         let parser = CronParser::builder().seconds(Seconds::Required).year(Year::Disallowed).build();
         let cron = parser
             .parse(&canonical.join(" "))
-            .map_err(|source| ScheduleError::Refused { text: text.to_owned(), why: source.to_string() })?;
+            .map_err(|source| CalendarError::Refused { text: text.to_owned(), why: source.to_string() })?;
         let days = cron.pattern;
         let bits = |values: Vec<u16>| values.into_iter().fold(0u64, |bits, value| bits | 1 << value);
         let expression = Self {
@@ -45,7 +45,7 @@ impl Expression {
         };
         // Without this a share that never fires would look like one that waits.
         if expression.day_from(NaiveDate::default()).is_none() {
-            return Err(ScheduleError::NeverComes { text: text.to_owned() });
+            return Err(CalendarError::NeverComes { text: text.to_owned() });
         }
         Ok(expression)
     }
@@ -104,10 +104,10 @@ fn bit_from(bits: u64, from: u32) -> Option<u32> {
 }
 
 /// Six fields, seconds first, each in the form that croner takes.
-fn read_fields(text: &str) -> Result<Vec<Field>, ScheduleError> {
+fn read_fields(text: &str) -> Result<Vec<Field>, CalendarError> {
     let body = text.trim();
     if body.is_empty() {
-        return Err(ScheduleError::Empty);
+        return Err(CalendarError::Empty);
     }
     let expanded = if body.starts_with('@') { Some(nickname(text, body)?) } else { None };
     let source = expanded.unwrap_or(text);
@@ -115,7 +115,7 @@ fn read_fields(text: &str) -> Result<Vec<Field>, ScheduleError> {
     let rules = match words.len() {
         5 => &field::RULES[1..],
         6 => &field::RULES[..],
-        found => return Err(ScheduleError::FieldCount { text: text.to_owned(), found }),
+        found => return Err(CalendarError::FieldCount { text: text.to_owned(), found }),
     };
     let mut fields = Vec::with_capacity(6);
     if words.len() == 5 {
@@ -130,7 +130,7 @@ fn read_fields(text: &str) -> Result<Vec<Field>, ScheduleError> {
 
 /// Vixie's cron reads `*/2` in one day field as "every day" when the other one
 /// is restricted, and then wants both to match; others want either.
-fn refuse_stepped_days(text: &str, days: &[Range<usize>]) -> Result<(), ScheduleError> {
+fn refuse_stepped_days(text: &str, days: &[Range<usize>]) -> Result<(), CalendarError> {
     let [of_month, _, of_week] = days else { return Ok(()) };
     let free = |at: &Range<usize>| matches!(&text[at.clone()], "*" | "?");
     for (stepped, other, rule) in [(of_month, of_week, &field::RULES[3]), (of_week, of_month, &field::RULES[5])] {
@@ -140,7 +140,7 @@ fn refuse_stepped_days(text: &str, days: &[Range<usize>]) -> Result<(), Schedule
                 "means different things in different crons while the other day field is restricted too; write \
                  {written} for days that match either field, or * for the other field"
             );
-            return Err(ScheduleError::Field { text: text.to_owned(), field: rule.name, at: stepped.clone(), why });
+            return Err(CalendarError::Field { text: text.to_owned(), field: rule.name, at: stepped.clone(), why });
         }
     }
     Ok(())
@@ -162,14 +162,14 @@ fn words(text: &str) -> Vec<Range<usize>> {
     words
 }
 
-fn nickname(text: &str, body: &str) -> Result<&'static str, ScheduleError> {
+fn nickname(text: &str, body: &str) -> Result<&'static str, CalendarError> {
     match body.to_ascii_lowercase().as_str() {
         "@yearly" | "@annually" => Ok("0 0 1 1 *"),
         "@monthly" => Ok("0 0 1 * *"),
         "@weekly" => Ok("0 0 * * 0"),
         "@daily" | "@midnight" => Ok("0 0 * * *"),
         "@hourly" => Ok("0 * * * *"),
-        _ => Err(ScheduleError::Nickname { text: text.to_owned() }),
+        _ => Err(CalendarError::Nickname { text: text.to_owned() }),
     }
 }
 

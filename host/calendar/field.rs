@@ -4,7 +4,7 @@
 
 use std::ops::Range;
 
-use super::ScheduleError;
+use super::CalendarError;
 
 /// The six fields in their order, seconds first.
 pub(super) const RULES: [Rule; 6] = [
@@ -49,9 +49,9 @@ enum Kind {
 
 impl Rule {
     /// Reads the field that stands at `at` in `text`.
-    pub(super) fn read(&self, text: &str, at: Range<usize>) -> Result<Field, ScheduleError> {
+    pub(super) fn read(&self, text: &str, at: Range<usize>) -> Result<Field, CalendarError> {
         let refuse =
-            |at: Range<usize>, why: String| ScheduleError::Field { text: text.to_owned(), field: self.name, at, why };
+            |at: Range<usize>, why: String| CalendarError::Field { text: text.to_owned(), field: self.name, at, why };
         let whole = &text[at.clone()];
         if whole == "?" && matches!(self.kind, Kind::DayOfMonth | Kind::DayOfWeek) {
             return Ok(Field { canonical: "*".to_owned(), repeats: true });

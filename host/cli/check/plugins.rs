@@ -1,0 +1,56 @@
+//! Plugins that cannot be used, and what each says of a share's options.
+
+use std::collections::BTreeMap;
+
+use arrow::datatypes::SchemaRef;
+
+use super::refuse;
+use crate::cli::options;
+use crate::config::{Config, ConfigErrors, Problem, Share};
+use crate::domain::{DatasetName, Failure};
+use crate::plugin::{Component, Diagnostic, Severity};
+use crate::run::{BadPlugin, Parts};
+
+pub fn unusable(config: &Config, unusable: Vec<BadPlugin>, found: &mut ConfigErrors) {
+    for BadPlugin { plugin, mut failure } in unusable {
+        let key = if failure.message.contains("is pinned") { "sha256" } else { "path" };
+        if failure.remedy.is_empty() {
+            failure.remedy =
+                "name a component that was built for the world of wit/v1, as plugins/sdk/README.md shows; \
+                              `consign plugin inspect FILE` tells what a file is"
+                    .into();
+        }
+        refuse(found, config.locate(&["plugins", plugin.as_str(), key]), failure);
+    }
+}
+
+/// Asks every plugin about its options and the columns it will get.
+pub fn options(config: &Config, parts: &Parts, schemas: &BTreeMap<DatasetName, SchemaRef>, found: &mut ConfigErrors) {
+    for (name, share) in &config.shares {
+        let Some(schema) = schemas.get(&share.dataset) else { continue };
+        let Ok((component, _)) = parts.component(config, share) else { continue };
+        match tokio::task::block_in_place(|| component.check(&share.options, schema)) {
+            Ok(said) => said.into_iter().for_each(|said| found.push(told(config, share, &component, said))),
+            Err(error) => {
+                let place = config.locate(&["shares", name.as_str(), "plugin"]);
+                found.at(place, Failure::chain(&error), "");
+            }
+        }
+    }
+}
+
+/// A plugin's finding with the option's name in it, and what the option takes.
+fn told(config: &Config, share: &Share, component: &Component, said: Diagnostic) -> Problem {
+    let name = said.path.split('/').nth(1).unwrap_or_default().replace("~1", "/").replace("~0", "~");
+    let described = options::described(&component.description().options_schema);
+    let option = described.iter().find(|option| option.name == name);
+    let unknown = option.is_none() && !name.is_empty();
+    let place = config.locate_option(&share.name, &said.path, unknown);
+    let named = name.is_empty() || said.message.contains(&format!("`{name}`"));
+    let message = if named { said.message } else { format!("option `{name}`: {}", said.message) };
+    let help = option.map(options::Described::help).unwrap_or_default();
+    match said.severity {
+        Severity::Error => Problem::error(place, message, help),
+        Severity::Warning => Problem::warning(place, message, help),
+    }
+}

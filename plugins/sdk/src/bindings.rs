@@ -1,0 +1,10 @@
+//! What is generated from the contract (`wit/v1`), which documents it.
+#![expect(missing_docs, reason = "generated")]
+
+wit_bindgen::generate!({
+    world: "format-plugin",
+    path: "../../wit/v1",
+    pub_export_macro: true,
+    default_bindings_module: "::consign_sdk::bindings",
+    runtime_path: "::wit_bindgen::rt",
+});
