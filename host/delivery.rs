@@ -26,6 +26,7 @@ mod directory;
 mod failure;
 mod object;
 mod parts;
+mod places;
 mod policy;
 mod session;
 mod store;
@@ -38,7 +39,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _};
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio_util::task::AbortOnDropHandle;
 
 pub use store::Target;
@@ -51,16 +52,12 @@ use crate::domain::{
     OutputEvent, Retry, SealedObject, ShareName, UploadJournal,
 };
 use bucket::{Aborted, Completing, Incomplete, Part};
+use compress::Compressor;
 use object::{Common, Step};
 use parts::Checksum;
 use store::Store;
-use uploads::{REQUESTS_AT_ONCE, Uploads};
+use uploads::REQUESTS_AT_ONCE;
 
-/// Bytes of open objects that wait in memory to become parts, per delivery;
-/// beyond that they wait in temporary files.
-const ROOM_BYTES: u64 = 64 << 20;
-/// Objects of one delivery that may have all their parts on the way at once.
-const OBJECTS_AT_ONCE: usize = 2;
 /// How often a manifest is tried while somebody else writes the same key.
 const MANIFEST_TRIES: u32 = 3;
 
@@ -112,6 +109,7 @@ pub struct Progress {
 pub struct Delivery {
     common: Arc<Common>,
     spec: DeliverySpec,
+    compressor: Compressor,
     keys: BTreeSet<ObjectKey>,
     objects: BTreeMap<u32, Writing>,
 }
@@ -157,9 +155,10 @@ impl Delivery {
     pub async fn begin(target: Target, spec: DeliverySpec, journal: Arc<dyn UploadJournal>) -> Result<Self, Failure> {
         // Learns now whether the template works, not after the query.
         key_of(&target.0, &spec, &LeafName::manifest())?;
-        let common = common(target.0, journal, spec.spill_dir.clone());
+        let common = Common::new(target.0, journal, spec.spill_dir.clone());
         common.store.open().await?;
-        Ok(Self { common, spec, keys: BTreeSet::new(), objects: BTreeMap::new() })
+        let compressor = Compressor::new(spec.compression);
+        Ok(Self { common, spec, compressor, keys: BTreeSet::new(), objects: BTreeMap::new() })
     }
 
     /// Takes up a delivery that an earlier process sealed.
@@ -179,7 +178,7 @@ impl Delivery {
         let store = &target.0;
         let earlier = left.manifest_uploads.into_iter().filter(|(_, created)| store.is_young(*created));
         let earlier = earlier.map(|(upload_id, _)| upload_id).collect();
-        let common = common(target.0.clone(), journal, spill_dir);
+        let common = Common::new(target.0.clone(), journal, spill_dir);
         common.store.open().await?;
         Ok(Sealed { common, manifest_key, objects: left.objects, resumed: true, earlier })
     }
@@ -193,7 +192,7 @@ impl Delivery {
             return Err(failure.clone());
         }
         match event {
-            OutputEvent::Create { object, name, media_type } => self.create(object, &name, media_type),
+            OutputEvent::Create { object, name, media_type } => self.create(object, &name, media_type).await,
             OutputEvent::Bytes { object, bytes } => self.bytes(object, bytes).await,
             OutputEvent::Finish { object, rows } => self.finish(object, rows).await,
         }
@@ -241,8 +240,8 @@ impl Delivery {
         self.common.progress.subscribe()
     }
 
-    fn create(&mut self, object: u32, name: &LeafName, media_type: String) -> Result<(), Failure> {
-        let named = compress::rename(self.spec.compression, name, media_type);
+    async fn create(&mut self, object: u32, name: &LeafName, media_type: String) -> Result<(), Failure> {
+        let named = self.compressor.rename(name, media_type);
         let (name, media_type) = named.map_err(|why| {
             plugin(format!("object name '{name}', with the suffix of its compression, {why}"), "use a shorter name")
         })?;
@@ -254,7 +253,8 @@ impl Delivery {
             ));
         }
         let (steps, receiver) = mpsc::channel(1);
-        let steps = compress::in_front_of(steps, self.spec.compression, self.common.failed.clone())?;
+        let open = self.objects.values().filter(|writing| writing.steps.is_some()).count();
+        let steps = self.compressor.in_front_of(steps, open, self.common.failed.clone()).await?;
         let task = tokio::spawn(object::upload(self.common.clone(), key.clone(), media_type, receiver));
         self.objects.insert(object, Writing { key, steps: Some(steps), task: AbortOnDropHandle::new(task) });
         self.common.progress.send_modify(|progress| progress.objects += 1);
@@ -457,19 +457,6 @@ async fn complete(store: &Store, object: SealedObject, how: Completing) -> Resul
         checksum_crc64nvme: object.checksum_crc64nvme,
         etag: stored.etag,
         media_type: object.media_type,
-    })
-}
-
-fn common(store: Arc<Store>, journal: Arc<dyn UploadJournal>, spill_dir: PathBuf) -> Arc<Common> {
-    let parts = store.vendor().aws().part_concurrency * OBJECTS_AT_ONCE;
-    Arc::new(Common {
-        store,
-        uploads: Uploads::new(journal),
-        room: buffer::Room::new(ROOM_BYTES, spill_dir),
-        parts: Arc::new(Semaphore::new(parts)),
-        parts_max: u32::try_from(parts).unwrap_or(u32::MAX),
-        progress: watch::Sender::default(),
-        failed: Arc::default(),
     })
 }
 

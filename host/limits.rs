@@ -2,6 +2,13 @@
 
 use std::time::Duration;
 
+/// Objects of one delivery that may be open at the same time while the host
+/// compresses them: each has a thread and an encoder.
+pub const COMPRESSED_OBJECTS_OPEN: usize = 64;
+
+/// What those encoders may hold together, in bytes; of large ones fewer may be open.
+pub const ENCODER_BYTES: usize = 384 << 20;
+
 /// Where what a plugin says is cut: a log line, an error, a finding.
 pub const SAID_BYTES_MAX: usize = 4 << 10;
 

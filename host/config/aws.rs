@@ -23,7 +23,13 @@ pub(crate) static AWS: Shape = Shape {
     noun: "aws",
     doc: "The vendor's side of S3 and STS.",
     keys: &[
-        default("region", REGION, "from the AWS SDK's chain", r#""eu-west-1""#, "Region of the vendor's own calls."),
+        default(
+            "region",
+            REGION,
+            "that of `AWS_REGION`, `AWS_DEFAULT_REGION` or the profile, else `us-east-1`",
+            r#""eu-west-1""#,
+            "Region of the vendor's own buckets, and of STS where a customer's account has it switched off near its bucket.",
+        ),
         default(
             "endpoint_url",
             HTTP,

@@ -53,7 +53,7 @@ pub struct Daemon {
 /// `[aws]`: the vendor's side.
 #[derive(Clone, Debug)]
 pub struct Aws {
-    /// Region of the vendor's own STS calls when a customer has none; default from the SDK's chain.
+    /// Region of the vendor's own calls, if it is said here.
     pub region: Option<Region>,
     /// Another S3 and STS than AWS's: the sandbox, or a compatible store.
     pub endpoint_url: Option<Url>,

@@ -23,7 +23,7 @@ use chrono::TimeDelta;
 use url::form_urlencoded;
 
 use super::failure::{Fault, Operation, diagnose};
-use super::parts::Checksum;
+use super::parts::{self, Checksum};
 use super::session::Session;
 use super::store::{Created, Stored};
 use super::vendor::Vendor;
@@ -130,11 +130,13 @@ impl Bucket {
     /// a day. No right to read is needed for that.
     pub(super) async fn complete(&self, object: &SealedObject, how: Completing) -> Result<Stored, Incomplete> {
         let attempts = Attempts::default();
+        let timeouts = self.vendor.timeouts(parts::completion_weight(object.parts.len()));
+        let patient = aws_sdk_s3::Config::builder().timeout_config(timeouts);
         let answer = self
             .call(|| {
                 let request = self.completion(object);
                 let request = if how.if_none_match { request.if_none_match("*") } else { request };
-                request.customize().interceptor(attempts.clone()).send()
+                request.customize().interceptor(attempts.clone()).config_override(patient.clone()).send()
             })
             .await;
         let fault = match answer {

@@ -6,54 +6,109 @@ use std::thread;
 
 use bytes::Bytes;
 use flate2::GzBuilder;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 
 use super::object::Step;
 use crate::config::Compression;
 use crate::domain::{Failure, Invalid, Layer, LeafName, Retry};
+use crate::limits::{COMPRESSED_OBJECTS_OPEN, ENCODER_BYTES};
 
 /// Compressed bytes are handed on in pieces of about this size.
 const PIECE_BYTES: usize = 256 << 10;
 
-/// The name and media type of an object after compression.
-pub(super) fn rename(
+/// What an encoder of zstd holds, in MiB by level from 1 on, rounded up:
+/// `ZSTD_sizeof_CCtx` of zstd 1.5.7 after a stream of unknown length.
+const ZSTD_MIB: [usize; 19] = [2, 2, 4, 5, 6, 6, 8, 8, 15, 25, 25, 45, 37, 53, 69, 37, 57, 58, 90];
+/// gzip's is well below that, whatever the level.
+const GZIP_MIB: usize = 1;
+
+/// Compresses the objects of one delivery.
+pub(super) struct Compressor {
     compression: Compression,
-    name: &LeafName,
-    media_type: String,
-) -> Result<(LeafName, String), Invalid> {
-    let (suffix, media_type) = match compression {
-        Compression::None => return Ok((name.clone(), media_type)),
-        // RFC 6713 and RFC 8878.
-        Compression::Gzip { .. } => (".gz", "application/gzip"),
-        Compression::Zstd { .. } => (".zst", "application/zstd"),
-    };
-    Ok((LeafName::parse(&format!("{name}{suffix}"))?, media_type.to_owned()))
+    open_max: usize,
+    /// For threads. Also those of finished objects, whose uploads may be slower.
+    places: Arc<Semaphore>,
 }
 
-/// Puts a compressing thread in front of `to`. The same bytes in give the same
-/// bytes out: no time and no name in gzip's header. A thread that cannot do its
-/// work says so in `failed` before it hangs up.
-pub(super) fn in_front_of(
-    to: mpsc::Sender<Step>,
-    compression: Compression,
-    failed: Arc<OnceLock<Failure>>,
-) -> Result<mpsc::Sender<Step>, Failure> {
-    if compression == Compression::None {
-        return Ok(to);
+impl Compressor {
+    pub(super) fn new(compression: Compression) -> Self {
+        let open_max = open_max(compression);
+        Self { compression, open_max, places: Arc::new(Semaphore::new(open_max)) }
     }
-    let (sender, receiver) = mpsc::channel(1);
-    let work = move || {
-        let line = to.clone();
-        if let Err(error) = compress(receiver, to, compression) {
-            failed.get_or_init(|| Failure::new(Layer::Local, Retry::Never, format!("compression failed: {error}"), ""));
+
+    /// The name and media type of an object after compression.
+    pub(super) fn rename(&self, name: &LeafName, media_type: String) -> Result<(LeafName, String), Invalid> {
+        let (suffix, media_type) = match self.compression {
+            Compression::None => return Ok((name.clone(), media_type)),
+            // RFC 6713 and RFC 8878.
+            Compression::Gzip { .. } => (".gz", "application/gzip"),
+            Compression::Zstd { .. } => (".zst", "application/zstd"),
+        };
+        Ok((LeafName::parse(&format!("{name}{suffix}"))?, media_type.to_owned()))
+    }
+
+    /// Puts a compressing thread in front of `to`, when `open` other objects are
+    /// unfinished. The same bytes in give the same bytes out: no time and no name
+    /// in gzip's header. A thread that cannot do its work says so in `failed`
+    /// before it hangs up.
+    pub(super) async fn in_front_of(
+        &self,
+        to: mpsc::Sender<Step>,
+        open: usize,
+        failed: Arc<OnceLock<Failure>>,
+    ) -> Result<mpsc::Sender<Step>, Failure> {
+        let compression = self.compression;
+        if compression == Compression::None {
+            return Ok(to);
         }
-        drop(line);
+        if open >= self.open_max {
+            return Err(self.too_many());
+        }
+        // Fewer are open than there are places, so what holds them all is about to end.
+        let closed = |_| Failure::new(Layer::Local, Retry::Later, "the delivery is closed", "");
+        let place = self.places.clone().acquire_owned().await.map_err(closed)?;
+        let (sender, receiver) = mpsc::channel(1);
+        let work = move || {
+            let line = to.clone();
+            if let Err(error) = compress(receiver, to, compression) {
+                let message = format!("compression failed: {error}");
+                failed.get_or_init(|| Failure::new(Layer::Local, Retry::Never, message, ""));
+            }
+            drop((line, place));
+        };
+        thread::Builder::new().name("consign-compress".into()).spawn(work).map_err(|error| {
+            let remedy = "allow consign more threads (TasksMax, ulimit -u), or have the plugin finish objects before it creates others";
+            Failure::new(Layer::Local, Retry::Later, format!("no thread for compression: {error}"), remedy)
+        })?;
+        Ok(sender)
+    }
+
+    fn too_many(&self) -> Failure {
+        let message = format!(
+            "more than {} objects were open at the same time, which is the limit for {}",
+            self.open_max,
+            match self.compression {
+                Compression::None => "none".to_owned(),
+                Compression::Gzip { level } => format!("gzip at level {level}"),
+                Compression::Zstd { level } => format!("zstd at level {level}"),
+            }
+        );
+        let remedy = "have the plugin finish objects before it creates others, lower the level of the share's `compression`, or \
+                      remove it";
+        Failure::new(Layer::Plugin, Retry::Never, message, remedy)
+    }
+}
+
+fn open_max(compression: Compression) -> usize {
+    let mib = match compression {
+        Compression::None => return Semaphore::MAX_PERMITS,
+        Compression::Gzip { .. } => GZIP_MIB,
+        Compression::Zstd { level } => {
+            let level = usize::try_from(level).unwrap_or_default().clamp(1, ZSTD_MIB.len());
+            ZSTD_MIB[level - 1]
+        }
     };
-    thread::Builder::new().name("consign-compress".into()).spawn(work).map_err(|error| {
-        let remedy = "allow consign more threads (TasksMax, ulimit -u), or have the plugin finish objects before it creates others";
-        Failure::new(Layer::Local, Retry::Later, format!("no thread for compression: {error}"), remedy)
-    })?;
-    Ok(sender)
+    ((ENCODER_BYTES >> 20) / mib).clamp(1, COMPRESSED_OBJECTS_OPEN)
 }
 
 fn compress(mut from: mpsc::Receiver<Step>, to: mpsc::Sender<Step>, compression: Compression) -> io::Result<()> {
@@ -138,5 +193,18 @@ impl Write for Pieces {
         }
         let piece = std::mem::replace(&mut self.piece, Vec::with_capacity(PIECE_BYTES));
         self.to.blocking_send(Step::Bytes(Bytes::from(piece))).map_err(|_| io::ErrorKind::BrokenPipe.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `docs/limits.md` has these.
+    #[test]
+    fn the_larger_an_encoder_the_fewer_are_open() {
+        assert_eq!(open_max(Compression::Gzip { level: 9 }), 64);
+        let zstd = [1, 3, 6, 7, 9, 12, 15, 19].map(|level| open_max(Compression::Zstd { level }));
+        assert_eq!(zstd, [64, 64, 64, 48, 25, 8, 5, 4]);
     }
 }

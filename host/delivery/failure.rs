@@ -117,7 +117,7 @@ impl Fault {
         matches!(self.code.as_str(), "ExpiredToken" | "ExpiredTokenException" | "TokenRefreshRequired")
     }
 
-    /// STS is switched off in that region for the vendor's account.
+    /// STS is switched off in that region for the role's account.
     pub(super) fn region_disabled(&self) -> bool {
         self.code == "RegionDisabledException"
     }
@@ -193,11 +193,15 @@ fn of_sts(fault: &Fault, customer: &Customer) -> Verdict {
             Layer::Config,
             format!("shorten or simplify the prefix '{}': it is part of the session policy", customer.prefix),
         ),
+        // IAM User Guide, "Manage AWS STS in an AWS Region": it matters where the credentials are made.
         "RegionDisabledException" => never(
             Layer::Region,
             format!(
-                "activate STS in {} for the vendor's account, or set [aws] region to one where it is active",
-                customer.region
+                "ask the customer to activate STS in {} for account {}, which the role is in (IAM console, Account settings), or \
+                 set [aws] region to one where that account has it active. A region that has to be opted into must be enabled for \
+                 the vendor's account too",
+                customer.region,
+                customer.role_arn.account_id()
             ),
         ),
         "InvalidClientTokenId"

@@ -1,19 +1,27 @@
 //! One object on its way: bytes in, stored parts out. A task of its own, so that
 //! objects may be written in turns and parts travel while the plugin computes.
 
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::Progress;
 use super::bucket::Part;
 use super::buffer::{Buffer, Room};
 use super::parts::{Checksum, OBJECT_BYTES_MAX, PARTS_MAX, part_bytes};
+use super::places::Places;
 use super::store::{Created, Store};
 use super::uploads::Uploads;
-use crate::domain::{Failure, Layer, ObjectKey, Retry, SealedObject, SealedPart};
+use crate::domain::{Failure, Layer, ObjectKey, Retry, SealedObject, SealedPart, UploadJournal};
+
+/// Bytes of open objects that wait in memory to become parts, per delivery;
+/// beyond that they wait in temporary files.
+const ROOM_BYTES: u64 = 64 << 20;
+/// Objects of one delivery that may have all their parts on the way at once.
+const OBJECTS_AT_ONCE: usize = 2;
 
 /// What flows towards an object.
 pub(super) enum Step {
@@ -26,12 +34,26 @@ pub(super) struct Common {
     pub(super) store: Arc<Store>,
     pub(super) uploads: Uploads,
     pub(super) room: Arc<Room>,
-    /// Permits of this delivery, one for each usual part.
-    pub(super) parts: Arc<Semaphore>,
-    pub(super) parts_max: u32,
+    /// For parts of this delivery.
+    pub(super) places: Places,
     pub(super) progress: watch::Sender<Progress>,
     /// Why the delivery cannot succeed any more.
     pub(super) failed: Arc<OnceLock<Failure>>,
+}
+
+impl Common {
+    pub(super) fn new(store: Arc<Store>, journal: Arc<dyn UploadJournal>, spill_dir: PathBuf) -> Arc<Self> {
+        let aws = store.vendor().aws();
+        let places = Places::new(aws.part_concurrency * OBJECTS_AT_ONCE, aws.part_bytes);
+        Arc::new(Self {
+            store,
+            uploads: Uploads::new(journal),
+            room: Room::new(ROOM_BYTES, spill_dir),
+            places,
+            progress: watch::Sender::default(),
+            failed: Arc::default(),
+        })
+    }
 }
 
 /// Uploads what `steps` brings and returns once every byte is stored. Ends
@@ -143,7 +165,7 @@ impl Object {
                 self.parts.push(landed(part)?);
             }
         }
-        let permits = self.permits(size).await?;
+        let places = self.places(size).await?;
         let bytes = self.on_buffer(move |buffer| buffer.take(size)).await?;
         let checksum = Checksum::of(&bytes);
         self.checksum = self.checksum.then(checksum, size);
@@ -152,7 +174,7 @@ impl Object {
         self.flying.spawn(async move {
             let part = Part { key: &key, upload_id: &upload_id, number, offset };
             let stored = common.store.part(part, bytes, checksum).await?;
-            drop(permits);
+            drop(places);
             common.progress.send_modify(|progress| progress.stored_bytes += size);
             Ok((number, stored))
         });
@@ -160,13 +182,10 @@ impl Object {
     }
 
     /// A place for the part within this delivery, and then among all of them.
-    async fn permits(&self, size: u64) -> Result<[OwnedSemaphorePermit; 2], Failure> {
-        let vendor = self.common.store.vendor();
-        let weight = size.div_ceil(vendor.aws().part_bytes).clamp(1, u64::from(self.common.parts_max));
-        let weight = u32::try_from(weight).unwrap_or(self.common.parts_max);
+    async fn places(&self, size: u64) -> Result<[OwnedSemaphorePermit; 2], Failure> {
         let closed = |_| Failure::new(Layer::Local, Retry::Later, "the delivery is closed", "");
-        let own = self.common.parts.clone().acquire_many_owned(weight).await.map_err(closed)?;
-        let all = vendor.parts().clone().acquire_many_owned(weight).await.map_err(closed)?;
+        let own = self.common.places.take(size).await.map_err(closed)?;
+        let all = self.common.store.vendor().places().take(size).await.map_err(closed)?;
         Ok([own, all])
     }
 

@@ -23,6 +23,13 @@ pub(super) fn part_bytes(smallest: u64, uploaded: u64) -> u64 {
     smallest.max(grown).clamp(PART_BYTES_MIN, PART_BYTES_MAX)
 }
 
+/// How many times as long as another request a completion may take. "Could take
+/// several minutes to finalize" (S3 API Reference, CompleteMultipartUpload), the
+/// longer the more parts there are.
+pub(super) fn completion_weight(parts: usize) -> u32 {
+    u32::try_from(parts.div_ceil(1000)).unwrap_or(u32::MAX).saturating_add(2)
+}
+
 /// The CRC64NVME of bytes that arrive as parts, in any pieces.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Checksum {
@@ -72,6 +79,19 @@ mod tests {
         assert_eq!(part_bytes(8 * MIB, 10_000 * MIB), 8 * MIB);
         assert_eq!(part_bytes(8 * MIB, 100 << 30), 82 * MIB);
         assert_eq!(part_bytes(1, 0), PART_BYTES_MIN, "never below what S3 takes");
+    }
+
+    #[test]
+    fn a_completion_has_minutes() {
+        // Of `attempt_timeout`, which is a minute unless said.
+        assert_eq!([0, 1, 1000, 1001, PARTS_MAX as usize].map(completion_weight), [2, 3, 3, 4, 12]);
+    }
+
+    /// `docs/delivery.md` has these.
+    #[test]
+    fn the_largest_parts_of_an_object() {
+        let sizes = [100 << 30, 1 << 40, OBJECT_BYTES_MAX].map(|object| part_bytes(8 * MIB, object) / MIB);
+        assert_eq!(sizes, [82, 839, 4195]);
     }
 
     #[test]

@@ -6,15 +6,15 @@ use serde_json::{Value, json};
 use crate::config::{Customer, Encryption};
 use crate::domain::{Failure, Layer, Retry};
 
-/// STS API Reference, AssumeRole, `Policy`: at most 2,048 characters.
+/// STS API Reference, AssumeRole, `Policy`: at most 2,048 characters, none above U+00FF.
 const SESSION_POLICY_CHARS_MAX: usize = 2048;
 
 /// What a session of the customer's role may do at most: write and abort under
 /// the customer's prefix. The effective rights are those of the role *and* of
 /// this policy, so it can only take away.
 pub(super) fn session(customer: &Customer) -> Result<String, Failure> {
-    let policy = role(customer).to_string();
-    let length = policy.chars().count();
+    let policy = ascii(&role(customer).to_string());
+    let length = policy.len();
     if length > SESSION_POLICY_CHARS_MAX {
         return Err(Failure::new(
             Layer::Config,
@@ -23,7 +23,10 @@ pub(super) fn session(customer: &Customer) -> Result<String, Failure> {
                 "the session policy for customer '{}' has {length} characters, STS takes at most {SESSION_POLICY_CHARS_MAX}",
                 customer.name
             ),
-            format!("shorten the prefix '{}'", customer.prefix),
+            format!(
+                "shorten the prefix '{}'; what is not ASCII in it counts as 6 characters (\\uXXXX), or 12",
+                customer.prefix
+            ),
         ));
     }
     Ok(policy)
@@ -89,9 +92,24 @@ pub(super) fn bucket(customer: &Customer) -> Value {
     })
 }
 
-/// For a remedy: on lines of its own.
+/// For a remedy: on lines of its own, in the characters that IAM takes.
 pub(super) fn pretty(policy: &Value) -> String {
-    format!("{policy:#}")
+    ascii(&format!("{policy:#}"))
+}
+
+/// JSON with everything that is not ASCII as `\uXXXX`. It can only be within strings.
+fn ascii(json: &str) -> String {
+    let mut text = String::with_capacity(json.len());
+    for c in json.chars() {
+        if c < '\u{7f}' {
+            text.push(c);
+            continue;
+        }
+        for unit in c.encode_utf16(&mut [0; 2]) {
+            text.push_str(&format!("\\u{unit:04x}"));
+        }
+    }
+    text
 }
 
 fn actions(customer: &Customer) -> Vec<&'static str> {
@@ -122,6 +140,15 @@ fn principal(caller: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn any_text_is_the_same_text_in_ascii() {
+        let value = json!({ "Resource": "arn:aws:s3:::b/数据/é/\u{7f}/🦀/\"\\/*" });
+        let text = ascii(&value.to_string());
+        assert!(text.contains(r"b/\u6570\u636e/\u00e9/\u007f/\ud83e\udd80/"), "{text}");
+        assert!(text.bytes().all(|byte| (0x20..0x7f).contains(&byte)), "{text}");
+        assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), value);
+    }
 
     #[test]
     fn a_session_becomes_the_role_it_is_of() {

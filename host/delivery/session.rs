@@ -12,23 +12,15 @@ use tokio::sync::Mutex;
 use super::failure::{self, Fault, Operation};
 use crate::clock::{Clock, Instant};
 use crate::config::Customer;
-use crate::domain::{ExternalId, Failure, Layer, Retry, RoleArn, RunId};
+use crate::domain::{Failure, Layer, Retry, RunId};
 
 /// A session is renewed this long before it ends; a short one at half its life.
 const AHEAD: TimeDelta = TimeDelta::minutes(5);
 
-/// What makes two sessions the same one.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct SessionKey {
-    pub(super) role: RoleArn,
-    pub(super) external_id: Option<ExternalId>,
-    pub(super) policy: String,
-    pub(super) run: RunId,
-}
-
 /// What is asked of STS.
 pub(super) struct AssumeRole {
-    pub(super) key: SessionKey,
+    pub(super) policy: String,
+    pub(super) run: RunId,
     pub(super) duration: Duration,
     pub(super) customer: Arc<Customer>,
 }
@@ -103,10 +95,6 @@ impl Session {
         Ok(())
     }
 
-    pub(super) fn is_live(&self, now: Instant) -> bool {
-        self.lease().is_some_and(|lease| now < lease.ends)
-    }
-
     fn lease(&self) -> Option<Lease> {
         self.lease.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -125,22 +113,22 @@ impl Session {
                 }
             }
         }
-        let AssumeRole { key, customer, .. } = &self.request;
+        let customer = &self.request.customer;
         Err(match refusal {
-            Some(fault) => failure::diagnose(&fault, Operation::AssumeRole, key.role.as_str(), customer),
+            Some(fault) => failure::diagnose(&fault, Operation::AssumeRole, customer.role_arn.as_str(), customer),
             None => Failure::new(Layer::Config, Retry::Never, "there is no STS to ask", ""),
         })
     }
 
     async fn assume_at(&self, client: &aws_sdk_sts::Client, number: u64) -> Result<Lease, Fault> {
-        let AssumeRole { key, duration, customer } = &self.request;
+        let AssumeRole { policy, run, duration, customer } = &self.request;
         let asked_at = self.clock.now();
         let answer = client
             .assume_role()
-            .role_arn(key.role.as_str())
-            .role_session_name(key.run.to_string())
-            .set_external_id(key.external_id.as_ref().map(|id| id.as_str().to_owned()))
-            .policy(&key.policy)
+            .role_arn(customer.role_arn.as_str())
+            .role_session_name(run.to_string())
+            .set_external_id(customer.external_id.as_ref().map(|id| id.as_str().to_owned()))
+            .policy(policy)
             .duration_seconds(i32::try_from(duration.as_secs()).unwrap_or(i32::MAX))
             .send()
             .await
@@ -154,7 +142,14 @@ impl Session {
         let said = Instant::from_timestamp(granted.expiration().secs(), 0).map_or(asked, |end| end - asked_at);
         let lasts = asked.min(said).max(TimeDelta::zero());
         let ends = asked_at + lasts;
-        tracing::debug!(customer = %customer.name, role = %key.role, run = %key.run, until = %ends, "session opened");
+        tracing::debug!(
+            customer = %customer.name,
+            role = %customer.role_arn,
+            %run,
+            until = %ends,
+            token.used_percent = answer.session_token_utilization(),
+            "session opened"
+        );
         Ok(Lease {
             credentials: Credentials::new(
                 granted.access_key_id(),
@@ -176,7 +171,7 @@ pub(super) struct Provider(pub(super) Arc<Session>);
 
 impl std::fmt::Debug for Provider {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("Provider").field(&self.0.request.key.role).finish()
+        f.debug_tuple("Provider").field(&self.0.request.customer.role_arn).finish()
     }
 }
 

@@ -4,6 +4,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::StreamExt as _;
+use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
 use super::store::{Created, Store};
@@ -17,18 +18,20 @@ pub(super) struct Uploads {
     journal: Arc<dyn UploadJournal>,
     known: Arc<Mutex<Vec<(String, String)>>>,
     creating: TaskTracker,
+    turns: Arc<Semaphore>,
 }
 
 impl Uploads {
     pub(super) fn new(journal: Arc<dyn UploadJournal>) -> Self {
-        Self { journal, known: Arc::default(), creating: TaskTracker::new() }
+        let turns = Arc::new(Semaphore::new(REQUESTS_AT_ONCE));
+        Self { journal, known: Arc::default(), creating: TaskTracker::new(), turns }
     }
 
     pub(super) fn journal(&self) -> &dyn UploadJournal {
         self.journal.as_ref()
     }
 
-    /// Goes on to its end even when the caller is dropped: a request that is
+    /// Once it has its turn, goes on to its end even when the caller is dropped: a request that is
     /// cut off may still be carried out, and its upload would be unknown.
     pub(super) async fn create(
         &self,
@@ -36,10 +39,14 @@ impl Uploads {
         key: &ObjectKey,
         media_type: &str,
     ) -> Result<Created, Failure> {
+        let closed = |_| Failure::new(Layer::Local, Retry::Later, "the delivery is closed", "");
+        let turn = self.turns.clone().acquire_owned().await.map_err(closed)?;
         let (uploads, store) = (self.clone(), store.clone());
         let (key, media_type) = (key.clone(), media_type.to_owned());
         let created = self.creating.spawn(async move {
-            let created = store.create(&key, &media_type).await?;
+            let created = store.create(&key, &media_type).await;
+            drop(turn);
+            let created = created?;
             uploads.remember(key.as_str(), &created.upload_id);
             uploads.journal.upload_created(&key, &created.upload_id).await?;
             Ok(created)

@@ -1,5 +1,4 @@
-//! The vendor's side: its identity, the HTTP client, and the sessions of
-//! customers' roles that are open.
+//! The vendor's side: its identity, its region, and what all deliveries share.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,6 +7,7 @@ use std::time::{Duration, SystemTime};
 use aws_config::BehaviorVersion;
 use aws_config::environment::EnvironmentVariableRegionProvider;
 use aws_config::meta::region::RegionProviderChain;
+use aws_config::profile::ProfileFileRegionProvider;
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
 use aws_sdk_s3::config::retry::{RetryConfig, RetryPartition};
@@ -16,10 +16,10 @@ use aws_sdk_s3::config::{IdentityCache, Region, SharedHttpClient};
 use aws_smithy_http_client::Builder;
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use futures::future::BoxFuture;
-use tokio::sync::Semaphore;
 
 use super::parts::{PART_BYTES_MAX, PART_BYTES_MIN};
-use super::session::{AssumeRole, Session, SessionKey};
+use super::places::Places;
+use super::session::{AssumeRole, Session};
 use super::{DeliveryError, policy};
 use crate::clock::Clock;
 use crate::config::{self, Aws, Customer, StaticCredentials};
@@ -31,6 +31,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Parts on their way or waiting for a retry, over all deliveries, as a
 /// multiple of those of one object. Bounds memory.
 const OBJECTS_AT_ONCE: usize = 8;
+/// Where STS cannot be switched off (IAM User Guide, "AWS STS Regions and endpoints").
+const REGION_DEFAULT: &str = "us-east-1";
 
 /// Reads the vendor's current access keys, for those who read `s3://` with them.
 pub type VendorKeys = Arc<dyn Fn() -> BoxFuture<'static, Result<StaticCredentials, Failure>> + Send + Sync>;
@@ -44,8 +46,10 @@ struct Shared {
     clock: Clock,
     http: SharedHttpClient,
     identity: SharedCredentialsProvider,
-    parts: Arc<Semaphore>,
-    sessions: Mutex<HashMap<SessionKey, Arc<Session>>>,
+    region: String,
+    places: Places,
+    /// By region: one client is larger than all else that a session is made of.
+    sts: Mutex<HashMap<String, aws_sdk_sts::Client>>,
 }
 
 impl Vendor {
@@ -61,10 +65,16 @@ impl Vendor {
             return Err(DeliveryError::PartConcurrency);
         }
         let http = Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https();
-        let identity = identity(aws, &http).await;
-        let parts = Arc::new(Semaphore::new(aws.part_concurrency * OBJECTS_AT_ONCE));
-        let shared = Shared { aws: aws.clone(), clock, http, identity, parts, sessions: Mutex::default() };
+        let region = region(aws).await;
+        let identity = identity(aws, &region, &http).await;
+        let places = Places::new(aws.part_concurrency * OBJECTS_AT_ONCE, aws.part_bytes);
+        let shared = Shared { aws: aws.clone(), clock, http, identity, region, places, sts: Mutex::default() };
         Ok(Self(Arc::new(shared)))
+    }
+
+    /// The region of the vendor's own calls.
+    pub fn region(&self) -> &str {
+        &self.0.region
     }
 
     /// A closure that reads the vendor's own keys, fresh at each call.
@@ -95,45 +105,36 @@ impl Vendor {
         &self.0.clock
     }
 
-    /// Permits for parts in flight, one for each `part_bytes` of a part.
-    pub(super) fn parts(&self) -> &Arc<Semaphore> {
-        &self.0.parts
+    /// Places for parts of all deliveries.
+    pub(super) fn places(&self) -> &Places {
+        &self.0.places
     }
 
-    /// The session of this customer's role in this run, opened at its first use.
-    ///
-    /// The run is part of the key because it is the session's name, which the
-    /// customer reads in CloudTrail: one AssumeRole per run and customer, shared
-    /// by all attempts, objects and parts.
+    /// A session of this customer's role, opened at its first use and gone with
+    /// whoever holds it. The customer reads the run in CloudTrail, as its name.
     pub(super) fn session(&self, customer: &Arc<Customer>, run: RunId) -> Result<Arc<Session>, Failure> {
-        let key = SessionKey {
-            role: customer.role_arn.clone(),
-            external_id: customer.external_id.clone(),
+        let request = AssumeRole {
             policy: policy::session(customer)?,
             run,
+            duration: self.0.aws.session_duration,
+            customer: customer.clone(),
         };
-        let now = self.0.clock.now();
-        let mut sessions = self.0.sessions.lock().unwrap_or_else(PoisonError::into_inner);
-        sessions.retain(|_, session| Arc::strong_count(session) > 1 || session.is_live(now));
-        if let Some(session) = sessions.get(&key) {
-            return Ok(session.clone());
+        let (near, home) = (customer.region.as_str(), self.region());
+        let mut clients = vec![self.sts(near)];
+        if home != near && partition(home) == partition(near) {
+            clients.push(self.sts(home));
         }
-        let mut clients = vec![self.sts(customer.region.as_str())];
-        if let Some(home) = &self.0.aws.region
-            && *home != customer.region
-        {
-            clients.push(self.sts(home.as_str()));
-        }
-        let request =
-            AssumeRole { key: key.clone(), duration: self.0.aws.session_duration, customer: customer.clone() };
-        let session = Arc::new(Session::new(request, clients, self.0.clock.clone()));
-        sessions.insert(key, session.clone());
-        Ok(session)
+        Ok(Arc::new(Session::new(request, clients, self.0.clock.clone())))
     }
 
     /// STS in that region: tokens of a regional endpoint are good in every region,
     /// those of the global one are not (IAM User Guide, "Manage AWS STS in an AWS Region").
     fn sts(&self, region: &str) -> aws_sdk_sts::Client {
+        let mut clients = self.0.sts.lock().unwrap_or_else(PoisonError::into_inner);
+        clients.entry(region.to_owned()).or_insert_with(|| self.new_sts(region)).clone()
+    }
+
+    fn new_sts(&self, region: &str) -> aws_sdk_sts::Client {
         let aws = &self.0.aws;
         let endpoint = aws.sts_endpoint_url.as_ref().or(aws.endpoint_url.as_ref());
         let mut config = aws_sdk_sts::Config::builder()
@@ -167,12 +168,13 @@ impl Vendor {
     }
 
     /// Without these the SDK waits for ever on a server that stalls. `weight`
-    /// stretches them for parts that are larger than the usual ones.
+    /// stretches them for what takes longer than usual. There is no read timeout:
+    /// the attempt's covers it, and the HTTP client would keep a pool of
+    /// connections for each value.
     pub(super) fn timeouts(&self, weight: u32) -> TimeoutConfig {
         let aws = &self.0.aws;
         TimeoutConfig::builder()
             .connect_timeout(CONNECT_TIMEOUT.min(aws.attempt_timeout))
-            .read_timeout(aws.attempt_timeout.saturating_mul(weight))
             .operation_attempt_timeout(aws.attempt_timeout.saturating_mul(weight))
             .operation_timeout(aws.operation_timeout.saturating_mul(weight))
             .build()
@@ -185,21 +187,40 @@ impl Vendor {
     }
 }
 
+/// The configured region, else the environment's, the profile's or the default.
+/// The SDK would ask the instance metadata too, for seconds where there is none.
+async fn region(aws: &Aws) -> String {
+    let configured = aws.region.as_ref().map(|region| Region::new(region.as_str().to_owned()));
+    let mut profile = ProfileFileRegionProvider::builder();
+    if let Some(name) = &aws.profile {
+        profile = profile.profile_name(name);
+    }
+    let chain = RegionProviderChain::first_try(configured)
+        .or_else(EnvironmentVariableRegionProvider::new())
+        .or_else(profile.build());
+    let found = chain.region().await.map(|region| region.as_ref().to_owned());
+    found.filter(|region| !region.is_empty()).unwrap_or_else(|| REGION_DEFAULT.to_owned())
+}
+
+/// What a region's name begins with outside of the partition `aws`. STS of one
+/// partition knows nobody of another.
+fn partition(region: &str) -> Option<&'static str> {
+    ["cn-", "us-gov-", "us-iso-", "us-isob-", "us-isof-", "eu-isoe-", "eusc-"]
+        .into_iter()
+        .find(|beginning| region.starts_with(beginning))
+}
+
 /// The configured keys, else the SDK's chain.
-async fn identity(aws: &Aws, http: &SharedHttpClient) -> SharedCredentialsProvider {
+async fn identity(aws: &Aws, region: &str, http: &SharedHttpClient) -> SharedCredentialsProvider {
     if let Some(keys) = &aws.credentials {
         return SharedCredentialsProvider::new(Written(keys.clone()));
     }
-    let mut loader = aws_config::defaults(BehaviorVersion::latest()).http_client(http.clone());
+    let region = Region::new(region.to_owned());
+    let mut loader = aws_config::defaults(BehaviorVersion::latest()).http_client(http.clone()).region(region);
     if let Some(profile) = &aws.profile {
         loader = loader.profile_name(profile);
     }
-    // Every call names its own region; this one only keeps the chain from asking
-    // the instance metadata for one.
-    let region = RegionProviderChain::first_try(aws.region.as_ref().map(|r| Region::new(r.as_str().to_owned())))
-        .or_else(EnvironmentVariableRegionProvider::new())
-        .or_else("us-east-1");
-    let loaded = loader.region(region).load().await;
+    let loaded = loader.load().await;
     loaded.credentials_provider().unwrap_or_else(|| SharedCredentialsProvider::new(Nobody))
 }
 
@@ -233,5 +254,43 @@ impl ProvideCredentials for Nobody {
     {
         let error = aws_credential_types::provider::error::CredentialsError::not_loaded_no_source();
         aws_credential_types::provider::future::ProvideCredentials::ready(Err(error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn aws() -> Aws {
+        Aws {
+            region: crate::domain::Region::parse("eu-north-1").ok(),
+            endpoint_url: None,
+            sts_endpoint_url: None,
+            path_style: false,
+            credentials: None,
+            profile: None,
+            session_duration: Duration::from_secs(3600),
+            attempt_timeout: Duration::from_secs(60),
+            operation_timeout: Duration::from_secs(300),
+            part_concurrency: 4,
+            part_bytes: PART_BYTES_MIN,
+        }
+    }
+
+    #[tokio::test]
+    async fn regions_have_one_client_of_sts_each() {
+        let vendor = Vendor::new(&aws(), Clock::system()).await.unwrap();
+        for region in ["eu-west-1", "eu-north-1"].into_iter().cycle().take(100) {
+            vendor.sts(region);
+        }
+        assert_eq!(vendor.0.sts.lock().unwrap().len(), 2);
+    }
+
+    #[test]
+    fn partitions_are_told_apart_by_their_regions() {
+        assert_eq!(partition("eu-west-1"), partition("us-east-1"));
+        assert_ne!(partition("us-gov-west-1"), partition("us-west-1"));
+        assert_ne!(partition("us-iso-east-1"), partition("us-isob-east-1"));
+        assert_eq!(partition("cn-north-1"), partition("cn-northwest-1"));
     }
 }

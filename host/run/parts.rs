@@ -71,7 +71,7 @@ impl Parts {
 fn datasets(config: &Config, vendor: &Vendor, spill_dir: &Path) -> Result<Datasets, Failure> {
     let store = VendorStore {
         endpoint: config.aws.endpoint_url.clone(),
-        region: config.aws.region.as_ref().map_or("us-east-1", |region| region.as_str()).to_owned(),
+        region: vendor.region().to_owned(),
         path_style: config.aws.path_style,
         credentials: Arc::new(FromVendor(vendor.clone())),
     };

@@ -129,9 +129,7 @@ impl Recorder<'_> {
             let at_work = Try { delivery: id, attempt: attempt.id, tries };
             return self.record(at_work, Some(work), true, finished).await.map(Some);
         }
-        for upload in uploads {
-            self.end_upload(upload).await?;
-        }
+        self.end_uploads(uploads).await?;
         if matches!(state, DeliveryState::Committed | DeliveryState::Failed) {
             return Ok(None);
         }
@@ -203,9 +201,7 @@ impl Recorder<'_> {
             return Ok(Outcome::Waits { failure, due });
         }
         if sealed {
-            for upload in self.ledger.open_delivery(at_work.delivery).await?.uploads {
-                self.end_upload(upload).await?;
-            }
+            self.end_uploads(self.ledger.open_delivery(at_work.delivery).await?.uploads).await?;
         }
         Ok(Outcome::Failed(failure))
     }
@@ -226,21 +222,33 @@ impl Recorder<'_> {
         super::finish(self.parts, sealed, draft).await
     }
 
-    /// Aborts an upload that is of no more use. What cannot be aborted now stays in
+    /// Aborts uploads that are of no more use. What cannot be aborted now stays in
     /// the ledger for the next start, and is given up when nothing leads to it.
-    async fn end_upload(&self, upload: OpenUpload) -> Result<(), LedgerError> {
+    async fn end_uploads(&self, uploads: Vec<OpenUpload>) -> Result<(), LedgerError> {
+        // One target, because each has a session of its own.
+        let profile = self.config.customers.get(self.customer);
+        let way = profile.map(|profile| (profile, Target::bucket(&self.parts.vendor, profile, self.run)));
+        for upload in uploads {
+            self.end_upload(upload, way.as_ref()).await?;
+        }
+        Ok(())
+    }
+
+    async fn end_upload(
+        &self,
+        upload: OpenUpload,
+        way: Option<&(&Arc<Customer>, Result<Target, Failure>)>,
+    ) -> Result<(), LedgerError> {
         let OpenUpload { attempt, destination, key, upload_id, created } = upload;
-        let within_reach = |profile: &&Arc<Customer>| {
-            destination.as_ref().is_some_and(|to| super::leads_to(self.config, profile, to, &key))
-        };
-        let Some(profile) = self.config.customers.get(self.customer).filter(within_reach) else {
+        let leads = |profile| destination.as_ref().is_some_and(|to| super::leads_to(self.config, profile, to, &key));
+        let Some((_, target)) = way.filter(|(profile, _)| leads(profile)) else {
             let bucket = destination.map(|to| to.to_string()).unwrap_or_default();
             tracing::warn!(key, bucket, "an upload is left to its bucket's lifecycle rule: no profile leads there");
             return self.ledger.upload_abandoned(attempt, &upload_id).await;
         };
-        let aborted = match Target::bucket(&self.parts.vendor, profile, self.run) {
+        let aborted = match target {
             Ok(target) => target.abort_upload(&key, &upload_id).await,
-            Err(failure) => Err(failure),
+            Err(failure) => Err(failure.clone()),
         };
         match aborted {
             Ok(()) => self.ledger.upload_aborted(attempt, &upload_id).await,

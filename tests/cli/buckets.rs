@@ -1,10 +1,13 @@
 //! `consign send` into the buckets of `consign sandbox`.
 
 use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
+use std::process::Stdio;
 
 use rustix::process::Signal;
 
-use super::world::{self, SOON, World, says};
+use super::world::{self, Running, SOON, World, says};
 
 const CONFIG: &str = r#"
 @AWS@
@@ -125,4 +128,48 @@ fn send_takes_no_instant_that_is_no_slot() {
     }
     assert!(!world.path("state").exists());
     world.run(&["send", "flights", "--at", "2126-01-01T00:00:00Z", "--dry-run", "out"]).ended(0);
+}
+
+/// `[aws] region`, the environment, the profile, and last the default.
+#[test]
+fn send_reads_the_vendors_buckets_in_the_region_that_is_said_first() {
+    let world = World::new(&CONFIG.replace("@FLIGHTS@", "s3://lake/flights.parquet"));
+    fs::create_dir(world.path(".aws")).unwrap();
+    let profile = "[default]\nregion = ap-south-1\n";
+    let dry = ["--customer", "alaska", "--dry-run", "out"];
+    let args = [&["--config", "consign.toml"], &SEND[..], &dry[..]].concat();
+    let rows: [(&str, &str, Option<&str>, &str); 4] = [
+        ("region = \"us-east-1\"\nendpoint", profile, Some("eu-north-1"), "us-east-1"),
+        ("endpoint", profile, Some("eu-north-1"), "eu-north-1"),
+        ("endpoint", profile, None, "ap-south-1"),
+        ("endpoint", "", None, "us-east-1"),
+    ];
+    for (said, profile, variable, expected) in rows {
+        world.write(".aws/config", profile);
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        world.configure(&endpoint, "region = \"us-east-1\"\nendpoint", said);
+        let mut command = world::command(world.dir(), &args);
+        command.envs(variable.map(|region| ("AWS_REGION", region))).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut sending = Running::start(&mut command);
+        let mut accepted = None;
+        world::until("a request", SOON, || {
+            accepted = listener.accept().ok();
+            accepted.is_some()
+        });
+        let (mut stream, _) = accepted.unwrap();
+        stream.set_nonblocking(false).unwrap();
+        let (mut head, mut piece) = (Vec::new(), [0; 4096]);
+        while !head.windows(4).any(|end| end == b"\r\n\r\n") {
+            let count = stream.read(&mut piece).unwrap();
+            assert!(count > 0);
+            head.extend_from_slice(&piece[..count]);
+        }
+        stream.write_all(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").unwrap();
+        let head = String::from_utf8(head).unwrap().to_lowercase();
+        says(&head, &["lake", &format!("/{expected}/s3/aws4_request")]);
+        drop((stream, listener));
+        assert_eq!(sending.wait(SOON).code(), Some(1));
+    }
 }

@@ -61,3 +61,35 @@ async fn a_name_that_has_no_room_for_the_suffix_is_the_plugins_failure() {
     let failure = delivery.accept(create(0, &"n".repeat(199))).await.unwrap_err();
     assert_eq!(failure.layer, Layer::Plugin, "{failure:?}");
 }
+
+/// Each open object has a thread and an encoder. What is finished makes room,
+/// also while its upload goes on.
+#[tokio::test]
+async fn more_open_objects_than_encoders_are_the_plugins_failure() {
+    for (compression, limit) in [(Compression::Gzip { level: 6 }, 64), (Compression::Zstd { level: 19 }, 4)] {
+        let wire = Wire::healthy().await;
+        let mut delivery = begin(&wire, compression).await;
+        for number in 0..limit {
+            delivery.accept(create(number, &format!("{number}.csv"))).await.unwrap();
+        }
+        let failure = delivery.accept(create(limit, "other.csv")).await.unwrap_err();
+        assert_eq!(failure.layer, Layer::Plugin, "{failure:?}");
+        assert!(failure.message.contains(&format!("more than {limit} objects")), "{failure:?}");
+        delivery.abort().await.unwrap();
+        assert_eq!(wire.open_uploads(), 0);
+
+        let mut delivery = begin(&wire, compression).await;
+        for number in 0..limit * 3 {
+            for event in object(number, &format!("{number}.csv"), b"text") {
+                delivery.accept(event).await.unwrap();
+            }
+        }
+        assert_eq!(delivery.seal().await.unwrap().objects().len(), limit as usize * 3);
+    }
+}
+
+async fn begin(wire: &Wire, compression: Compression) -> Delivery {
+    let vendor = vendor(&aws(&wire.url)).await;
+    let target = Target::bucket(&vendor, &Arc::new(customer()), run_id()).unwrap();
+    Delivery::begin(target, spec(compression), Arc::new(Journal::default())).await.unwrap()
+}

@@ -2,9 +2,10 @@
 //! The vendor is an IAM user that may assume roles and nothing else.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use consign::config::{Aws, Credentials, Customer, StaticCredentials};
+use chrono::TimeDelta;
+use consign::clock::Clock;
+use consign::config::{Aws, Compression, Credentials, Customer, StaticCredentials};
 use consign::delivery::{Delivery, Target, Vendor};
 use consign::domain::{
     AccountId, BucketName, CustomerName, CustomerPrefix, ExternalId, Failure, Layer, Manifest, Region, RoleArn, Secret,
@@ -177,30 +178,30 @@ async fn a_missing_bucket_and_a_wrong_region_are_named() {
     assert!(failure.remedy.contains("us-east-1"), "{failure:?}");
 }
 
-/// Sessions of five seconds, and an upload that takes longer.
+/// What one session has begun another one of the same run goes on with. Nothing
+/// here waits for real time: consign's clock is moved past the first one's life.
 #[tokio::test]
-async fn a_session_that_ends_during_the_upload_is_renewed() {
-    let mut scene = Scene::new("short").await;
-    scene.aws.session_duration = Duration::from_secs(5);
-    let vendor: Vendor = vendor(&scene.aws).await;
+async fn an_upload_goes_on_under_the_next_session() {
+    let scene = Scene::new("next").await;
+    let clock = Clock::fixed(Clock::system().now());
+    let vendor = Vendor::new(&scene.aws, clock.clone()).await.unwrap();
     let customer = Arc::new(scene.customer.clone());
     let run = run_id();
     let target = Target::bucket(&vendor, &customer, run).unwrap();
-    let mut delivery =
-        Delivery::begin(target, spec(consign::config::Compression::None), Arc::new(Journal::default())).await.unwrap();
+    let mut delivery = Delivery::begin(target, spec(Compression::None), Arc::new(Journal::default())).await.unwrap();
     delivery.accept(create(0, "a.csv")).await.unwrap();
-    let began = std::time::Instant::now();
     let mut expected = Vec::new();
-    // Bytes keep coming for longer than a session lasts.
-    while began.elapsed() < Duration::from_millis(6500) {
-        let piece = vec![expected.len() as u8; MIB];
-        expected.extend_from_slice(&piece);
-        delivery.accept(bytes(0, piece)).await.unwrap();
-        tokio::time::sleep(Duration::from_millis(300)).await;
+    for number in 0..3 {
+        let part = vec![number; 5 * MIB];
+        expected.extend_from_slice(&part);
+        delivery.accept(bytes(0, part)).await.unwrap();
+        let (mut progress, stored) = (delivery.progress(), expected.len() as u64);
+        progress.wait_for(|done| done.stored_bytes == stored).await.unwrap();
+        clock.set(clock.now() + TimeDelta::minutes(58));
     }
     delivery.accept(finish(0)).await.unwrap();
     let completed = delivery.seal().await.unwrap().complete().await.unwrap();
     let written = manifest(&customer, run, completed.objects());
     completed.manifest(&written).await.unwrap();
-    assert!(scene.read("bucket-short", &format!("{FOLDER}a.csv")).await.unwrap() == expected);
+    assert!(scene.read("bucket-next", &format!("{FOLDER}a.csv")).await.unwrap() == expected);
 }

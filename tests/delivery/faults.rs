@@ -50,6 +50,15 @@ async fn a_stall_that_passes_is_retried() {
     delivers(&wire).await;
 }
 
+/// S3 may take minutes to put many parts together.
+#[tokio::test]
+async fn a_completion_has_longer_than_other_requests() {
+    let wire = failing(Call::Complete, 1, || Fault::Late(Duration::from_millis(2000))).await;
+    let patience = Aws { attempt_timeout: Duration::from_millis(1500), ..aws(&wire.url) };
+    deliver(&vendor(&patience).await, &Arc::new(customer()), object(0, "a.csv", b"x")).await.unwrap();
+    assert_eq!(wire.count(Call::Complete), 2, "the object's and the manifest's, neither of them twice");
+}
+
 #[tokio::test]
 async fn a_reset_is_retried() {
     for call in [Call::AssumeRole, Call::Create, Call::Part, Call::Complete] {

@@ -3,10 +3,10 @@
 
 use std::sync::Arc;
 
-use consign::config::{Customer, Encryption};
-use consign::domain::{AccountId, Failure, Layer, Retry};
+use consign::config::{Aws, Customer, Encryption};
+use consign::domain::{AccountId, Failure, Layer, Region, Retry};
 
-use super::wire::{Call, Fault, Wire, s3_error};
+use super::wire::{Call, Fault, Seen, Wire, s3_error};
 use super::world::*;
 
 /// A refusal on the wire.
@@ -78,6 +78,10 @@ const ASSUME: &str = "User: arn:aws:sts::111122223333:assumed-role/vendor-app/i-
 const ASSUME_OWN: &str = "User: arn:aws:iam::111122223333:user/vendor is not authorized to perform: sts:AssumeRole on resource: \
                           arn:aws:iam::123456789012:role/consign-delivery because no identity-based policy allows the \
                           sts:AssumeRole action";
+const ASSUME_SCP: &str = "User: arn:aws:iam::111122223333:user/vendor is not authorized to perform: sts:AssumeRole on resource: \
+                          arn:aws:iam::123456789012:role/consign-delivery with an explicit deny in a service control policy";
+const ASSUME_RCP: &str = "User: arn:aws:iam::111122223333:user/vendor is not authorized to perform: sts:AssumeRole on resource: \
+                          arn:aws:iam::123456789012:role/consign-delivery with an explicit deny in a resource control policy";
 const CHAINED: &str =
     "The requested DurationSeconds exceeds the 1 hour session limit for roles assumed by role chaining";
 
@@ -102,6 +106,8 @@ async fn refusals_by_sts() {
             ..row(AssumeRole, 403, "AccessDenied", ASSUME, Layer::TrustPolicy, &["without an external ID"])
         },
         row(AssumeRole, 403, "AccessDenied", ASSUME_OWN, Layer::Identity, &["\"Action\": \"sts:AssumeRole\""]),
+        row(AssumeRole, 403, "AccessDenied", ASSUME_SCP, Layer::Identity, &["the vendor's own", "SCP"]),
+        row(AssumeRole, 403, "AccessDenied", ASSUME_RCP, Layer::TrustPolicy, &["RCP", "the customer's organisation"]),
         row(
             AssumeRole,
             400,
@@ -125,7 +131,7 @@ async fn refusals_by_sts() {
             "RegionDisabledException",
             "STS is not activated in this region",
             Layer::Region,
-            &["eu-west-1"],
+            &["STS in eu-west-1 for account 123456789012", "[aws] region"],
         ),
         row(
             AssumeRole,
@@ -169,6 +175,8 @@ async fn refusals_by_s3() {
     let deny = "User: u is not authorized to perform: s3:PutObject on resource: r with an explicit deny in a resource-based policy";
     let foreign = "User: u is not authorized to perform: s3:PutObject on resource: r because no resource-based policy allows the s3:PutObject action";
     let scp = "User: u is not authorized to perform: s3:PutObject on resource: r with an explicit deny in a service control policy";
+    let rcp = "User: u is not authorized to perform: s3:PutObject on resource: r with an explicit deny in a resource control policy";
+    let vpc = "User: u is not authorized to perform: s3:PutObject on resource: r because no VPC endpoint policy allows the s3:PutObject action";
     let acl = "User: u is not authorized to perform: s3:PutObjectAcl on resource: r because no identity-based policy allows it";
     let session = "User: u is not authorized to perform: s3:PutObject on resource: r because no session policy allows the s3:PutObject action";
     check(vec![
@@ -189,7 +197,12 @@ async fn refusals_by_s3() {
             &["Deny", "arn:aws:iam::123456789012:role/consign-delivery"],
         ),
         row(Create, 403, "AccessDenied", foreign, Layer::Bucket, &["\"Principal\""]),
-        row(Create, 403, "AccessDenied", scp, Layer::RolePolicy, &["SCP"]),
+        row(Create, 403, "AccessDenied", scp, Layer::RolePolicy, &["SCP", "account 123456789012"]),
+        Row {
+            profile: |customer| customer.bucket_owner = AccountId::parse("999999999999").unwrap(),
+            ..row(Create, 403, "AccessDenied", rcp, Layer::Bucket, &["RCP", "account 999999999999"])
+        },
+        row(Create, 403, "AccessDenied", vpc, Layer::Identity, &["where consign runs", "\"s3:PutObject\""]),
         row(Create, 403, "AccessDenied", session, Layer::RolePolicy, &["session policy"]),
         Row {
             profile: |customer| {
@@ -311,4 +324,31 @@ async fn no_credentials_at_all() {
     let failure = deliver(&vendor(&settings).await, &Arc::new(customer()), object(0, "a.csv", b"x")).await.unwrap_err();
     assert_eq!(failure.layer, Layer::Identity, "{failure:?}");
     assert!(failure.remedy.contains("AWS_*"), "{failure:?}");
+}
+
+/// What STS near the customer refuses, STS of the vendor's region may grant.
+#[tokio::test]
+async fn sts_that_is_switched_off_near_the_customer_is_asked_elsewhere() {
+    let scope = |seen: &Seen| seen.headers["authorization"].to_str().unwrap().split('/').nth(2).unwrap().to_owned();
+    for (near, home) in [("eu-west-1", Some("eu-central-1")), ("eu-west-1", None), ("cn-north-1", None)] {
+        let off = sts_error("RegionDisabledException", "STS is not activated in this region");
+        let there = near.to_owned();
+        let wire = Wire::start(move |seen, _| {
+            (seen.call == Call::AssumeRole && scope(seen) == there).then(|| Fault::Answer(403, vec![], off.clone()))
+        })
+        .await;
+        let settings = Aws { region: home.map(|home| Region::parse(home).unwrap()), ..aws(&wire.url) };
+        let customer = Customer { region: Region::parse(near).unwrap(), ..customer() };
+        let vendor = vendor(&settings).await;
+        let delivered = deliver(&vendor, &Arc::new(customer), object(0, "a.csv", b"x")).await;
+        let asked: Vec<_> = wire.seen().iter().filter(|seen| seen.call == Call::AssumeRole).map(scope).collect();
+        if near.starts_with("cn-") {
+            assert_eq!(delivered.unwrap_err().layer, Layer::Region);
+            assert_eq!(asked, [near], "no other partition knows the role");
+        } else {
+            delivered.unwrap();
+            assert_eq!(asked, [near, vendor.region()]);
+            assert!(home.is_none_or(|home| home == vendor.region()));
+        }
+    }
 }

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::TimeDelta;
 use consign::clock::Clock;
-use consign::config::{Compression, Encryption};
-use consign::delivery::{Delivery, Left, Progress, Target};
-use consign::domain::{Layer, Manifest, OutputEvent};
+use consign::config::{Compression, Customer, Encryption};
+use consign::delivery::{Delivery, Left, Progress, Target, Vendor};
+use consign::domain::{CustomerPrefix, Layer, Manifest, OutputEvent};
 use proptest::prelude::*;
 
-use super::wire::{Call, Wire, crc};
+use super::wire::{Call, Fault, Seen, Wire, crc};
 use super::world::*;
 
 #[tokio::test]
@@ -75,6 +76,56 @@ async fn the_session_names_the_run_and_is_narrowed_to_the_prefix() {
     assert_eq!(policy["Statement"][1]["Condition"]["StringEquals"]["kms:ViaService"], "s3.eu-west-1.amazonaws.com");
     let scope = assume.headers["authorization"].to_str().unwrap();
     assert!(scope.contains("/eu-west-1/sts/"), "regional: {scope}");
+}
+
+#[tokio::test]
+async fn a_session_is_renewed_ahead_of_its_end_while_the_upload_goes_on() {
+    let wire = Wire::healthy().await;
+    let clock = Clock::fixed(Clock::system().now());
+    let vendor = Vendor::new(&aws(&wire.url), clock.clone()).await.unwrap();
+    let mut delivery = begin(&vendor, &Arc::new(customer())).await;
+    delivery.accept(create(0, "a.csv")).await.unwrap();
+    for minutes in [0, 54, 56] {
+        clock.set(clock.now() + TimeDelta::minutes(minutes));
+        let part = usize::try_from(delivery.progress().borrow().stored_bytes).unwrap() / (5 * MIB) + 1;
+        delivery.accept(bytes(0, vec![1; 5 * MIB])).await.unwrap();
+        let stored = delivery.progress().wait_for(|done| done.stored_bytes == (5 * part * MIB) as u64).await.map(drop);
+        stored.unwrap();
+    }
+    delivery.accept(finish(0)).await.unwrap();
+    delivery.seal().await.unwrap().complete().await.unwrap();
+    let token = |seen: Seen| seen.headers["x-amz-security-token"].to_str().unwrap().to_owned();
+    let used: Vec<_> = wire.seen().into_iter().filter(|seen| seen.call != Call::AssumeRole).map(token).collect();
+    // Created and two parts before the 55th minute, a part and the completion after it.
+    assert_eq!(used, ["token-1", "token-1", "token-1", "token-2", "token-2"]);
+    assert_eq!(wire.count(Call::AssumeRole), 2);
+}
+
+#[tokio::test]
+async fn a_session_is_gone_with_its_delivery() {
+    let wire = Wire::healthy().await;
+    let vendor = vendor(&aws(&wire.url)).await;
+    let (customer, run) = (Arc::new(customer()), run_id());
+    for times in 1..=3 {
+        let target = Target::bucket(&vendor, &customer, run).unwrap();
+        let delivery = Delivery::begin(target, spec(Compression::None), Arc::new(Journal::default())).await.unwrap();
+        delivery.abort().await.unwrap();
+        assert_eq!(wire.count(Call::AssumeRole), times, "nothing is kept of the one before");
+    }
+}
+
+/// STS takes nothing above U+00FF in a policy.
+#[tokio::test]
+async fn a_prefix_in_any_script_is_ascii_in_the_session_policy() {
+    let wire = Wire::healthy().await;
+    let prefix = CustomerPrefix::parse("数据/für uns/🦀").unwrap();
+    let customer = Customer { prefix: prefix.clone(), ..customer() };
+    deliver(&vendor(&aws(&wire.url)).await, &Arc::new(customer), object(0, "a.csv", b"x")).await.unwrap();
+    let assume = wire.seen().into_iter().find(|seen| seen.call == Call::AssumeRole).unwrap();
+    let form: std::collections::HashMap<_, _> = url::form_urlencoded::parse(&assume.body).into_owned().collect();
+    assert!(form["Policy"].is_ascii(), "{}", form["Policy"]);
+    let policy: serde_json::Value = serde_json::from_str(&form["Policy"]).unwrap();
+    assert_eq!(policy["Statement"][0]["Resource"], format!("arn:aws:s3:::acme-data/{prefix}*"));
 }
 
 #[tokio::test]
@@ -221,6 +272,21 @@ async fn another_committed_delivery_is_a_conflict_and_stays() {
     assert_eq!(wire.open_uploads(), 0);
 }
 
+/// A plugin may open thousands of objects in an instant.
+#[tokio::test]
+async fn uploads_are_created_a_few_at_a_time() {
+    let wire = Wire::start(|seen, _| (seen.call == Call::Create).then_some(Fault::Stall)).await;
+    let mut delivery = begin(&vendor(&aws(&wire.url)).await, &Arc::new(customer())).await;
+    for number in 0..50 {
+        delivery.accept(create(number, &format!("{number}.csv"))).await.unwrap();
+    }
+    while wire.count(Call::Create) < 8 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(wire.count(Call::Create), 8);
+}
+
 #[tokio::test]
 async fn many_open_objects_wait_in_files_rather_than_in_memory() {
     let wire = Wire::healthy().await;
@@ -316,6 +382,15 @@ async fn a_prefix_too_long_for_a_session_policy_is_refused_before_anything() {
     let failure = Target::bucket(&vendor, &Arc::new(customer), run_id()).err().unwrap();
     assert_eq!(failure.layer, Layer::Config);
     assert!(failure.message.contains("2048"), "{failure:?}");
+    // And what is not ASCII counts six times.
+    let mut customer = self::customer();
+    customer.encryption =
+        Encryption::Kms { key: Some(format!("arn:aws:kms:eu-west-1:123456789012:key/{}", "k".repeat(200))) };
+    for (letter, fits) in [("a", true), ("ж", false)] {
+        customer.prefix = CustomerPrefix::parse(&letter.repeat(255)).unwrap();
+        let target = Target::bucket(&vendor, &Arc::new(customer.clone()), run_id());
+        assert_eq!(target.err().map(|failure| failure.layer), (!fits).then_some(Layer::Config), "{letter}");
+    }
 }
 
 async fn begin(vendor: &consign::delivery::Vendor, customer: &Arc<consign::config::Customer>) -> Delivery {

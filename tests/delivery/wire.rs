@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -36,6 +37,8 @@ pub enum Fault {
     Answer(u16, Vec<(&'static str, &'static str)>, String),
     /// No answer, ever.
     Stall,
+    /// The request is carried out, and the answer takes this long.
+    Late(Duration),
     /// The connection ends without an answer and the request has no effect.
     Reset,
     /// The request is carried out, and the connection ends without an answer.
@@ -183,6 +186,11 @@ async fn serve(
             Ok(respond(Answer { status, headers, body }, false))
         }
         Some(Fault::Stall) => std::future::pending().await,
+        Some(Fault::Late(by)) => {
+            let answer = state.lock().unwrap().act(&seen);
+            tokio::time::sleep(by).await;
+            Ok(respond(answer, false))
+        }
         Some(Fault::Reset) => reset(),
         Some(Fault::LoseReply) => {
             state.lock().unwrap().act(&seen);

@@ -18,11 +18,23 @@ pub(super) fn assume_role(message: &str, customer: &Customer) -> Verdict {
     if message.contains("no identity-based policy allows") || message.contains("in an identity-based policy") {
         return never(Layer::Identity, own_policy);
     }
-    if let Some(other) = outer_policy(message) {
-        return never(
-            Layer::Identity,
-            format!("the vendor's own {other} forbids sts:AssumeRole on {}", customer.role_arn),
-        );
+    match outer_policy(message) {
+        Some((Of::Caller | Of::Way, name)) => {
+            return never(
+                Layer::Identity,
+                format!("the vendor's own {name} forbids sts:AssumeRole on {}", customer.role_arn),
+            );
+        }
+        Some((Of::Resource, name)) => {
+            return never(
+                Layer::TrustPolicy,
+                format!(
+                    "a {name} of the customer's organisation forbids sts:AssumeRole on {}; only the customer can change that",
+                    customer.role_arn
+                ),
+            );
+        }
+        None => {}
     }
     let id = match &customer.external_id {
         Some(id) => format!("with the external ID '{id}'"),
@@ -43,11 +55,39 @@ pub(super) fn assume_role(message: &str, customer: &Customer) -> Verdict {
 /// A refusal by S3.
 pub(super) fn object(message: &str, customer: &Customer) -> Verdict {
     let action = message.split_once("not authorized to perform: ").and_then(|(_, rest)| rest.split_whitespace().next());
-    if let Some(other) = outer_policy(message) {
-        return never(
-            Layer::RolePolicy,
-            format!("the {other} of the customer's account forbids it; only the customer can change that"),
-        );
+    match outer_policy(message) {
+        Some((Of::Caller, name)) => {
+            return never(
+                Layer::RolePolicy,
+                format!(
+                    "the {name} over {} forbids it, for account {}; only the customer can change that",
+                    customer.role_arn,
+                    customer.role_arn.account_id()
+                ),
+            );
+        }
+        Some((Of::Resource, name)) => {
+            return never(
+                Layer::Bucket,
+                format!(
+                    "a {name} over bucket '{}' forbids it, for account {}; only the customer can change that",
+                    customer.bucket, customer.bucket_owner
+                ),
+            );
+        }
+        Some((Of::Way, name)) => {
+            return never(
+                Layer::Identity,
+                paste(
+                    &format!(
+                        "the {name} where consign runs forbids it: have the vendor's own network allow this to {}",
+                        customer.role_arn
+                    ),
+                    &policy::objects(customer),
+                ),
+            );
+        }
+        None => {}
     }
     if action.is_some_and(|a| a.starts_with("kms:")) {
         return kms(customer);
@@ -113,16 +153,28 @@ pub(super) fn kms(customer: &Customer) -> Verdict {
     )
 }
 
-/// Policies above the role, which neither side of the delivery can see.
-fn outer_policy(message: &str) -> Option<&'static str> {
+/// Whom a policy is laid upon (IAM User Guide, "Policy evaluation logic"; AWS
+/// Organizations User Guide, "Resource control policies").
+#[derive(Clone, Copy)]
+enum Of {
+    /// The identity that asks: the vendor's own at STS, the customer's role at S3.
+    Caller,
+    /// What is asked for: the role at STS, the bucket at S3. Both are the customer's.
+    Resource,
+    /// The endpoint that the request goes through, which is in the vendor's network.
+    Way,
+}
+
+/// Policies above identity and resource, which neither shows.
+fn outer_policy(message: &str) -> Option<(Of, &'static str)> {
     [
-        ("service control policy", "service control policy (SCP)"),
-        ("resource control policy", "resource control policy (RCP)"),
-        ("permissions boundary", "permissions boundary"),
-        ("VPC endpoint policy", "VPC endpoint policy"),
+        ("service control policy", (Of::Caller, "service control policy (SCP)")),
+        ("resource control policy", (Of::Resource, "resource control policy (RCP)")),
+        ("permissions boundary", (Of::Caller, "permissions boundary")),
+        ("VPC endpoint policy", (Of::Way, "VPC endpoint policy")),
     ]
     .into_iter()
-    .find_map(|(needle, name)| message.contains(needle).then_some(name))
+    .find_map(|(needle, found)| message.contains(needle).then_some(found))
 }
 
 fn role_statement(customer: &Customer) -> String {
