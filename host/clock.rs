@@ -2,10 +2,20 @@
 
 use std::sync::{Arc, Mutex};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SecondsFormat, Utc};
 
 /// A point on the UTC time line.
 pub type Instant = DateTime<Utc>;
+
+/// RFC 3339, with as much of the second as there is: what tells instants apart.
+pub fn exact(at: Instant) -> String {
+    at.to_rfc3339_opts(SecondsFormat::AutoSi, true)
+}
+
+/// RFC 3339 to the second, for people.
+pub fn to_the_second(at: Instant) -> String {
+    at.to_rfc3339_opts(SecondsFormat::Secs, true)
+}
 
 /// Tells the time. Clones share the same hands.
 #[derive(Clone)]

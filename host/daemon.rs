@@ -264,7 +264,8 @@ impl Desk {
                     return Err(error);
                 }
                 if matches!(error, LedgerError::Full { .. }) {
-                    self.unrecorded.add(|left| left.deliveries.insert(job.delivery, job).is_none());
+                    self.unrecorded.deliveries.insert(job.delivery, job);
+                    self.unrecorded.since.get_or_insert_with(tokio::time::Instant::now);
                 }
                 return Ok(());
             }
@@ -286,7 +287,8 @@ impl Desk {
             Err(error) => {
                 tracing::error!(%run, error = Failure::chain(&error), "the end of a run could not be recorded");
                 if matches!(error, LedgerError::Full { .. }) {
-                    self.unrecorded.add(|left| left.runs.insert(run));
+                    self.unrecorded.runs.insert(run);
+                    self.unrecorded.since.get_or_insert_with(tokio::time::Instant::now);
                 }
             }
         }
@@ -333,13 +335,6 @@ impl Desk {
                 }
             }
         }
-    }
-}
-
-impl Unrecorded {
-    fn add(&mut self, note: impl FnOnce(&mut Self) -> bool) {
-        note(self);
-        self.since.get_or_insert_with(tokio::time::Instant::now);
     }
 }
 

@@ -5,7 +5,7 @@
 //! Floors, lowest first; imports only go down, peers never import each other:
 //!
 //! ```text
-//! 0 domain    domain  clock  calendar  limits
+//! 0 domain    domain  clock  calendar  limits  lock
 //! 1 config    config
 //! 2 peers     schedule  dataset  plugin  delivery  ledger  sandbox
 //! 3 path      run
@@ -27,6 +27,7 @@ pub mod domain;
 pub mod calendar;
 pub mod clock;
 pub mod limits;
+pub mod lock;
 
 pub mod config;
 

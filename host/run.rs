@@ -10,11 +10,10 @@ mod retry;
 
 use std::sync::Arc;
 
-use chrono::SecondsFormat;
 use futures::{StreamExt, stream};
 use tokio::sync::mpsc;
 
-use crate::clock::Instant;
+use crate::clock::exact;
 use crate::config::{Config, Customer, Dataset, Empty, FileDataset, Share, TableDataset};
 use crate::dataset::{Batches, Request};
 use crate::delivery::{Committed, Delivery, DeliverySpec, Sealed, Target};
@@ -229,7 +228,7 @@ impl Work {
         };
         let unknown = |what: String| gone(format!("{what} is no longer configured"));
         let share = config.shares.get(&slot.share).ok_or_else(|| unknown(format!("share {}", slot.share)))?;
-        if !share.to.contains(customer) {
+        if share.to.binary_search(customer).is_err() {
             return Err(gone(format!("share {} no longer goes to customer {customer}", share.name)));
         }
         let customer = config.customers.get(customer).ok_or_else(|| unknown(format!("customer {customer}")))?;
@@ -292,16 +291,15 @@ impl Work {
 
     /// What the plugin may know of the run; the keys are part of the contract.
     fn facts(&self, attempt: u32) -> Vec<(String, String)> {
-        let time = |at: Instant| at.to_rfc3339_opts(SecondsFormat::AutoSi, true);
         let mut facts = vec![
             ("share", self.share.name.to_string()),
             ("customer", self.customer.name.to_string()),
             ("dataset", self.share.dataset.to_string()),
             ("run", self.run.to_string()),
             ("attempt", attempt.to_string()),
-            ("slot", time(self.slot.at)),
-            ("interval-start", time(self.slot.interval.start)),
-            ("interval-end", time(self.slot.interval.end)),
+            ("slot", exact(self.slot.at)),
+            ("interval-start", exact(self.slot.interval.start)),
+            ("interval-end", exact(self.slot.interval.end)),
             ("timezone", self.share.timezone.to_string()),
             ("object-stem", self.share.name.to_string()),
         ];

@@ -27,7 +27,6 @@ mod ingest;
 mod journal;
 mod keys;
 mod listing;
-mod lock;
 mod multipart;
 mod policy;
 mod s3;
@@ -35,10 +34,11 @@ mod store;
 mod sts;
 mod xml;
 
+use std::fs;
 use std::io;
 use std::net::SocketAddr;
 use std::ops::Deref;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -52,10 +52,10 @@ use url::Url;
 
 use self::identity::Identities;
 use self::journal::Journal;
-use self::lock::Lock;
 use self::store::Store;
 use crate::clock::Clock;
 use crate::config::ConfigErrors;
+use crate::lock::{Lock, NotTaken};
 
 pub use self::checksum::{Algorithm, Coverage, Sums};
 pub use self::config::{Account, Bucket, KeyPair, Role, SandboxConfig, Trust, VENDOR_ACCOUNT, VENDOR_ARN};
@@ -139,7 +139,7 @@ impl Sandbox {
             return Err(SandboxError::Config(problems));
         }
         let buckets = config.accounts.iter().flat_map(|account| &account.buckets).map(|bucket| bucket.name.as_str());
-        let lock = Lock::take(&config.dir)?;
+        let lock = lock(&config.dir)?;
         let store = Store::open(&config.dir, buckets)
             .map_err(|source| SandboxError::Dir { dir: config.dir.clone(), source })?;
         let listen = |source| SandboxError::Listen { address: config.listen, source };
@@ -213,6 +213,18 @@ impl Sandbox {
             self.tasks.wait().await;
         }
     }
+}
+
+/// What is written on condition is only sure within one process, and each sandbox
+/// clears away what it finds half-written.
+fn lock(dir: &Path) -> Result<Lock, SandboxError> {
+    let unusable = |source| SandboxError::Dir { dir: dir.to_owned(), source };
+    let inner = dir.join(".sandbox");
+    fs::create_dir_all(&inner).map_err(unusable)?;
+    Lock::take(&inner.join("lock"), 0o666).map_err(|why| match why {
+        NotTaken::Held(holder) => SandboxError::Held { dir: dir.to_owned(), holder },
+        NotTaken::Open(error) | NotTaken::Lock(error) => unusable(error),
+    })
 }
 
 impl Drop for Sandbox {

@@ -13,11 +13,12 @@ use source::{Source, identifiers, rust_sources, text};
 
 /// The floor of each module of `host/`. Imports go down; on the second floor,
 /// where the peers are, never sideways.
-const FLOORS: [(&str, u8); 17] = [
+const FLOORS: [(&str, u8); 18] = [
     ("domain", 0),
     ("calendar", 0),
     ("clock", 0),
     ("limits", 0),
+    ("lock", 0),
     ("metrics", 0),
     ("config", 1),
     ("schedule", 2),

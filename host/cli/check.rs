@@ -7,12 +7,11 @@ mod plugins;
 
 use std::sync::Arc;
 
-use chrono::SecondsFormat;
 use serde::Serialize;
 
 use super::output::{self, CliError, Exit, count, line};
 use super::{Global, setup};
-use crate::clock::{Clock, Instant};
+use crate::clock::{Clock, Instant, to_the_second};
 use crate::config::{Config, ConfigErrors, Environment, Problem, Severity, Share};
 use crate::domain::{DatasetName, ShareName};
 use crate::run::Parts;
@@ -104,7 +103,7 @@ fn print(config: &Config, report: &Report) {
                 first(share.schedule.clone()),
                 first(firings.customers.to_string()),
                 at.with_timezone(&share.timezone).format("%a %Y-%m-%d %H:%M:%S %Z").to_string(),
-                at.to_rfc3339_opts(SecondsFormat::Secs, true),
+                to_the_second(*at),
             ]);
         }
     }

@@ -1,11 +1,10 @@
 //! `consign history` and `consign show`: what the ledger remembers.
 
-use chrono::SecondsFormat;
 use clap::Args;
 
 use super::output::{self, CliError, Exit, bytes, line, thousands};
 use super::{Global, setup};
-use crate::clock::Instant;
+use crate::clock::{exact, to_the_second};
 use crate::config::{Config, near};
 use crate::domain::{CustomerName, Invalid, RunId, ShareName};
 use crate::ledger::{AttemptDetail, DeliveryDetail, History, Ledger, LedgerError, Reader, RunDetail, RunSummary};
@@ -61,7 +60,7 @@ pub async fn history(global: &Global, args: &HistoryArgs) -> Result<Exit, CliErr
             format!("{}/{}", run.committed, run.deliveries),
             thousands(run.rows),
             bytes(run.bytes),
-            time(run.started),
+            to_the_second(run.started),
         ]
     };
     let rows: Vec<_> = runs.iter().map(row).collect();
@@ -136,9 +135,9 @@ fn print(config: &Config, detail: &RunDetail) {
     line(&format!("slot      {}  ({})", exact(run.slot), run.origin));
     line(&format!("data      {} to {}", exact(run.interval.start), exact(run.interval.end)));
     line(&format!("state     {}", run.state));
-    line(&format!("started   {}", time(run.started)));
+    line(&format!("started   {}", to_the_second(run.started)));
     if let Some(finished) = run.finished {
-        line(&format!("finished  {}", time(finished)));
+        line(&format!("finished  {}", to_the_second(finished)));
     }
     for delivery in &detail.deliveries {
         print_delivery(config, delivery);
@@ -168,20 +167,11 @@ fn print_delivery(config: &Config, delivery: &DeliveryDetail) {
 }
 
 fn print_attempt(bucket: &str, attempt: &AttemptDetail) {
-    let ended = attempt.ended.map(|at| format!(" to {}", time(at))).unwrap_or_default();
-    line(&format!("  attempt {}  {}  {}{ended}", attempt.number, attempt.state, time(attempt.started)));
+    let ended = attempt.ended.map(|at| format!(" to {}", to_the_second(at))).unwrap_or_default();
+    line(&format!("  attempt {}  {}  {}{ended}", attempt.number, attempt.state, to_the_second(attempt.started)));
     let row = |object: &crate::ledger::ObjectDetail| {
         vec![format!("    {bucket}{}", object.key), bytes(object.bytes), format!("{} rows", thousands(object.rows))]
     };
     let rows: Vec<_> = attempt.objects.iter().map(row).collect();
     output::rows(&rows);
-}
-
-/// A slot is known by its instant, which a run by hand may have to the microsecond.
-fn exact(at: Instant) -> String {
-    at.to_rfc3339_opts(SecondsFormat::AutoSi, true)
-}
-
-fn time(at: Instant) -> String {
-    at.to_rfc3339_opts(SecondsFormat::Secs, true)
 }

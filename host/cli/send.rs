@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use chrono::{SecondsFormat, TimeDelta};
+use chrono::TimeDelta;
 use clap::Args;
 use futures::{StreamExt, stream};
 use serde::Serialize;
@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::output::{self, CliError, Exit, bytes, line, thousands};
 use super::progress::Progress;
 use super::{Global, setup};
-use crate::clock::{Clock, Instant};
+use crate::clock::{Clock, Instant, exact};
 use crate::config::{Config, Share};
 use crate::delivery::Target;
 use crate::domain::{CustomerName, Failure, MANIFEST_NAME, Manifest, RunId, Slot};
@@ -147,10 +147,9 @@ impl Sending {
                 let customer = delivery.customer.clone();
                 self.recorder(ledger, left.run, &left.slot, &customer).resume(delivery).await?;
             }
-            if left.state != RunState::Running {
-                continue;
+            if left.state == RunState::Running {
+                finish(ledger, left.run).await?;
             }
-            finish(ledger, left.run).await?;
         }
         Ok(())
     }
@@ -292,8 +291,8 @@ impl Report1 {
 impl Report {
     pub fn print(&self) {
         let run = self.run.map(|run| format!(", run {run}")).unwrap_or_default();
-        let (start, end) = (time(self.slot.interval.start), time(self.slot.interval.end));
-        line(&format!("{}: slot {}{run}", self.slot.share, time(self.slot.at)));
+        let (start, end) = (exact(self.slot.interval.start), exact(self.slot.interval.end));
+        line(&format!("{}: slot {}{run}", self.slot.share, exact(self.slot.at)));
         line(&format!("  data from {start} to {end}"));
         for outcome in &self.outcomes {
             outcome.print();
@@ -346,23 +345,19 @@ pub fn slot(share: &Share, at: Option<Instant>, early: bool, clock: &Clock) -> R
         None => latest(now).ok_or_else(never)?,
         Some(at) if latest(at) == Some(at) => at,
         Some(at) => {
-            let around = [latest(at), calendar.next(at)].into_iter().flatten().map(time).collect::<Vec<_>>();
-            let what = format!("share {} does not fire at {}", share.name, time(at));
+            let around = [latest(at), calendar.next(at)].into_iter().flatten().map(exact).collect::<Vec<_>>();
+            let what = format!("share {} does not fire at {}", share.name, exact(at));
             let help = format!("a slot is one firing of the share's schedule; the nearest: {}", around.join(" and "));
             return Err(refused(what, help));
         }
     };
     if at > now && !early {
-        let what = format!("the slot {} of share {} is yet to come", time(at), share.name);
+        let what = format!("the slot {} of share {} is yet to come", exact(at), share.name);
         let help = match latest(now) {
-            Some(last) => format!("its data are complete at that time only; the latest firing was {}", time(last)),
+            Some(last) => format!("its data are complete at that time only; the latest firing was {}", exact(last)),
             None => "its data are complete at that time only".to_owned(),
         };
         return Err(refused(what, help));
     }
     Ok(Slot { share: share.name.clone(), at, interval: calendar.slot_at(at) })
-}
-
-fn time(at: Instant) -> String {
-    at.to_rfc3339_opts(SecondsFormat::AutoSi, true)
 }

@@ -1,7 +1,5 @@
 //! `[aws]`
 
-use std::time::Duration;
-
 use url::Url;
 
 use super::credentials::Credentials;
@@ -95,19 +93,7 @@ pub(crate) static AWS: Shape = Shape {
 };
 
 pub(crate) fn read(section: Option<Section<'_>>, env: &Environment, problems: &mut Problems) -> Aws {
-    let mut aws = Aws {
-        region: None,
-        endpoint_url: None,
-        sts_endpoint_url: None,
-        path_style: false,
-        credentials: None,
-        profile: None,
-        session_duration: Duration::from_secs(3600),
-        attempt_timeout: Duration::from_secs(60),
-        operation_timeout: Duration::from_secs(300),
-        part_concurrency: 4,
-        part_bytes: 8 << 20,
-    };
+    let mut aws = Aws::default();
     let Some(section) = section else { return aws };
     aws.region = section.parse("region", Region::parse, problems);
     aws.endpoint_url = section.parse("endpoint_url", endpoint, problems);

@@ -77,6 +77,24 @@ pub struct Aws {
     pub part_bytes: u64,
 }
 
+impl Default for Aws {
+    fn default() -> Self {
+        Self {
+            region: None,
+            endpoint_url: None,
+            sts_endpoint_url: None,
+            path_style: false,
+            credentials: None,
+            profile: None,
+            session_duration: Duration::from_secs(3600),
+            attempt_timeout: Duration::from_secs(60),
+            operation_timeout: Duration::from_secs(300),
+            part_concurrency: 4,
+            part_bytes: 8 << 20,
+        }
+    }
+}
+
 /// `[customers.NAME]`: a profile.
 #[derive(Clone, Debug)]
 pub struct Customer {

@@ -44,7 +44,7 @@ impl AssetFile {
         let got = self.store.get_opts(&self.meta.location, options).await.map_err(|error| self.failure(&error))?;
         let end = self.clone();
         let bytes = got.into_stream().map(move |chunk| match chunk {
-            Ok(bytes) if bytes.is_empty() => Err(self.shortened()),
+            Ok(bytes) if bytes.is_empty() => Err(self.about(shortened())),
             Ok(bytes) => Ok(bytes),
             Err(error) => Err(self.failure(&error)),
         });
@@ -58,17 +58,15 @@ impl AssetFile {
             .map_err(|error| error.of(&self.dataset).into())
     }
 
-    fn shortened(&self) -> Failure {
-        let mut error = shortened();
-        error.message = format!("file {}: {}", self.path, error.message);
-        error.of(&self.dataset).into()
-    }
-
     fn failure(&self, error: &object_store::Error) -> Failure {
         let mut error = DatasetError::store(error);
         if error.kind == Kind::Missing {
             error.kind = Kind::Changed;
         }
+        self.about(error)
+    }
+
+    fn about(&self, mut error: DatasetError) -> Failure {
         error.message = format!("file {}: {}", self.path, error.message);
         error.of(&self.dataset).into()
     }

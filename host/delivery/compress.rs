@@ -9,6 +9,7 @@ use flate2::GzBuilder;
 use tokio::sync::{Semaphore, mpsc};
 
 use super::object::Step;
+use super::places::closed;
 use crate::config::Compression;
 use crate::domain::{Failure, Invalid, Layer, LeafName, Retry};
 use crate::limits::{COMPRESSED_OBJECTS_OPEN, ENCODER_BYTES};
@@ -65,7 +66,6 @@ impl Compressor {
             return Err(self.too_many());
         }
         // Fewer are open than there are places, so what holds them all is about to end.
-        let closed = |_| Failure::new(Layer::Local, Retry::Later, "the delivery is closed", "");
         let place = self.places.clone().acquire_owned().await.map_err(closed)?;
         let (sender, receiver) = mpsc::channel(1);
         let work = move || {

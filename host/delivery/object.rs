@@ -183,9 +183,8 @@ impl Object {
 
     /// A place for the part within this delivery, and then among all of them.
     async fn places(&self, size: u64) -> Result<[OwnedSemaphorePermit; 2], Failure> {
-        let closed = |_| Failure::new(Layer::Local, Retry::Later, "the delivery is closed", "");
-        let own = self.common.places.take(size).await.map_err(closed)?;
-        let all = self.common.store.vendor().places().take(size).await.map_err(closed)?;
+        let own = self.common.places.take(size).await?;
+        let all = self.common.store.vendor().places().take(size).await?;
         Ok([own, all])
     }
 

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 
+use crate::domain::{Failure, Layer, Retry};
+
 /// A number of places, each as large as a part usually is.
 pub(super) struct Places {
     free: Arc<Semaphore>,
@@ -19,10 +21,15 @@ impl Places {
 
     /// Waits until there is room for a part of that size. One that needs more
     /// places than there are waits until it can have them all, and goes alone.
-    pub(super) async fn take(&self, bytes: u64) -> Result<OwnedSemaphorePermit, AcquireError> {
+    pub(super) async fn take(&self, bytes: u64) -> Result<OwnedSemaphorePermit, Failure> {
         let places = bytes.div_ceil(self.part_bytes).clamp(1, u64::from(self.count));
-        self.free.clone().acquire_many_owned(u32::try_from(places).unwrap_or(self.count)).await
+        self.free.clone().acquire_many_owned(u32::try_from(places).unwrap_or(self.count)).await.map_err(closed)
     }
+}
+
+/// What waited has nothing to wait for any more.
+pub(super) fn closed(_: AcquireError) -> Failure {
+    Failure::new(Layer::Local, Retry::Later, "the delivery is closed", "")
 }
 
 #[cfg(test)]

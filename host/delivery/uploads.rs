@@ -7,6 +7,7 @@ use futures::StreamExt as _;
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
+use super::places::closed;
 use super::store::{Created, Store};
 use crate::domain::{Failure, Layer, ObjectKey, Retry, UploadJournal};
 
@@ -39,7 +40,6 @@ impl Uploads {
         key: &ObjectKey,
         media_type: &str,
     ) -> Result<Created, Failure> {
-        let closed = |_| Failure::new(Layer::Local, Retry::Later, "the delivery is closed", "");
         let turn = self.turns.clone().acquire_owned().await.map_err(closed)?;
         let (uploads, store) = (self.clone(), store.clone());
         let (key, media_type) = (key.clone(), media_type.to_owned());

@@ -204,8 +204,7 @@ impl KeyTemplate {
         if !pieces.iter().any(|p| matches!(p, Piece::Slot(_) | Piece::IntervalStart(_) | Piece::IntervalEnd(_))) {
             return Err(Invalid::new("has no {slot}; every slot needs keys of its own"));
         }
-        let units = pieces.iter().map(Piece::units).fold(Units::NONE, |all, units| all | units);
-        if !units.has_year() {
+        if !units(pieces.iter()).has_year() {
             return Err(Invalid::new(
                 "has no year, so that next year's slots would overwrite this year's; write {slot:%Y-%m-%d} or {slot}",
             ));
@@ -226,15 +225,8 @@ impl KeyTemplate {
     /// Whether it tells the slot to the second, so that no two can have the same key.
     pub fn is_whole(&self) -> bool {
         // Of a share's slots, each ends its interval and begins the next one's.
-        let of = |wanted: fn(&Piece) -> bool| {
-            self.pieces
-                .iter()
-                .filter(|piece| wanted(piece))
-                .map(Piece::units)
-                .fold(Units::NONE, |all, units| all | units)
-        };
-        of(|piece| matches!(piece, Piece::Slot(_) | Piece::IntervalEnd(_))).is_whole()
-            || of(|piece| matches!(piece, Piece::IntervalStart(_))).is_whole()
+        units(self.pieces.iter().filter(|piece| matches!(piece, Piece::Slot(_) | Piece::IntervalEnd(_)))).is_whole()
+            || units(self.pieces.iter().filter(|piece| matches!(piece, Piece::IntervalStart(_)))).is_whole()
     }
 
     /// The first two of these slots that get the same keys.
@@ -264,6 +256,11 @@ impl KeyTemplate {
         }
         Ok(key)
     }
+}
+
+/// What they tell together.
+fn units<'a>(pieces: impl Iterator<Item = &'a Piece>) -> Units {
+    pieces.map(Piece::units).fold(Units::NONE, |all, units| all | units)
 }
 
 impl Piece {

@@ -1,11 +1,10 @@
 //! When something is due, and for which stretch of data.
 
-use chrono::SecondsFormat;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{Invalid, ShareName};
-use crate::clock::Instant;
+use crate::clock::{Instant, exact};
 
 /// Half-open stretch of time `[start, end)` that a slot's data covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -51,7 +50,7 @@ impl std::fmt::Display for SkipReason {
 
 impl std::fmt::Display for Slot {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}@{}", self.share, self.at.to_rfc3339_opts(SecondsFormat::AutoSi, true))
+        write!(f, "{}@{}", self.share, exact(self.at))
     }
 }
 

@@ -1,16 +1,16 @@
 //! Opening a ledger: the lock, the file, what is refused, and migrations.
 
-use std::fs::{DirBuilder, File, OpenOptions, Permissions};
-use std::io::{Read, Seek, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::fs::{DirBuilder, File, Permissions};
+use std::io::Read;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};
-use rustix::fs::{FlockOperation, flock};
 
 use super::LedgerError;
+use crate::lock::{Lock, NotTaken};
 
 const FILE: &str = "ledger.db";
 const LOCK: &str = "ledger.lock";
@@ -21,9 +21,6 @@ const APPLICATION_ID: i64 = 0x636e_7367;
 /// Number n brings a file of version n - 1 to version n. Never edited once released.
 const MIGRATIONS: [&str; 1] = [include_str!("0001_first.sql")];
 const VERSION: i64 = MIGRATIONS.len() as i64;
-
-/// Held while the process lives; the system lets go of it when the process dies.
-pub(super) struct Lock(#[expect(dead_code, reason = "the open file is the lock")] File);
 
 /// Opens the ledger in `dir` for writing, and makes it when there is none.
 pub(super) fn writable(dir: &Path) -> Result<(Connection, Lock), LedgerError> {
@@ -57,33 +54,11 @@ pub(super) fn readable(dir: &Path) -> Result<Connection, LedgerError> {
 
 fn lock(dir: &Path) -> Result<Lock, LedgerError> {
     let path = dir.join(LOCK);
-    let mut file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(&path)
-        .map_err(files("open", &path))?;
-    if let Err(error) = flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        if error != rustix::io::Errno::WOULDBLOCK {
-            return Err(files("lock", &path)(error.into()));
-        }
-        let mut pid = String::new();
-        let read = file.read_to_string(&mut pid).is_ok() && pid.trim().parse::<u32>().is_ok();
-        let holder = if read { format!("process {}", pid.trim()) } else { "another process".to_owned() };
-        return Err(LedgerError::Held { dir: dir.to_owned(), holder });
-    }
-    let note = |file: &mut File| {
-        file.set_len(0)?;
-        file.rewind()?;
-        writeln!(file, "{}", std::process::id())
-    };
-    // A full disk must not keep the ledger shut: the pid is only for the message above.
-    if let Err(error) = note(&mut file) {
-        tracing::warn!(error = %error, "cannot note the process id in {}", path.display());
-    }
-    Ok(Lock(file))
+    Lock::take(&path, 0o600).map_err(|why| match why {
+        NotTaken::Held(holder) => LedgerError::Held { dir: dir.to_owned(), holder },
+        NotTaken::Open(error) => files("open", &path)(error),
+        NotTaken::Lock(error) => files("lock", &path)(error),
+    })
 }
 
 /// Makes the file under another name first: a half-made ledger is never seen,

@@ -7,7 +7,7 @@ use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
 use super::LedgerError;
-use super::open::Lock;
+use crate::lock::Lock;
 
 /// Commands of one transaction.
 const BATCH_MAX: usize = 512;

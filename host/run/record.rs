@@ -264,11 +264,13 @@ impl Recorder<'_> {
     }
 }
 
-/// What completes a sealed attempt.
+/// What completes an attempt, if it is sealed.
 fn sealed(attempt: &OpenAttempt, uploads: &[OpenUpload]) -> Option<(Left, Manifest)> {
+    if attempt.state != AttemptState::Sealed {
+        return None;
+    }
     let (draft, manifest_key) = (attempt.draft.clone()?, attempt.destination.as_ref()?.manifest_key.clone());
     let manifests = uploads.iter().filter(|upload| upload.attempt == attempt.id && upload.key == manifest_key);
     let manifest_uploads = manifests.map(|upload| (upload.upload_id.clone(), upload.created)).collect();
-    let left = Left { objects: attempt.objects.clone(), manifest_key, manifest_uploads };
-    (attempt.state == AttemptState::Sealed).then_some((left, draft))
+    Some((Left { objects: attempt.objects.clone(), manifest_key, manifest_uploads }, draft))
 }

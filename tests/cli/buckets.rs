@@ -11,20 +11,7 @@ use super::world::{self, Running, SOON, World, says};
 
 const CONFIG: &str = r#"
 @AWS@
-[customers.alaska]
-role_arn = "arn:aws:iam::100000000001:role/flight-data"
-external_id = "test-1f-alaska"
-bucket = "alaska-data"
-region = "us-east-1"
-prefix = "in/"
-params = { carrier = "AS" }
-[customers.hawaiian]
-role_arn = "arn:aws:iam::100000000002:role/flight-data"
-external_id = "test-2f-hawaiian"
-bucket = "hawaiian-data"
-region = "us-west-2"
-prefix = "in/"
-params = { carrier = "HA" }
+@CUSTOMERS@
 [datasets.flights]
 tables.flights = "@FLIGHTS@"
 tenant_column = "carrier"
@@ -34,6 +21,12 @@ dataset = "flights"
 plugin = "jsonl"
 to = { all = true }
 "#;
+
+fn config() -> String {
+    let alaska = world::customer("alaska", 1, "us-east-1", "\"AS\"");
+    CONFIG.replace("@CUSTOMERS@", &(alaska + &world::customer("hawaiian", 2, "us-west-2", "\"HA\"")))
+}
+
 const SEND: [&str; 5] = ["send", "flights", "--at", "2026-01-01T00:00:00Z", "--json"];
 
 /// The states of Alaska's and Hawaiian's delivery.
@@ -48,7 +41,7 @@ fn contents(world: &World) -> Vec<(String, String)> {
 
 #[test]
 fn send_delivers_once_also_when_the_ledger_is_lost() {
-    let world = World::new(CONFIG);
+    let world = World::new(&config());
     let mut sandbox = world.sandbox();
     let said = world.run(&SEND).ended(0).json();
     assert_eq!(states(&said), ["committed", "committed"]);
@@ -89,7 +82,7 @@ fn send_delivers_once_also_when_the_ledger_is_lost() {
 
 #[test]
 fn send_with_a_wrong_external_id_writes_nothing_there_and_all_elsewhere() {
-    let world = World::new(CONFIG);
+    let world = World::new(&config());
     let _sandbox = world.sandbox();
     let right = world.text();
     world.write("consign.toml", right.replace("test-2f-hawaiian", "test-2f-unknown"));
@@ -112,7 +105,7 @@ fn send_with_a_wrong_external_id_writes_nothing_there_and_all_elsewhere() {
 /// A slot is a firing, and one that is to come has no whole data yet.
 #[test]
 fn send_takes_no_instant_that_is_no_slot() {
-    let world = World::new(CONFIG);
+    let world = World::new(&config());
     for (at, says) in [
         (
             "2026-01-01T07:13:00Z",
@@ -133,7 +126,7 @@ fn send_takes_no_instant_that_is_no_slot() {
 /// `[aws] region`, the environment, the profile, and last the default.
 #[test]
 fn send_reads_the_vendors_buckets_in_the_region_that_is_said_first() {
-    let world = World::new(&CONFIG.replace("@FLIGHTS@", "s3://lake/flights.parquet"));
+    let world = World::new(&config().replace("@FLIGHTS@", "s3://lake/flights.parquet"));
     fs::create_dir(world.path(".aws")).unwrap();
     let profile = "[default]\nregion = ap-south-1\n";
     let dry = ["--customer", "alaska", "--dry-run", "out"];

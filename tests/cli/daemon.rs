@@ -18,13 +18,7 @@ use super::world::{self, Running, SOON, World, until};
 
 const CONFIG: &str = r#"
 @AWS@
-[customers.acme]
-role_arn = "arn:aws:iam::100000000001:role/flight-data"
-external_id = "test-1f-acme"
-bucket = "acme-data"
-region = "us-east-1"
-prefix = "in/"
-params = { carrier = @CARRIERS@ }
+@CUSTOMERS@
 [datasets.flights]
 tables.flights = "@FLIGHTS@"
 tenant_column = "carrier"
@@ -38,8 +32,12 @@ to = { customers = ["acme"] }
 /// As `daemon.concurrency` is by default.
 const CONCURRENCY: usize = 8;
 
+fn config(carriers: &str) -> String {
+    CONFIG.replace("@CUSTOMERS@", &world::customer("acme", 1, "us-east-1", carriers))
+}
+
 fn world(carriers: &str) -> World {
-    World::new(&CONFIG.replace("@CARRIERS@", carriers))
+    World::new(&config(carriers))
 }
 
 /// Runs by id.
@@ -237,7 +235,7 @@ fn leave_an_upload(world: &World) -> String {
 #[test]
 fn daemon_tries_again_what_may_pass() {
     let retry = "[shares.tick]\nretry = { attempts = 100, backoff = \"200ms\", max_backoff = \"1s\" }";
-    let world = World::new(&CONFIG.replace("@CARRIERS@", "\"AS\"").replace("[shares.tick]", retry));
+    let world = World::new(&config("\"AS\"").replace("[shares.tick]", retry));
     let sandbox = world.sandbox();
     let mut daemon = world.daemon();
     wait(&world, &mut daemon, "a slot is committed", |runs| !in_state(runs, "succeeded").is_empty());

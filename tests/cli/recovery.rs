@@ -10,20 +10,7 @@ use super::world::{self, MANIFEST, Running, SOON, World, command, until};
 
 const CONFIG: &str = r#"
 @AWS@
-[customers.acme]
-role_arn = "arn:aws:iam::100000000001:role/flight-data"
-external_id = "test-1f-acme"
-bucket = "acme-data"
-region = "us-east-1"
-prefix = "in/"
-params = { carrier = "AS" }
-[customers.beta]
-role_arn = "arn:aws:iam::100000000002:role/flight-data"
-external_id = "test-2f-beta"
-bucket = "beta-data"
-region = "us-east-1"
-prefix = "in/"
-params = { carrier = "HA" }
+@CUSTOMERS@
 [datasets.flights]
 tables.flights = "@FLIGHTS@"
 tenant_column = "carrier"
@@ -34,6 +21,12 @@ plugin = "jsonl"
 key = "{share}/{slot:%Y-%m-%d}/{name}"
 to = { customers = ["acme"] }
 "#;
+
+fn config() -> String {
+    let customers =
+        world::customer("acme", 1, "us-east-1", "\"AS\"") + &world::customer("beta", 2, "us-east-1", "\"HA\"");
+    CONFIG.replace("@CUSTOMERS@", &customers)
+}
 
 const SLOT: &str = "2026-01-01T00:00:00Z";
 const SEND: [&str; 5] = ["send", "daily", "--at", SLOT, "--json"];
@@ -92,7 +85,7 @@ fn daemon_until(world: &World, what: &str, done: impl Fn() -> bool) {
 #[test]
 fn recovery_after_every_step_commits_once() {
     for point in ["upload-created", "sealed", "completed", "manifest"] {
-        let world = World::new(CONFIG);
+        let world = World::new(&config());
         let _sandbox = world.sandbox();
         crashed(&world, point);
         let run = world.runs()[0]["run"].clone();
@@ -115,13 +108,13 @@ fn recovery_after_every_step_commits_once() {
 #[test]
 fn recovery_does_not_take_another_bucket_for_the_one_it_stored_in() {
     for point in ["upload-created", "sealed"] {
-        let world = World::new(CONFIG);
+        let world = World::new(&config());
         let mut sandbox = world.sandbox();
         crashed(&world, point);
         sandbox.signal(Signal::INT);
         sandbox.wait(SOON);
         let run = world.runs()[0]["run"].clone();
-        let moved = CONFIG.replace("acme-data", "acme-new").replace("000000000001", "000000000003");
+        let moved = config().replace("acme-data", "acme-new").replace("000000000001", "000000000003");
         let world = world.with(&moved);
         let _sandbox = world.sandbox();
         daemon_until(&world, "the slot is committed", || {
@@ -141,7 +134,7 @@ fn recovery_does_not_take_another_bucket_for_the_one_it_stored_in() {
 #[test]
 fn recovery_gives_nothing_to_a_customer_who_was_taken_off() {
     for point in ["upload-created", "sealed"] {
-        let world = World::new(CONFIG);
+        let world = World::new(&config());
         let _sandbox = world.sandbox();
         crashed(&world, point);
         let run = world.runs()[0]["run"].clone();
@@ -162,7 +155,7 @@ fn recovery_gives_nothing_to_a_customer_who_was_taken_off() {
 #[test]
 fn recovery_puts_the_manifest_next_to_its_objects() {
     for point in ["sealed", "manifest"] {
-        let world = World::new(CONFIG);
+        let world = World::new(&config());
         let _sandbox = world.sandbox();
         crashed(&world, point);
         change(&world, "{share}/{slot:%Y-%m-%d}/{name}", "v2/{share}/{slot:%Y-%m-%d}/{name}");
@@ -174,7 +167,7 @@ fn recovery_puts_the_manifest_next_to_its_objects() {
 /// A run by hand that died, of a slot that the daemon then plans itself.
 #[test]
 fn recovery_of_a_slot_that_is_planned_meanwhile() {
-    let world = World::new(&CONFIG.replace("@daily", "* * * * * *").replace("%Y-%m-%d", "%Y-%m-%dT%H%M%S"));
+    let world = World::new(&config().replace("@daily", "* * * * * *").replace("%Y-%m-%d", "%Y-%m-%dT%H%M%S"));
     let _sandbox = world.sandbox();
     daemon_until(&world, "the share has a cursor", || !world.runs().is_empty());
     // A second that the daemon has delivered is no slot to send: the next one is.
@@ -196,7 +189,7 @@ fn recovery_of_a_slot_that_is_planned_meanwhile() {
 /// Two slots with one key: the second is refused before it has stored anything.
 #[test]
 fn recovery_is_not_needed_of_a_slot_that_another_has_the_key_of() {
-    let config = CONFIG.replace("@daily", "0 */6 * * *");
+    let config = config().replace("@daily", "0 */6 * * *");
     let world = World::new(&config);
     let _sandbox = world.sandbox();
     world.run(&SEND).ended(0);
@@ -212,13 +205,10 @@ fn recovery_is_not_needed_of_a_slot_that_another_has_the_key_of() {
 /// A stop begins nothing more: what waits for its turn waits for the next start.
 #[test]
 fn recovery_of_what_a_stop_kept_from_beginning() {
-    let mut config = CONFIG.replace("@daily", "* * * * * *").replace("%Y-%m-%d", "%Y-%m-%dT%H%M%S");
+    let mut config = config().replace("@daily", "* * * * * *").replace("%Y-%m-%d", "%Y-%m-%dT%H%M%S");
     config = config.replace("customers = [\"acme\"]", "all = true");
     for n in 10..22 {
-        config.push_str(&format!(
-            "[customers.c{n}]\nrole_arn = \"arn:aws:iam::1000000000{n}:role/flight-data\"\nexternal_id = \"test-{n}f-more\"\n\
-             bucket = \"more-{n}\"\nregion = \"us-east-1\"\nprefix = \"in/\"\nparams = {{ carrier = \"UA\" }}\n"
-        ));
+        config.push_str(&world::customer(&format!("c{n}"), n, "us-east-1", "\"UA\""));
     }
     let world = World::new(&config);
     let _sandbox = world.sandbox();

@@ -149,6 +149,20 @@ access_key_id = { env = "CONSIGN_DEMO_ACCESS_KEY_ID" }
 secret_access_key = { env = "CONSIGN_DEMO_SECRET_ACCESS_KEY" }
 "#;
 
+/// The `number`-th customer, with a role, an external ID and a bucket of its own.
+pub fn customer(name: &str, number: u8, region: &str, carriers: &str) -> String {
+    format!(
+        r#"[customers.{name}]
+role_arn = "arn:aws:iam::1000000000{number:02}:role/flight-data"
+external_id = "test-{number}f-{name}"
+bucket = "{name}-data"
+region = "{region}"
+prefix = "in/"
+params = {{ carrier = {carriers} }}
+"#
+    )
+}
+
 /// A directory with a `consign.toml`, gone with the test.
 pub struct World {
     dir: tempfile::TempDir,

@@ -20,21 +20,17 @@ pub const MIB: usize = 1 << 20;
 
 pub fn aws(endpoint: &str) -> Aws {
     Aws {
-        region: None,
         endpoint_url: Some(endpoint.parse().unwrap()),
-        sts_endpoint_url: None,
         path_style: true,
         credentials: Some(Credentials::from(StaticCredentials {
             access_key_id: Secret::new("AKIAVENDOR"),
             secret_access_key: Secret::new("vendorsecret"),
             session_token: None,
         })),
-        profile: None,
-        session_duration: Duration::from_secs(3600),
         attempt_timeout: Duration::from_secs(10),
         operation_timeout: Duration::from_secs(60),
-        part_concurrency: 4,
         part_bytes: 5 << 20,
+        ..Aws::default()
     }
 }
 

@@ -1,9 +1,9 @@
 //! Two slots with the same keys would overwrite each other.
 
-use chrono::{SecondsFormat, TimeDelta};
+use chrono::TimeDelta;
 
 use crate::calendar::Calendar;
-use crate::clock::{Clock, Instant};
+use crate::clock::{Clock, Instant, to_the_second};
 use crate::config::{Config, ConfigErrors};
 use crate::domain::{Interval, KeyFacts};
 
@@ -25,12 +25,11 @@ pub fn check(config: &Config, clock: &Clock, found: &mut ConfigErrors) {
             KeyFacts { share: name, customer, slot, interval }
         });
         if let Some((one, other)) = share.key.repeats(facts) {
-            let shown = |at: Instant| at.to_rfc3339_opts(SecondsFormat::Secs, true);
             let message = format!(
                 "key `{}` is the same for the slots {} and {}, so the second would overwrite the first",
                 share.key.as_str(),
-                shown(one),
-                shown(other)
+                to_the_second(one),
+                to_the_second(other)
             );
             let place = config.locate(&["shares", name.as_str(), "key"]);
             found.at(place, message, "write the slot in full, as in {slot:%Y-%m-%d}/{slot:%H%M%SZ}");

@@ -99,6 +99,24 @@ pub(in crate::dataset) struct Column {
     item: Option<Box<Column>>,
 }
 
+/// The column of that name, which was at `at` last time; added if there is none.
+pub(super) fn named<'a>(
+    columns: &'a mut Vec<Column>,
+    name: &str,
+    at: usize,
+    new: impl FnOnce() -> Column,
+) -> &'a mut Column {
+    let known = match columns.get(at) {
+        Some(column) if column.name == name => Some(at),
+        _ => columns.iter().position(|column| column.name == name),
+    };
+    let at = known.unwrap_or(columns.len());
+    if known.is_none() {
+        columns.push(new());
+    }
+    &mut columns[at]
+}
+
 impl Column {
     pub(super) fn new(name: &str, declared: &[Declared]) -> Self {
         let declared = declared.iter().find(|declared| declared.column == name).cloned();
@@ -151,15 +169,8 @@ impl Column {
 
     /// An object's key; `at` is where it was last time.
     pub(super) fn key(&mut self, key: &str, at: usize) -> &mut Column {
-        let known = match self.fields.get(at) {
-            Some(field) if field.name == key => Some(at),
-            _ => self.fields.iter().position(|field| field.name == key),
-        };
-        let at = known.unwrap_or(self.fields.len());
-        if known.is_none() {
-            self.fields.push(Column::inner(key, format!("{}.{key}", self.path)));
-        }
-        &mut self.fields[at]
+        let path = &self.path;
+        named(&mut self.fields, key, at, || Column::inner(key, format!("{path}.{key}")))
     }
 
     pub(super) fn object(&mut self, line: u64) -> Result<(), DatasetError> {

@@ -6,7 +6,7 @@ use std::io::{BufRead, Read};
 use serde::de::IgnoredAny;
 
 use super::exact::Scalar;
-use super::kinds::Column;
+use super::kinds::{Column, named};
 use super::{Declared, RECORD_BYTES_MAX, Seen, empty, malformed, unread};
 use crate::dataset::error::DatasetError;
 
@@ -51,17 +51,7 @@ fn check(text: &[u8], line: u64) -> Result<&str, DatasetError> {
 fn object(seen: &mut Seen, text: &str, line: u64, declared: &[Declared]) -> Result<(), DatasetError> {
     seen.record_bytes = seen.record_bytes.max(text.len());
     let mut walk = Walk { rest: text, line };
-    walk.members(|walk, key, at| {
-        let known = match seen.columns.get(at) {
-            Some(column) if column.name == key => Some(at),
-            _ => seen.columns.iter().position(|column| column.name == key),
-        };
-        let at = known.unwrap_or(seen.columns.len());
-        if known.is_none() {
-            seen.columns.push(Column::new(key, declared));
-        }
-        walk.value(&mut seen.columns[at])
-    })
+    walk.members(|walk, key, at| walk.value(named(&mut seen.columns, key, at, || Column::new(key, declared))))
 }
 
 /// Goes through text that is known to be JSON.
