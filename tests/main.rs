@@ -4,6 +4,7 @@
 #![cfg(test)]
 
 mod support {
+    pub mod disk;
     pub mod ministack;
 }
 

@@ -15,6 +15,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use super::world::{self, Running, SOON, World, until};
+use crate::support::disk::SmallDisk;
 
 const CONFIG: &str = r#"
 @AWS@
@@ -267,4 +268,31 @@ fn daemon_does_not_try_again_what_will_not_pass() {
         assert_eq!(shown["deliveries"][0]["attempts"].as_array().unwrap().len(), 1, "{shown}");
         assert_eq!(shown["deliveries"][0]["failure"]["layer"], "trust-policy");
     }
+}
+
+/// A full disk stops the work where it is. Nothing is lost, and it goes on by
+/// itself when there is room.
+#[test]
+fn daemon_goes_on_when_its_full_disk_has_room() {
+    let world = world(r#"["UA", "B6"]"#);
+    fs::create_dir(world.path("state")).unwrap();
+    let Some(disk) = SmallDisk::mount(&world.path("state"), 64) else { return };
+    let _sandbox = world.sandbox();
+    let mut daemon = world.daemon();
+    let log = || fs::read_to_string(world.path("daemon.log")).unwrap();
+    wait(&world, &mut daemon, "a slot is committed and another at work", |runs| {
+        !in_state(runs, "succeeded").is_empty() && !in_state(runs, "running").is_empty()
+    });
+    disk.fill();
+    let full = ["cannot record slots", "could not be recorded"];
+    wait(&world, &mut daemon, "there is no room", |_| full.iter().all(|text| log().contains(text)));
+    let left = world.runs();
+    disk.make_room();
+    wait(&world, &mut daemon, "what was at work and a new slot are committed", |runs| {
+        let succeeded = in_state(runs, "succeeded");
+        left.iter().all(|run| succeeded.contains(run["run"].as_str().unwrap())) && succeeded.len() > left.len()
+    });
+    assert!(log().contains("the ledger has room again"));
+    stop(daemon);
+    audit(&world, 58_665 + 54_635, 0);
 }

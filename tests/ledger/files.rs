@@ -9,6 +9,7 @@ use consign::clock::Clock;
 use consign::ledger::{Ledger, LedgerError};
 
 use super::{customers, open, planned, share, slot, start};
+use crate::support::disk::SmallDisk;
 
 fn refused(dir: &Path) -> LedgerError {
     let before = fs::read(dir.join("ledger.db")).ok();
@@ -153,26 +154,11 @@ async fn a_full_ledger_fails_clearly_and_goes_on_when_there_is_room() {
 #[tokio::test]
 async fn a_full_disk_fails_clearly_and_goes_on_when_there_is_room() {
     let top = tempfile::tempdir().unwrap();
-    let mount = |options: &str| {
-        let mut mount = std::process::Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", options, "consign-test"]).arg(top.path());
-        mount.output().is_ok_and(|output| output.status.success())
-    };
-    if !mount("size=1m") {
-        println!("not tested: only root may mount a file system");
-        return;
-    }
-    struct Unmount<'a>(&'a Path);
-    impl Drop for Unmount<'_> {
-        fn drop(&mut self) {
-            std::process::Command::new("umount").arg(self.0).status().ok();
-        }
-    }
-    let _unmount = Unmount(top.path());
+    let Some(disk) = SmallDisk::mount(top.path(), 1) else { return };
     let ledger = open(top.path());
     let took = fill_up(&ledger, 0).await;
     assert!(took > 0);
-    assert!(mount("remount,size=64m"));
+    disk.resize(64);
     assert_eq!(ledger.plan(vec![planned(slot("filler", took), &["acme"])], vec![]).await.unwrap(), 1);
     assert_eq!(ledger.claim(usize::MAX).await.unwrap().len() as i64, took + 1);
     drop(ledger);

@@ -60,6 +60,8 @@ enum SlotIs {
 
 struct SlotModel {
     is: SlotIs,
+    /// How many were recorded before it.
+    recorded: usize,
     scheduled: bool,
     who: BTreeSet<&'static str>,
 }
@@ -110,6 +112,22 @@ impl Model {
             self.deliveries.iter().any(|d| d.slot == slot && d.customer == **name && d.is != DeliveryState::Failed)
         };
         who.iter().filter(|name| !taken(name)).copied().collect()
+    }
+
+    /// What is to be claimed, oldest first; of one hour, in the order of recording.
+    fn pending(&self) -> Vec<SlotKey> {
+        let pending = self.slots.iter().filter(|(_, slot)| slot.is == SlotIs::Pending);
+        let mut keys: Vec<_> = pending.map(|(key, slot)| (key.1, slot.recorded, *key)).collect();
+        keys.sort_unstable();
+        keys.into_iter().map(|(_, _, key)| key).collect()
+    }
+
+    fn finish_slot(&mut self, key: SlotKey) {
+        let running = self.runs.iter().any(|run| run.slot == key && run.is == RunState::Running);
+        let slot = self.slots.get_mut(&key).unwrap();
+        if !running && slot.is == SlotIs::Running {
+            slot.is = SlotIs::Done;
+        }
     }
 
     /// Takes over the ids of a run that the ledger began, and checks who is in it.
@@ -171,7 +189,9 @@ async fn step_slots(ledger: &Ledger, model: &mut Model, op: &Op) {
                 let is = if skip.is_some() { SlotIs::Skipped } else { SlotIs::Pending };
                 let old = model.slots.get(&(*at, *hour));
                 if old.is_none() || old.is_some_and(|old| !old.scheduled && skip.is_none()) {
-                    model.slots.insert((*at, *hour), SlotModel { is, scheduled: true, who: who.clone() });
+                    let recorded = old.map_or(model.slots.len(), |old| old.recorded);
+                    let planned = SlotModel { is, recorded, scheduled: true, who: who.clone() };
+                    model.slots.insert((*at, *hour), planned);
                 }
             }
             assert_eq!(new, model.slots.len() - known);
@@ -180,34 +200,27 @@ async fn step_slots(ledger: &Ledger, model: &mut Model, op: &Op) {
         }
         Op::Claim(limit) => {
             let claims = ledger.claim(*limit).await.unwrap();
-            // Slots of one hour come in the order in which they were recorded, which the model does not know.
-            let pending = model.slots.values().filter(|s| s.is == SlotIs::Pending).count();
-            assert!(claims.len() <= pending.min(*limit));
-            for claim in &claims {
-                let at = SHARES.iter().position(|name| *name == claim.slot.share.as_str()).unwrap();
-                let key = (at, (claim.slot.at - start()).num_hours());
-                assert_eq!(model.slots[&key].is, SlotIs::Pending);
-                let who = model.free(key, &model.slots[&key].who);
-                model.began(key, &who, claim);
+            let mut found = claims.iter();
+            for key in model.pending().into_iter().take(*limit) {
                 model.slots.get_mut(&key).unwrap().is = SlotIs::Running;
-            }
-            // What was pending with nobody left to serve may have been ended on the way.
-            let mut left = pending.min(*limit) - claims.len();
-            let oldest: Vec<SlotKey> = by_hour(model);
-            for key in oldest {
-                if left > 0 && model.free(key, &model.slots[&key].who).is_empty() {
-                    model.slots.get_mut(&key).unwrap().is = SlotIs::Done;
-                    left -= 1;
+                let who = model.free(key, &model.slots[&key].who);
+                if who.is_empty() {
+                    model.finish_slot(key);
+                    continue;
                 }
+                let claim = found.next().unwrap();
+                assert_eq!(claim.slot, slot(SHARES[key.0], key.1));
+                model.began(key, &who, claim);
             }
-            assert_eq!(left, 0);
+            assert_eq!(found.count(), 0);
         }
         Op::Send { share: at, hour, who } => {
             let (key, who) = ((*at, *hour), names(*who));
             let started = ledger.start_manual(slot(SHARES[*at], *hour), list(&who)).await.unwrap();
             let free = model.free(key, &who);
             let (is, scheduled) = (SlotIs::Running, false);
-            let known = model.slots.entry(key).or_insert(SlotModel { is, scheduled, who: who.clone() });
+            let recorded = model.slots.len();
+            let known = model.slots.entry(key).or_insert(SlotModel { is, recorded, scheduled, who: who.clone() });
             let stays_pending = known.is == SlotIs::Pending && known.scheduled;
             if !free.is_empty() && !stays_pending {
                 known.is = SlotIs::Running;
@@ -220,12 +233,6 @@ async fn step_slots(ledger: &Ledger, model: &mut Model, op: &Op) {
         }
         _ => unreachable!(),
     }
-}
-
-fn by_hour(model: &Model) -> Vec<SlotKey> {
-    let mut keys: Vec<SlotKey> = model.slots.iter().filter(|(_, s)| s.is == SlotIs::Pending).map(|(k, _)| *k).collect();
-    keys.sort_by_key(|(_, hour)| *hour);
-    keys
 }
 
 async fn step_attempt(ledger: &Ledger, model: &mut Model, op: &Op) {
@@ -301,12 +308,7 @@ async fn finish(ledger: &Ledger, model: &mut Model, at: usize) {
     let all = states.iter().all(|s| *s == DeliveryState::Committed);
     model.runs[at].is = if all { RunState::Succeeded } else { RunState::Failed };
     assert_eq!(result.unwrap(), model.runs[at].is);
-    let key = model.runs[at].slot;
-    let others = model.runs.iter().any(|run| run.slot == key && run.is == RunState::Running);
-    let slot = model.slots.get_mut(&key).unwrap();
-    if !others && slot.is == SlotIs::Running {
-        slot.is = SlotIs::Done;
-    }
+    model.finish_slot(model.runs[at].slot);
 }
 
 /// Everything that can be read equals the model.

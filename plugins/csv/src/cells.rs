@@ -113,27 +113,22 @@ impl Style {
         out.push(self.quote);
     }
 
-    /// Writes a value that has nothing to quote for its own sake.
+    /// Ends a value, from `start` on, that has nothing to quote for its own sake.
     #[inline(always)]
-    fn plain(&self, out: &mut Buffer, write: impl FnOnce(&mut Buffer)) {
-        if self.quote_all {
-            out.push(self.quote);
-            write(out);
-            return out.push(self.quote);
-        }
-        let start = out.len();
-        write(out);
-        if out.len() - start == self.null.len() {
-            self.tell_from_null(start, out);
+    fn end_plain(&self, start: usize, out: &mut Buffer) {
+        if self.quote_all || out.len() - start == self.null.len() {
+            self.quote_plain(start, out);
         }
     }
 
-    /// Quotes the value that begins at `start` if it is the null text.
+    /// Quotes the value if all are, or if it is the null text.
     #[inline(never)]
-    fn tell_from_null(&self, start: usize, out: &mut Buffer) {
-        if out.as_bytes().get(start..) == Some(self.null.as_slice()) {
+    fn quote_plain(&self, start: usize, out: &mut Buffer) {
+        let value = out.as_bytes().get(start..).unwrap_or_default();
+        if self.quote_all || value == self.null {
+            let value = value.to_vec();
             out.truncate(start);
-            self.quoted(&self.null, false, out);
+            self.quoted(&value, false, out);
         }
     }
 
@@ -185,15 +180,20 @@ impl<'a> Cell<'a> {
         if !self.validity.is_valid(row) {
             return out.extend(&style.null);
         }
+        let start = out.len();
         match &self.kind {
             Kind::Text(texts) => {
                 let (values, range) = texts.place(row);
                 style.text_at(values, range, out);
             }
-            Kind::Plain(scalar) => style.plain(out, |out| scalar.write(row, out)),
+            Kind::Plain(scalar) => {
+                scalar.write(row, out);
+                style.end_plain(start, out);
+            }
             Kind::Bool(bools) => {
                 let [yes, no] = &style.booleans;
-                style.plain(out, |out| out.extend(if bools.value(row) { yes } else { no }));
+                out.extend(if bools.value(row) { yes } else { no });
+                style.end_plain(start, out);
             }
             other => other.write_rare(row, style, scratch, out),
         }

@@ -69,6 +69,18 @@ impl<'a> Scalar<'a> {
     /// Appends the value at `row`, which must not be null.
     #[inline(always)]
     pub fn write(&self, row: usize, out: &mut Buffer) {
+        // What there is most of is written in place; the others are a call.
+        let integer = match self {
+            Scalar::I16(v) => v.value(row).into(),
+            Scalar::I32(v) => v.value(row).into(),
+            Scalar::I64(v) => v.value(row),
+            other => return other.write_other(row, out),
+        };
+        out.i64(integer);
+    }
+
+    #[inline(never)]
+    fn write_other(&self, row: usize, out: &mut Buffer) {
         match self {
             Scalar::I8(v) => out.i64(v.value(row).into()),
             Scalar::I16(v) => out.i64(v.value(row).into()),
