@@ -3,6 +3,7 @@
 mod check;
 mod demo;
 mod history;
+mod ledger;
 mod options;
 mod output;
 mod plugin;
@@ -90,6 +91,9 @@ enum Command {
     History(history::HistoryArgs),
     /// Show one run: its deliveries, attempts, objects and failures.
     Show(history::ShowArgs),
+    /// Look after the ledger: check it, copy it, forget what is old.
+    #[command(subcommand)]
+    Ledger(ledger::LedgerCommand),
     /// Deliver a real dataset to five airlines, on this machine alone.
     Demo(demo::DemoArgs),
     /// Serve S3 and STS on 127.0.0.1, to try a configuration without an account.
@@ -152,6 +156,7 @@ fn dispatch(cli: &Cli) -> Result<Exit, output::CliError> {
         Command::Run => setup::block_on(serve::serve(global)),
         Command::History(args) => setup::block_on(history::history(global, args)),
         Command::Show(args) => setup::block_on(history::show(global, args)),
+        Command::Ledger(command) => setup::block_on(ledger::ledger(global, command)),
         Command::Demo(args) => setup::block_on(demo::demo(global, args)),
         Command::Sandbox(args) => setup::block_on(sandbox::sandbox(global, args)),
         Command::Schema => {

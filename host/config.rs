@@ -23,6 +23,7 @@ mod credentials;
 mod customer;
 mod daemon;
 mod dataset;
+mod ledger;
 mod plugin;
 mod regions;
 mod share;
@@ -34,8 +35,8 @@ use std::path::Path;
 pub use credentials::{Credentials, StaticCredentials};
 pub use environment::Environment;
 pub use model::{
-    Aws, Compression, Config, Customer, Daemon, Dataset, Empty, Encryption, FileDataset, FileFormat, Plugin,
-    PluginSource, RetryPolicy, Share, TableDataset, TableSource, Tenant,
+    Aws, Compression, Config, Customer, Daemon, Dataset, Empty, Encryption, FileDataset, FileFormat, LedgerSettings,
+    Plugin, PluginSource, RetryPolicy, Share, TableDataset, TableSource, Tenant,
 };
 pub use origin::Origin;
 pub use report::{ConfigErrors, Problem, Severity};
@@ -65,6 +66,7 @@ static ROOT: Shape = Shape {
              Only the main file includes.",
         ),
         optional("daemon", Kind::Table(&daemon::DAEMON), "{ concurrency = 8 }", "The process itself."),
+        optional("ledger", Kind::Table(&ledger::LEDGER), r#"{ retention = "90d" }"#, "What is remembered."),
         optional("aws", Kind::Table(&aws::AWS), r#"{ region = "eu-west-1" }"#, "The vendor's side of S3 and STS."),
         optional(
             "datasets",
@@ -113,6 +115,7 @@ impl Config {
         let base = |file: usize| origin.directory(file);
         let daemon = table("daemon").map(|t| section("daemon", root, t, &daemon::DAEMON));
         let daemon = daemon::read(daemon, env, base, &mut problems);
+        let ledger = ledger::read(table("ledger").map(|t| section("ledger", root, t, &ledger::LEDGER)));
         let aws = aws::read(table("aws").map(|t| section("aws", root, t, &aws::AWS)), env, &mut problems);
         let datasets = dataset::read(table("datasets"), base, &mut problems);
         let plugins = plugin::read(table("plugins"), base, &mut problems);
@@ -120,7 +123,8 @@ impl Config {
         let shares = share::read(root, &mut problems);
         let plugins = plugin::with_shipped(plugins, shares.values().filter_map(|share| share.plugin.as_ref()));
 
-        let mut config = Config { daemon, aws, datasets, plugins, customers, shares, warnings: Vec::new(), origin };
+        let mut config =
+            Config { daemon, ledger, aws, datasets, plugins, customers, shares, warnings: Vec::new(), origin };
         let broken = problems.errors();
         cross::check(&config, &mut problems);
         config.keep_whole(&broken);

@@ -3,6 +3,8 @@
 //! The ledger is the queue. What is in memory is only what is being worked on,
 //! so that stopping at any instant loses nothing but the work of that instant.
 
+mod retention;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::future::Future;
 use std::sync::Arc;
@@ -52,6 +54,8 @@ pub async fn run(
     let mut desk = Desk { config, parts, ledger, room, open, work, tasks, waiting, unrecorded };
     desk.resume().await?;
     tracing::info!(shares = desk.config.shares.len(), "consign is ready");
+    let retention = retention::keep(desk.ledger.clone(), desk.parts.clock.clone(), desk.config.ledger.retention);
+    let mut retention = std::pin::pin!(retention);
     let mut stop = std::pin::pin!(stop);
     let mut full = false;
     loop {
@@ -71,6 +75,7 @@ pub async fn run(
         }
         tokio::select! {
             () = &mut stop => break,
+            () = &mut retention => {}
             () = ticker.wake() => {}
             Some(ended) = desk.work.join_next_with_id() => desk.ended(ended).await?,
         }

@@ -10,6 +10,7 @@ mod open;
 mod read;
 mod row;
 mod state;
+mod upkeep;
 mod write;
 mod writer;
 
@@ -31,6 +32,7 @@ pub use read::{
 };
 use state::UploadEvent;
 pub use state::{AttemptState, DeliveryState, RunState, SlotState, UploadState};
+pub use upkeep::Checked;
 use writer::Writer;
 
 /// The ledger, open for writing. Clones share the one writer; when the last is
@@ -151,6 +153,12 @@ impl Ledger {
         Ok(Reader(Arc::new(Mutex::new(open::readable(dir)?))))
     }
 
+    /// Copies the ledger in `dir` to the new file `to`, as it is at one instant.
+    /// A daemon may be writing it. Blocks.
+    pub fn backup(dir: &Path, to: &Path) -> Result<(), LedgerError> {
+        upkeep::backup(dir, to)
+    }
+
     pub fn reader(&self) -> &Reader {
         &self.reader
     }
@@ -257,6 +265,21 @@ impl Ledger {
         self.writer.run(move |ledger| write::run_finished(ledger, now, run)).await
     }
 
+    /// Forgets the slots that ended before `before`, with all that belongs to
+    /// them, and gives the room back; returns how many. What may still be in a
+    /// bucket is kept, and so are cursors: no slot is planned again.
+    pub async fn prune(&self, before: Instant) -> Result<usize, LedgerError> {
+        let mut forgotten = 0;
+        loop {
+            match self.writer.run(move |ledger| upkeep::forget(ledger, before)).await? {
+                0 => break,
+                some => forgotten += some,
+            }
+        }
+        while self.writer.run(upkeep::shrink).await? {}
+        Ok(forgotten)
+    }
+
     /// The last instant planned for a share; None for one that was never planned.
     pub async fn cursor(&self, share: &ShareName) -> Result<Option<Instant>, LedgerError> {
         let share = share.clone();
@@ -300,6 +323,21 @@ impl Reader {
     /// All there is about a run.
     pub async fn run(&self, run: RunId) -> Result<RunDetail, LedgerError> {
         self.read(move |ledger| read::run(ledger, run)).await
+    }
+
+    /// Reads the whole file, and tells what can never be.
+    pub async fn check(&self) -> Result<Checked, LedgerError> {
+        self.read(upkeep::check).await
+    }
+
+    /// How many slots [`Ledger::prune`] would forget.
+    pub async fn prunable(&self, before: Instant) -> Result<u64, LedgerError> {
+        self.read(move |ledger| upkeep::forgettable(ledger, before)).await
+    }
+
+    /// Bytes of the file.
+    pub async fn bytes(&self) -> Result<u64, LedgerError> {
+        self.read(upkeep::bytes).await
     }
 
     async fn read<T: Send + 'static>(

@@ -9,7 +9,7 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
 /// Held while it lives; the system lets go of it when the process dies.
-pub struct Lock(#[expect(dead_code, reason = "the open file is the lock")] File);
+pub struct Lock(File);
 
 /// Why a lock was not taken.
 #[derive(Debug)]
@@ -39,6 +39,16 @@ impl Lock {
     }
 }
 
+impl Drop for Lock {
+    /// Closing the file is not enough: a process that is being started has it
+    /// open too until it becomes another program.
+    fn drop(&mut self) {
+        if let Err(error) = flock(&self.0, FlockOperation::Unlock) {
+            tracing::warn!(error = %error, "cannot release a lock");
+        }
+    }
+}
+
 fn note(file: &mut File) -> io::Result<()> {
     file.set_len(0)?;
     file.rewind()?;
@@ -49,4 +59,22 @@ fn holder(file: &mut File) -> String {
     let mut pid = String::new();
     let is_pid = file.read_to_string(&mut pid).is_ok() && pid.trim().parse::<u32>().is_ok();
     if is_pid { format!("process {}", pid.trim()) } else { "another process".to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_that_was_dropped_is_free_although_a_copy_of_its_file_is_open() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        let lock = Lock::take(&path, 0o600).ok().unwrap();
+        let Err(NotTaken::Held(holder)) = Lock::take(&path, 0o600) else { panic!("it is held") };
+        assert_eq!(holder, format!("process {}", std::process::id()));
+        let copy = lock.0.try_clone().unwrap();
+        drop(lock);
+        assert!(Lock::take(&path, 0o600).is_ok());
+        drop(copy);
+    }
 }

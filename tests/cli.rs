@@ -7,6 +7,7 @@ mod daemon;
 mod demo;
 mod flights;
 mod inputs;
+mod ledger;
 mod recovery;
 mod sandbox;
 mod world;

@@ -3,6 +3,7 @@
 mod crash;
 mod files;
 mod model;
+mod upkeep;
 
 use std::path::Path;
 

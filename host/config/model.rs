@@ -23,6 +23,7 @@ use super::report::Problem;
 #[derive(Clone, Debug)]
 pub struct Config {
     pub daemon: Daemon,
+    pub ledger: LedgerSettings,
     pub aws: Aws,
     pub datasets: BTreeMap<DatasetName, Arc<Dataset>>,
     /// Those of `[plugins]` and the shipped ones that shares use.
@@ -48,6 +49,13 @@ pub struct Daemon {
     pub query_memory_bytes: usize,
     /// How long SIGTERM waits for running deliveries.
     pub drain_timeout: Duration,
+}
+
+/// `[ledger]`
+#[derive(Clone, Debug)]
+pub struct LedgerSettings {
+    /// How long what has ended is remembered.
+    pub retention: Duration,
 }
 
 /// `[aws]`: the vendor's side.

@@ -20,6 +20,8 @@ CREATE TABLE slots (
     UNIQUE (share, at)
 ) STRICT;
 CREATE INDEX slots_pending ON slots (at) WHERE state = 'pending';
+-- What is old enough to be forgotten.
+CREATE INDEX slots_ended ON slots (at) WHERE state IN ('done', 'skipped');
 
 CREATE TABLE runs (
     seq          INTEGER PRIMARY KEY,
@@ -50,6 +52,7 @@ CREATE TABLE deliveries (
 ) STRICT;
 -- A customer's slot is delivered by one delivery; only a failed one makes room for another.
 CREATE UNIQUE INDEX one_per_slot ON deliveries (slot, customer) WHERE state <> 'failed';
+CREATE INDEX deliveries_by_slot ON deliveries (slot);
 
 CREATE TABLE attempts (
     id          INTEGER PRIMARY KEY,

@@ -36,6 +36,8 @@ pub enum LedgerError {
         #[source]
         source: Arc<std::io::Error>,
     },
+    #[error("cannot write the backup {path} ({why}); name a file that is not there yet, in a folder with room", path = .path.display())]
+    Backup { path: PathBuf, why: String },
     #[error("the ledger holds {what} '{text}', which this consign cannot read; restore a backup or report it")]
     Unreadable { what: &'static str, text: String },
     #[error("{record} is {state}, so '{event}' cannot happen; this is a fault in consign, please report it")]

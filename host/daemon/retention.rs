@@ -1,0 +1,22 @@
+//! Forgets what ended long ago, so that the ledger does not grow for ever.
+
+use std::time::Duration;
+
+use crate::clock::Clock;
+use crate::domain::Failure;
+use crate::ledger::Ledger;
+
+const EVERY: Duration = Duration::from_secs(3600);
+
+/// Never ends. A failure is told and tried again at the next hour: it keeps
+/// nothing from being delivered.
+pub(super) async fn keep(ledger: Ledger, clock: Clock, retention: Duration) {
+    loop {
+        match ledger.prune(clock.now() - retention).await {
+            Ok(0) => {}
+            Ok(slots) => tracing::info!(slots, "forgot what ended before the ledger's retention"),
+            Err(error) => tracing::warn!(error = Failure::chain(&error), "cannot forget old slots"),
+        }
+        tokio::time::sleep(EVERY).await;
+    }
+}

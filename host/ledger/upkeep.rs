@@ -1,0 +1,170 @@
+//! Keeping the file in order: looking for what is wrong, copying, forgetting.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use rusqlite::Connection;
+use serde::Serialize;
+
+use super::row::At;
+use super::{LedgerError, open};
+use crate::clock::Instant;
+
+/// Slots that one transaction forgets: others want to write too.
+const SLOTS_MAX: i64 = 200;
+
+/// Free pages that one transaction gives back to the file system.
+const PAGES_MAX: u32 = 1000;
+
+/// Findings of one kind that are told.
+const FINDINGS_MAX: usize = 20;
+
+/// What the ledger has, and what is wrong with it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Checked {
+    pub slots: u64,
+    pub runs: u64,
+    pub deliveries: u64,
+    pub bytes: u64,
+    /// Empty when all is well.
+    pub findings: Vec<String>,
+}
+
+/// What can never be, with a query for the records for which it is.
+const RULES: [(&str, &str); 6] = [
+    (
+        "delivery {} is committed, but no attempt is",
+        "SELECT id FROM deliveries d WHERE state = 'committed'
+         AND NOT EXISTS (SELECT 1 FROM attempts WHERE delivery = d.id AND state = 'committed')",
+    ),
+    (
+        "delivery {} is at work, but no attempt is",
+        "SELECT id FROM deliveries d WHERE state IN ('working', 'sealed')
+         AND NOT EXISTS (SELECT 1 FROM attempts WHERE delivery = d.id AND state = d.state)",
+    ),
+    (
+        "attempt {} is at work, but its delivery is not",
+        "SELECT a.id FROM attempts a JOIN deliveries d ON d.id = a.delivery
+         WHERE a.state IN ('working', 'sealed') AND d.state <> a.state",
+    ),
+    (
+        "run {} has ended, but not all its deliveries",
+        "SELECT id FROM runs r WHERE state <> 'running'
+         AND EXISTS (SELECT 1 FROM deliveries WHERE run = r.seq AND state NOT IN ('committed', 'failed'))",
+    ),
+    (
+        "slot {} is running, but no run is",
+        "SELECT id FROM slots s WHERE state = 'running'
+         AND NOT EXISTS (SELECT 1 FROM runs WHERE slot = s.id AND state = 'running')",
+    ),
+    (
+        "delivery {} is of another slot than its run",
+        "SELECT d.id FROM deliveries d JOIN runs r ON r.seq = d.run WHERE d.slot <> r.slot",
+    ),
+];
+
+/// Reads every page and every index, and asks for what can never be.
+pub(super) fn check(ledger: &Connection) -> Result<Checked, LedgerError> {
+    let mut findings: Vec<String> = ledger
+        .prepare(&format!("PRAGMA integrity_check({FINDINGS_MAX})"))?
+        .query_map([], |row| row.get::<_, String>(0))?
+        .collect::<Result<_, _>>()?;
+    findings.retain(|found| found != "ok");
+    let mut orphans = ledger.prepare("PRAGMA foreign_key_check")?;
+    let orphans = orphans.query_map([], |row| {
+        let (table, id, parent): (String, Option<i64>, String) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        Ok(format!("row {} of {table} belongs to a row of {parent} that is not there", id.unwrap_or_default()))
+    })?;
+    findings.extend(orphans.take(FINDINGS_MAX).collect::<Result<Vec<_>, _>>()?);
+    for (text, query) in RULES {
+        let mut records = ledger.prepare(query)?;
+        let records = records.query_map([], |row| {
+            let id: rusqlite::types::Value = row.get(0)?;
+            Ok(match id {
+                rusqlite::types::Value::Text(id) => text.replace("{}", &id),
+                rusqlite::types::Value::Integer(id) => text.replace("{}", &id.to_string()),
+                _ => text.to_owned(),
+            })
+        })?;
+        findings.extend(records.take(FINDINGS_MAX).collect::<Result<Vec<_>, _>>()?);
+    }
+    let count = |table: &str| ledger.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0));
+    let (slots, runs, deliveries) = (count("slots")?, count("runs")?, count("deliveries")?);
+    Ok(Checked { slots, runs, deliveries, bytes: bytes(ledger)?, findings })
+}
+
+/// Bytes of the file, without its journal.
+pub(super) fn bytes(ledger: &Connection) -> Result<u64, LedgerError> {
+    let pragma = |name| ledger.pragma_query_value(None, name, |row| row.get::<_, u64>(0));
+    Ok(pragma("page_count")? * pragma("page_size")?)
+}
+
+/// Copies the ledger in `dir` to the new file `to`, as it is at one instant,
+/// while another process may be writing it. The copy is whole or not there.
+pub(super) fn backup(dir: &Path, to: &Path) -> Result<(), LedgerError> {
+    let ledger = open::readable(dir)?;
+    let failed = |why: String| LedgerError::Backup { path: to.to_owned(), why };
+    let io = |error: std::io::Error| failed(error.to_string());
+    if to.exists() {
+        return Err(failed("it is there already".to_owned()));
+    }
+    let folder = match to.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
+        _ => PathBuf::from("."),
+    };
+    // A temporary file is its owner's only, and SQLite takes an empty one.
+    let copy = tempfile::Builder::new().prefix(".ledger-backup-").tempfile_in(&folder).map_err(io)?;
+    let name = copy.path().to_str().ok_or_else(|| failed("its folder's name is not UTF-8".to_owned()))?;
+    ledger.execute("VACUUM INTO ?1", [name]).map_err(|error| failed(error.to_string()))?;
+    copy.as_file().sync_all().map_err(io)?;
+    copy.persist_noclobber(to).map_err(|error| io(error.error))?;
+    File::open(&folder).and_then(|folder| folder.sync_all()).map_err(io)
+}
+
+/// Slots that ended before `?1` with all that belongs to them. One with an
+/// upload that may still be in a bucket is not among them.
+const FORGETTABLE: &str = "
+    FROM slots s WHERE s.state IN ('done', 'skipped') AND s.at < ?1 AND s.planned_at < ?1
+    AND NOT EXISTS (SELECT 1 FROM runs WHERE slot = s.id AND (finished_at IS NULL OR finished_at >= ?1))
+    AND NOT EXISTS (SELECT 1 FROM deliveries d JOIN attempts a ON a.delivery = d.id
+                    JOIN uploads u ON u.attempt = a.id WHERE d.slot = s.id AND u.state = 'created')";
+
+pub(super) fn forgettable(ledger: &Connection, before: Instant) -> Result<u64, LedgerError> {
+    Ok(ledger.query_row(&format!("SELECT count(*) {FORGETTABLE}"), [At(before)], |row| row.get(0))?)
+}
+
+/// Forgets some slots that ended before; returns how many, zero at the end.
+/// Cursors stay, so that no slot is ever planned again.
+pub(super) fn forget(ledger: &Connection, before: Instant) -> Result<usize, LedgerError> {
+    let slots: Vec<i64> = ledger
+        .prepare_cached(&format!("SELECT s.id {FORGETTABLE} ORDER BY s.at LIMIT {SLOTS_MAX}"))?
+        .query_map([At(before)], |row| row.get(0))?
+        .collect::<Result<_, _>>()?;
+    let deliveries = "SELECT id FROM deliveries WHERE slot = ?1";
+    let attempts = format!("SELECT id FROM attempts WHERE delivery IN ({deliveries})");
+    let statements = [
+        format!("DELETE FROM objects WHERE attempt IN ({attempts})"),
+        format!("DELETE FROM uploads WHERE attempt IN ({attempts})"),
+        format!("DELETE FROM attempts WHERE delivery IN ({deliveries})"),
+        "DELETE FROM deliveries WHERE slot = ?1".to_owned(),
+        "DELETE FROM runs WHERE slot = ?1".to_owned(),
+        "DELETE FROM slots WHERE id = ?1".to_owned(),
+    ];
+    for slot in &slots {
+        for statement in &statements {
+            ledger.prepare_cached(statement)?.execute([slot])?;
+        }
+    }
+    Ok(slots.len())
+}
+
+/// Gives some free pages back to the file system; false when there are none.
+pub(super) fn shrink(ledger: &Connection) -> Result<bool, LedgerError> {
+    let free = |ledger: &Connection| ledger.pragma_query_value(None, "freelist_count", |row| row.get::<_, u64>(0));
+    let before = free(ledger)?;
+    if before == 0 {
+        return Ok(false);
+    }
+    ledger.execute_batch(&format!("PRAGMA incremental_vacuum({PAGES_MAX})"))?;
+    Ok(free(ledger)? < before)
+}

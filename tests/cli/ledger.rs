@@ -1,0 +1,79 @@
+//! `consign ledger` as people use it.
+
+use std::fs;
+
+use super::world::{self, SOON, World, until};
+
+const CONFIG: &str = r#"
+@AWS@
+@CUSTOMERS@
+[datasets.flights]
+tables.flights = "@FLIGHTS@"
+tenant_column = "carrier"
+[shares.tick]
+schedule = "*/1 * * * * *"
+dataset = "flights"
+plugin = "jsonl"
+to = { customers = ["acme"] }
+"#;
+
+fn world() -> World {
+    World::new(&CONFIG.replace("@CUSTOMERS@", &world::customer("acme", 1, "us-east-1", "\"AS\"")))
+}
+
+const OLD: &str = "2020-01-01T00:00:00Z";
+
+#[test]
+fn ledger_is_checked_copied_and_pruned() {
+    let world = world();
+    world.run(&["ledger", "check"]).ended(4).err_says(&["there is no ledger at", "`consign run`"]);
+    let _sandbox = world.sandbox();
+    world.run(&["send", "tick", "--at", OLD]).ended(0);
+    world.run(&["send", "tick"]).ended(0);
+    world.run(&["ledger", "check"]).ended(0).out_says(&["the ledger is whole; 2 slots, 2 runs, 2 deliveries"]);
+    world.run(&["ledger", "backup", "copy.db"]).ended(0).out_says(&["copied to copy.db"]);
+    world.run(&["ledger", "backup", "copy.db"]).ended(4).err_says(&["copy.db (it is there already)"]);
+
+    // Nothing ended longer ago than the retention, whatever slot it was of.
+    world.run(&["ledger", "prune"]).ended(0).out_says(&["forgot 0 slots that ended before"]);
+    assert_eq!(
+        world.run(&["ledger", "prune", "--older-than", "0s", "--dry-run", "--json"]).ended(0).json()["slots"],
+        2
+    );
+    assert_eq!(world.runs().len(), 2);
+    world.run(&["ledger", "prune", "--older-than", "0s"]).ended(0).out_says(&["forgot 2 slots"]);
+    assert!(world.runs().is_empty());
+    world.run(&["ledger", "prune", "--older-than", "100000000y"]).ended(0).out_says(&["forgot 0 slots"]);
+    world.run(&["ledger", "prune", "--older-than", "9"]).ended(2);
+
+    // What was forgotten is in the copy, and a restored copy knows it was delivered.
+    fs::remove_file(world.path("state/ledger.db")).unwrap();
+    fs::rename(world.path("copy.db"), world.path("state/ledger.db")).unwrap();
+    assert_eq!(world.runs().len(), 2);
+    world.run(&["send", "tick", "--at", OLD]).ended(0).out_says(&["already"]);
+}
+
+/// The daemon forgets by itself, tells so, and keeps others from pruning.
+#[test]
+fn ledger_is_pruned_by_the_daemon() {
+    let world = world();
+    let _sandbox = world.sandbox();
+    world.run(&["send", "tick", "--at", OLD]).ended(0);
+    // As if it had been delivered a year ago.
+    let ledger = rusqlite::Connection::open(world.path("state/ledger.db")).unwrap();
+    let year = 366 * 24 * 3600 * 1_000_000_i64;
+    ledger.execute("UPDATE slots SET planned_at = planned_at - ?1", [year]).unwrap();
+    ledger.execute("UPDATE runs SET finished_at = finished_at - ?1", [year]).unwrap();
+    drop(ledger);
+    let mut daemon = world.daemon();
+    let log = || fs::read_to_string(world.path("daemon.log")).unwrap();
+    until("it is forgotten", SOON, || {
+        assert!(daemon.is_running(), "{}", log());
+        log().contains("forgot what ended before the ledger's retention")
+    });
+    assert!(world.runs().iter().all(|run| run["slot"] != OLD));
+    world.run(&["ledger", "check"]).ended(0).out_says(&["the ledger is whole"]);
+    world.run(&["ledger", "prune"]).ended(4).err_says(&["is held by"]);
+    daemon.signal(rustix::process::Signal::TERM);
+    assert_eq!(daemon.wait(SOON).code(), Some(0));
+}

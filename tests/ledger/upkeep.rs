@@ -1,0 +1,150 @@
+//! Looking for damage, copying, forgetting.
+
+use chrono::TimeDelta;
+use consign::clock::{Clock, Instant};
+use consign::domain::SkipReason;
+use consign::ledger::{Checked, History, Ledger, LedgerError, Planned};
+use rusqlite::Connection;
+
+use super::{customers, deliver, key, lasting, open, planned, share, slot, start};
+
+fn at(hour: i64) -> Instant {
+    start() + TimeDelta::hours(hour)
+}
+
+/// The ledger as of another time.
+fn open_at(dir: &std::path::Path, hour: i64) -> Ledger {
+    Ledger::open(dir, Clock::fixed(at(hour))).unwrap()
+}
+
+/// Slots 0 to `slots`, each delivered to acme at its own hour.
+async fn delivered(dir: &std::path::Path, slots: i64) {
+    for hour in 0..slots {
+        let ledger = open_at(dir, hour);
+        let slot = slot("orders", hour);
+        ledger.plan(vec![planned(slot.clone(), &["acme"])], vec![(share("orders"), slot.at)]).await.unwrap();
+        let claim = ledger.claim(1).await.unwrap().remove(0);
+        let attempt = ledger.attempt_started(claim.deliveries[0].1, None).await.unwrap();
+        deliver(&ledger, &slot, attempt.id, &format!("u{hour}")).await.unwrap();
+        ledger.run_finished(claim.run).await.unwrap();
+    }
+}
+
+async fn check(ledger: &Ledger) -> Checked {
+    ledger.reader().check().await.unwrap()
+}
+
+#[tokio::test]
+async fn what_ended_before_is_forgotten_and_never_planned_again() {
+    let dir = tempfile::tempdir().unwrap();
+    delivered(dir.path(), 10).await;
+    let ledger = open_at(dir.path(), 20);
+    assert_eq!(ledger.reader().prunable(at(7)).await.unwrap(), 7);
+    assert_eq!(ledger.prune(at(7)).await.unwrap(), 7);
+    assert_eq!(ledger.prune(at(7)).await.unwrap(), 0);
+    let left = ledger.reader().history(History { limit: 99, ..History::default() }).await.unwrap();
+    assert_eq!(left.iter().map(|run| run.slot).collect::<Vec<_>>(), [at(9), at(8), at(7)]);
+    let Checked { slots, runs, deliveries, findings, .. } = check(&ledger).await;
+    assert_eq!((slots, runs, deliveries, findings), (3, 3, 3, vec![]));
+    assert_eq!(ledger.cursor(&share("orders")).await.unwrap(), Some(at(9)));
+}
+
+/// What is at work, what ended lately, and what may still be in a bucket stays.
+#[tokio::test]
+async fn what_is_not_over_is_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let early = open_at(dir.path(), 0);
+    let skipped = Planned { skip: Some(SkipReason::Missed), ..planned(slot("skipped", 0), &["acme"]) };
+    let all = vec![planned(slot("pending", 9), &["acme"]), planned(slot("running", 0), &["acme"]), skipped];
+    early.plan(all, vec![]).await.unwrap();
+    early.claim(1).await.unwrap();
+    // It failed, and its upload could not be aborted.
+    let leaking = early.start_manual(slot("leaking", 0), customers(&["acme"])).await.unwrap().claim.unwrap();
+    let attempt = early.attempt_started(leaking.deliveries[0].1, None).await.unwrap();
+    early.upload_created(attempt.id, &key(&slot("leaking", 0), "rows.csv"), "u1").await.unwrap();
+    early.failed(attempt.id, lasting(), None).await.unwrap();
+    early.run_finished(leaking.run).await.unwrap();
+    let late = early.start_manual(slot("late", 0), customers(&["acme"])).await.unwrap().claim.unwrap();
+    drop(early);
+    let ledger = open_at(dir.path(), 50);
+    let attempt_late = ledger.attempt_started(late.deliveries[0].1, None).await.unwrap();
+    ledger.failed(attempt_late.id, lasting(), None).await.unwrap();
+    ledger.run_finished(late.run).await.unwrap();
+
+    assert_eq!(ledger.prune(at(40)).await.unwrap(), 1, "only the skipped one is over");
+    assert!(ledger.reader().skipped(None, 9).await.unwrap().is_empty());
+    ledger.upload_aborted(attempt.id, "u1").await.unwrap();
+    assert_eq!(ledger.prune(at(40)).await.unwrap(), 1, "now the leaking one is");
+    assert_eq!(check(&ledger).await.slots, 3);
+}
+
+#[tokio::test]
+async fn the_room_is_given_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = open(dir.path());
+    for n in (0..20_000).step_by(500) {
+        let skip = Some(SkipReason::Missed);
+        let plan = (n..n + 500).map(|n| Planned { skip, ..planned(slot("filler", -n), &["acme", "globex"]) });
+        ledger.plan(plan.collect(), vec![]).await.unwrap();
+    }
+    let full = ledger.reader().bytes().await.unwrap();
+    drop(ledger);
+    let ledger = open_at(dir.path(), 2);
+    assert_eq!(ledger.prune(at(1)).await.unwrap(), 20_000);
+    let left = ledger.reader().bytes().await.unwrap();
+    assert!(left * 10 < full, "{left} of {full} bytes are left");
+    drop(ledger);
+    assert!(std::fs::metadata(dir.path().join("ledger.db")).unwrap().len() * 10 < full);
+}
+
+#[tokio::test]
+async fn a_backup_is_whole_while_the_ledger_is_written() {
+    let (dir, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    delivered(dir.path(), 3).await;
+    let ledger = open_at(dir.path(), 5);
+    let file = to.path().join("ledger.db");
+    Ledger::backup(dir.path(), &file).unwrap();
+    ledger.plan(vec![planned(slot("orders", 5), &["acme"])], vec![]).await.unwrap();
+
+    let refused = Ledger::backup(dir.path(), &file).unwrap_err();
+    assert!(matches!(refused, LedgerError::Backup { .. }), "{refused}");
+    assert!(refused.to_string().contains("it is there already"), "{refused}");
+    let missing = Ledger::backup(dir.path(), &to.path().join("no/such.db")).unwrap_err();
+    assert!(matches!(missing, LedgerError::Backup { .. }), "{missing}");
+    assert_eq!(std::fs::read_dir(to.path()).unwrap().count(), 1, "nothing half-made is left");
+
+    use std::os::unix::fs::PermissionsExt;
+    assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    // It is a ledger: it opens, and has what there was.
+    let copy = open_at(to.path(), 6);
+    let Checked { slots, runs, deliveries, findings, .. } = check(&copy).await;
+    assert_eq!((slots, runs, deliveries, findings), (3, 3, 3, vec![]));
+    let all = History { limit: 99, ..History::default() };
+    assert_eq!(copy.reader().history(all.clone()).await.unwrap(), ledger.reader().history(all).await.unwrap());
+}
+
+/// Each rule of `check` finds what it is for.
+#[tokio::test]
+async fn what_can_never_be_is_found() {
+    let damages = [
+        ("UPDATE attempts SET state = 'failed'", "delivery 1 is committed, but no attempt is"),
+        ("UPDATE deliveries SET state = 'sealed', manifest_key = NULL", "delivery 1 is at work, but no attempt is"),
+        ("UPDATE attempts SET state = 'working', ended_at = NULL", "attempt 1 is at work, but its delivery is not"),
+        ("UPDATE deliveries SET state = 'pending', manifest_key = NULL", "has ended, but not all its deliveries"),
+        ("UPDATE slots SET state = 'running'", "slot 1 is running, but no run is"),
+        ("UPDATE deliveries SET slot = 2", "delivery 1 is of another slot than its run"),
+        ("DELETE FROM slots WHERE id = 1", "belongs to a row of slots that is not there"),
+    ];
+    for (damage, expected) in damages {
+        let dir = tempfile::tempdir().unwrap();
+        delivered(dir.path(), 1).await;
+        let ledger = open_at(dir.path(), 5);
+        ledger.plan(vec![planned(slot("orders", 5), &["acme"])], vec![]).await.unwrap();
+        assert_eq!(check(&ledger).await.findings, Vec::<String>::new());
+        let raw = Connection::open(dir.path().join("ledger.db")).unwrap();
+        raw.pragma_update(None, "foreign_keys", false).unwrap();
+        raw.execute_batch(damage).unwrap();
+        let findings = check(&ledger).await.findings;
+        assert!(findings.iter().any(|found| found.contains(expected)), "{damage}: {findings:?}");
+    }
+}
