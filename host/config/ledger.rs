@@ -17,7 +17,7 @@ pub(crate) static LEDGER: Shape = Shape {
         r#""90d""#,
         r#""400d""#,
         "How long slots and their runs are remembered after they ended. The daemon then forgets them. A slot that is \
-         forgotten is not planned again, but `send --at` would deliver it again.",
+         forgotten is not planned again; sent by hand, it fails at the manifest that is in the bucket.",
     )],
     synonyms: &[("keep", "retention"), ("retain", "retention")],
 };

@@ -75,9 +75,9 @@ fn create(dir: &Path, path: &Path) -> Result<(), LedgerError> {
         .tempfile_in(dir)
         .map_err(files("create", path))?;
     let mut connection = connect(new.path(), OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-    connection.pragma_update(None, "application_id", APPLICATION_ID)?;
-    // Before there is any table: what is forgotten later can then leave the file.
+    // First of all, or it is not heeded: what is forgotten can then leave the file.
     connection.pragma_update(None, "auto_vacuum", "incremental")?;
+    connection.pragma_update(None, "application_id", APPLICATION_ID)?;
     migrate(&mut connection, 0)?;
     for_writing(&connection)?;
     connection.close().map_err(|(_, error)| LedgerError::from(error))?;

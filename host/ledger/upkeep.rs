@@ -88,15 +88,20 @@ pub(super) fn check(ledger: &Connection) -> Result<Checked, LedgerError> {
         })?;
         findings.extend(records.take(FINDINGS_MAX).collect::<Result<Vec<_>, _>>()?);
     }
-    let count = |table: &str| ledger.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0));
+    let count = |table: &str| ledger.query_row(&format!("SELECT count(*) FROM {table}"), [], number);
     let (slots, runs, deliveries) = (count("slots")?, count("runs")?, count("deliveries")?);
     Ok(Checked { slots, runs, deliveries, bytes: bytes(ledger)?, findings })
 }
 
 /// Bytes of the file, without its journal.
 pub(super) fn bytes(ledger: &Connection) -> Result<u64, LedgerError> {
-    let pragma = |name| ledger.pragma_query_value(None, name, |row| row.get::<_, u64>(0));
+    let pragma = |name| ledger.pragma_query_value(None, name, number);
     Ok(pragma("page_count")? * pragma("page_size")?)
+}
+
+/// A count, which is never negative.
+fn number(row: &rusqlite::Row<'_>) -> rusqlite::Result<u64> {
+    row.get(0).map(i64::cast_unsigned)
 }
 
 /// Copies the ledger in `dir` to the new file `to`, as it is at one instant,
@@ -130,7 +135,7 @@ const FORGETTABLE: &str = "
                     JOIN uploads u ON u.attempt = a.id WHERE d.slot = s.id AND u.state = 'created')";
 
 pub(super) fn forgettable(ledger: &Connection, before: Instant) -> Result<u64, LedgerError> {
-    Ok(ledger.query_row(&format!("SELECT count(*) {FORGETTABLE}"), [At(before)], |row| row.get(0))?)
+    Ok(ledger.query_row(&format!("SELECT count(*) {FORGETTABLE}"), [At(before)], number)?)
 }
 
 /// Forgets some slots that ended before; returns how many, zero at the end.
@@ -160,11 +165,14 @@ pub(super) fn forget(ledger: &Connection, before: Instant) -> Result<usize, Ledg
 
 /// Gives some free pages back to the file system; false when there are none.
 pub(super) fn shrink(ledger: &Connection) -> Result<bool, LedgerError> {
-    let free = |ledger: &Connection| ledger.pragma_query_value(None, "freelist_count", |row| row.get::<_, u64>(0));
+    let free = |ledger: &Connection| ledger.pragma_query_value(None, "freelist_count", number);
     let before = free(ledger)?;
     if before == 0 {
         return Ok(false);
     }
-    ledger.execute_batch(&format!("PRAGMA incremental_vacuum({PAGES_MAX})"))?;
+    // A step for each page.
+    let mut vacuum = ledger.prepare(&format!("PRAGMA incremental_vacuum({PAGES_MAX})"))?;
+    let mut steps = vacuum.query([])?;
+    while steps.next()?.is_some() {}
     Ok(free(ledger)? < before)
 }

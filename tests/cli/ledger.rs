@@ -50,7 +50,7 @@ fn ledger_is_checked_copied_and_pruned() {
     fs::remove_file(world.path("state/ledger.db")).unwrap();
     fs::rename(world.path("copy.db"), world.path("state/ledger.db")).unwrap();
     assert_eq!(world.runs().len(), 2);
-    world.run(&["send", "tick", "--at", OLD]).ended(0).out_says(&["already"]);
+    world.run(&["send", "tick", "--at", OLD]).ended(0).out_says(&["was delivered before"]);
 }
 
 /// The daemon forgets by itself, tells so, and keeps others from pruning.
