@@ -4,6 +4,7 @@
 //! ```text
 //! cargo bench --bench memory                                # 5 GB, about 13 GB of disk
 //! CONSIGN_BENCH_MB=500 cargo bench --bench memory
+//! CONSIGN_BENCH_PART_MIB=500 cargo bench --bench memory     # parts as those of an object of 600 GiB
 //! ```
 //!
 //! Prints the dataset's and the output's size, the time, and the peak resident
@@ -39,6 +40,7 @@ cache_dir = "cache"
 [aws]
 region            = "us-east-1"
 endpoint_url      = "@ENDPOINT@"
+part_size         = "@PART@ MiB"
 access_key_id     = { env = "KEY" }
 secret_access_key = { env = "SECRET" }
 
@@ -62,10 +64,11 @@ to       = { customers = ["acme"] }
 "#;
 
 fn main() {
-    let megabytes = std::env::var("CONSIGN_BENCH_MB").ok().and_then(|text| text.parse().ok()).unwrap_or(5_000);
+    let megabytes = number("CONSIGN_BENCH_MB").unwrap_or(5_000);
     let dir = tempfile::tempdir().expect("a temporary directory");
     let (bytes, rows) = generate(dir.path(), megabytes);
     println!("dataset     {:>8} MB Parquet, {rows} rows", bytes / 1_000_000);
+    println!("parts       {:>8} MiB at least", part_mib());
 
     // The sandbox takes roles and buckets from the configuration, before it has
     // an address to put there.
@@ -90,6 +93,14 @@ fn main() {
     println!("delivered   {:>8} MB CSV", output / 1_000_000);
     println!("time        {seconds:>8.1} s, {:.0} MB/s of CSV", output as f64 / 1e6 / seconds);
     println!("peak memory {:>8} MB resident", peak_kb / 1000);
+}
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().and_then(|text| text.parse().ok())
+}
+
+fn part_mib() -> u64 {
+    number("CONSIGN_BENCH_PART_MIB").unwrap_or(8)
 }
 
 /// Rows that do not compress, so that the files are as large as they look.
@@ -160,7 +171,8 @@ fn start_sandbox(dir: &Path) -> (Child, String) {
 }
 
 fn write_config(dir: &Path, endpoint: &str) {
-    fs::write(dir.join("consign.toml"), CONFIG.replace("@ENDPOINT@", endpoint)).expect("the configuration");
+    let config = CONFIG.replace("@ENDPOINT@", endpoint).replace("@PART@", &part_mib().to_string());
+    fs::write(dir.join("consign.toml"), config).expect("the configuration");
 }
 
 /// Polls the child's own high-water mark until it ends.

@@ -22,11 +22,11 @@
 mod bucket;
 mod buffer;
 mod compress;
+mod contents;
 mod directory;
 mod failure;
 mod object;
 mod parts;
-mod places;
 mod policy;
 mod session;
 mod store;
@@ -39,7 +39,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{AcquireError, mpsc, watch};
 use tokio_util::task::AbortOnDropHandle;
 
 pub use store::Target;
@@ -53,8 +53,8 @@ use crate::domain::{
 };
 use bucket::{Aborted, Completing, Incomplete, Part};
 use compress::Compressor;
+use contents::Contents;
 use object::{Common, Step};
-use parts::Checksum;
 use store::Store;
 use uploads::REQUESTS_AT_ONCE;
 
@@ -78,7 +78,7 @@ pub struct DeliverySpec {
     pub interval: Interval,
     pub template: KeyTemplate,
     pub compression: Compression,
-    /// For temporary files without a name, when many objects are open at once.
+    /// For temporary files without a name: large parts, and many open objects.
     pub spill_dir: PathBuf,
 }
 
@@ -376,9 +376,10 @@ impl Completed {
         let (store, uploads, key) = (&self.common.store, &self.common.uploads, &self.manifest_key);
         let media_type = "application/json";
         let created = uploads.create(store, key, media_type).await?;
-        let (bytes, checksum) = (text.len() as u64, Checksum::of(&text));
+        let contents = Contents::in_memory(text);
+        let (bytes, checksum) = (contents.len(), contents.checksum);
         let part = Part { key, upload_id: &created.upload_id, number: 1, offset: 0 };
-        let part = match store.part(part, text, checksum).await {
+        let part = match store.part(part, contents).await {
             Ok(part) => part,
             Err(failure) => {
                 if let Err(left) = uploads.abort_one(store, key.as_str(), &created.upload_id).await {
@@ -480,6 +481,11 @@ fn key_of(store: &Store, spec: &DeliverySpec, name: &LeafName) -> Result<ObjectK
 
 fn plugin(message: String, remedy: &str) -> Failure {
     Failure::new(Layer::Plugin, Retry::Never, message, remedy)
+}
+
+/// What waited for its turn has nothing to wait for any more.
+fn closed(_: AcquireError) -> Failure {
+    local("the delivery is closed")
 }
 
 fn local(message: impl Into<String>) -> Failure {

@@ -26,6 +26,15 @@ pub use slot::{Interval, RunId, SkipReason, Slot};
 #[error("{0}")]
 pub struct Invalid(pub String);
 
+/// Lower-case hex digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
 impl Invalid {
     pub(crate) fn new(why: impl Into<String>) -> Self {
         Self(why.into())

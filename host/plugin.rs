@@ -36,7 +36,7 @@ use wasmtime::component::Linker;
 use wasmtime::{Engine, Store};
 
 use crate::clock::Instant;
-use crate::domain::{Failure, Layer, OutputEvent, PluginName, Retry};
+use crate::domain::{Failure, Layer, OutputEvent, PluginName, Retry, hex};
 use crate::limits::Limits;
 
 pub use cache::CacheError;
@@ -175,7 +175,7 @@ impl PluginHost {
         let inspect = |why| PluginError::Inspect { plugin: name.clone(), why };
         inspect::header(bytes).map_err(inspect)?;
         let Machine { engine, linker } = self.machine(limits.stack_bytes)?;
-        let digest = cache::hex(&Sha256::digest(bytes));
+        let digest = hex(&Sha256::digest(bytes));
         let code = match self.cache.get(&engine, &digest)? {
             Some(code) => code,
             None => self.compile(&engine, name, &digest, bytes)?,

@@ -7,5 +7,6 @@ mod enforced;
 mod faults;
 mod layers;
 mod protocol;
+mod spilled;
 mod wire;
 pub mod world;

@@ -13,6 +13,7 @@ use super::output::{self, CliError, Exit, count, line};
 use super::{Global, setup};
 use crate::clock::{Clock, Instant, to_the_second};
 use crate::config::{Config, ConfigErrors, Environment, Problem, Severity, Share};
+use crate::delivery::Target;
 use crate::domain::{DatasetName, ShareName};
 use crate::run::Parts;
 
@@ -44,6 +45,7 @@ pub async fn check(global: &Global) -> Result<Exit, CliError> {
         found.push(Problem { severity: Severity::Warning, ..missing.clone() });
     }
     keys::check(&config, &clock, &mut found);
+    profiles(&config, &mut found);
     let (config, _cache) = setup::with_cache(config)?;
     let (parts, unusable) = match Parts::build_leniently(&config, clock.clone()).await {
         Ok(built) => built,
@@ -69,6 +71,15 @@ pub async fn check(global: &Global) -> Result<Exit, CliError> {
         print(&config, &report);
     }
     Ok(Exit::Done)
+}
+
+/// A profile of which no session policy can be made would fail every delivery.
+fn profiles(config: &Config, found: &mut ConfigErrors) {
+    for (name, customer) in &config.customers {
+        if let Err(failure) = Target::check(customer) {
+            refuse(found, config.locate(&["customers", name.as_str(), "prefix"]), failure);
+        }
+    }
 }
 
 fn report(config: &Config, clock: &Clock, warnings: &[Problem], not_read: Vec<DatasetName>) -> Report {
@@ -118,7 +129,7 @@ fn one_of<T: std::fmt::Display>(first: T, all: usize) -> String {
     }
 }
 
-/// Puts one problem of a dataset, share or plugin among the others.
+/// Puts one problem of a profile, dataset, share or plugin among the others.
 fn refuse(found: &mut ConfigErrors, place: crate::config::Location, failure: crate::domain::Failure) {
     found.push(Problem::error(place, failure.message, failure.remedy));
 }

@@ -86,7 +86,8 @@ pub(crate) static AWS: Shape = Shape {
             Kind::Size(5 << 20, 5 << 30),
             r#""8 MiB""#,
             r#""8 MiB""#,
-            "Smallest part of a multipart upload, 5 MiB to 5 GiB. It grows with the object, so that 10,000 parts suffice.",
+            "Smallest part of a multipart upload, 5 MiB to 5 GiB. It grows with the object, so that 10,000 parts \
+             suffice. What is larger than 8 MiB waits in a file below `cache_dir`.",
         ),
     ],
     synonyms: &[("endpoint", "endpoint_url"), ("timeout", "operation_timeout"), ("force_path_style", "path_style")],

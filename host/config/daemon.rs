@@ -25,7 +25,7 @@ pub(crate) static DAEMON: Shape = Shape {
             TEXT,
             "`$CACHE_DIRECTORY`, or `/var/cache/consign`",
             r#""/var/cache/consign""#,
-            "Folder of compiled plugins and of what queries spill. It may be emptied while consign is stopped.",
+            "Folder of compiled plugins, of what queries spill and of large parts on their way. It may be emptied while consign is stopped.",
         ),
         default("concurrency", Kind::Int(1, 1024), "8", "8", "Deliveries at work at the same time."),
         default(

@@ -4,12 +4,14 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use aws_runtime::auth::PayloadSigningOverride;
 use aws_sdk_s3::Client;
-use aws_sdk_s3::config::interceptors::{BeforeTransmitInterceptorContextRef, FinalizerInterceptorContextRef};
+use aws_sdk_s3::config::interceptors::{
+    BeforeTransmitInterceptorContextMut, BeforeTransmitInterceptorContextRef, FinalizerInterceptorContextRef,
+};
 use aws_sdk_s3::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_s3::operation::complete_multipart_upload::builders::CompleteMultipartUploadFluentBuilder;
 use aws_sdk_s3::operation::create_multipart_upload::builders::CreateMultipartUploadFluentBuilder;
-use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{
     ChecksumAlgorithm, ChecksumType, CompletedMultipartUpload, CompletedPart, ObjectCannedAcl, ServerSideEncryption,
     StorageClass,
@@ -18,12 +20,12 @@ use aws_smithy_runtime_api::box_error::BoxError;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
-use bytes::Bytes;
 use chrono::TimeDelta;
 use url::form_urlencoded;
 
+use super::contents::Contents;
 use super::failure::{Fault, Operation, diagnose};
-use super::parts::{self, Checksum};
+use super::parts;
 use super::session::Session;
 use super::store::{Created, Stored};
 use super::vendor::Vendor;
@@ -91,11 +93,10 @@ impl Bucket {
         Ok(Created { upload_id: id.to_owned(), created, full_checksum })
     }
 
-    /// `checksum` is that of `bytes`. The body is in memory, so that it can be sent again.
-    pub(super) async fn part(&self, part: Part<'_>, bytes: Bytes, checksum: Checksum) -> Result<SealedPart, Failure> {
+    pub(super) async fn part(&self, part: Part<'_>, contents: Contents) -> Result<SealedPart, Failure> {
         let usual = self.vendor.aws().part_bytes.max(1);
-        let weight = u32::try_from((bytes.len() as u64).div_ceil(usual)).unwrap_or(u32::MAX).max(1);
-        let checksum = checksum.base64();
+        let weight = u32::try_from(contents.len().div_ceil(usual)).unwrap_or(u32::MAX).max(1);
+        let checksum = contents.checksum.base64();
         let answer = self
             .call(|| {
                 let request = self
@@ -107,9 +108,13 @@ impl Bucket {
                     .part_number(i32::try_from(part.number).unwrap_or(i32::MAX))
                     .expected_bucket_owner(self.customer.bucket_owner.as_str())
                     .checksum_crc64_nvme(&checksum)
-                    .body(ByteStream::from(bytes.clone()))
+                    .body(contents.body())
                     .customize();
-                let request = if self.vendor.signs_payload() { request } else { request.disable_payload_signing() };
+                let request = match contents.sha256() {
+                    _ if !self.vendor.signs_payload() => request.disable_payload_signing(),
+                    Some(sha256) => request.interceptor(SignedBy(sha256.to_owned())),
+                    None => request,
+                };
                 let timeouts = self.vendor.timeouts(weight);
                 request.config_override(aws_sdk_s3::Config::builder().timeout_config(timeouts)).send()
             })
@@ -289,6 +294,27 @@ impl From<Failure> for Incomplete {
 pub(super) enum Aborted {
     Now,
     WasGone,
+}
+
+/// Signs a request by the hash that its body is known to have. The SDK signs a body
+/// that is not in memory as one that may be anything.
+#[derive(Debug)]
+struct SignedBy(String);
+
+impl Intercept for SignedBy {
+    fn name(&self) -> &'static str {
+        "SignedBy"
+    }
+
+    fn modify_before_signing(
+        &self,
+        _: &mut BeforeTransmitInterceptorContextMut<'_>,
+        _: &RuntimeComponents,
+        config: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        config.interceptor_state().store_put(PayloadSigningOverride::Precomputed(self.0.clone()));
+        Ok(())
+    }
 }
 
 /// Counts the attempts whose outcome nobody knows, which an SDK error does not tell.

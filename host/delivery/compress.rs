@@ -8,8 +8,8 @@ use bytes::Bytes;
 use flate2::GzBuilder;
 use tokio::sync::{Semaphore, mpsc};
 
+use super::closed;
 use super::object::Step;
-use super::places::closed;
 use crate::config::Compression;
 use crate::domain::{Failure, Invalid, Layer, LeafName, Retry};
 use crate::limits::{COMPRESSED_OBJECTS_OPEN, ENCODER_BYTES};

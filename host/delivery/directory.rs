@@ -7,10 +7,8 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use super::bucket::{Aborted, Completing, Incomplete, Part};
-use super::parts::Checksum;
+use super::contents::Contents;
 use super::store::{Created, Stored};
 use super::vendor::Vendor;
 use crate::config::Customer;
@@ -45,14 +43,21 @@ impl Directory {
         Ok(Created { upload_id, created: self.vendor.clock().now(), full_checksum: true })
     }
 
-    pub(super) async fn part(&self, part: Part<'_>, bytes: Bytes, checksum: Checksum) -> Result<SealedPart, Failure> {
+    pub(super) async fn part(&self, part: Part<'_>, contents: Contents) -> Result<SealedPart, Failure> {
         let temporary = temporary(&self.path(part.key.as_str()));
         let offset = part.offset;
+        let checksum = contents.checksum.base64();
         self.on_disk(temporary, move |temporary| {
-            OpenOptions::new().write(true).open(temporary)?.write_all_at(&bytes, offset)
+            let file = OpenOptions::new().write(true).open(temporary)?;
+            let mut at = 0;
+            while at < contents.len() {
+                let piece = contents.piece(at)?;
+                file.write_all_at(&piece, offset + at)?;
+                at += piece.len() as u64;
+            }
+            Ok(())
         })
         .await?;
-        let checksum = checksum.base64();
         Ok(SealedPart { etag: checksum.clone(), checksum_crc64nvme: checksum })
     }
 

@@ -1,20 +1,20 @@
 //! One object on its way: bytes in, stored parts out. A task of its own, so that
 //! objects may be written in turns and parts travel while the plugin computes.
 
+use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 
-use super::Progress;
 use super::bucket::Part;
 use super::buffer::{Buffer, Room};
 use super::parts::{Checksum, OBJECT_BYTES_MAX, PARTS_MAX, part_bytes};
-use super::places::Places;
 use super::store::{Created, Store};
 use super::uploads::Uploads;
+use super::{Progress, closed};
 use crate::domain::{Failure, Layer, ObjectKey, Retry, SealedObject, SealedPart, UploadJournal};
 
 /// Bytes of open objects that wait in memory to become parts, per delivery;
@@ -34,8 +34,8 @@ pub(super) struct Common {
     pub(super) store: Arc<Store>,
     pub(super) uploads: Uploads,
     pub(super) room: Arc<Room>,
-    /// For parts of this delivery.
-    pub(super) places: Places,
+    /// Places for parts of this delivery on their way.
+    places: Arc<Semaphore>,
     pub(super) progress: watch::Sender<Progress>,
     /// Why the delivery cannot succeed any more.
     pub(super) failed: Arc<OnceLock<Failure>>,
@@ -43,12 +43,12 @@ pub(super) struct Common {
 
 impl Common {
     pub(super) fn new(store: Arc<Store>, journal: Arc<dyn UploadJournal>, spill_dir: PathBuf) -> Arc<Self> {
-        let aws = store.vendor().aws();
-        let places = Places::new(aws.part_concurrency * OBJECTS_AT_ONCE, aws.part_bytes);
+        let places = Arc::new(Semaphore::new(store.vendor().aws().part_concurrency * OBJECTS_AT_ONCE));
+        let room = Room::new(ROOM_BYTES, spill_dir, store.vendor().signs_payload());
         Arc::new(Self {
             store,
             uploads: Uploads::new(journal),
-            room: Room::new(ROOM_BYTES, spill_dir),
+            room,
             places,
             progress: watch::Sender::default(),
             failed: Arc::default(),
@@ -114,7 +114,7 @@ impl Object {
             let missing = usize::try_from(size - self.buffer.len()).unwrap_or(usize::MAX);
             self.buffer.push(&bytes.split_to(missing.min(bytes.len())));
             if self.buffer.len() == size {
-                self.cut(size).await?;
+                self.cut().await?;
             } else if self.buffer.wants_to_spill() {
                 self.on_buffer(Buffer::spill).await?;
             }
@@ -128,7 +128,7 @@ impl Object {
     async fn finish(mut self, rows: u64) -> Result<SealedObject, Failure> {
         // An empty object is one empty part.
         if self.buffer.len() > 0 || self.cut == 0 {
-            self.cut(self.buffer.len()).await?;
+            self.cut().await?;
         }
         while let Some(part) = self.flying.join_next().await {
             self.parts.push(landed(part)?);
@@ -147,9 +147,9 @@ impl Object {
         })
     }
 
-    /// Sends the next `size` bytes on their way, when there is a place for them.
-    async fn cut(&mut self, size: u64) -> Result<(), Failure> {
-        let offset = self.bytes;
+    /// Sends what was gathered on its way, when there is a place for it.
+    async fn cut(&mut self) -> Result<(), Failure> {
+        let (offset, size) = (self.bytes, self.buffer.len());
         self.bytes += size;
         self.cut += 1;
         if self.cut > PARTS_MAX || self.bytes > OBJECT_BYTES_MAX {
@@ -165,15 +165,14 @@ impl Object {
                 self.parts.push(landed(part)?);
             }
         }
-        let places = self.places(size).await?;
-        let bytes = self.on_buffer(move |buffer| buffer.take(size)).await?;
-        let checksum = Checksum::of(&bytes);
-        self.checksum = self.checksum.then(checksum, size);
+        let places = self.places().await?;
+        let contents = self.on_buffer(Buffer::take).await?;
+        self.checksum = self.checksum.then(contents.checksum, size);
         let (common, key, upload_id, number) =
             (self.common.clone(), self.key.clone(), self.created.upload_id.clone(), self.cut);
         self.flying.spawn(async move {
             let part = Part { key: &key, upload_id: &upload_id, number, offset };
-            let stored = common.store.part(part, bytes, checksum).await?;
+            let stored = common.store.part(part, contents).await?;
             drop(places);
             common.progress.send_modify(|progress| progress.stored_bytes += size);
             Ok((number, stored))
@@ -182,34 +181,40 @@ impl Object {
     }
 
     /// A place for the part within this delivery, and then among all of them.
-    async fn places(&self, size: u64) -> Result<[OwnedSemaphorePermit; 2], Failure> {
-        let own = self.common.places.take(size).await?;
-        let all = self.common.store.vendor().places().take(size).await?;
+    async fn places(&self) -> Result<[OwnedSemaphorePermit; 2], Failure> {
+        let own = self.common.places.clone().acquire_owned().await.map_err(closed)?;
+        let all = self.common.store.vendor().places().acquire_owned().await.map_err(closed)?;
         Ok([own, all])
     }
 
     /// Works on the buffer, off the async threads where that may touch the disk.
     async fn on_buffer<T: Send + 'static>(
         &mut self,
-        work: impl FnOnce(&mut Buffer) -> std::io::Result<T> + Send + 'static,
+        work: impl FnOnce(&mut Buffer) -> io::Result<T> + Send + 'static,
     ) -> Result<T, Failure> {
         let mut buffer = std::mem::replace(&mut self.buffer, Buffer::new(self.common.room.clone()));
         let worked = tokio::task::spawn_blocking(move || {
             let result = work(&mut buffer);
             (buffer, result)
         });
-        let problem = match worked.await {
-            Ok((buffer, result)) => {
-                self.buffer = buffer;
-                match result {
-                    Ok(value) => return Ok(value),
-                    Err(error) => error.to_string(),
-                }
+        let (buffer, result) = worked.await.map_err(|error| self.unspilled(&io::Error::other(error)))?;
+        self.buffer = buffer;
+        result.map_err(|error| self.unspilled(&error))
+    }
+
+    fn unspilled(&self, error: &io::Error) -> Failure {
+        let dir = self.common.room.spill_dir().display();
+        let message = format!("'{}' could not wait in a temporary file in '{dir}': {error}", self.key);
+        let remedy = match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                "make room there, or let daemon.cache_dir be where there is some; with a max_object_size parts stay small. Nothing is \
+                 lost: the delivery can be made again"
             }
-            Err(error) => error.to_string(),
+            _ => {
+                "let consign make files there: permissions, the limit of open files (LimitNOFILE, ulimit -n), the disk itself"
+            }
         };
-        let message = format!("'{}' could not wait in a temporary file: {problem}", self.key);
-        Err(Failure::new(Layer::Local, Retry::Later, message, "make room in the cache directory"))
+        Failure::new(Layer::Local, Retry::Later, message, remedy)
     }
 
     fn given_up(&self) -> Failure {

@@ -24,8 +24,9 @@ pub(super) fn session(customer: &Customer) -> Result<String, Failure> {
                 customer.name
             ),
             format!(
-                "shorten the prefix '{}'; what is not ASCII in it counts as 6 characters (\\uXXXX), or 12",
-                customer.prefix
+                "shorten the prefix '{}' by {}; what is not ASCII in it counts as 6 characters (\\uXXXX), or 12",
+                customer.prefix,
+                length - SESSION_POLICY_CHARS_MAX
             ),
         ));
     }

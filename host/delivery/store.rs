@@ -3,11 +3,10 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use super::bucket::{Aborted, Bucket, Completing, Incomplete, Part};
+use super::contents::Contents;
 use super::directory::Directory;
-use super::parts::Checksum;
+use super::policy;
 use super::vendor::Vendor;
 use crate::clock::Instant;
 use crate::config::Customer;
@@ -39,6 +38,14 @@ pub(super) struct Stored {
 }
 
 impl Target {
+    /// Whether a session can be narrowed to this profile's prefix. Asks nobody.
+    ///
+    /// # Errors
+    /// When the prefix does not fit a session policy.
+    pub fn check(customer: &Customer) -> Result<(), Failure> {
+        policy::session(customer).map(drop)
+    }
+
     /// The customer's bucket, under a session of the customer's role named after the run.
     ///
     /// # Errors
@@ -112,10 +119,10 @@ impl Store {
         }
     }
 
-    pub(super) async fn part(&self, part: Part<'_>, bytes: Bytes, checksum: Checksum) -> Result<SealedPart, Failure> {
+    pub(super) async fn part(&self, part: Part<'_>, contents: Contents) -> Result<SealedPart, Failure> {
         match self {
-            Store::Bucket(bucket) => bucket.part(part, bytes, checksum).await,
-            Store::Directory(directory) => directory.part(part, bytes, checksum).await,
+            Store::Bucket(bucket) => bucket.part(part, contents).await,
+            Store::Directory(directory) => directory.part(part, contents).await,
         }
     }
 

@@ -7,7 +7,7 @@ use futures::StreamExt as _;
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
-use super::places::closed;
+use super::closed;
 use super::store::{Created, Store};
 use crate::domain::{Failure, Layer, ObjectKey, Retry, UploadJournal};
 

@@ -16,9 +16,9 @@ use aws_sdk_s3::config::{IdentityCache, Region, SharedHttpClient};
 use aws_smithy_http_client::Builder;
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use futures::future::BoxFuture;
+use tokio::sync::Semaphore;
 
 use super::parts::{PART_BYTES_MAX, PART_BYTES_MIN};
-use super::places::Places;
 use super::session::{AssumeRole, Session};
 use super::{DeliveryError, policy};
 use crate::clock::Clock;
@@ -29,7 +29,8 @@ use crate::domain::{Failure, Layer, Retry, RunId, Secret};
 const ATTEMPTS: u32 = 4;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Parts on their way or waiting for a retry, over all deliveries, as a
-/// multiple of those of one object. Bounds memory.
+/// multiple of those of one object. Bounds memory: each has at most
+/// `buffer::PART_MEMORY_BYTES` there.
 const OBJECTS_AT_ONCE: usize = 8;
 /// Where STS cannot be switched off (IAM User Guide, "AWS STS Regions and endpoints").
 const REGION_DEFAULT: &str = "us-east-1";
@@ -47,7 +48,7 @@ struct Shared {
     http: SharedHttpClient,
     identity: SharedCredentialsProvider,
     region: String,
-    places: Places,
+    places: Arc<Semaphore>,
     /// By region: one client is larger than all else that a session is made of.
     sts: Mutex<HashMap<String, aws_sdk_sts::Client>>,
 }
@@ -67,7 +68,7 @@ impl Vendor {
         let http = Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https();
         let region = region(aws).await;
         let identity = identity(aws, &region, &http).await;
-        let places = Places::new(aws.part_concurrency * OBJECTS_AT_ONCE, aws.part_bytes);
+        let places = Arc::new(Semaphore::new(aws.part_concurrency * OBJECTS_AT_ONCE));
         let shared = Shared { aws: aws.clone(), clock, http, identity, region, places, sts: Mutex::default() };
         Ok(Self(Arc::new(shared)))
     }
@@ -105,9 +106,9 @@ impl Vendor {
         &self.0.clock
     }
 
-    /// Places for parts of all deliveries.
-    pub(super) fn places(&self) -> &Places {
-        &self.0.places
+    /// Places for parts of all deliveries on their way.
+    pub(super) fn places(&self) -> Arc<Semaphore> {
+        self.0.places.clone()
     }
 
     /// A session of this customer's role, opened at its first use and gone with

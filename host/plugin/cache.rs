@@ -11,6 +11,8 @@ use sha2::{Digest, Sha256};
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
+use crate::domain::hex;
+
 /// Why the cache cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum CacheError {
@@ -145,15 +147,6 @@ fn owned(path: &Path, metadata: &fs::Metadata, kind: Kind) -> Result<(), CacheEr
 
 fn io_error(path: &Path, source: io::Error) -> CacheError {
     CacheError::Io { path: path.into(), source }
-}
-
-/// Lower-case hex digits.
-pub fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 /// Collects what the engine hashes, with a hash that is the same in every build.

@@ -20,7 +20,8 @@ use super::identity::{Caller, Refusal};
 use super::ingest::payload_hash_mismatch;
 use super::journal::{Draft, Entry};
 use super::xml::{Rejection, document, element, text_in};
-use super::{Shared, keys, sts};
+use super::{Shared, sts};
+use crate::domain::hex;
 
 /// <https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html>, `RequestTimeTooSkewed`.
 const SKEW_MAX: TimeDelta = TimeDelta::minutes(15);
@@ -101,7 +102,7 @@ async fn forward(service: &S3Service, parts: Parts, body: Upload) -> Result<Resp
 fn verify_payload_hash(headers: &HeaderMap, bytes: &Bytes) -> Result<(), Rejection> {
     let declared = headers.get("x-amz-content-sha256").and_then(|value| value.to_str().ok()).unwrap_or_default();
     let is_hash = declared.len() == 64 && declared.bytes().all(|byte| byte.is_ascii_hexdigit());
-    if is_hash && !declared.eq_ignore_ascii_case(&keys::hex(&Sha256::checksum(bytes))) {
+    if is_hash && !declared.eq_ignore_ascii_case(&hex(&Sha256::checksum(bytes))) {
         let error = payload_hash_mismatch();
         let message = error.message().unwrap_or_default().to_owned();
         return Err(Rejection::new(StatusCode::BAD_REQUEST, error.code().as_str(), message));

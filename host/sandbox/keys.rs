@@ -8,6 +8,8 @@ use std::path::PathBuf;
 
 use s3s::crypto::{Checksum as _, Sha256};
 
+use crate::domain::hex;
+
 /// Longest file name of the common file systems, in bytes.
 const SEGMENT_BYTES_MAX: usize = 255;
 /// Leaves room for the base directory within `PATH_MAX`.
@@ -27,13 +29,6 @@ pub(super) fn path_of(key: &str) -> PathBuf {
 /// `a/b` wants it to be a folder. The name cannot be another key's, as `%k` is never an encoding.
 pub(super) fn hashed_path_of(key: &str) -> PathBuf {
     PathBuf::from(format!("%key-{}", hex(&Sha256::checksum(key.as_bytes()))))
-}
-
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 fn encode(segment: &str) -> String {

@@ -13,13 +13,14 @@ use s3s::{S3Error, S3Request, S3Response, S3Result, s3_error};
 use tempfile::TempPath;
 use uuid::Uuid;
 
+use super::Shared;
 use super::answer::{no_such_upload, set_checksums, writer};
 use super::checksum::{self, Algorithm, Coverage, Sums};
 use super::condition::Condition;
 use super::identity::Caller;
 use super::ingest::ingest;
 use super::store::{Attributes, StoredObject, StoredPart, StoredUpload};
-use super::{Shared, keys};
+use crate::domain::hex;
 
 /// Every part but the last has at least this many bytes.
 const PART_BYTES_MIN: u64 = 5 << 20;
@@ -77,7 +78,7 @@ impl Shared {
         let part = StoredPart {
             number: input.part_number,
             size_bytes: body.size_bytes,
-            etag: keys::hex(&body.md5),
+            etag: hex(&body.md5),
             checksums: body.sums,
             modified: self.clock.now(),
         };
@@ -315,7 +316,7 @@ fn joint_etag(parts: &[StoredPart]) -> String {
         let bytes = part.etag.as_bytes().chunks(2).map(|pair| std::str::from_utf8(pair).unwrap_or("00"));
         md5.update(&bytes.map(|pair| u8::from_str_radix(pair, 16).unwrap_or_default()).collect::<Vec<u8>>());
     }
-    format!("{}-{}", keys::hex(&md5.finalize()), parts.len())
+    format!("{}-{}", hex(&md5.finalize()), parts.len())
 }
 
 fn join(sources: Vec<PathBuf>, target: TempPath) -> io::Result<TempPath> {

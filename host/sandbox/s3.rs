@@ -14,7 +14,8 @@ use super::checksum::Coverage;
 use super::condition::{Condition, precondition_failed};
 use super::ingest::ingest;
 use super::store::{Attributes, StoredObject};
-use super::{Shared, keys, listing};
+use super::{Shared, listing};
+use crate::domain::hex;
 
 #[async_trait::async_trait]
 impl S3 for Shared {
@@ -31,7 +32,7 @@ impl S3 for Shared {
         let object = StoredObject {
             key,
             size_bytes: body.size_bytes,
-            etag: keys::hex(&body.md5),
+            etag: hex(&body.md5),
             checksums,
             coverage: Coverage::FullObject,
             attributes,

@@ -279,6 +279,22 @@ fn looking_needs_no_secret_and_sending_tells_what_is_missing() {
     assert!(!world.path("state").exists());
 }
 
+/// Which STS would say of every delivery.
+#[test]
+fn check_tells_a_prefix_that_no_session_policy_holds() {
+    let prefix = format!("\"{}\"", "ж".repeat(250));
+    let key = format!("arn:aws:kms:eu-west-1:123456789012:key/{}", "k".repeat(250));
+    let config = CUSTOMER.replace("\"uploads/your-team/\"", &prefix)
+        + &format!("encryption = {{ kms = \"{key}\" }}\n")
+        + GLOBEX
+        + "prefix = \"жжж\"\n"
+        + &dataset("flights", "@FLIGHTS@", "")
+        + &share("a", "flights", "csv");
+    let too_long = ["customer 'acme' has 2", "STS takes at most 2048", "shorten the prefix 'жжж", "counts as 6"];
+    tells(&World::new(&config), 3, &[("error", &prefix, &too_long)]);
+    tells(&World::new(&config.replace(&key, "alias/key")), 0, &[]);
+}
+
 #[test]
 fn check_plans_for_everyone_who_gets_it() {
     let all = |name: &str, dataset: &str| {
