@@ -9,4 +9,5 @@ mod flights;
 mod inputs;
 mod recovery;
 mod sandbox;
+mod service;
 mod world;

@@ -14,6 +14,7 @@ mod delivery;
 mod domain;
 mod formats;
 mod ledger;
+mod packaging;
 mod plugin;
 mod sandbox;
 mod schedule;
