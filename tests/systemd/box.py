@@ -9,7 +9,8 @@ import time
 from pathlib import Path
 
 SUITE = "bookworm"
-PACKAGES = ["systemd", "systemd-sysv", "ca-certificates"]
+# dbus for `systemd-run --wait`.
+PACKAGES = ["systemd", "systemd-sysv", "dbus", "ca-certificates"]
 
 
 class Impossible(Exception):
@@ -47,7 +48,7 @@ class Box:
             self.nspawn = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         try:
             self.leader = until("systemd-nspawn has a child", 30, self.find_leader)
-            until("systemd is up", 60, lambda: self.run("systemctl is-system-running", check=False).strip() == "running")
+            until("systemd is up", 60, self.is_up)
         except AssertionError as failed:
             raise Impossible(f"systemd-nspawn does not boot here: {failed}\n{self.console()}") from failed
         return self
@@ -57,6 +58,9 @@ class Box:
             raise AssertionError(f"systemd-nspawn ended with {self.nspawn.returncode}")
         children = Path(f"/proc/{self.nspawn.pid}/task/{self.nspawn.pid}/children").read_text().split()
         return int(children[0]) if children else None
+
+    def is_up(self):
+        return self.run("systemctl is-system-running", check=False).strip() in ("running", "degraded")
 
     def stop(self):
         if self.nspawn is not None and self.nspawn.poll() is None:

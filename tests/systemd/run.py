@@ -64,10 +64,12 @@ def everything(service, deb):
         (it_resumes_after_kill_9, []),
         (it_is_killed_and_restarted_when_it_hangs, []),
         (a_bad_configuration_is_refused_at_the_start, []),
+        (a_missing_secret_is_not_tried_again, []),
         (a_stop_waits_for_deliveries, []),
         (a_stop_waits_no_longer_than_drain_timeout, []),
         (a_second_signal_ends_it_at_once, []),
         (a_full_disk_is_said_and_passes, []),
+        (a_send_by_hand_has_the_units_rights, []),
         (an_upgrade_keeps_state_and_configuration, [newer]),
         (a_removal_keeps_state_and_configuration, []),
         (it_comes_back_as_it_was, [newer]),
@@ -171,6 +173,16 @@ def a_bad_configuration_is_refused_at_the_start(service):
     service.until_delivering()
 
 
+def a_missing_secret_is_not_tried_again(service):
+    service.configure('"aws-secret"', '"nope"')
+    service.fails_to_start("restart")
+    assert service.show("ActiveState") == "failed", service.show("ActiveState")
+    assert service.show("ExecMainStatus") == "3", service.show("ExecMainStatus")
+    service.configure('"nope"', '"aws-secret"')
+    service.box.run("systemctl start consign")
+    service.until_delivering()
+
+
 def a_stop_waits_for_deliveries(service):
     with service.endpoint_stopped():
         left = service.run_at_work()
@@ -243,6 +255,19 @@ def a_full_disk_is_said_and_passes(service):
         mv /root/state {STATE}
         systemctl start consign
     """)
+
+
+def a_send_by_hand_has_the_units_rights(service):
+    """As docs/service.md says it."""
+    service.box.run("systemctl stop consign")
+    said = service.box.run(
+        "systemd-run --pipe --wait -p DynamicUser=yes -p User=consign -p StateDirectory=consign -p CacheDirectory=consign"
+        " -p LoadCredential=aws-key-id:/etc/consign/credentials/aws-key-id"
+        " -p LoadCredential=aws-secret:/etc/consign/credentials/aws-secret consign send tick"
+    )
+    assert "acme" in said and "status=0" in said, said
+    service.box.run("systemctl start consign")
+    service.until_delivering()
 
 
 def an_upgrade_keeps_state_and_configuration(service, newer):
