@@ -14,7 +14,20 @@ VENV_PACKAGES := ministack==1.5.33 ziglang==0.15.2
 PACKAGES := consign consign-sdk consign-csv consign-jsonl consign-parquet consign-example-fixed-flights
 SELECT := $(addprefix --package ,$(PACKAGES))
 
-.PHONY: help setup tools rust-target build test demo lint fmt bench deny clean
+# What is made once and kept, as in .ci/run: without CONSIGN_CACHE_DIR in the
+# home directory, with an empty one in the checkout.
+CONSIGN_CACHE_DIR ?= $(HOME)/.cache/consign
+CACHE := $(or $(CONSIGN_CACHE_DIR),$(CURDIR)/target/cache)
+
+# The binary that `make deb` packages.
+PROFILE := release
+BINARY = $(or $(CARGO_TARGET_DIR),target)/$(patsubst dev,debug,$(PROFILE))/consign
+# Everything of the package that is made, and the package.
+PACKAGE := target/package
+CARGO_DEB_VERSION := 3.8.0
+CARGO_DEB := $(CACHE)/cargo-deb-$(CARGO_DEB_VERSION)/bin/cargo-deb
+
+.PHONY: help setup tools rust-target build test demo lint fmt bench deb test-systemd deny clean
 
 help:
 	@echo "make demo     deliver a real dataset to several airlines, on this machine alone"
@@ -22,6 +35,9 @@ help:
 	@echo "make test     build everything and run all tests"
 	@echo "make lint     formatting, and clippy with warnings as errors"
 	@echo "make bench    formatting speed, in the sandbox and natively (a release build: slow)"
+	@echo "make deb      the Debian package, in target/package (PROFILE=dev: of the tests' binary)"
+	@echo "make test-systemd  install, run, upgrade and purge the package under a real systemd"
+	@echo "              (root, systemd-container, debootstrap)"
 	@echo "make deny     licences, sources and advisories of dependencies (needs cargo-deny)"
 	@echo "make build    the binary, target/debug/consign"
 	@echo "make setup    what the others need: the wasm32-wasip2 target, .venv"
@@ -79,6 +95,26 @@ fmt:
 
 bench: setup
 	cargo bench --bench format
+
+# What the binary itself can make of it, it makes.
+deb: setup $(CARGO_DEB)
+	cargo build $(SELECT) --profile $(PROFILE)
+	rm -rf $(PACKAGE)
+	mkdir -p $(PACKAGE)/completions
+	strip --strip-debug -o $(PACKAGE)/consign $(BINARY)
+	$(PACKAGE)/consign man --out $(PACKAGE)/man
+	for shell in bash zsh fish; do \
+	    $(PACKAGE)/consign completions $$shell >$(PACKAGE)/completions/consign.$$shell || exit 1; done
+	$(CARGO_DEB) --no-build --no-strip --no-dbgsym $(if $(filter dev,$(PROFILE)),--fast) --output $(PACKAGE)/
+
+# Outside of the target directory, which may be emptied at any time.
+$(CARGO_DEB):
+	env -u CARGO_TARGET_DIR cargo install --quiet --locked --root $(CACHE)/cargo-deb-$(CARGO_DEB_VERSION) \
+	    cargo-deb@$(CARGO_DEB_VERSION)
+
+test-systemd: PROFILE := dev
+test-systemd: deb
+	python3 -B tests/systemd/run.py --cache $(CACHE) $(if $(OR_SKIP),--or-skip) $(PACKAGE)/consign_*.deb
 
 deny:
 	@command -v cargo-deny >/dev/null || { \

@@ -4,6 +4,8 @@ mod check;
 mod demo;
 mod history;
 mod ledger;
+mod log;
+mod manual;
 mod options;
 mod output;
 mod plugin;
@@ -79,7 +81,7 @@ enum Command {
     ///
     /// Parses the files, plans every query, asks every plugin about its options
     /// and prints when each share fires next. All errors come at once.
-    Check,
+    Check(check::CheckArgs),
     /// Run one share now and wait for it.
     ///
     /// The slot is the share's latest firing, or `--at`. A customer who already
@@ -103,6 +105,11 @@ enum Command {
     /// Work with format plugins.
     #[command(subcommand)]
     Plugin(plugin::PluginCommand),
+    /// Print a shell's completions of this command line.
+    Completions(manual::CompletionsArgs),
+    /// Write the manual pages, one for each command.
+    #[command(hide = true)]
+    Man(manual::ManArgs),
 }
 
 /// Parses the arguments of this process, does what they say, and reports.
@@ -112,7 +119,7 @@ pub fn main() -> ExitCode {
         Err(refused) => return misused(&refused),
     };
     let json_log = cli.global.json && matches!(cli.command, Command::Run);
-    setup::logging(cli.global.log.as_deref(), default_filter(&cli.command), json_log);
+    log::start(cli.global.log.as_deref(), default_filter(&cli.command), json_log);
     let ended = dispatch(&cli);
     if let Err(error) = &ended {
         output::error(error, cli.global.json);
@@ -151,7 +158,7 @@ fn default_filter(command: &Command) -> &'static str {
 fn dispatch(cli: &Cli) -> Result<Exit, output::CliError> {
     let global = &cli.global;
     match &cli.command {
-        Command::Check => setup::block_on(check::check(global)),
+        Command::Check(args) => setup::block_on(check::check(global, args)),
         Command::Send(args) => setup::block_on(send::send(global, args)),
         Command::Run => setup::block_on(serve::serve(global)),
         Command::History(args) => setup::block_on(history::history(global, args)),
@@ -164,5 +171,7 @@ fn dispatch(cli: &Cli) -> Result<Exit, output::CliError> {
             Ok(Exit::Done)
         }
         Command::Plugin(command) => plugin::plugin(global, command),
+        Command::Completions(args) => manual::completions(args),
+        Command::Man(args) => manual::man(args),
     }
 }

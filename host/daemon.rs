@@ -3,6 +3,7 @@
 //! The ledger is the queue. What is in memory is only what is being worked on,
 //! so that stopping at any instant loses nothing but the work of that instant.
 
+mod notify;
 mod retention;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -15,8 +16,11 @@ use futures::FutureExt;
 use tokio::sync::Semaphore;
 use tokio::task::{Id, JoinSet};
 use tracing::Instrument;
+use tracing::field::Empty;
 
-use crate::clock::Instant;
+use notify::{Manager, Status};
+
+use crate::clock::{Instant, exact};
 use crate::config::Config;
 use crate::domain::{CustomerName, Failure, RunId, ShareName, Slot};
 use crate::ledger::{Claim, DeliveryId, Ledger, LedgerError, OpenDelivery, Planned, RunState};
@@ -28,6 +32,9 @@ const TICK_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long a full disk is left alone before what it had no room for is tried again.
 const AGAIN_AFTER: Duration = Duration::from_secs(10);
+
+/// How often a drain says that it is getting on.
+const DRAIN_TICK: Duration = Duration::from_secs(1);
 
 /// Why the daemon cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -46,21 +53,36 @@ pub async fn run(
     ledger: Ledger,
     stop: impl Future<Output = ()>,
 ) -> Result<(), DaemonError> {
+    let ended = until_stopped(config, parts, ledger, stop).await;
+    if let Err(error) = &ended {
+        notify::failed(&Failure::chain(error));
+    }
+    ended
+}
+
+async fn until_stopped(
+    config: Arc<Config>,
+    parts: Arc<Parts>,
+    ledger: Ledger,
+    stop: impl Future<Output = ()>,
+) -> Result<(), DaemonError> {
     let ticker = Ticker::start(TICK_PATIENCE).await?;
     let mut planner = planner(&ledger, &config, &parts).await?;
     let room = Arc::new(Semaphore::new(config.daemon.concurrency));
     let (open, tasks, waiting) = (HashMap::new(), HashMap::new(), BTreeMap::new());
     let (work, unrecorded) = (JoinSet::new(), Unrecorded::default());
-    let mut desk = Desk { config, parts, ledger, room, open, work, tasks, waiting, unrecorded };
+    let (tally, mut manager) = (Tally::default(), Manager::of_process());
+    let mut desk = Desk { config, parts, ledger, room, open, work, tasks, waiting, unrecorded, tally };
     desk.resume().await?;
     tracing::info!(shares = desk.config.shares.len(), "consign is ready");
     let retention = retention::keep(desk.ledger.clone(), desk.parts.clock.clone(), desk.config.ledger.retention);
     let mut retention = std::pin::pin!(retention);
-    let mut stop = std::pin::pin!(stop);
     let mut full = false;
+    manager.ready(&desk.status(planner.next(), full));
+    let mut stop = std::pin::pin!(stop);
     loop {
         // A disk without room stops new work, not the daemon: the next tick tries again.
-        match desk.go_on(&mut planner).await {
+        match desk.go_on(&mut planner, &mut manager).await {
             Ok(()) if full => {
                 tracing::info!("the ledger has room again");
                 full = false;
@@ -73,6 +95,10 @@ pub async fn run(
             }
             Err(error) => return Err(error.into()),
         }
+        manager.progress();
+        if manager.wants_status() {
+            manager.status(&desk.status(planner.next(), full));
+        }
         tokio::select! {
             () = &mut stop => break,
             () = &mut retention => {}
@@ -80,8 +106,9 @@ pub async fn run(
             Some(ended) = desk.work.join_next_with_id() => desk.ended(ended).await?,
         }
     }
+    manager.stopping();
     ticker.stop().await;
-    desk.drain().await
+    desk.drain(&mut manager).await
 }
 
 async fn planner(ledger: &Ledger, config: &Config, parts: &Parts) -> Result<Planner, LedgerError> {
@@ -107,6 +134,14 @@ struct Desk {
     /// What is to be tried again, by when.
     waiting: BTreeMap<(Instant, DeliveryId), Job>,
     unrecorded: Unrecorded,
+    tally: Tally,
+}
+
+/// Deliveries since the start.
+#[derive(Default)]
+struct Tally {
+    delivered: u64,
+    failed: u64,
 }
 
 /// One delivery of a run.
@@ -123,7 +158,10 @@ enum Progress {
     /// The daemon was stopping: the next start begins it.
     NotBegun,
     Waits(Instant),
-    Ended,
+    Delivered,
+    Failed,
+    /// It had ended before; only uploads were left of it.
+    Tidied,
 }
 
 /// What the ledger had no room for: taken up again after a while.
@@ -135,8 +173,8 @@ struct Unrecorded {
 }
 
 impl Desk {
-    async fn go_on(&mut self, planner: &mut Planner) -> Result<(), LedgerError> {
-        self.plan(planner).await?;
+    async fn go_on(&mut self, planner: &mut Planner, manager: &mut Manager) -> Result<(), LedgerError> {
+        self.plan(planner, manager).await?;
         self.take_up_unrecorded().await?;
         let now = self.parts.clock.now();
         while let Some(entry) = self.waiting.first_entry().filter(|entry| entry.key().0 <= now) {
@@ -148,7 +186,7 @@ impl Desk {
     }
 
     /// Records what is due and begins as much of it as there is room for.
-    async fn plan(&mut self, planner: &mut Planner) -> Result<(), LedgerError> {
+    async fn plan(&mut self, planner: &mut Planner, manager: &mut Manager) -> Result<(), LedgerError> {
         loop {
             let plan = planner.due(self.parts.clock.now());
             if !plan.is_empty() {
@@ -161,9 +199,10 @@ impl Desk {
                 self.ledger.plan(planned.collect(), plan.cursors.clone()).await?;
                 for due in plan.due.iter().filter(|due| due.skip.is_some()) {
                     let reason = due.skip.map(|reason| reason.as_str());
-                    tracing::warn!(share = %due.slot.share, slot = %due.slot.at, reason, "slot skipped");
+                    tracing::warn!(share = %due.slot.share, slot = %exact(due.slot.at), reason, "slot skipped");
                 }
                 planner.recorded(&plan);
+                manager.progress();
             }
             if !plan.more {
                 break;
@@ -176,13 +215,15 @@ impl Desk {
             }
             for claim in claims {
                 self.begin(claim).await?;
+                manager.progress();
             }
         }
         Ok(())
     }
 
     async fn begin(&mut self, claim: Claim) -> Result<(), LedgerError> {
-        tracing::info!(run = %claim.run, slot = %claim.slot, deliveries = claim.deliveries.len(), "run begins");
+        let (run, share, slot) = (claim.run, &claim.slot.share, exact(claim.slot.at));
+        tracing::info!(%run, %share, %slot, deliveries = claim.deliveries.len(), "run begins");
         if claim.deliveries.is_empty() {
             self.ledger.run_finished(claim.run).await?;
             return Ok(());
@@ -201,10 +242,12 @@ impl Desk {
     async fn resume(&mut self) -> Result<(), LedgerError> {
         for unfinished in self.ledger.unfinished().await? {
             let (run, slot, running) = (unfinished.run, unfinished.slot, unfinished.state == RunState::Running);
-            let deliveries = unfinished.deliveries.len();
+            let (share, at, deliveries) = (&slot.share, exact(slot.at), unfinished.deliveries.len());
             match running {
-                true => tracing::warn!(%run, %slot, deliveries, "resuming what an earlier process left"),
-                false => tracing::info!(%run, %slot, deliveries, "aborting uploads that an ended run left"),
+                true => tracing::warn!(%run, %share, slot = %at, deliveries, "resuming what an earlier process left"),
+                false => {
+                    tracing::info!(%run, %share, slot = %at, deliveries, "aborting uploads that an ended run left")
+                }
             }
             if unfinished.deliveries.is_empty() && running {
                 self.ledger.run_finished(run).await?;
@@ -228,7 +271,8 @@ impl Desk {
         let (config, parts, ledger) = (self.config.clone(), self.parts.clone(), self.ledger.clone());
         let room = self.room.clone();
         let Job { run, slot, customer, .. } = &job;
-        let span = tracing::info_span!("delivery", %run, share = %slot.share, slot = %slot.at, %customer);
+        let (share, at) = (&slot.share, exact(slot.at));
+        let span = tracing::info_span!("delivery", %run, %share, slot = %at, %customer, attempt = Empty);
         let this = job.clone();
         let work = async move {
             let Ok(_permit) = room.acquire_owned().await else { return Ok(Progress::NotBegun) };
@@ -262,7 +306,9 @@ impl Desk {
                 self.waiting.insert((due, job.delivery), job);
                 return Ok(());
             }
-            Ok(Progress::Ended) => {}
+            Ok(Progress::Delivered) => self.tally.delivered += 1,
+            Ok(Progress::Failed) => self.tally.failed += 1,
+            Ok(Progress::Tidied) => {}
             Err(error) => {
                 tracing::error!(%run, %customer, error = Failure::chain(&error), "a delivery could not be recorded");
                 if error.is_fatal() {
@@ -317,7 +363,7 @@ impl Desk {
     }
 
     /// Lets what has begun come to its end. What waits for room stays in the ledger.
-    async fn drain(mut self) -> Result<(), DaemonError> {
+    async fn drain(mut self, manager: &mut Manager) -> Result<(), DaemonError> {
         self.room.close();
         if self.work.is_empty() {
             return Ok(());
@@ -330,15 +376,32 @@ impl Desk {
         );
         let deadline = tokio::time::Instant::now() + patience;
         loop {
-            match tokio::time::timeout_at(deadline, self.work.join_next_with_id()).await {
+            let now = tokio::time::Instant::now();
+            manager.draining(self.work.len(), deadline.saturating_duration_since(now));
+            match tokio::time::timeout_at(deadline.min(now + DRAIN_TICK), self.work.join_next_with_id()).await {
                 Ok(Some(ended)) => self.ended(ended).await?,
                 Ok(None) => return Ok(()),
+                Err(_) if now < deadline => {}
                 Err(_) => {
                     tracing::warn!(deliveries = self.work.len(), "not finished in time; the next start resumes them");
                     self.work.shutdown().await;
                     return Ok(());
                 }
             }
+        }
+    }
+
+    fn status(&self, next: Option<Instant>, ledger_full: bool) -> Status {
+        let at_work = self.config.daemon.concurrency - self.room.available_permits();
+        Status {
+            ledger_full: ledger_full || self.unrecorded.since.is_some(),
+            shares: self.config.shares.len(),
+            next,
+            at_work,
+            waiting: self.work.len().saturating_sub(at_work),
+            again: self.waiting.len(),
+            delivered: self.tally.delivered,
+            failed: self.tally.failed,
         }
     }
 }
@@ -361,7 +424,7 @@ async fn carry_out(
         Task::Deliver => recorder.deliver(*delivery).await?,
         Task::Resume(open) => match recorder.resume(*open).await? {
             Some(outcome) => outcome,
-            None => return Ok(Progress::Ended),
+            None => return Ok(Progress::Tidied),
         },
     };
     match outcome {
@@ -373,16 +436,17 @@ async fn carry_out(
                 output.size_bytes = bytes,
                 "delivered"
             );
+            Ok(Progress::Delivered)
         }
         Outcome::Waits { failure, due } => {
             let (layer, due_at) = (failure.layer.as_str(), due.to_rfc3339_opts(SecondsFormat::Millis, true));
             tracing::warn!(layer, due = due_at, remedy = failure.remedy, "to be tried again: {}", failure.message);
-            return Ok(Progress::Waits(due));
+            Ok(Progress::Waits(due))
         }
         Outcome::Failed(failure) => {
             let layer = failure.layer.as_str();
             tracing::error!(layer, remedy = failure.remedy, "delivery failed: {}", failure.message);
+            Ok(Progress::Failed)
         }
     }
-    Ok(Progress::Ended)
 }

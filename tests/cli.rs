@@ -10,4 +10,5 @@ mod inputs;
 mod ledger;
 mod recovery;
 mod sandbox;
+mod service;
 mod world;

@@ -15,6 +15,7 @@ mod delivery;
 mod domain;
 mod formats;
 mod ledger;
+mod packaging;
 mod plugin;
 mod sandbox;
 mod schedule;

@@ -37,7 +37,7 @@ const PEERS: u8 = 2;
 
 /// What begins a path or an identifier, and the only modules of `host/` that
 /// may say it.
-const ONLY_IN: [(&str, &[&str]); 14] = [
+const ONLY_IN: [(&str, &[&str]); 15] = [
     ("aws_", &["delivery"]),
     ("datafusion", &["dataset"]),
     ("object_store", &["dataset"]),
@@ -46,6 +46,7 @@ const ONLY_IN: [(&str, &[&str]); 14] = [
     ("rusqlite", &["ledger"]),
     ("tokio_cron_scheduler", &["schedule"]),
     ("croner", &["calendar"]),
+    ("sd_notify", &["daemon"]),
     ("s3s", &["sandbox"]),
     ("hyper", &["sandbox"]),
     ("toml_edit", &["config", "cli"]),

@@ -7,6 +7,7 @@ mod plugins;
 
 use std::sync::Arc;
 
+use clap::Args;
 use serde::Serialize;
 
 use super::output::{self, CliError, Exit, count, line};
@@ -37,7 +38,14 @@ struct Firings {
     next: Vec<Instant>,
 }
 
-pub async fn check(global: &Global) -> Result<Exit, CliError> {
+#[derive(Args)]
+pub struct CheckArgs {
+    /// Print only what is wrong.
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+pub async fn check(global: &Global, args: &CheckArgs) -> Result<Exit, CliError> {
     let (config, mut found) = Config::survey(&global.config, &Environment::of_process())?;
     let clock = Clock::system();
     // Whoever checks need not be who delivers.
@@ -67,8 +75,10 @@ pub async fn check(global: &Global) -> Result<Exit, CliError> {
     if global.json {
         output::json(&report);
     } else {
-        warnings.iter().for_each(|warning| output::stderr(&warning.render(output::on_terminal())));
-        print(&config, &report);
+        output::warnings(&warnings);
+        if !args.quiet {
+            print(&config, &report);
+        }
     }
     Ok(Exit::Done)
 }

@@ -6,6 +6,7 @@ use std::sync::OnceLock;
 
 use serde::Serialize;
 
+use super::log::{self, Priority};
 use crate::config::{ConfigErrors, Problem};
 use crate::domain::{Failure, Layer};
 use crate::ledger::LedgerError;
@@ -98,13 +99,13 @@ pub fn error(error: &CliError, for_machines: bool) {
         }));
     }
     if problems.is_empty() {
-        stderr(&format!("error: {message}"));
+        stderr(Priority::Error, &format!("error: {message}"));
     } else {
         // Comes fully laid out, its sum at the end.
-        stderr(problems.render(on_terminal()).trim_end());
+        stderr(Priority::Error, problems.render(on_terminal()).trim_end());
     }
     if !help.is_empty() {
-        stderr(&format!("help: {help}"));
+        stderr(Priority::Error, &format!("help: {help}"));
     }
 }
 
@@ -129,16 +130,23 @@ pub fn arrived() -> Result<(), CliError> {
     }
 }
 
-/// One line to stderr.
-pub fn stderr(text: &str) {
-    let _ = writeln!(std::io::stderr().lock(), "{text}");
+/// One or more lines to stderr.
+pub fn stderr(priority: Priority, text: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "{}", log::for_stderr(priority, text));
+}
+
+/// What was probably not meant, to stderr.
+pub fn warnings(warnings: &[Problem]) {
+    for warning in warnings {
+        stderr(Priority::Warning, &warning.render(on_terminal()));
+    }
 }
 
 /// A value as indented JSON to stdout.
 pub fn json<T: Serialize>(value: &T) {
     match serde_json::to_string_pretty(value) {
         Ok(text) => line(&text),
-        Err(error) => stderr(&format!("error: cannot print as JSON: {error}")),
+        Err(error) => stderr(Priority::Error, &format!("error: cannot print as JSON: {error}")),
     }
 }
 

@@ -81,9 +81,7 @@ pub async fn start(config: SandboxConfig) -> Result<Sandbox, CliError> {
 
 fn from_file(file: &Path, args: &SandboxArgs) -> Result<SandboxConfig, CliError> {
     let (mut config, warnings) = SandboxConfig::load(file).map_err(refused)?;
-    for warning in &warnings {
-        output::stderr(&warning.render(output::on_terminal()));
-    }
+    output::warnings(&warnings);
     if let Some(dir) = &args.dir {
         config.dir.clone_from(dir);
     }

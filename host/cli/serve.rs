@@ -29,14 +29,12 @@ pub async fn until_stopped(config: Arc<Config>, parts: Arc<Parts>, ledger: Ledge
     let (asked, stop) = tokio::sync::oneshot::channel::<()>();
     let signals = async move {
         tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
-        notify(&[sd_notify::NotifyState::Stopping]);
         let _ = asked.send(());
         tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
     };
     let stop = async {
         let _ = stop.await;
     };
-    notify(&[sd_notify::NotifyState::Ready]);
     tokio::select! {
         ended = daemon::run(config, parts, ledger, stop) => match ended {
             Ok(()) => Ok(Exit::Done),
@@ -60,11 +58,4 @@ pub fn told_to_stop() -> Result<impl Future<Output = ()>, CliError> {
 
 fn listen(kind: SignalKind) -> Result<tokio::signal::unix::Signal, CliError> {
     signal(kind).map_err(|error| CliError::internal("cannot listen for signals", &error))
-}
-
-/// Tells systemd, if it is there.
-fn notify(states: &[sd_notify::NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(states) {
-        tracing::debug!(error = %error, "systemd was not told");
-    }
 }

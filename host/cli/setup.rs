@@ -1,11 +1,8 @@
-//! What every command needs before it starts: the log and the runtime.
+//! What every command needs before it starts: the runtime, the configuration, the ledger.
 
-use std::io::IsTerminal;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::fmt::format::FmtSpan;
+use std::time::Duration;
 
 use super::Global;
 use super::output::{self, CliError};
@@ -13,33 +10,9 @@ use crate::clock::Clock;
 use crate::config::{Config, Daemon, Environment};
 use crate::ledger::Ledger;
 
-/// Sends the log to stderr: text for a terminal or journald, no colours unless
-/// a person is watching, or a JSON object a line. A filter that does not parse is
-/// said and replaced.
-pub fn logging(filter: Option<&str>, default: &str, json: bool) {
-    let wanted = filter.unwrap_or(default);
-    let filter = EnvFilter::try_new(wanted).unwrap_or_else(|error| {
-        super::output::stderr(&format!("warning: --log '{wanted}' is not understood ({error}); using '{default}'"));
-        EnvFilter::new(default)
-    });
-    let terminal = std::io::stderr().is_terminal();
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(terminal)
-        .with_span_events(FmtSpan::NONE)
-        .with_target(false);
-    // journald stamps each line itself.
-    let under_journald = std::env::var_os("JOURNAL_STREAM").is_some();
-    let result = match (json, under_journald) {
-        (true, _) => log.json().try_init(),
-        (false, true) => log.without_time().try_init(),
-        (false, false) => log.try_init(),
-    };
-    if let Err(error) = result {
-        super::output::stderr(&format!("warning: the log could not be set up: {error}"));
-    }
-}
+/// What still computes or waits for a disk when a command has ended is not waited
+/// for longer than this: whoever says stop twice means it.
+const REMAINS: Duration = Duration::from_millis(500);
 
 /// Runs `work` on a multi-threaded runtime of its own.
 pub fn block_on<T>(work: impl Future<Output = Result<T, CliError>>) -> Result<T, CliError> {
@@ -48,15 +21,15 @@ pub fn block_on<T>(work: impl Future<Output = Result<T, CliError>>) -> Result<T,
         .thread_name("consign")
         .build()
         .map_err(|error| CliError::internal("cannot start the runtime", &error))?;
-    runtime.block_on(work)
+    let ended = runtime.block_on(work);
+    runtime.shutdown_timeout(REMAINS);
+    ended
 }
 
 /// Loads the configuration that `--config` names; warnings go to stderr.
 pub fn config(global: &Global) -> Result<Config, CliError> {
     let config = Config::load(&global.config, &Environment::of_process())?;
-    for warning in &config.warnings {
-        output::stderr(&warning.render(output::on_terminal()));
-    }
+    output::warnings(&config.warnings);
     Ok(config)
 }
 

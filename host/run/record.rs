@@ -124,6 +124,7 @@ impl Recorder<'_> {
             && let Some((left, draft)) = sealed(attempt, &uploads)
             && attempt.destination.as_ref().is_some_and(|to| work.leads_to(to, &to.manifest_key))
         {
+            say_attempt(attempt.number);
             let journal = self.journal(attempt.id, true);
             let finished = self.roll_forward(work, journal, left, draft).await;
             let at_work = Try { delivery: id, attempt: attempt.id, tries };
@@ -155,6 +156,7 @@ impl Recorder<'_> {
             }
             attempt => attempt?,
         };
+        say_attempt(attempt.number);
         let journal = self.journal(attempt.id, false);
         let delivered = match Target::bucket(&self.parts.vendor, &work.customer, work.run) {
             Ok(target) => deliver(self.parts, work, attempt.number, target, journal.clone()).await,
@@ -262,6 +264,11 @@ impl Recorder<'_> {
             }
         }
     }
+}
+
+/// From here on, what the daemon logs of this delivery names the attempt.
+fn say_attempt(number: u32) {
+    tracing::Span::current().record("attempt", number);
 }
 
 /// What completes an attempt, if it is sealed.

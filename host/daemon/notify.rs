@@ -1,0 +1,150 @@
+//! What the service manager (systemd) is told: ready, alive, stopping, and in
+//! words what the daemon does.
+//!
+//! Only the daemon's own loop speaks here, as it goes round. A loop that hangs
+//! says nothing, and the manager's watchdog ends the process.
+
+use std::fmt;
+use std::time::Duration;
+
+use sd_notify::NotifyState;
+use tokio::time;
+
+use crate::clock::{Instant, to_the_second};
+
+/// The manager hears the same kind of thing no more often than this.
+const EVERY: Duration = Duration::from_millis(500);
+
+/// While deliveries finish, the manager waits this much longer each time it hears
+/// of progress. So a stop may last for `drain_timeout` and this.
+const EXTENSION: Duration = Duration::from_secs(15);
+
+/// The service manager that started this process, if one did.
+pub(super) struct Manager {
+    listens: bool,
+    /// It ends the process when it hears nothing for a while.
+    watches: bool,
+    /// When it last heard of progress.
+    progress: Option<time::Instant>,
+    /// When it was last due to hear the status, and which it knows.
+    told: Option<time::Instant>,
+    status: String,
+}
+
+impl Manager {
+    pub fn of_process() -> Self {
+        let listens = std::env::var_os("NOTIFY_SOCKET").is_some();
+        let watches = listens && sd_notify::watchdog_enabled().is_some();
+        Self { listens, watches, progress: None, told: None, status: String::new() }
+    }
+
+    pub fn ready(&mut self, status: &Status) {
+        self.say(&[NotifyState::Ready], &status.to_string());
+    }
+
+    /// The loop has gone round, or some way.
+    pub fn progress(&mut self) {
+        if self.watches && is_due(self.progress) {
+            self.progress = Some(time::Instant::now());
+            notify(&[NotifyState::Watchdog]);
+        }
+    }
+
+    pub fn wants_status(&self) -> bool {
+        self.listens && is_due(self.told)
+    }
+
+    pub fn status(&mut self, status: &Status) {
+        self.told = Some(time::Instant::now());
+        self.say(&[], &status.to_string());
+    }
+
+    pub fn stopping(&mut self) {
+        self.say(&[NotifyState::Stopping], "stopping");
+    }
+
+    /// Deliveries are still finishing.
+    pub fn draining(&mut self, deliveries: usize, left: Duration) {
+        self.progress();
+        if self.wants_status() {
+            self.told = Some(time::Instant::now());
+            let extension = u32::try_from(EXTENSION.as_micros()).unwrap_or(u32::MAX);
+            let status = format!("stopping: {deliveries} at work, cut off in {:.0} s", left.as_secs_f64().ceil());
+            self.say(&[NotifyState::ExtendTimeoutUsec(extension)], &status);
+        }
+    }
+
+    fn say(&mut self, states: &[NotifyState<'_>], status: &str) {
+        let mut states = states.to_vec();
+        if self.status != status {
+            states.push(NotifyState::Status(status));
+            status.clone_into(&mut self.status);
+        }
+        if self.listens && !states.is_empty() {
+            notify(&states);
+        }
+    }
+}
+
+fn is_due(last: Option<time::Instant>) -> bool {
+    last.is_none_or(|last| last.elapsed() >= EVERY)
+}
+
+/// Why the daemon ended, for those who look at the service afterwards.
+pub(super) fn failed(why: &str) {
+    notify(&[NotifyState::Status(&why.replace(char::is_control, " "))]);
+}
+
+fn notify(states: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        tracing::debug!(error = %error, "systemd was not told");
+    }
+}
+
+/// What the daemon does, in one line.
+pub(super) struct Status {
+    pub ledger_full: bool,
+    pub shares: usize,
+    pub next: Option<Instant>,
+    pub at_work: usize,
+    /// Begun runs' deliveries that have no room yet.
+    pub waiting: usize,
+    /// Failed, and to be tried again later.
+    pub again: usize,
+    /// Since the start.
+    pub delivered: u64,
+    pub failed: u64,
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.ledger_full {
+            f.write_str("the disk of the ledger is full, nothing new begins; ")?;
+        }
+        let Self { shares, at_work, waiting, again, delivered, failed, .. } = self;
+        write!(f, "{shares} {}", if *shares == 1 { "share" } else { "shares" })?;
+        match self.next {
+            Some(next) => write!(f, ", next slot {}", to_the_second(next))?,
+            None => f.write_str(", no slot to come")?,
+        }
+        write!(f, "; {at_work} at work, {waiting} waiting, {again} to be tried again")?;
+        write!(f, "; since the start {delivered} delivered, {failed} failed")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_status_says_first_what_is_wrong() {
+        let at = "2026-03-01T06:00:00Z".parse().unwrap();
+        let (shares, at_work, waiting, again, delivered, failed) = (1, 2, 3, 4, 5, 6);
+        let status = Status { ledger_full: false, shares, next: Some(at), at_work, waiting, again, delivered, failed };
+        let good = "1 share, next slot 2026-03-01T06:00:00Z; 2 at work, 3 waiting, 4 to be tried again; \
+                    since the start 5 delivered, 6 failed";
+        assert_eq!(status.to_string(), good);
+        let full = Status { ledger_full: true, ..status };
+        assert_eq!(full.to_string(), format!("the disk of the ledger is full, nothing new begins; {good}"));
+    }
+}
