@@ -2,6 +2,7 @@
 
 mod buckets;
 mod check;
+mod clocks;
 mod commands;
 mod daemon;
 mod demo;
@@ -10,4 +11,5 @@ mod inputs;
 mod ledger;
 mod recovery;
 mod sandbox;
+mod timing;
 mod world;

@@ -8,10 +8,10 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format::FmtSpan;
 
 use super::Global;
-use super::output::{self, CliError};
+use super::output::{self, CliError, Exit};
 use crate::clock::Clock;
 use crate::config::{Config, Daemon, Environment};
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, LedgerError};
 
 /// Sends the log to stderr: text for a terminal or journald, no colours unless
 /// a person is watching, or a JSON object a line. A filter that does not parse is
@@ -89,4 +89,17 @@ fn is_ours(cache: &Path) -> bool {
 /// Opens the configuration's ledger and takes its lock.
 pub fn ledger(config: &Config, clock: &Clock) -> Result<Ledger, CliError> {
     Ok(Ledger::open(&config.daemon.state_dir, clock.clone())?)
+}
+
+/// The same for who has something to tell the daemon, which must not be running.
+pub fn idle_ledger(config: &Config, clock: &Clock) -> Result<Ledger, CliError> {
+    Ledger::open(&config.daemon.state_dir, clock.clone()).map_err(|error| match error {
+        LedgerError::Held { dir, holder } => {
+            let message = format!("the ledger in {} is held by {holder}", dir.display());
+            let help = "a running daemon would have to be told over a socket, which it does not have yet: stop it, repeat \
+                        this, and start it again";
+            CliError::new(Exit::Ledger, message, help)
+        }
+        error => error.into(),
+    })
 }
