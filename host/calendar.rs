@@ -3,24 +3,42 @@
 
 mod expression;
 mod field;
+mod jitter;
 mod steps;
+mod when;
 
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::{Arc, LazyLock, Mutex, Weak};
 
+use chrono::TimeDelta;
 use chrono_tz::Tz;
 
 use crate::clock::Instant;
 use crate::domain::Interval;
 use expression::Expression;
+pub use jitter::Jitter;
+pub use when::When;
 
-/// A cron expression in a time zone. Slots are whole seconds on the UTC time
-/// line. Cheap to clone: equal expressions share one parsed form.
+/// A cron expression in a time zone, from its start to its end if it has any.
+/// Slots are whole seconds on the UTC time line. Cheap to clone: equal
+/// expressions share one parsed form.
 #[derive(Clone)]
 pub struct Calendar {
     expression: Arc<Expression>,
     zone: Tz,
+    /// No slot is before it.
+    start: Option<Instant>,
+    /// No slot is after it.
+    end: Option<Instant>,
+}
+
+/// Clocks that were changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Change {
+    pub at: Instant,
+    /// How far the clock on the wall went forward; back when negative.
+    pub by: TimeDelta,
 }
 
 /// Why a text is no schedule. What to write instead follows a `; `.
@@ -56,27 +74,55 @@ impl CalendarError {
 impl Calendar {
     /// Reads five fields, six with seconds first, or a name such as `@daily`.
     pub fn parse(text: &str, zone: Tz) -> Result<Self, CalendarError> {
-        Ok(Self { expression: shared(text)?, zone })
+        Ok(Self { expression: shared(text)?, zone, start: None, end: None })
+    }
+
+    /// The same with no slot before `start` and none after `end`. Intervals stay what they were.
+    pub fn between(self, start: Option<Instant>, end: Option<Instant>) -> Self {
+        Self { start, end, ..self }
     }
 
     pub fn zone(&self) -> Tz {
         self.zone
     }
 
-    /// The first slot strictly after `after`. None only at the ends of the time line.
+    /// The first slot strictly after `after`. None after the last one, and at the end of the time line.
     pub fn next(&self, after: Instant) -> Option<Instant> {
-        steps::next(&self.expression, self.zone, after)
+        let after = match self.start {
+            Some(start) if start > after => start.checked_sub_signed(TimeDelta::nanoseconds(1))?,
+            _ => after,
+        };
+        self.endless_next(after).filter(|at| self.end.is_none_or(|end| *at <= end))
     }
 
     /// The last slot strictly before `at`.
     pub fn previous(&self, at: Instant) -> Option<Instant> {
-        steps::previous(&self.expression, self.zone, at)
+        let at = match self.end {
+            Some(end) if end < at => end.checked_add_signed(TimeDelta::nanoseconds(1))?,
+            _ => at,
+        };
+        steps::previous(&self.expression, self.zone, at).filter(|at| self.start.is_none_or(|start| *at >= start))
     }
 
-    /// What the slot at `at` covers: from the slot before it to `at`. Also says
-    /// what a run by hand at any other instant would cover.
+    /// What the slot at `at` covers: from the firing before it to `at`, also when
+    /// that was before the calendar's start.
     pub fn slot_at(&self, at: Instant) -> Interval {
-        Interval { start: self.previous(at).unwrap_or(at), end: at }
+        Interval { start: steps::previous(&self.expression, self.zone, at).unwrap_or(at), end: at }
+    }
+
+    /// The change of clocks on the local day of `at`, if there is one.
+    pub fn change_on_day_of(&self, at: Instant) -> Option<Change> {
+        let day = at.with_timezone(&self.zone).date_naive();
+        let second = TimeDelta::seconds(1);
+        let from = When::Day(day).first(self.zone)?.checked_sub_signed(second)?;
+        let to = When::Day(day.succ_opt()?).first(self.zone)?.checked_sub_signed(second)?;
+        let at = steps::change_between(self.zone, from, to)?;
+        Some(Change { at, by: steps::offset(self.zone, at) - steps::offset(self.zone, at - second) })
+    }
+
+    /// Firings go on after the end.
+    fn endless_next(&self, after: Instant) -> Option<Instant> {
+        steps::next(&self.expression, self.zone, after)
     }
 }
 

@@ -1,13 +1,16 @@
 //! The command line: parse, call, print, exit code. Nothing is decided here.
 
+mod backfill;
 mod check;
 mod demo;
 mod history;
 mod ledger;
 mod log;
 mod manual;
+mod next;
 mod options;
 mod output;
+mod pause;
 mod plugin;
 mod progress;
 mod sandbox;
@@ -89,6 +92,25 @@ enum Command {
     Send(send::SendArgs),
     /// Run the daemon: deliver every share on its schedule until told to stop.
     Run,
+    /// List the coming slots of a share, with what each covers.
+    ///
+    /// Slots on days on which clocks are changed say so. The rules are in
+    /// docs/calendar.md.
+    Next(next::NextArgs),
+    /// Leave out the slots of a share until `resume`.
+    ///
+    /// What is being delivered goes on, and so do `send` and `backfill`. Each slot
+    /// that is left out is on record: `consign history --skipped`.
+    Pause(pause::PauseArgs),
+    /// Go on with a share that was paused, from its next slot on.
+    ///
+    /// What was left out stays so; `backfill` delivers it.
+    Resume(pause::PauseArgs),
+    /// Plan past slots of a share, for whoever has not got them.
+    ///
+    /// The daemon delivers them one after another, behind what is on time. A
+    /// customer who has a slot is left alone.
+    Backfill(backfill::BackfillArgs),
     /// List past runs, newest first.
     History(history::HistoryArgs),
     /// Show one run: its deliveries, attempts, objects and failures.
@@ -161,6 +183,10 @@ fn dispatch(cli: &Cli) -> Result<Exit, output::CliError> {
         Command::Check(args) => setup::block_on(check::check(global, args)),
         Command::Send(args) => setup::block_on(send::send(global, args)),
         Command::Run => setup::block_on(serve::serve(global)),
+        Command::Next(args) => setup::block_on(next::next(global, args)),
+        Command::Pause(args) => setup::block_on(pause::pause(global, args)),
+        Command::Resume(args) => setup::block_on(pause::resume(global, args)),
+        Command::Backfill(args) => setup::block_on(backfill::backfill(global, args)),
         Command::History(args) => setup::block_on(history::history(global, args)),
         Command::Show(args) => setup::block_on(history::show(global, args)),
         Command::Ledger(command) => setup::block_on(ledger::ledger(global, command)),

@@ -27,6 +27,7 @@ mod ledger;
 mod plugin;
 mod regions;
 mod share;
+mod timing;
 
 mod cross;
 
@@ -35,8 +36,8 @@ use std::path::Path;
 pub use credentials::{Credentials, StaticCredentials};
 pub use environment::Environment;
 pub use model::{
-    Aws, Compression, Config, Customer, Daemon, Dataset, Empty, Encryption, FileDataset, FileFormat, LedgerSettings,
-    Plugin, PluginSource, RetryPolicy, Share, TableDataset, TableSource, Tenant,
+    Aws, CatchUp, Compression, Config, Customer, Daemon, Dataset, Empty, Encryption, FileDataset, FileFormat,
+    LedgerSettings, Missed, Overlap, Plugin, PluginSource, RetryPolicy, Share, TableDataset, TableSource, Tenant,
 };
 pub use origin::Origin;
 pub use report::{ConfigErrors, Problem, Severity};

@@ -3,6 +3,7 @@
 //! The ledger is the queue. What is in memory is only what is being worked on,
 //! so that stopping at any instant loses nothing but the work of that instant.
 
+mod job;
 mod notify;
 mod retention;
 
@@ -11,21 +12,21 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::SecondsFormat;
 use futures::FutureExt;
-use tokio::sync::Semaphore;
+use tokio::sync::{AcquireError, Semaphore};
 use tokio::task::{Id, JoinSet};
 use tracing::Instrument;
 use tracing::field::Empty;
 
+use job::{Job, Progress, Task, carry_out};
 use notify::{Manager, Status};
 
 use crate::clock::{Instant, exact};
-use crate::config::Config;
-use crate::domain::{CustomerName, Failure, RunId, ShareName, Slot};
-use crate::ledger::{Claim, DeliveryId, Ledger, LedgerError, OpenDelivery, Planned, RunState};
-use crate::run::{Outcome, Parts, Recorder, Retrying};
-use crate::schedule::{Planner, Recurring, ScheduleError, Ticker};
+use crate::config::{Config, Overlap};
+use crate::domain::{Failure, RunId, ShareName, SkipReason, Slot};
+use crate::ledger::{Claim, DeliveryId, Ledger, LedgerError, Planned, RunState};
+use crate::run::{Parts, passed};
+use crate::schedule::{Due, Planner, Recurring, ScheduleError, Ticker};
 
 /// Without a tick for this long, the watchdog wakes the planner.
 const TICK_PATIENCE: Duration = Duration::from_secs(5);
@@ -69,10 +70,11 @@ async fn until_stopped(
     let ticker = Ticker::start(TICK_PATIENCE).await?;
     let mut planner = planner(&ledger, &config, &parts).await?;
     let room = Arc::new(Semaphore::new(config.daemon.concurrency));
+    let late_room = Arc::new(Semaphore::new(late(config.daemon.concurrency)));
     let (open, tasks, waiting) = (HashMap::new(), HashMap::new(), BTreeMap::new());
     let (work, unrecorded) = (JoinSet::new(), Unrecorded::default());
     let (tally, mut manager) = (Tally::default(), Manager::of_process());
-    let mut desk = Desk { config, parts, ledger, room, open, work, tasks, waiting, unrecorded, tally };
+    let mut desk = Desk { config, parts, ledger, room, late_room, open, work, tasks, waiting, unrecorded, tally };
     desk.resume().await?;
     tracing::info!(shares = desk.config.shares.len(), "consign is ready");
     let retention = retention::keep(desk.ledger.clone(), desk.parts.clock.clone(), desk.config.ledger.retention);
@@ -114,10 +116,16 @@ async fn until_stopped(
 async fn planner(ledger: &Ledger, config: &Config, parts: &Parts) -> Result<Planner, LedgerError> {
     let cursors: HashMap<ShareName, _> = ledger.cursors().await?.into_iter().collect();
     let recurring = config.shares.iter().map(|(name, share)| {
-        let cursor = cursors.get(name).copied();
-        Recurring { share: name.clone(), calendar: share.calendar.clone(), cursor }
+        let (calendar, jitter, catch_up) = (share.calendar.clone(), share.jitter, share.catch_up);
+        Recurring { share: name.clone(), calendar, jitter, catch_up, cursor: cursors.get(name).copied() }
     });
     Ok(Planner::new(recurring, parts.clock.now()))
+}
+
+/// Of `concurrency`, the deliveries that may be late ones: caught up, or filled
+/// in. The rest is kept for what is on time.
+fn late(concurrency: usize) -> usize {
+    (concurrency / 2).max(1)
 }
 
 /// What is being worked on.
@@ -127,6 +135,8 @@ struct Desk {
     ledger: Ledger,
     /// Closed when nothing may begin any more.
     room: Arc<Semaphore>,
+    /// Taken before `room` by what is late.
+    late_room: Arc<Semaphore>,
     /// Deliveries still open, by run that has not ended.
     open: HashMap<RunId, usize>,
     work: JoinSet<Result<Progress, LedgerError>>,
@@ -144,26 +154,6 @@ struct Tally {
     failed: u64,
 }
 
-/// One delivery of a run.
-#[derive(Clone)]
-struct Job {
-    run: RunId,
-    slot: Slot,
-    customer: CustomerName,
-    delivery: DeliveryId,
-}
-
-/// What became of a delivery's task.
-enum Progress {
-    /// The daemon was stopping: the next start begins it.
-    NotBegun,
-    Waits(Instant),
-    Delivered,
-    Failed,
-    /// It had ended before; only uploads were left of it.
-    Tidied,
-}
-
 /// What the ledger had no room for: taken up again after a while.
 #[derive(Default)]
 struct Unrecorded {
@@ -177,6 +167,11 @@ impl Desk {
         self.plan(planner, manager).await?;
         self.take_up_unrecorded().await?;
         let now = self.parts.clock.now();
+        for job in self.tasks.values() {
+            if let Some(deadline) = job.deadline.filter(|deadline| *deadline <= now) {
+                job.stopper.stop(passed(&job.slot, deadline));
+            }
+        }
         while let Some(entry) = self.waiting.first_entry().filter(|entry| entry.key().0 <= now) {
             let job = entry.remove();
             let open = self.ledger.open_delivery(job.delivery).await?;
@@ -190,16 +185,12 @@ impl Desk {
         loop {
             let plan = planner.due(self.parts.clock.now());
             if !plan.is_empty() {
-                let recipients = |slot: &Slot| self.config.shares.get(&slot.share).map(|share| share.to.clone());
-                let planned = plan.due.iter().map(|due| Planned {
-                    slot: due.slot.clone(),
-                    customers: recipients(&due.slot).unwrap_or_default(),
-                    skip: due.skip,
-                });
+                let planned = plan.due.iter().map(|due| self.planned(due));
                 self.ledger.plan(planned.collect(), plan.cursors.clone()).await?;
-                for due in plan.due.iter().filter(|due| due.skip.is_some()) {
-                    let reason = due.skip.map(|reason| reason.as_str());
-                    tracing::warn!(share = %due.slot.share, slot = %exact(due.slot.at), reason, "slot skipped");
+                for due in &plan.due {
+                    if let Some(reason) = due.skip {
+                        skipped(&due.slot, reason);
+                    }
                 }
                 planner.recorded(&plan);
                 manager.progress();
@@ -208,15 +199,54 @@ impl Desk {
                 break;
             }
         }
-        while self.work.len() < self.config.daemon.concurrency {
-            let claims = self.ledger.claim(1).await?;
-            if claims.is_empty() {
-                break;
+        loop {
+            let concurrency = self.config.daemon.concurrency;
+            let late_tasks = self.tasks.values().filter(|job| job.late).count();
+            let on_time = usize::from(self.tasks.len() - late_tasks < concurrency);
+            let late = usize::from(late_tasks < late(concurrency));
+            if on_time + late == 0 {
+                return Ok(());
             }
-            for claim in claims {
+            let claims = self.ledger.claim(on_time, late).await?;
+            if claims.looked_at == 0 {
+                return Ok(());
+            }
+            for (slot, reason) in claims.skipped {
+                skipped(&slot, reason);
+            }
+            for delivery in claims.cancelled {
+                self.cancel(delivery).await?;
+            }
+            for claim in claims.runs {
                 self.begin(claim).await?;
                 manager.progress();
             }
+        }
+    }
+
+    fn planned(&self, due: &Due) -> Planned {
+        let share = self.config.shares.get(&due.slot.share);
+        Planned {
+            slot: due.slot.clone(),
+            customers: share.map(|share| share.to.clone()).unwrap_or_default(),
+            origin: due.origin,
+            overlap: share.map_or(Overlap::Allow, |share| share.overlap),
+            deadline: share.and_then(|share| share.deadline).map(|deadline| due.slot.at + deadline),
+            skip: due.skip,
+        }
+    }
+
+    /// Has a delivery ended that the ledger has marked for it, at work or waiting.
+    async fn cancel(&mut self, delivery: DeliveryId) -> Result<(), LedgerError> {
+        let open = self.ledger.open_delivery(delivery).await?;
+        let Some(why) = open.cancel.clone() else { return Ok(()) };
+        if let Some(job) = self.tasks.values().find(|job| job.delivery == delivery) {
+            job.stopper.stop(why);
+            return Ok(());
+        }
+        let waiting = self.waiting.keys().find(|(_, waiting)| *waiting == delivery).copied();
+        if let Some(job) = waiting.and_then(|key| self.waiting.remove(&key)) {
+            self.spawn(job, Task::Resume(Box::new(open)));
         }
         Ok(())
     }
@@ -229,7 +259,8 @@ impl Desk {
             return Ok(());
         }
         for (customer, delivery) in claim.deliveries {
-            let job = Job { run: claim.run, slot: claim.slot.clone(), customer, delivery };
+            let (slot, late, deadline) = (claim.slot.clone(), claim.origin.is_late(), claim.deadline);
+            let job = Job { run: claim.run, slot, customer, delivery, late, deadline, stopper: Arc::default() };
             self.spawn(job, Task::Deliver);
             *self.open.entry(claim.run).or_default() += 1;
         }
@@ -240,6 +271,7 @@ impl Desk {
     /// begin anew after their uploads are aborted. Of a run that had ended only
     /// uploads are left, and its end stands.
     async fn resume(&mut self) -> Result<(), LedgerError> {
+        self.ledger.release_held().await?;
         for unfinished in self.ledger.unfinished().await? {
             let (run, slot, running) = (unfinished.run, unfinished.slot, unfinished.state == RunState::Running);
             let (share, at, deliveries) = (&slot.share, exact(slot.at), unfinished.deliveries.len());
@@ -253,9 +285,11 @@ impl Desk {
                 self.ledger.run_finished(run).await?;
             }
             for delivery in unfinished.deliveries {
-                let customer = delivery.customer.clone();
-                let job = Job { run, slot: slot.clone(), customer, delivery: delivery.id };
-                match delivery.due {
+                let (customer, late, deadline) =
+                    (delivery.customer.clone(), unfinished.origin.is_late(), unfinished.deadline);
+                let (slot, stopper) = (slot.clone(), Arc::default());
+                let job = Job { run, slot, customer, delivery: delivery.id, late, deadline, stopper };
+                match delivery.due.filter(|_| delivery.cancel.is_none()) {
                     Some(due) => drop(self.waiting.insert((due, job.delivery), job)),
                     None => self.spawn(job, Task::Resume(Box::new(delivery))),
                 }
@@ -269,15 +303,27 @@ impl Desk {
 
     fn spawn(&mut self, job: Job, task: Task) {
         let (config, parts, ledger) = (self.config.clone(), self.parts.clone(), self.ledger.clone());
-        let room = self.room.clone();
+        let (room, late_room) = (self.room.clone(), self.late_room.clone());
         let Job { run, slot, customer, .. } = &job;
         let (share, at) = (&slot.share, exact(slot.at));
         let span = tracing::info_span!("delivery", %run, %share, slot = %at, %customer, attempt = Empty);
         let this = job.clone();
         let work = async move {
-            let Ok(_permit) = room.acquire_owned().await else { return Ok(Progress::NotBegun) };
+            let place = async {
+                let late = if this.late { Some(late_room.acquire_owned().await?) } else { None };
+                Ok::<_, AcquireError>((late, room.acquire_owned().await?))
+            };
+            let stop = this.stopper.listen(this.deadline);
+            let _place = tokio::select! {
+                place = place => match place {
+                    Ok(place) => Some(place),
+                    Err(_closed) => return Ok(Progress::NotBegun),
+                },
+                // Its end is to be recorded, which needs no place.
+                _ = stop.told() => None,
+            };
             // Boxed, so that the whole can be sent between threads (rust-lang/rust#102211).
-            carry_out(&config, &parts, &ledger, &this, task).boxed().await
+            carry_out(&config, &parts, &ledger, &this, stop, task).boxed().await
         };
         let id = self.work.spawn(work.instrument(span)).id();
         self.tasks.insert(id, job);
@@ -365,6 +411,7 @@ impl Desk {
     /// Lets what has begun come to its end. What waits for room stays in the ledger.
     async fn drain(mut self, manager: &mut Manager) -> Result<(), DaemonError> {
         self.room.close();
+        self.late_room.close();
         if self.work.is_empty() {
             return Ok(());
         }
@@ -406,47 +453,6 @@ impl Desk {
     }
 }
 
-enum Task {
-    Deliver,
-    Resume(Box<OpenDelivery>),
-}
-
-async fn carry_out(
-    config: &Arc<Config>,
-    parts: &Parts,
-    ledger: &Ledger,
-    job: &Job,
-    task: Task,
-) -> Result<Progress, LedgerError> {
-    let Job { run, slot, customer, delivery } = job;
-    let recorder = Recorder { parts, ledger, config, run: *run, slot, customer, retrying: Retrying::Daemon };
-    let outcome = match task {
-        Task::Deliver => recorder.deliver(*delivery).await?,
-        Task::Resume(open) => match recorder.resume(*open).await? {
-            Some(outcome) => outcome,
-            None => return Ok(Progress::Tidied),
-        },
-    };
-    match outcome {
-        Outcome::Committed(manifest) => {
-            let bytes: u64 = manifest.objects.iter().map(|object| object.bytes).sum();
-            tracing::info!(
-                output.objects = manifest.objects.len(),
-                output.rows = manifest.rows,
-                output.size_bytes = bytes,
-                "delivered"
-            );
-            Ok(Progress::Delivered)
-        }
-        Outcome::Waits { failure, due } => {
-            let (layer, due_at) = (failure.layer.as_str(), due.to_rfc3339_opts(SecondsFormat::Millis, true));
-            tracing::warn!(layer, due = due_at, remedy = failure.remedy, "to be tried again: {}", failure.message);
-            Ok(Progress::Waits(due))
-        }
-        Outcome::Failed(failure) => {
-            let layer = failure.layer.as_str();
-            tracing::error!(layer, remedy = failure.remedy, "delivery failed: {}", failure.message);
-            Ok(Progress::Failed)
-        }
-    }
+fn skipped(slot: &Slot, reason: SkipReason) {
+    tracing::warn!(share = %slot.share, slot = %exact(slot.at), reason = reason.as_str(), "slot skipped");
 }

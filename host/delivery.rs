@@ -112,6 +112,8 @@ pub struct Delivery {
     compressor: Compressor,
     keys: BTreeSet<ObjectKey>,
     objects: BTreeMap<u32, Writing>,
+    /// Once all of them are.
+    stored: Option<Vec<SealedObject>>,
 }
 
 struct Writing {
@@ -158,7 +160,7 @@ impl Delivery {
         let common = Common::new(target.0, journal, spec.spill_dir.clone());
         common.store.open().await?;
         let compressor = Compressor::new(spec.compression);
-        Ok(Self { common, spec, compressor, keys: BTreeSet::new(), objects: BTreeMap::new() })
+        Ok(Self { common, spec, compressor, keys: BTreeSet::new(), objects: BTreeMap::new(), stored: None })
     }
 
     /// Takes up a delivery that an earlier process sealed.
@@ -198,6 +200,27 @@ impl Delivery {
         }
     }
 
+    /// Waits until every byte is stored, which may take long and can still be
+    /// given up. After a failure the delivery can only be aborted.
+    pub async fn settle(&mut self) -> Result<(), Failure> {
+        if self.stored.is_some() {
+            return Ok(());
+        }
+        if let Some(open) = self.objects.values().find(|writing| writing.steps.is_some()) {
+            return Err(plugin(
+                format!("'{}' was never finished", open.key),
+                "have the plugin finish every object it creates",
+            ));
+        }
+        let mut stored = Vec::new();
+        for writing in self.objects.values_mut() {
+            let task = (&mut writing.task).await;
+            stored.push(task.map_err(|error| local(format!("the upload of '{}' ended: {error}", writing.key)))??);
+        }
+        self.stored = Some(stored);
+        Ok(())
+    }
+
     /// Stores what is left and says so in the journal. After a failure before
     /// that, the uploads are aborted.
     ///
@@ -205,15 +228,13 @@ impl Delivery {
     /// An object is unfinished or failed, or the journal cannot be written. In
     /// the last case the uploads stay, as the journal may say sealed.
     pub async fn seal(mut self) -> Result<Sealed, Failure> {
-        let objects = match self.stored().await {
-            Ok(objects) => objects,
-            Err(failure) => {
-                if let Err(left) = self.abort().await {
-                    tracing::warn!(failure = %left, "uploads are left behind");
-                }
-                return Err(failure);
+        if let Err(failure) = self.settle().await {
+            if let Err(left) = self.abort().await {
+                tracing::warn!(failure = %left, "uploads are left behind");
             }
-        };
+            return Err(failure);
+        }
+        let objects = self.stored.unwrap_or_default();
         let manifest_key = key_of(&self.common.store, &self.spec, &LeafName::manifest())?;
         self.common.uploads.journal().sealed(&objects).await?;
         Ok(Sealed { common: self.common, manifest_key, objects, resumed: false, earlier: Vec::new() })
@@ -296,21 +317,6 @@ impl Delivery {
             Ok(Ok(_)) => Err(local("an object was written after its end")),
             Err(error) => Err(local(format!("an object's upload ended: {error}"))),
         }
-    }
-
-    async fn stored(&mut self) -> Result<Vec<SealedObject>, Failure> {
-        if let Some(open) = self.objects.values().find(|writing| writing.steps.is_some()) {
-            return Err(plugin(
-                format!("'{}' was never finished", open.key),
-                "have the plugin finish every object it creates",
-            ));
-        }
-        let mut stored = Vec::new();
-        for writing in self.objects.values_mut() {
-            let task = (&mut writing.task).await;
-            stored.push(task.map_err(|error| local(format!("the upload of '{}' ended: {error}", writing.key)))??);
-        }
-        Ok(stored)
     }
 }
 

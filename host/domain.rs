@@ -18,7 +18,7 @@ pub use name::{CustomerName, DatasetName, GroupName, PluginName, ShareName, Tabl
 pub use output::{OutputEvent, SealedObject, SealedPart, UploadJournal};
 pub use profile::{AccountId, BucketName, ExternalId, ParamValue, Region, RoleArn};
 pub use secret::Secret;
-pub use slot::{Interval, RunId, SkipReason, Slot};
+pub use slot::{Interval, Origin, RunId, SkipReason, Slot};
 
 /// Why a text is not the value it should be: a fragment such as
 /// `has an uppercase letter; use a-z, 0-9 and '-'`, to be put after the text.

@@ -5,10 +5,12 @@
 //! that the change is on disk. `docs/ledger.md` draws the states and tables;
 //! `state.rs` holds every step between states.
 
+mod claim;
 mod error;
 mod open;
 mod read;
 mod row;
+mod slots;
 mod state;
 mod upkeep;
 mod write;
@@ -21,8 +23,9 @@ use rusqlite::Connection;
 use serde::Serialize;
 
 use crate::clock::{Clock, Instant};
+use crate::config::Overlap;
 use crate::domain::{
-    CustomerName, Destination, Failure, Manifest, ManifestObject, ObjectKey, RunId, SealedObject, ShareName,
+    CustomerName, Destination, Failure, Manifest, ManifestObject, ObjectKey, Origin, RunId, SealedObject, ShareName,
     SkipReason, Slot,
 };
 pub use error::LedgerError;
@@ -54,23 +57,18 @@ pub struct Reader(Arc<Mutex<Connection>>);
 pub struct Planned {
     pub slot: Slot,
     pub customers: Vec<CustomerName>,
+    pub origin: Origin,
+    /// What becomes of it when another slot of the share is at work.
+    pub overlap: Overlap,
+    /// What is not committed then has failed.
+    pub deadline: Option<Instant>,
     pub skip: Option<SkipReason>,
 }
 
-/// Who asked for a run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Origin {
-    Schedule,
-    Manual,
-}
-
-impl std::fmt::Display for Origin {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.pad(match self {
-            Origin::Schedule => "schedule",
-            Origin::Manual => "manual",
-        })
+impl Planned {
+    /// A slot that nothing keeps from its customers.
+    pub fn new(slot: Slot, customers: Vec<CustomerName>, origin: Origin) -> Self {
+        Self { slot, customers, origin, overlap: Overlap::Allow, deadline: None, skip: None }
     }
 }
 
@@ -81,8 +79,40 @@ pub struct Claim {
     /// As recorded: instants in whole microseconds.
     pub slot: Slot,
     pub origin: Origin,
+    /// What is not committed then has failed.
+    pub deadline: Option<Instant>,
     /// In order of the customers' names.
     pub deliveries: Vec<(CustomerName, DeliveryId)>,
+}
+
+/// What came of looking at pending slots.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Claims {
+    pub runs: Vec<Claim>,
+    /// Deliveries that are to be ended, to make room: [`OpenDelivery::cancel`] says why.
+    pub cancelled: Vec<DeliveryId>,
+    /// Slots that nobody gets, or not everybody.
+    pub skipped: Vec<(Slot, SkipReason)>,
+    /// Slots looked at. None of them is pending any more.
+    pub looked_at: usize,
+}
+
+/// How a past slot stands. Every customer asked for is in exactly one place.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Filling {
+    pub slot: Slot,
+    /// Have not got it.
+    pub to_deliver: Vec<CustomerName>,
+    pub committed: Vec<CustomerName>,
+    /// Are getting it, or are going to.
+    pub under_way: Vec<CustomerName>,
+}
+
+/// A time in which a share's slots are left out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Pause {
+    pub share: ShareName,
+    pub since: Instant,
 }
 
 /// What came of asking for a run by hand. Every customer asked for is in exactly one place.
@@ -165,22 +195,50 @@ impl Ledger {
 
     /// Records slots and moves cursors in one transaction; returns how many
     /// slots are new. Doing it again changes nothing. Cursors never go back.
+    /// Slots of a share that is paused are left out.
     pub async fn plan(&self, planned: Vec<Planned>, cursors: Vec<(ShareName, Instant)>) -> Result<usize, LedgerError> {
         let now = self.clock.now();
-        self.writer.run(move |ledger| write::plan(ledger, now, &planned, &cursors)).await
+        self.writer.run(move |ledger| slots::plan(ledger, now, &planned, &cursors)).await
     }
 
-    /// Begins the runs of up to `limit` pending slots, oldest first. Customers
-    /// who already have the slot, or are getting it, are left out.
-    pub async fn claim(&self, limit: usize) -> Result<Vec<Claim>, LedgerError> {
+    /// Looks at up to `on_time` pending slots of the schedule and up to `late`
+    /// of those that are caught up or filled in, oldest first, and begins their
+    /// runs as far as other slots of their shares let them. Customers who already
+    /// have the slot, or are getting it, are not in its run.
+    pub async fn claim(&self, on_time: usize, late: usize) -> Result<Claims, LedgerError> {
         let now = self.clock.now();
-        self.writer.run(move |ledger| write::claim(ledger, now, limit)).await
+        self.writer.run(move |ledger| claim::claim(ledger, now, on_time, late)).await
+    }
+
+    /// Has every slot looked at again that waits for another one: for a process that begins.
+    pub async fn release_held(&self) -> Result<(), LedgerError> {
+        self.writer.run(claim::release_all).await
+    }
+
+    /// Leaves out the share's slots from now on; those that were planned and not
+    /// begun too. Returns since when it was paused already.
+    pub async fn pause(&self, share: ShareName) -> Result<Option<Instant>, LedgerError> {
+        let now = self.clock.now();
+        self.writer.run(move |ledger| slots::pause(ledger, now, &share)).await
+    }
+
+    /// Returns since when the share was paused; None if it was not.
+    pub async fn resume(&self, share: ShareName) -> Result<Option<Instant>, LedgerError> {
+        let now = self.clock.now();
+        self.writer.run(move |ledger| slots::resume(ledger, now, &share)).await
+    }
+
+    /// Plans past slots for those of `customers` who have not got them, behind
+    /// all that is on time. Returns how each stood before.
+    pub async fn backfill(&self, slots: Vec<Slot>, customers: Vec<CustomerName>) -> Result<Vec<Filling>, LedgerError> {
+        let now = self.clock.now();
+        self.writer.run(move |ledger| slots::backfill(ledger, now, &slots, &customers)).await
     }
 
     /// Begins a run by hand, of a new slot or of one that is there already.
     pub async fn start_manual(&self, slot: Slot, customers: Vec<CustomerName>) -> Result<Started, LedgerError> {
         let now = self.clock.now();
-        self.writer.run(move |ledger| write::start_manual(ledger, now, &slot, customers)).await
+        self.writer.run(move |ledger| slots::start_manual(ledger, now, &slot, customers)).await
     }
 
     /// Begins the next attempt at a delivery that is pending, or waiting after a
@@ -318,6 +376,16 @@ impl Reader {
     /// Skipped slots, newest first.
     pub async fn skipped(&self, share: Option<ShareName>, limit: usize) -> Result<Vec<Skipped>, LedgerError> {
         self.read(move |ledger| read::skipped(ledger, share.as_ref(), limit)).await
+    }
+
+    /// How past slots stand for `customers`.
+    pub async fn standing(&self, slots: Vec<Slot>, customers: Vec<CustomerName>) -> Result<Vec<Filling>, LedgerError> {
+        self.read(move |ledger| slots.iter().map(|slot| slots::standing(ledger, slot, &customers)).collect()).await
+    }
+
+    /// Shares that are paused, by name.
+    pub async fn pauses(&self) -> Result<Vec<Pause>, LedgerError> {
+        self.read(read::pauses).await
     }
 
     /// All there is about a run.

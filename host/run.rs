@@ -7,6 +7,7 @@ mod crash;
 mod parts;
 mod record;
 mod retry;
+mod stop;
 
 use std::sync::Arc;
 
@@ -26,6 +27,7 @@ use crate::plugin::{self, Component, Job};
 pub use parts::{BadPlugin, Parts};
 pub use record::{NoJournal, Outcome, Recorder};
 pub use retry::Retrying;
+pub use stop::{Stop, Stopper, passed};
 
 /// What is to be delivered: one slot of one share, to one customer.
 #[derive(Clone)]
@@ -53,20 +55,34 @@ struct Streamed {
 /// Output waiting between the plugin and the upload, in events of up to 1 MiB.
 const OUTPUT_QUEUE: usize = 8;
 
-/// Delivers to `target`, from the first row to the manifest. When it fails
-/// nothing is visible, and `journal` knows every upload that may be left.
+/// Delivers to `target`, from the first row to the manifest. When it fails, or
+/// is stopped before it is sealed, nothing is visible, and `journal` knows every
+/// upload that may be left.
 pub async fn deliver(
     parts: &Parts,
     work: &Work,
     attempt: u32,
     target: Target,
     journal: Arc<dyn UploadJournal>,
+    stop: &Stop,
 ) -> Result<Delivered, Failure> {
     let started = parts.clock.now();
-    let mut delivery = Delivery::begin(target, work.spec(parts), journal.clone()).await?;
-    let streamed = match work.dataset()? {
-        Dataset::Tables(dataset) => rows(parts, work, attempt, dataset, &mut delivery).await,
-        Dataset::Files(dataset) => files(parts, work, dataset, &mut delivery).await,
+    let mut delivery = tokio::select! {
+        begun = Delivery::begin(target, work.spec(parts), journal.clone()) => begun?,
+        why = stop.told() => return Err(why),
+    };
+    let storing = async {
+        let streamed = match work.dataset()? {
+            Dataset::Tables(dataset) => rows(parts, work, attempt, dataset, &mut delivery).await,
+            Dataset::Files(dataset) => files(parts, work, dataset, &mut delivery).await,
+        };
+        let streamed = streamed?;
+        delivery.settle().await?;
+        Ok::<_, Failure>(streamed)
+    };
+    let streamed = tokio::select! {
+        streamed = storing => streamed,
+        why = stop.told() => Err(why),
     };
     let streamed = match streamed {
         Ok(streamed) => streamed,

@@ -9,7 +9,7 @@ mod planner;
 mod ticker;
 
 pub use crate::calendar::Calendar;
-pub use planner::{CATCH_UP_WINDOW, Due, LATE_MAX, Plan, Planner, Recurring};
+pub use planner::{Due, LATE_MAX, Plan, Planner, Recurring};
 pub use ticker::Ticker;
 
 /// Why there is no clock.

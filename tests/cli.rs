@@ -2,6 +2,7 @@
 
 mod buckets;
 mod check;
+mod clocks;
 mod commands;
 mod daemon;
 mod demo;
@@ -11,4 +12,5 @@ mod ledger;
 mod recovery;
 mod sandbox;
 mod service;
+mod timing;
 mod world;

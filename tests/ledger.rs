@@ -1,7 +1,9 @@
 //! The ledger: what it promises, on a real file.
 
+mod admission;
 mod crash;
 mod files;
+mod migration;
 mod model;
 mod upkeep;
 
@@ -11,11 +13,11 @@ use chrono::DateTime;
 use consign::clock::{Clock, Instant};
 use consign::domain::{
     AccountId, BucketName, CustomerName, CustomerPrefix, Destination, Failure, Interval, KeyFacts, KeyTemplate, Layer,
-    LeafName, ManifestObject, ObjectKey, Retry, SealedObject, ShareName, SkipReason, Slot,
+    LeafName, ManifestObject, ObjectKey, Origin, Retry, SealedObject, ShareName, SkipReason, Slot,
 };
 use consign::ledger::{
-    AttemptId, AttemptState, Committed, DeliveryState, History, Ledger, LedgerError, Origin, Planned, RunState,
-    Started, UploadState,
+    AttemptId, AttemptState, Committed, DeliveryState, History, Ledger, LedgerError, Planned, RunState, Started,
+    UploadState,
 };
 
 fn utc(text: &str) -> Instant {
@@ -45,7 +47,7 @@ fn slot(name: &str, n: i64) -> Slot {
 }
 
 fn planned(slot: Slot, names: &[&str]) -> Planned {
-    Planned { slot, customers: customers(names), skip: None }
+    Planned::new(slot, customers(names), Origin::Schedule)
 }
 
 fn key(slot: &Slot, name: &str) -> ObjectKey {
@@ -111,9 +113,9 @@ async fn a_run_from_slot_to_commit() {
     assert_eq!(ledger.plan(vec![both], vec![(share("orders"), slot.at)]).await.unwrap(), 1);
     assert_eq!(ledger.cursor(&share("orders")).await.unwrap(), Some(slot.at));
 
-    let [claim] = &ledger.claim(10).await.unwrap()[..] else { panic!("one claim") };
+    let [claim] = &ledger.claim(10, 0).await.unwrap().runs[..] else { panic!("one claim") };
     assert_eq!((claim.slot.clone(), claim.origin, claim.deliveries.len()), (slot.clone(), Origin::Schedule, 2));
-    assert!(ledger.claim(10).await.unwrap().is_empty());
+    assert!(ledger.claim(10, 0).await.unwrap().runs.is_empty());
 
     let (acme, globex) = (claim.deliveries[0].1, claim.deliveries[1].1);
     let first = ledger.attempt_started(acme, None).await.unwrap();
@@ -147,11 +149,11 @@ async fn planning_again_changes_nothing_and_cursors_never_go_back() {
     let (one, two) = (slot("a", 1), slot("a", 2));
     let plan = || vec![planned(one.clone(), &["acme"]), planned(two.clone(), &["acme"])];
     assert_eq!(ledger.plan(plan(), vec![(share("a"), two.at)]).await.unwrap(), 2);
-    let claims = ledger.claim(1).await.unwrap();
+    let claims = ledger.claim(1, 0).await.unwrap().runs;
     assert_eq!(claims[0].slot, one);
     assert_eq!(ledger.plan(plan(), vec![(share("a"), one.at)]).await.unwrap(), 0);
     assert_eq!(ledger.cursors().await.unwrap(), [(share("a"), two.at)]);
-    let claims = ledger.claim(9).await.unwrap();
+    let claims = ledger.claim(9, 0).await.unwrap().runs;
     assert_eq!(claims.iter().map(|c| c.slot.clone()).collect::<Vec<_>>(), [two]);
 }
 
@@ -159,9 +161,9 @@ async fn planning_again_changes_nothing_and_cursors_never_go_back() {
 async fn skipped_slots_are_on_record_and_are_not_claimed() {
     let dir = tempfile::tempdir().unwrap();
     let ledger = open(dir.path());
-    let skip = Planned { slot: slot("a", 1), customers: Vec::new(), skip: Some(SkipReason::Missed) };
+    let skip = Planned { skip: Some(SkipReason::Missed), ..planned(slot("a", 1), &[]) };
     ledger.plan(vec![skip.clone(), skip], Vec::new()).await.unwrap();
-    assert!(ledger.claim(9).await.unwrap().is_empty());
+    assert!(ledger.claim(9, 0).await.unwrap().runs.is_empty());
     let skipped = ledger.reader().skipped(Some(share("a")), 9).await.unwrap();
     assert_eq!((skipped.len(), skipped[0].reason), (1, SkipReason::Missed));
     // It can still be sent by hand.
@@ -207,7 +209,7 @@ async fn a_slot_sent_early_by_hand_is_still_planned_for_the_others() {
     deliver(&ledger, &slot, attempt.id, "u1").await.unwrap();
     ledger.run_finished(claim.run).await.unwrap();
     ledger.plan(vec![planned(slot, &["acme", "globex"])], Vec::new()).await.unwrap();
-    let claims = ledger.claim(9).await.unwrap();
+    let claims = ledger.claim(9, 0).await.unwrap().runs;
     assert_eq!(claims.len(), 1);
     assert_eq!(claims[0].deliveries.iter().map(|d| d.0.clone()).collect::<Vec<_>>(), customers(&["globex"]));
 }
@@ -219,7 +221,7 @@ async fn what_a_dead_process_left_is_told_and_can_be_ended() {
     let ledger = open(dir.path());
     let names = ["sealed", "untouched", "working"];
     ledger.plan(vec![planned(slot.clone(), &names)], Vec::new()).await.unwrap();
-    let claim = ledger.claim(1).await.unwrap().remove(0);
+    let claim = ledger.claim(1, 0).await.unwrap().runs.remove(0);
     let sealed = ledger.attempt_started(claim.deliveries[0].1, None).await.unwrap();
     let objects = [object(&key(&slot, "rows.csv"), "u1")];
     ledger.upload_created(sealed.id, &key(&slot, "rows.csv"), "u1").await.unwrap();
@@ -272,7 +274,7 @@ async fn a_slot_is_not_done_while_a_run_by_hand_is_at_work() {
     let slot = slot("a", 1);
     let claim = ledger.start_manual(slot.clone(), customers(&["acme"])).await.unwrap().claim.unwrap();
     ledger.plan(vec![planned(slot.clone(), &["acme"])], Vec::new()).await.unwrap();
-    assert_eq!(ledger.claim(10).await.unwrap(), []);
+    assert_eq!(ledger.claim(10, 0).await.unwrap().runs, []);
     let attempt = ledger.attempt_started(claim.deliveries[0].1, None).await.unwrap();
     deliver(&ledger, &slot, attempt.id, "u1").await.unwrap();
     assert_eq!(ledger.run_finished(claim.run).await.unwrap(), RunState::Succeeded);
@@ -440,7 +442,7 @@ async fn throughput() {
     let slots = (0..DELIVERIES).map(|n| planned(slot("a", n), &["acme"])).collect();
     let clock = std::time::Instant::now();
     ledger.plan(slots, Vec::new()).await.unwrap();
-    let claims = ledger.claim(usize::MAX).await.unwrap();
+    let claims = ledger.claim(usize::MAX, 0).await.unwrap().runs;
     let claimed = clock.elapsed();
     let clock = std::time::Instant::now();
     let mut tasks = tokio::task::JoinSet::new();

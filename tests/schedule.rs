@@ -4,10 +4,13 @@ mod brute;
 mod planner;
 mod zones;
 
-use chrono::{DateTime, SecondsFormat};
+use std::time::Duration;
+
+use chrono::{DateTime, SecondsFormat, TimeDelta};
 use chrono_tz::Tz;
-use consign::calendar::{Calendar, CalendarError};
+use consign::calendar::{Calendar, CalendarError, Change, Jitter, When};
 use consign::clock::Instant;
+use consign::domain::ShareName;
 
 fn utc(text: &str) -> Instant {
     DateTime::parse_from_rfc3339(text).unwrap().to_utc()
@@ -37,7 +40,8 @@ fn refusal(text: &str) -> String {
     Calendar::parse(text, Tz::UTC).unwrap_err().to_string()
 }
 
-/// Published examples: crontab(5) of Vixie cron and cronie, and POSIX crontab's.
+/// Published examples: crontab(5) of Vixie cron and cronie, POSIX crontab's, the examples of
+/// crontab.guru, and Quartz's CronTrigger tutorial where it writes as we do.
 #[test]
 fn published_expressions_mean_what_their_manuals_say() {
     let from = "2024-01-01T00:00:00Z";
@@ -55,6 +59,22 @@ fn published_expressions_mean_what_their_manuals_say() {
         ("30 4 1,15 * 5", "2024-01-01T04:30:00Z 2024-01-05T04:30:00Z"),
         ("0 0 1,15 * 1", "2024-01-08T00:00:00Z 2024-01-15T00:00:00Z"),
         ("0 0 13 * FRI", "2024-01-05T00:00:00Z 2024-01-12T00:00:00Z"),
+        ("5 0 * 8 *", "2024-08-01T00:05:00Z 2024-08-02T00:05:00Z"),
+        ("23 0-20/2 * * *", "2024-01-01T00:23:00Z 2024-01-01T02:23:00Z"),
+        ("0 0,12 1 */2 *", "2024-01-01T12:00:00Z 2024-03-01T00:00:00Z"),
+        ("0 4 8-14 * *", "2024-01-08T04:00:00Z 2024-01-09T04:00:00Z"),
+        ("0 0 1,15 * 3", "2024-01-03T00:00:00Z 2024-01-10T00:00:00Z"),
+        ("*/5 1,2,3 * * *", "2024-01-01T01:00:00Z 2024-01-01T01:05:00Z"),
+        // Quartz, seconds first.
+        ("0 0 12 * * ?", "2024-01-01T12:00:00Z 2024-01-02T12:00:00Z"),
+        ("0 15 10 ? * *", "2024-01-01T10:15:00Z 2024-01-02T10:15:00Z"),
+        ("0 * 14 * * ?", "2024-01-01T14:00:00Z 2024-01-01T14:01:00Z"),
+        ("0 0-5 14 * * ?", "2024-01-01T14:00:00Z 2024-01-01T14:01:00Z"),
+        ("0 10,44 14 ? 3 WED", "2024-03-06T14:10:00Z 2024-03-06T14:44:00Z"),
+        ("0 15 10 ? * MON-FRI", "2024-01-01T10:15:00Z 2024-01-02T10:15:00Z"),
+        ("0 15 10 15 * ?", "2024-01-15T10:15:00Z 2024-02-15T10:15:00Z"),
+        ("0 15 10 L * ?", "2024-01-31T10:15:00Z 2024-02-29T10:15:00Z"),
+        ("0 11 11 11 11 ?", "2024-11-11T11:11:00Z 2025-11-11T11:11:00Z"),
         ("@hourly", "2024-01-01T01:00:00Z 2024-01-01T02:00:00Z"),
         ("@Daily", "2024-01-02T00:00:00Z 2024-01-03T00:00:00Z"),
         ("@weekly", "2024-01-07T00:00:00Z 2024-01-14T00:00:00Z"),
@@ -152,4 +172,81 @@ fn the_ends_of_the_time_line_are_quiet() {
     assert_eq!(daily.next(Instant::MAX_UTC), None);
     assert_eq!(daily.previous(Instant::MIN_UTC), None);
     assert!(daily.slot_at(Instant::MIN_UTC).start == Instant::MIN_UTC);
+}
+
+#[test]
+fn a_calendar_has_a_start_and_an_end() {
+    let ny = Tz::America__New_York;
+    let when = |text: &str| When::parse(text).unwrap();
+    let daily = calendar("@daily", ny).between(when("2024-03-09").first(ny), when("2024-03-11").last(ny));
+    let all: Vec<_> = std::iter::successors(daily.next(Instant::MIN_UTC), |at| daily.next(*at)).map(show).collect();
+    assert_eq!(all, ["2024-03-09T05:00:00Z", "2024-03-10T05:00:00Z", "2024-03-11T04:00:00Z"]);
+    assert_eq!(daily.previous(Instant::MAX_UTC).map(show).as_deref(), Some("2024-03-11T04:00:00Z"));
+    assert_eq!(daily.previous(utc("2024-03-09T05:00:00Z")), None);
+    // The first interval is not cut.
+    assert_eq!(show(daily.slot_at(utc("2024-03-09T05:00:00Z")).start), "2024-03-08T05:00:00Z");
+    // Instants are included at both ends.
+    let at = Some(utc("2024-01-01T10:00:00Z"));
+    let hourly = calendar("@hourly", Tz::UTC).between(at, at);
+    assert_eq!((hourly.next(Instant::MIN_UTC), hourly.previous(Instant::MAX_UTC)), (at, at));
+}
+
+#[test]
+fn days_and_times_are_those_of_the_zone() {
+    let ny = Tz::America__New_York;
+    let both = |text: &str, zone| {
+        let when = When::parse(text).unwrap();
+        [when.first(zone), when.last(zone)].map(|at| at.unwrap().to_rfc3339_opts(SecondsFormat::AutoSi, true))
+    };
+    assert_eq!(both("2024-03-10", ny), ["2024-03-10T05:00:00Z", "2024-03-11T03:59:59.999999999Z"]);
+    assert_eq!(both("2024-11-03", ny), ["2024-11-03T04:00:00Z", "2024-11-04T04:59:59.999999999Z"]);
+    assert_eq!(both("2024-03-10T02:30:00", ny)[0], "2024-03-10T07:00:00Z");
+    assert_eq!(both("2024-03-10T02:30:00-08:00", ny)[1], "2024-03-10T10:30:00Z");
+    // A day that does not begin at midnight, and one that never was.
+    assert_eq!(both("2024-09-08", Tz::America__Santiago)[0], "2024-09-08T04:00:00Z");
+    assert_eq!(both("2011-12-30", Tz::Pacific__Apia)[0], "2011-12-30T10:00:00Z");
+    for text in ["", "tomorrow", "2024-02-30", "2024-01-01 25:00", "06:00"] {
+        assert!(When::parse(text).unwrap_err().to_string().contains("2026-01-31"), "{text}");
+    }
+}
+
+#[test]
+fn days_on_which_clocks_change_are_known() {
+    let change = |zone, at: &str| calendar("@daily", zone).change_on_day_of(utc(at));
+    let hours = |at: &str, by| Some(Change { at: utc(at), by: TimeDelta::minutes(by) });
+    let ny = Tz::America__New_York;
+    assert_eq!(change(ny, "2024-03-10T05:00:00Z"), hours("2024-03-10T07:00:00Z", 60));
+    assert_eq!(change(ny, "2024-03-11T03:59:59Z"), hours("2024-03-10T07:00:00Z", 60));
+    assert_eq!((change(ny, "2024-03-10T04:59:59Z"), change(ny, "2024-03-11T04:00:00Z")), (None, None));
+    assert_eq!(change(ny, "2024-11-03T12:00:00Z"), hours("2024-11-03T06:00:00Z", -60));
+    assert_eq!(change(Tz::Australia__Lord_Howe, "2024-10-06T00:00:00Z"), hours("2024-10-05T15:30:00Z", 30));
+    // At midnight: forward on the day that begins late, back on the day that ends late.
+    assert_eq!(change(Tz::America__Santiago, "2024-09-08T12:00:00Z"), hours("2024-09-08T04:00:00Z", 60));
+    assert_eq!(change(Tz::America__Santiago, "2024-09-07T12:00:00Z"), None);
+    assert_eq!(change(Tz::America__Santiago, "2024-04-06T12:00:00Z"), hours("2024-04-07T03:00:00Z", -60));
+    assert_eq!(change(Tz::Asia__Kathmandu, "2024-03-10T05:00:00Z"), None);
+}
+
+/// What a share's name makes of its jitter must not change from one version to the next.
+#[test]
+fn jitter_follows_from_the_name_alone() {
+    let name = |text: &str| ShareName::parse(text).unwrap();
+    let late = |share: &str, text: &str, zone, within: u64| {
+        let calendar = calendar(text, zone);
+        let at = calendar.next(utc("2024-03-10T00:00:00Z")).unwrap();
+        (Jitter::new(&name(share), Duration::from_secs(within)).due(&calendar, at) - at).num_seconds()
+    };
+    assert_eq!(late("daily-orders", "@daily", Tz::UTC, 600), 412);
+    assert_eq!(late("daily-orders", "@daily", Tz::America__New_York, 600), 412);
+    assert_eq!(late("a", "@daily", Tz::UTC, 600), 474);
+    assert_eq!(late("a", "@daily", Tz::UTC, 0), 0);
+    // No further than the next slot, whatever is asked for.
+    assert_eq!(late("a", "* * * * *", Tz::UTC, 7 * 86_400), 47);
+    let mut halves = [0, 0];
+    for n in 0..1000 {
+        let late = late(&format!("share-{n}"), "@hourly", Tz::UTC, 3600);
+        assert!((0..3600).contains(&late));
+        halves[usize::from(late >= 1800)] += 1;
+    }
+    assert!(halves.iter().all(|half| *half > 400), "{halves:?}");
 }

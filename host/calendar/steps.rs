@@ -67,7 +67,7 @@ fn next_fixed(expression: &Expression, zone: Tz, after: Instant) -> Option<Insta
 
 /// The one instant of a local time: the first when the clock shows it twice,
 /// the end of the gap when it never does.
-fn settle(zone: Tz, wall: NaiveDateTime) -> Option<Instant> {
+pub(super) fn settle(zone: Tz, wall: NaiveDateTime) -> Option<Instant> {
     match zone.from_local_datetime(&wall) {
         MappedLocalTime::Single(at) => Some(at.to_utc()),
         MappedLocalTime::Ambiguous(first, second) => Some(first.to_utc().min(second.to_utc())),
@@ -102,20 +102,30 @@ fn next_elapsed(expression: &Expression, zone: Tz, from: Instant) -> Option<Inst
 
 /// The end of a stretch of at most a day from `from` on in which the offset stays.
 fn piece_end(zone: Tz, from: Instant) -> Option<Instant> {
-    let (mut same, mut end) = (from, from.checked_add_signed(DAY)?);
-    let offset = |at: Instant| zone.offset_from_utc_datetime(&at.naive_utc()).fix();
-    if offset(same) == offset(end) {
-        return Some(end);
+    let end = from.checked_add_signed(DAY)?;
+    Some(change_between(zone, from, end).unwrap_or(end))
+}
+
+/// The first second of another offset, if `to` has another one than `from`.
+pub(super) fn change_between(zone: Tz, from: Instant, to: Instant) -> Option<Instant> {
+    let (mut same, mut other) = (from, to);
+    if offset(zone, from) == offset(zone, to) {
+        return None;
     }
-    while end - same > SECOND {
-        let middle = same + TimeDelta::seconds((end - same).num_seconds() / 2);
-        if offset(middle) == offset(from) {
+    while other - same > SECOND {
+        let middle = same + TimeDelta::seconds((other - same).num_seconds() / 2);
+        if offset(zone, middle) == offset(zone, from) {
             same = middle;
         } else {
-            end = middle;
+            other = middle;
         }
     }
-    Some(end)
+    Some(other)
+}
+
+/// How far the zone's clock is ahead of UTC.
+pub(super) fn offset(zone: Tz, at: Instant) -> TimeDelta {
+    TimeDelta::seconds(i64::from(zone.offset_from_utc_datetime(&at.naive_utc()).fix().local_minus_utc()))
 }
 
 fn local(zone: Tz, at: Instant) -> Option<NaiveDateTime> {

@@ -117,6 +117,10 @@ fn print(config: &Config, report: &Report) {
     line("");
     let mut rows = Vec::new();
     for (firings, share) in report.shares.iter().zip(config.shares.values()) {
+        if firings.next.is_empty() {
+            let (name, schedule, customers) = (firings.share.to_string(), share.schedule.clone(), firings.customers);
+            rows.push(vec![name, schedule, customers.to_string(), "no slot to come: its end has passed".to_owned()]);
+        }
         for (i, at) in firings.next.iter().enumerate() {
             let first = |text: String| if i == 0 { text } else { String::new() };
             rows.push(vec![

@@ -7,7 +7,9 @@ use super::{Global, setup};
 use crate::clock::{exact, to_the_second};
 use crate::config::{Config, near};
 use crate::domain::{CustomerName, Invalid, RunId, ShareName};
-use crate::ledger::{AttemptDetail, DeliveryDetail, History, Ledger, LedgerError, Reader, RunDetail, RunSummary};
+use crate::ledger::{
+    AttemptDetail, DeliveryDetail, History, Ledger, LedgerError, Reader, RunDetail, RunSummary, Skipped,
+};
 
 #[derive(Args)]
 pub struct HistoryArgs {
@@ -20,6 +22,9 @@ pub struct HistoryArgs {
     /// At most this many.
     #[arg(short = 'n', long, default_value_t = 20, value_name = "COUNT")]
     limit: usize,
+    /// Slots that were left out, and why, instead of runs.
+    #[arg(long, conflicts_with = "customer")]
+    skipped: bool,
 }
 
 #[derive(Args)]
@@ -34,6 +39,9 @@ fn parsed<T>(parse: fn(&str) -> Result<T, Invalid>) -> impl Fn(&str) -> Result<T
 
 pub async fn history(global: &Global, args: &HistoryArgs) -> Result<Exit, CliError> {
     let config = setup::config(global)?;
+    if args.skipped {
+        return skipped(global, &config, args).await;
+    }
     let filter =
         History { share: args.share.clone(), customer: args.customer.clone(), limit: args.limit, ..History::default() };
     let runs = match reader(&config)? {
@@ -65,6 +73,31 @@ pub async fn history(global: &Global, args: &HistoryArgs) -> Result<Exit, CliErr
     };
     let rows: Vec<_> = runs.iter().map(row).collect();
     output::table(&["RUN", "SHARE", "SLOT", "STATE", "DELIVERED", "ROWS", "SIZE", "STARTED"], &rows);
+    Ok(Exit::Done)
+}
+
+async fn skipped(global: &Global, config: &Config, args: &HistoryArgs) -> Result<Exit, CliError> {
+    let slots = match reader(config)? {
+        Some(reader) => reader.skipped(args.share.clone(), args.limit).await?,
+        None => Vec::new(),
+    };
+    if slots.is_empty() {
+        known(config, args)?;
+    }
+    if global.json {
+        output::json(&slots);
+        return Ok(Exit::Done);
+    }
+    if slots.is_empty() {
+        line("no slot was left out");
+        return Ok(Exit::Done);
+    }
+    let row = |skipped: &Skipped| {
+        let Skipped { slot, reason, recorded } = skipped;
+        vec![slot.share.to_string(), exact(slot.at), reason.to_string(), to_the_second(*recorded)]
+    };
+    let rows: Vec<_> = slots.iter().map(row).collect();
+    output::table(&["SHARE", "SLOT", "REASON", "RECORDED"], &rows);
     Ok(Exit::Done)
 }
 

@@ -16,7 +16,7 @@ use crate::config::{Config, Share};
 use crate::delivery::Target;
 use crate::domain::{CustomerName, Failure, MANIFEST_NAME, Manifest, RunId, Slot};
 use crate::ledger::{Claim, DeliveryId, Ledger, LedgerError, RunState};
-use crate::run::{self, NoJournal, Outcome, Parts, Recorder, Retrying, Work};
+use crate::run::{self, NoJournal, Outcome, Parts, Recorder, Retrying, Stop, Work};
 
 #[derive(Args)]
 pub struct SendArgs {
@@ -188,7 +188,8 @@ impl Sending {
         customer: &'a CustomerName,
     ) -> Recorder<'a> {
         let (parts, config) = (&*self.parts, &self.config);
-        Recorder { parts, ledger, config, run, slot, customer, retrying: Retrying::Person }
+        let (retrying, stop) = (Retrying::Person, Stop::never());
+        Recorder { parts, ledger, config, run, slot, customer, retrying, stop }
     }
 
     /// Writes what would be delivered under `dir/<bucket>/`, and records nothing.
@@ -198,7 +199,8 @@ impl Sending {
             let written = match self.work(&customer, run, self.slot.clone()) {
                 Ok(work) => {
                     let target = Target::directory(&self.parts.vendor, dir.to_owned(), &work.customer);
-                    let delivered = run::deliver(&self.parts, &work, 1, target, Arc::new(NoJournal)).await;
+                    let (journal, stop) = (Arc::new(NoJournal), Stop::never());
+                    let delivered = run::deliver(&self.parts, &work, 1, target, journal, &stop).await;
                     delivered.map(|done| (work, done.manifest))
                 }
                 Err(failure) => Err(failure),
@@ -317,7 +319,7 @@ pub fn share(config: &Config, name: &str) -> Result<Arc<Share>, CliError> {
     })
 }
 
-fn customers(share: &Share, wanted: &[String]) -> Result<Vec<CustomerName>, CliError> {
+pub fn customers(share: &Share, wanted: &[String]) -> Result<Vec<CustomerName>, CliError> {
     if wanted.is_empty() {
         return Ok(share.to.clone());
     }

@@ -5,10 +5,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::Global;
-use super::output::{self, CliError};
+use super::output::{self, CliError, Exit};
 use crate::clock::Clock;
 use crate::config::{Config, Daemon, Environment};
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, LedgerError};
 
 /// What still computes or waits for a disk when a command has ended is not waited
 /// for longer than this: whoever says stop twice means it.
@@ -62,4 +62,17 @@ fn is_ours(cache: &Path) -> bool {
 /// Opens the configuration's ledger and takes its lock.
 pub fn ledger(config: &Config, clock: &Clock) -> Result<Ledger, CliError> {
     Ok(Ledger::open(&config.daemon.state_dir, clock.clone())?)
+}
+
+/// The same for who has something to tell the daemon, which must not be running.
+pub fn idle_ledger(config: &Config, clock: &Clock) -> Result<Ledger, CliError> {
+    Ledger::open(&config.daemon.state_dir, clock.clone()).map_err(|error| match error {
+        LedgerError::Held { dir, holder } => {
+            let message = format!("the ledger in {} is held by {holder}", dir.display());
+            let help = "a running daemon would have to be told over a socket, which it does not have yet: stop it, repeat \
+                        this, and start it again";
+            CliError::new(Exit::Ledger, message, help)
+        }
+        error => error.into(),
+    })
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use chrono_tz::Tz;
 use url::Url;
 
-use crate::calendar::Calendar;
+use crate::calendar::{Calendar, Jitter};
 use crate::domain::{
     AccountId, BucketName, CustomerName, CustomerPrefix, DatasetName, ExternalId, GroupName, KeyTemplate, ParamValue,
     PluginName, Region, RoleArn, ShareName, TableName,
@@ -225,8 +225,13 @@ pub struct Share {
     /// As written.
     pub schedule: String,
     pub timezone: Tz,
-    /// The two, understood.
+    /// The two, understood, from the share's start to its end.
     pub calendar: Calendar,
+    pub jitter: Jitter,
+    pub catch_up: CatchUp,
+    pub overlap: Overlap,
+    /// After a slot's instant its deliveries have this long.
+    pub deadline: Option<Duration>,
     pub dataset: DatasetName,
     /// None for assets.
     pub plugin: Option<PluginName>,
@@ -240,6 +245,56 @@ pub struct Share {
     pub retry: RetryPolicy,
     /// Who gets it, resolved from names and groups, sorted.
     pub to: Vec<CustomerName>,
+}
+
+/// Which slots are made up for that were missed while consign was down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CatchUp {
+    pub missed: Missed,
+    /// What was missed longer ago is skipped.
+    pub window: Duration,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Missed {
+    /// The last one, for all.
+    Latest,
+    All,
+    None,
+}
+
+impl Default for CatchUp {
+    fn default() -> Self {
+        Self { missed: Missed::Latest, window: Duration::from_secs(24 * 3600) }
+    }
+}
+
+/// What becomes of a slot, for a customer to whom an earlier one of the share is
+/// still being delivered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Overlap {
+    /// It is left out.
+    #[default]
+    Skip,
+    /// It waits.
+    Queue,
+    /// The earlier one is given up for it.
+    Cancel,
+    /// Both go on.
+    Allow,
+}
+
+impl Overlap {
+    pub const ALL: [Overlap; 4] = [Overlap::Skip, Overlap::Queue, Overlap::Cancel, Overlap::Allow];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Overlap::Skip => "skip",
+            Overlap::Queue => "queue",
+            Overlap::Cancel => "cancel",
+            Overlap::Allow => "allow",
+        }
+    }
 }
 
 /// How often a delivery is tried whose failure may pass.

@@ -58,6 +58,7 @@ fn of_kind(kind: &Kind) -> Value {
             json!({ "type": "string", "pattern": "^\\s*[0-9]+(\\.[0-9]+)?\\s*([KkMmGgTtPpEe][Ii]?)?[Bb]?\\s*$" })
         }
         Kind::Duration(..) => json!({ "type": "string", "pattern": "^\\s*([0-9]+\\s*[a-zA-Zµ]+\\s*)+$" }),
+        Kind::Date => json!({ "type": "string", "pattern": "^\\d{4}-\\d{2}-\\d{2}([Tt ].+)?$" }),
         Kind::Secret => {
             let reference = |word: &str| {
                 json!({
@@ -88,7 +89,11 @@ fn of_kind(kind: &Kind) -> Value {
 /// A value as written in TOML; None for words.
 fn toml_value(text: &str) -> Option<Value> {
     let table: toml::Table = toml::from_str(&format!("value = {text}")).ok()?;
-    serde_json::to_value(table.get("value")?).ok()
+    match table.get("value")? {
+        // As editors see it.
+        toml::Value::Datetime(time) => Some(json!(time.to_string())),
+        value => serde_json::to_value(value).ok(),
+    }
 }
 
 /// The reference of every key, as Markdown: a section for each table.
@@ -140,6 +145,7 @@ fn words(kind: &Kind) -> String {
         Kind::Bool => "boolean".into(),
         Kind::Size(..) => "size".into(),
         Kind::Duration(..) => "duration".into(),
+        Kind::Date => "date, or date and time".into(),
         Kind::Secret => "secret reference".into(),
         Kind::Param => "value or array".into(),
         Kind::List(_) => "array of strings".into(),

@@ -46,6 +46,8 @@ pub(crate) enum Kind {
     Size(u64, u64),
     /// Milliseconds, at least and at most.
     Duration(u64, u64),
+    /// A date, or a date and time.
+    Date,
     Secret,
     /// A scalar, or an array of scalars.
     Param,
@@ -161,6 +163,7 @@ fn check(kind: &Kind, node: &Node, place: Place<'_>, problems: &mut Problems) {
                 invalid(node.span, place.name, text, &why, place.example, problems);
             }
         }
+        (Kind::Date, Value::Time(time)) if time.date.is_some() => {}
         (Kind::Secret, _) => check_secret(node, place, problems),
         (Kind::Param, _) => check_param(node, place, problems),
         (Kind::List(kind), Value::List(list)) => list.iter().for_each(|item| {
@@ -296,6 +299,7 @@ impl Kind {
             Kind::Int(..) => matches!(value, Value::Int(_)),
             Kind::List(_) => matches!(value, Value::List(_)),
             Kind::Free | Kind::Table(_) | Kind::Map(_) => matches!(value, Value::Table(_)),
+            Kind::Date => matches!(value, Value::Time(_)),
             Kind::Secret | Kind::Param => true,
             Kind::Either(kinds) => kinds.iter().any(|kind| kind.takes(value)),
         }
@@ -309,6 +313,7 @@ impl Kind {
             Kind::Int(..) => "an integer".into(),
             Kind::Size(..) => "a size (a string with a unit)".into(),
             Kind::Duration(..) => "a duration (a string with a unit)".into(),
+            Kind::Date => "a date (without quotes)".into(),
             Kind::Secret => "a reference to a secret".into(),
             Kind::Param => "a value or an array of values".into(),
             Kind::List(kind) => match **kind {

@@ -11,11 +11,14 @@ use super::report::{Problems, listed, near, quote};
 use super::section::Section;
 use super::shape::{Kind, NAME_PATTERN, Names, Shape, TEXT, default, in_two, optional, required};
 use super::source::Span;
+use super::timing;
 use super::tree::{Node, Table};
 use crate::calendar::Calendar;
 use crate::domain::{CustomerName, DatasetName, Invalid, KeyTemplate, PluginName, ShareName};
 
 pub(crate) static SHARES: Names = super::names("share", |text| ShareName::parse(text).map(drop), Kind::Table(&SHARE));
+
+const DAY_MS: u64 = 24 * 3_600_000;
 
 const NAME: Kind = Kind::Text(NAME_PATTERN);
 
@@ -31,6 +34,58 @@ pub(crate) static SHARE: Shape = Shape {
              `@hourly`, `@daily`, `@weekly`, `@monthly`, `@yearly`.",
         ),
         default("timezone", TEXT, r#""UTC""#, r#""America/New_York""#, "IANA time zone that the schedule is read in."),
+        optional(
+            "start",
+            Kind::Date,
+            "2026-02-01",
+            "No slot is before it. A date is its first moment in the share's time zone; so is a time without an offset \
+             one of that zone. No quotes.",
+        ),
+        optional(
+            "end",
+            Kind::Date,
+            "2026-12-31T18:00:00Z",
+            "No slot is after it. A date is included whole, in the share's time zone.",
+        ),
+        default(
+            "jitter",
+            Kind::Duration(0, 7 * DAY_MS),
+            r#""0s""#,
+            r#""10min""#,
+            "The share begins up to this much later than its slots, so that shares of one minute do not all begin in it. \
+             How much follows from the share's name; never past the next slot. Slots, intervals and keys stay what they are.",
+        ),
+        default(
+            "catch_up",
+            Kind::Choice(&["latest", "all", "none"]),
+            r#""latest""#,
+            r#""all""#,
+            "Which slots are made up for that were missed while consign was down: the latest one, all of them one after \
+             another, or none. The others are recorded as skipped.",
+        ),
+        default(
+            "catch_up_window",
+            Kind::Duration(1000, 366 * DAY_MS),
+            r#""24h""#,
+            r#""3days""#,
+            "What was missed longer ago than this is never made up for. Not with `catch_up = \"none\"`.",
+        ),
+        default(
+            "overlap",
+            Kind::Choice(&["skip", "queue", "cancel", "allow"]),
+            r#""skip""#,
+            r#""queue""#,
+            "What becomes of a slot, for a customer to whom an earlier one of the share is still being delivered: it is \
+             left out, it waits, the earlier one is given up for it, or both go on. A delivery that waits for another try \
+             is in nobody's way.",
+        ),
+        optional(
+            "deadline",
+            Kind::Duration(1000, 366 * DAY_MS),
+            r#""4h""#,
+            "What is not delivered this long after its slot has failed, and is not tried again. Longer than `jitter`. Not \
+             for `send` and `backfill`.",
+        ),
         required("dataset", NAME, r#""orders""#, "A name of `[datasets]`."),
         optional(
             "plugin",
@@ -97,6 +152,12 @@ pub(crate) static SHARE: Shape = Shape {
         ("groups", "to"),
         ("recipients", "to"),
         ("path", "key"),
+        ("start_date", "start"),
+        ("end_date", "end"),
+        ("until", "end"),
+        ("catchup", "catch_up"),
+        ("concurrency_policy", "overlap"),
+        ("timeout", "deadline"),
     ],
 };
 
@@ -188,7 +249,13 @@ fn share(section: &Section<'_>, name: ShareName, known: &Known<'_>, problems: &m
     let key = section.parse("key", KeyTemplate::parse, problems);
     let to = section.section("to", &TO).and_then(|to| recipients(&to, section.name, known, problems));
     let (schedule, calendar) = schedule?;
+    let calendar = timing::between(section, calendar, problems);
+    timing::check(section, problems);
     Some(Share {
+        jitter: timing::jitter(section, &name),
+        catch_up: timing::catch_up(section),
+        overlap: timing::overlap(section),
+        deadline: section.duration("deadline"),
         name,
         schedule,
         timezone,

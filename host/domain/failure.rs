@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 pub enum Layer {
     /// The configuration cannot be carried out.
     Config,
+    /// The share's own rules of time: its deadline, or another of its slots.
+    Schedule,
     /// Reading or querying the data.
     Dataset,
     /// A row of another customer was about to be delivered.
@@ -43,6 +45,7 @@ impl Layer {
     pub fn as_str(self) -> &'static str {
         match self {
             Layer::Config => "config",
+            Layer::Schedule => "schedule",
             Layer::Dataset => "dataset",
             Layer::Tenant => "tenant",
             Layer::Plugin => "plugin",

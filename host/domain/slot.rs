@@ -21,24 +21,72 @@ pub struct Slot {
     pub interval: Interval,
 }
 
+/// Who asked for a slot's work, or for one run of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Origin {
+    /// The schedule, on time.
+    Schedule,
+    /// The schedule, after the slot was missed.
+    CatchUp,
+    /// A person, for a range of the past.
+    Backfill,
+    /// A person, at once.
+    Manual,
+}
+
+impl Origin {
+    pub const ALL: [Origin; 4] = [Origin::Schedule, Origin::CatchUp, Origin::Backfill, Origin::Manual];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Origin::Schedule => "schedule",
+            Origin::CatchUp => "catch-up",
+            Origin::Backfill => "backfill",
+            Origin::Manual => "manual",
+        }
+    }
+
+    /// Waits behind what is on time.
+    pub fn is_late(self) -> bool {
+        matches!(self, Origin::CatchUp | Origin::Backfill)
+    }
+}
+
 /// Why a slot was not run. Written to the ledger by its text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum SkipReason {
-    /// Missed while consign was down, and a later slot took its place.
+    /// Missed while consign was down, and not caught up.
     Missed,
     /// Missed while consign was down, longer ago than slots are caught up.
     TooOld,
+    /// An earlier slot of the share was still at work, or a later one took its place.
+    Overlap,
+    /// The share's deadline passed before the work began.
+    Deadline,
+    /// The share was paused.
+    Paused,
 }
 
 impl SkipReason {
-    pub const ALL: [SkipReason; 2] = [SkipReason::Missed, SkipReason::TooOld];
+    pub const ALL: [SkipReason; 5] =
+        [SkipReason::Missed, SkipReason::TooOld, SkipReason::Overlap, SkipReason::Deadline, SkipReason::Paused];
 
     pub fn as_str(self) -> &'static str {
         match self {
             SkipReason::Missed => "missed while down",
             SkipReason::TooOld => "missed while down, too old to catch up",
+            SkipReason::Overlap => "another slot of the share was at work",
+            SkipReason::Deadline => "its deadline passed before it began",
+            SkipReason::Paused => "the share was paused",
         }
+    }
+}
+
+impl std::fmt::Display for Origin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.as_str())
     }
 }
 

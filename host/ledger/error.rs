@@ -17,6 +17,8 @@ pub enum LedgerError {
     Foreign { path: PathBuf, why: String },
     #[error("the ledger {path} has version {found} and this consign knows up to {known}; install the newer consign again", path = .path.display())]
     Newer { path: PathBuf, found: i64, known: i64 },
+    #[error("the ledger {path} has version {found} and is read from version {known} on; `consign run` and `consign send` bring it there", path = .path.display())]
+    Older { path: PathBuf, found: i64, known: i64 },
     #[error("the ledger {path} is damaged ({why}); restore it from a backup, or move it away to begin anew", path = .path.display())]
     Damaged { path: PathBuf, why: String },
     #[error("the disk of the ledger is full; free some room, and work goes on by itself")]

@@ -19,7 +19,7 @@ const LOCK: &str = "ledger.lock";
 const APPLICATION_ID: i64 = 0x636e_7367;
 
 /// Number n brings a file of version n - 1 to version n. Never edited once released.
-const MIGRATIONS: [&str; 1] = [include_str!("0001_first.sql")];
+const MIGRATIONS: [&str; 2] = [include_str!("0001_first.sql"), include_str!("0002_calendar.sql")];
 const VERSION: i64 = MIGRATIONS.len() as i64;
 
 /// Opens the ledger in `dir` for writing, and makes it when there is none.
@@ -42,6 +42,16 @@ pub(super) fn writable(dir: &Path) -> Result<(Connection, Lock), LedgerError> {
 
 /// Opens the ledger in `dir` for reading, also while another process writes it.
 pub(super) fn readable(dir: &Path) -> Result<Connection, LedgerError> {
+    let connection = copyable(dir)?;
+    let path = dir.join(FILE);
+    match version(&connection, &path)? {
+        VERSION => Ok(connection),
+        found => Err(LedgerError::Older { path, found, known: VERSION }),
+    }
+}
+
+/// The same for who asks for nothing in it: it may be of an earlier version.
+pub(super) fn copyable(dir: &Path) -> Result<Connection, LedgerError> {
     let path = dir.join(FILE);
     if !path.exists() {
         return Err(LedgerError::Missing { path });
@@ -142,13 +152,26 @@ fn for_writing(connection: &Connection) -> rusqlite::Result<()> {
 }
 
 fn migrate(connection: &mut Connection, from: i64) -> rusqlite::Result<()> {
+    if from == VERSION {
+        return Ok(());
+    }
+    // A table that is made anew must not take the rows of others with it:
+    // SQLite's documentation of ALTER TABLE, "Making Other Kinds Of Table Schema Changes".
+    connection.pragma_update(None, "foreign_keys", false)?;
     for (number, sql) in (1..).zip(MIGRATIONS).filter(|(number, _)| *number > from) {
         let transaction = connection.transaction()?;
         transaction.execute_batch(sql)?;
+        let broken: i64 =
+            transaction.query_row("SELECT count(*) FROM pragma_foreign_key_check", [], |row| row.get(0))?;
+        if broken > 0 {
+            let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT);
+            let why = format!("{broken} rows refer to rows that are not there");
+            return Err(rusqlite::Error::SqliteFailure(code, Some(why)));
+        }
         transaction.pragma_update(None, "user_version", number)?;
         transaction.commit()?;
     }
-    Ok(())
+    connection.pragma_update(None, "foreign_keys", true)
 }
 
 fn files(action: &'static str, path: &Path) -> impl Fn(std::io::Error) -> LedgerError {

@@ -7,10 +7,10 @@ use serde::Serialize;
 
 use super::row::{At, at, customer, destination, json, maybe_at, origin, reason, run_id, share, size, slot, state};
 use super::state::State;
-use super::{AttemptId, AttemptState, DeliveryId, DeliveryState, LedgerError, Origin, RunState, UploadState};
+use super::{AttemptId, AttemptState, DeliveryId, DeliveryState, LedgerError, Pause, RunState, UploadState};
 use crate::clock::Instant;
 use crate::domain::{
-    CustomerName, Destination, Failure, Interval, Manifest, RunId, SealedObject, ShareName, SkipReason, Slot,
+    CustomerName, Destination, Failure, Interval, Manifest, Origin, RunId, SealedObject, ShareName, SkipReason, Slot,
 };
 
 /// Which runs to list. What is None does not restrict.
@@ -113,6 +113,8 @@ pub struct Unfinished {
     pub run: RunId,
     pub slot: Slot,
     pub origin: Origin,
+    /// What is not committed then has failed.
+    pub deadline: Option<Instant>,
     /// `Running`: bring its deliveries to an end, then call `run_finished`.
     /// Otherwise only uploads are left to abort.
     pub state: RunState,
@@ -129,6 +131,8 @@ pub struct OpenDelivery {
     pub tries: u32,
     /// When it is to be tried again; None for at once.
     pub due: Option<Instant>,
+    /// Why it is to be ended instead.
+    pub cancel: Option<Failure>,
     /// The attempt at work when the process ended, if any.
     pub attempt: Option<OpenAttempt>,
     /// Uploads of any of its attempts that may still be in the bucket. Those of
@@ -181,6 +185,13 @@ pub(super) fn cursors(ledger: &Connection) -> Result<Vec<(ShareName, Instant)>, 
     ledger
         .prepare_cached("SELECT name AS share, cursor FROM shares ORDER BY name")?
         .query_and_then([], |row| Ok((share(row)?, at(row, "cursor")?)))?
+        .collect()
+}
+
+pub(super) fn pauses(ledger: &Connection) -> Result<Vec<Pause>, LedgerError> {
+    ledger
+        .prepare_cached("SELECT share, since FROM pauses WHERE until IS NULL ORDER BY share")?
+        .query_and_then([], |row| Ok(Pause { share: share(row)?, since: at(row, "since")? }))?
         .collect()
 }
 
@@ -312,7 +323,8 @@ fn uploads(ledger: &Connection, attempt: AttemptId) -> Result<Vec<UploadDetail>,
 pub(super) fn unfinished(ledger: &Connection) -> Result<Vec<Unfinished>, LedgerError> {
     let mut left: BTreeMap<i64, Unfinished> = ledger
         .prepare_cached(
-            "SELECT r.seq, r.id AS run_id, r.origin, r.state, s.share, s.at, s.interval_start, s.interval_end
+            "SELECT r.seq, r.id AS run_id, r.origin, r.state, s.share, s.at, s.interval_start, s.interval_end,
+                    CASE r.origin WHEN 'manual' THEN NULL ELSE s.deadline_at END AS deadline
              FROM runs r JOIN slots s ON s.id = r.slot
              WHERE r.seq IN (SELECT seq FROM runs WHERE state = 'running')
                 OR r.seq IN (SELECT d.run FROM uploads u JOIN attempts a ON a.id = u.attempt
@@ -320,7 +332,8 @@ pub(super) fn unfinished(ledger: &Connection) -> Result<Vec<Unfinished>, LedgerE
         )?
         .query_and_then([], |row| {
             let (run, slot, origin, state) = (run_id(row)?, slot(row)?, origin(row)?, state(row, "state")?);
-            Ok((row.get("seq")?, Unfinished { run, slot, origin, state, deliveries: Vec::new() }))
+            let (deadline, deliveries) = (maybe_at(row, "deadline")?, Vec::new());
+            Ok((row.get("seq")?, Unfinished { run, slot, origin, deadline, state, deliveries }))
         })?
         .collect::<Result<_, LedgerError>>()?;
     for (seq, unfinished) in &mut left {
@@ -349,8 +362,10 @@ pub(super) fn open_delivery(ledger: &Connection, delivery: DeliveryId) -> Result
 fn open(ledger: &Connection, row: &Row<'_>) -> Result<OpenDelivery, LedgerError> {
     let id = DeliveryId(row.get("id")?);
     let (attempt, uploads) = (open_attempt(ledger, id)?, open_uploads(ledger, id)?);
+    let (customer, state) = (customer(row)?, state(row, "state")?);
     let (tries, due) = (row.get("tries")?, maybe_at(row, "due_at")?);
-    Ok(OpenDelivery { id, customer: customer(row)?, state: state(row, "state")?, tries, due, attempt, uploads })
+    let cancel = row.get::<_, Option<String>>("cancel")?.map(json).transpose()?;
+    Ok(OpenDelivery { id, customer, state, tries, due, cancel, attempt, uploads })
 }
 
 fn open_attempt(ledger: &Connection, delivery: DeliveryId) -> Result<Option<OpenAttempt>, LedgerError> {

@@ -4,11 +4,12 @@ use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, 
 use rusqlite::{Connection, OptionalExtension, Row};
 use serde::de::DeserializeOwned;
 
+use super::LedgerError;
 use super::state::State;
-use super::{LedgerError, Origin};
 use crate::clock::Instant;
+use crate::config::Overlap;
 use crate::domain::{
-    AccountId, BucketName, CustomerName, Destination, Interval, Invalid, RunId, ShareName, SkipReason, Slot,
+    AccountId, BucketName, CustomerName, Destination, Interval, Invalid, Origin, RunId, ShareName, SkipReason, Slot,
 };
 
 /// An instant as microseconds since 1970.
@@ -74,11 +75,15 @@ pub(super) fn state<S: State>(row: &Row<'_>, column: &str) -> Result<S, LedgerEr
 }
 
 pub(super) fn origin(row: &Row<'_>) -> Result<Origin, LedgerError> {
-    match row.get::<_, String>("origin")?.as_str() {
-        "schedule" => Ok(Origin::Schedule),
-        "manual" => Ok(Origin::Manual),
-        text => Err(LedgerError::Unreadable { what: "an origin", text: text.to_owned() }),
-    }
+    let text: String = row.get("origin")?;
+    let known = Origin::ALL.into_iter().find(|origin| origin.as_str() == text);
+    known.ok_or(LedgerError::Unreadable { what: "an origin", text })
+}
+
+pub(super) fn overlap(row: &Row<'_>) -> Result<Overlap, LedgerError> {
+    let text: String = row.get("overlap")?;
+    let known = Overlap::ALL.into_iter().find(|overlap| overlap.as_str() == text);
+    known.ok_or(LedgerError::Unreadable { what: "a rule of overlap", text })
 }
 
 pub(super) fn reason(row: &Row<'_>) -> Result<SkipReason, LedgerError> {
@@ -94,15 +99,6 @@ pub(super) fn json<T: DeserializeOwned>(text: String) -> Result<T, LedgerError> 
 pub(super) fn to_json(value: &impl serde::Serialize) -> Result<String, LedgerError> {
     let failed = |error: serde_json::Error| LedgerError::Unreadable { what: "a value", text: error.to_string() };
     serde_json::to_string(value).map_err(failed)
-}
-
-impl Origin {
-    pub(super) fn as_str(self) -> &'static str {
-        match self {
-            Origin::Schedule => "schedule",
-            Origin::Manual => "manual",
-        }
-    }
 }
 
 /// Takes the record `id` through `event`, and sets `also` (such as

@@ -3,11 +3,12 @@
 //!
 //! ```text
 //! slot      pending ─start→ running ─finish→ done      skip: pending → skipped
+//!           pending ─hold→ held ─release→ pending      (another slot of its share is at work)
 //!           done, skipped ─start→ running (by hand)    plan: running, done, skipped → pending
 //! run       running ─succeed→ succeeded, ─fail→ failed
 //! delivery  pending ─work→ working ─seal→ sealed ─commit→ committed
 //!           working ─wait→ waiting ─work→ working             (a failure that may pass; what is sealed stays so)
-//!           working, sealed, waiting ─fail→ failed
+//!           pending, working, sealed, waiting ─fail→ failed
 //!           working, sealed ─interrupt→ pending               (the process died)
 //! attempt   working ─seal→ sealed ─commit→ committed
 //!           working, sealed ─fail→ failed, ─interrupt→ interrupted
@@ -77,16 +78,20 @@ macro_rules! states {
 states! {
     /// A slot's scheduled work.
     SlotState in "slots" by "id" {
-        /// Nothing of it was begun.
+        /// Nothing of it was begun, or something is left to begin.
         Pending = "pending",
+        /// What is left to begin waits for another slot of the share.
+        Held = "held",
         Running = "running",
         Done = "done",
         Skipped = "skipped",
     }
-    SlotEvent { Start, Finish, Skip, Plan, }
+    SlotEvent { Start, Finish, Skip, Hold, Release, Plan, }
     | Pending | Running | Done | Skipped, Start => Running;
     | Running, Finish => Done;
     | Pending, Skip => Skipped;
+    | Pending, Hold => Held;
+    | Held, Release => Pending;
     | Running | Done | Skipped, Plan => Pending;
 }
 
@@ -119,7 +124,7 @@ states! {
     | Working, Seal => Sealed;
     | Sealed, Commit => Committed;
     | Working, Wait => Waiting;
-    | Working | Sealed | Waiting, Fail => Failed;
+    | Pending | Working | Sealed | Waiting, Fail => Failed;
     | Working | Sealed, Interrupt => Pending;
 }
 

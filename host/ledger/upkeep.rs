@@ -31,7 +31,7 @@ pub struct Checked {
 }
 
 /// What can never be, with a query for the records for which it is.
-const RULES: [(&str, &str); 6] = [
+const RULES: [(&str, &str); 7] = [
     (
         "delivery {} is committed, but no attempt is",
         "SELECT id FROM deliveries d WHERE state = 'committed'
@@ -56,6 +56,13 @@ const RULES: [(&str, &str); 6] = [
         "slot {} is running, but no run is",
         "SELECT id FROM slots s WHERE state = 'running'
          AND NOT EXISTS (SELECT 1 FROM runs WHERE slot = s.id AND state = 'running')",
+    ),
+    (
+        "slot {} waits for another one of its share, but none is at work",
+        "SELECT id FROM slots s WHERE state = 'held'
+         AND NOT EXISTS (SELECT 1 FROM runs r JOIN deliveries d ON d.run = r.seq
+                         WHERE r.share = s.share AND r.state = 'running' AND r.slot <> s.id
+                           AND d.state IN ('pending', 'working', 'sealed') AND d.due_at IS NULL)",
     ),
     (
         "delivery {} is of another slot than its run",
@@ -107,7 +114,7 @@ fn number(row: &rusqlite::Row<'_>) -> rusqlite::Result<u64> {
 /// Copies the ledger in `dir` to the new file `to`, as it is at one instant,
 /// while another process may be writing it. The copy is whole or not there.
 pub(super) fn backup(dir: &Path, to: &Path) -> Result<(), LedgerError> {
-    let ledger = open::readable(dir)?;
+    let ledger = open::copyable(dir)?;
     let failed = |why: String| LedgerError::Backup { path: to.to_owned(), why };
     let io = |error: std::io::Error| failed(error.to_string());
     if to.exists() {

@@ -1,182 +1,16 @@
-//! The commands, each inside the writer's transaction.
-
-use std::collections::BTreeSet;
+//! The commands on runs and what is below them, each inside the writer's transaction.
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::row::{At, count, json, run_id, slot, state, step, to_json};
+use super::claim::release;
+use super::row::{At, count, slot, state, step, to_json};
+use super::slots::finish_slot;
 use super::state::{
-    AttemptEvent, AttemptState, DeliveryEvent, DeliveryState, RunEvent, RunState, SlotEvent, SlotState, State,
-    UploadEvent, UploadState,
+    AttemptEvent, AttemptState, DeliveryEvent, DeliveryState, RunEvent, RunState, State, UploadEvent, UploadState,
 };
-use super::{Attempt, AttemptId, Claim, Committed, DeliveryId, LedgerError, Origin, Planned, Started};
+use super::{Attempt, AttemptId, Committed, DeliveryId, LedgerError};
 use crate::clock::Instant;
-use crate::domain::{CustomerName, Destination, Failure, Manifest, RunId, SealedObject, ShareName, Slot};
-
-pub(super) fn plan(
-    ledger: &Connection,
-    now: Instant,
-    planned: &[Planned],
-    cursors: &[(ShareName, Instant)],
-) -> Result<usize, LedgerError> {
-    let mut new = 0;
-    for Planned { slot, customers, skip } in planned {
-        let customers = to_json(customers)?;
-        let inserted = insert_slot(ledger, now, slot, Origin::Schedule, &customers, SlotState::Pending)?;
-        new += usize::from(inserted);
-        match skip {
-            Some(reason) if inserted => {
-                let id = ledger.last_insert_rowid();
-                step::<SlotState>(ledger, id, SlotEvent::Skip, "reason = ?3", &[&reason.as_str()])?;
-            }
-            None if !inserted => take_over_manual(ledger, slot, &customers)?,
-            _ => {}
-        }
-    }
-    let mut move_cursor = ledger.prepare_cached(
-        "INSERT INTO shares (name, cursor) VALUES (?1, ?2)
-         ON CONFLICT (name) DO UPDATE SET cursor = max(cursor, excluded.cursor)",
-    )?;
-    for (share, cursor) in cursors {
-        move_cursor.execute(params![share.as_str(), At(*cursor)])?;
-    }
-    Ok(new)
-}
-
-/// A slot that was sent by hand before its time came is still planned: for
-/// whoever did not get it then.
-fn take_over_manual(ledger: &Connection, slot: &Slot, customers: &str) -> Result<(), LedgerError> {
-    let manual: Option<i64> = ledger
-        .prepare_cached("SELECT id FROM slots WHERE share = ?1 AND at = ?2 AND origin = 'manual'")?
-        .query_row(params![slot.share.as_str(), At(slot.at)], |row| row.get(0))
-        .optional()?;
-    if let Some(id) = manual {
-        let also = "reason = NULL, origin = 'schedule', customers = ?3";
-        step::<SlotState>(ledger, id, SlotEvent::Plan, also, &[&customers])?;
-    }
-    Ok(())
-}
-
-fn insert_slot(
-    ledger: &Connection,
-    now: Instant,
-    slot: &Slot,
-    origin: Origin,
-    customers: &str,
-    state: SlotState,
-) -> Result<bool, LedgerError> {
-    let inserted = ledger
-        .prepare_cached(
-            "INSERT INTO slots (share, at, interval_start, interval_end, origin, customers, state, planned_at)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT (share, at) DO NOTHING",
-        )?
-        .execute(params![
-            slot.share.as_str(),
-            At(slot.at),
-            At(slot.interval.start),
-            At(slot.interval.end),
-            origin.as_str(),
-            customers,
-            state.as_str(),
-            At(now),
-        ])?;
-    Ok(inserted > 0)
-}
-
-pub(super) fn claim(ledger: &Connection, now: Instant, limit: usize) -> Result<Vec<Claim>, LedgerError> {
-    let pending: Vec<(i64, Slot, Vec<CustomerName>)> = ledger
-        .prepare_cached("SELECT * FROM slots WHERE state = 'pending' ORDER BY at, id LIMIT ?1")?
-        .query_and_then([i64::try_from(limit).unwrap_or(i64::MAX)], |row| {
-            Ok((row.get("id")?, slot(row)?, json(row.get("customers")?)?))
-        })?
-        .collect::<Result<_, LedgerError>>()?;
-    let mut claims = Vec::with_capacity(pending.len());
-    for (id, slot, customers) in pending {
-        step::<SlotState>(ledger, id, SlotEvent::Start, "", &[])?;
-        let mut open = BTreeSet::from_iter(customers);
-        for taken in taken(ledger, id)? {
-            open.remove(&taken.0);
-        }
-        if open.is_empty() {
-            finish_slot(ledger, id)?;
-            continue;
-        }
-        claims.push(begin(ledger, now, id, slot, Origin::Schedule, open)?);
-    }
-    Ok(claims)
-}
-
-pub(super) fn start_manual(
-    ledger: &Connection,
-    now: Instant,
-    asked: &Slot,
-    customers: Vec<CustomerName>,
-) -> Result<Started, LedgerError> {
-    if customers.is_empty() {
-        return Ok(Started { claim: None, slot: asked.clone(), committed: Vec::new(), busy: Vec::new() });
-    }
-    insert_slot(ledger, now, asked, Origin::Manual, &to_json(&customers)?, SlotState::Running)?;
-    let (id, origin, state, slot) = ledger
-        .prepare_cached("SELECT * FROM slots WHERE share = ?1 AND at = ?2")?
-        .query_and_then(params![asked.share.as_str(), At(asked.at)], |row| {
-            let (id, state): (i64, SlotState) = (row.get("id")?, state(row, "state")?);
-            Ok::<_, LedgerError>((id, super::row::origin(row)?, state, slot(row)?))
-        })?
-        .next()
-        .ok_or_else(|| LedgerError::Unknown { record: format!("slot {asked}") })??;
-    let mut open = BTreeSet::from_iter(customers);
-    let (mut committed, mut busy) = (Vec::new(), Vec::new());
-    for (customer, run, state) in taken(ledger, id)? {
-        if open.remove(&customer) {
-            let list = if state == DeliveryState::Committed { &mut committed } else { &mut busy };
-            list.push((customer, run));
-        }
-    }
-    // A scheduled slot that is still pending stays so, for its other customers.
-    let scheduled = state == SlotState::Pending && origin == Origin::Schedule;
-    if !scheduled && !open.is_empty() {
-        step::<SlotState>(ledger, id, SlotEvent::Start, "reason = NULL", &[])?;
-    }
-    let claim = match open.is_empty() {
-        true => None,
-        false => Some(begin(ledger, now, id, slot.clone(), Origin::Manual, open)?),
-    };
-    Ok(Started { claim, slot, committed, busy })
-}
-
-/// Customers who have this slot already, or are getting it.
-fn taken(ledger: &Connection, slot: i64) -> Result<Vec<(CustomerName, RunId, DeliveryState)>, LedgerError> {
-    ledger
-        .prepare_cached(
-            "SELECT d.customer, d.state, r.id AS run_id FROM deliveries d JOIN runs r ON r.seq = d.run
-             WHERE d.slot = ?1 AND d.state <> 'failed' ORDER BY d.customer",
-        )?
-        .query_and_then([slot], |row| Ok((super::row::customer(row)?, run_id(row)?, state(row, "state")?)))?
-        .collect()
-}
-
-fn begin(
-    ledger: &Connection,
-    now: Instant,
-    slot_id: i64,
-    slot: Slot,
-    origin: Origin,
-    customers: BTreeSet<CustomerName>,
-) -> Result<Claim, LedgerError> {
-    let run = RunId::new(now);
-    ledger
-        .prepare_cached("INSERT INTO runs (id, slot, origin, state, started_at) VALUES (?1, ?2, ?3, ?4, ?5)")?
-        .execute(params![run.to_string(), slot_id, origin.as_str(), RunState::Running.as_str(), At(now)])?;
-    let seq = ledger.last_insert_rowid();
-    let mut insert =
-        ledger.prepare_cached("INSERT INTO deliveries (run, slot, customer, state) VALUES (?1, ?2, ?3, ?4)")?;
-    let mut deliveries = Vec::with_capacity(customers.len());
-    for customer in customers {
-        insert.execute(params![seq, slot_id, customer.as_str(), DeliveryState::Pending.as_str()])?;
-        deliveries.push((customer, DeliveryId(ledger.last_insert_rowid())));
-    }
-    Ok(Claim { run, slot, origin, deliveries })
-}
+use crate::domain::{Destination, Failure, Manifest, RunId, SealedObject, Slot};
 
 pub(super) fn attempt_started(
     ledger: &Connection,
@@ -308,7 +142,7 @@ pub(super) fn committed(
     for id in ids {
         step::<UploadState>(ledger, id, UploadEvent::Complete, "ended_at = ?3", &[&At(now)])?;
     }
-    Ok(())
+    release(ledger, delivery)
 }
 
 pub(super) fn failed(
@@ -327,7 +161,7 @@ pub(super) fn failed(
             )?
             .execute(params![delivery, text, At(again), attempt.0])?;
         if postponed > 0 {
-            return Ok(());
+            return release(ledger, delivery);
         }
     }
     let also = "ended_at = ?3, failure = ?4";
@@ -335,7 +169,7 @@ pub(super) fn failed(
     let event = if again.is_some() { DeliveryEvent::Wait } else { DeliveryEvent::Fail };
     let also = "failure = ?3, due_at = ?4, tries = tries + 1";
     step::<DeliveryState>(ledger, delivery, event, also, &[&text, &again.map(At)])?;
-    Ok(())
+    release(ledger, delivery)
 }
 
 pub(super) fn interrupted(ledger: &Connection, now: Instant, attempt: AttemptId) -> Result<(), LedgerError> {
@@ -372,20 +206,6 @@ pub(super) fn run_finished(ledger: &Connection, now: Instant, run: RunId) -> Res
     let ended = step::<RunState>(ledger, seq, event, "finished_at = ?3", &[&At(now)])?;
     finish_slot(ledger, slot)?;
     Ok(ended)
-}
-
-/// A slot is done when its last run is, unless its scheduled work is yet to come.
-fn finish_slot(ledger: &Connection, slot: i64) -> Result<(), LedgerError> {
-    let running: bool = ledger
-        .prepare_cached(
-            "SELECT state = 'running' AND NOT EXISTS (SELECT 1 FROM runs WHERE slot = ?1 AND state = 'running')
-             FROM slots WHERE id = ?1",
-        )?
-        .query_row([slot], |row| row.get(0))?;
-    if running {
-        step::<SlotState>(ledger, slot, SlotEvent::Finish, "", &[])?;
-    }
-    Ok(())
 }
 
 pub(super) fn limit_bytes(ledger: &Connection, bytes: u64) -> Result<(), LedgerError> {

@@ -7,8 +7,8 @@ use async_trait::async_trait;
 use chrono::TimeDelta;
 
 use super::retry::{self, Retrying};
-use super::{Delivered, Parts, Work, crash, deliver};
-use crate::clock::Instant;
+use super::{Delivered, Parts, Stop, Work, crash, deliver};
+use crate::clock::{Instant, exact};
 use crate::config::{Config, Customer};
 use crate::delivery::{Delivery, Left, Target};
 use crate::domain::{CustomerName, Failure, Manifest, ObjectKey, RunId, SealedObject, Slot, UploadJournal};
@@ -41,6 +41,7 @@ pub struct Recorder<'a> {
     pub slot: &'a Slot,
     pub customer: &'a CustomerName,
     pub retrying: Retrying,
+    pub stop: Stop,
 }
 
 /// Writes into the ledger what [`UploadJournal`] asks for.
@@ -107,9 +108,17 @@ struct Try {
 impl Recorder<'_> {
     /// The next attempt at a delivery.
     pub async fn deliver(&self, delivery: DeliveryId) -> Result<Outcome, LedgerError> {
-        match Work::new(self.config, self.slot, self.customer, self.run) {
+        match self.work() {
             Ok(work) => self.attempt(&work, delivery).await,
             Err(failure) => self.refuse(delivery, failure).await,
+        }
+    }
+
+    /// What there is to do, unless it is too late for it.
+    fn work(&self) -> Result<Work, Failure> {
+        match self.stop.reason(self.slot, self.parts.clock.now()) {
+            Some(why) => Err(why),
+            None => Work::new(self.config, self.slot, self.customer, self.run),
         }
     }
 
@@ -118,9 +127,9 @@ impl Recorder<'_> {
     /// to where it was stored. Any other begins anew, once its uploads are ended.
     /// None when only uploads were left of a delivery that had ended.
     pub async fn resume(&self, open: OpenDelivery) -> Result<Option<Outcome>, LedgerError> {
-        let OpenDelivery { id, state, tries, attempt, uploads, .. } = open;
-        let work = Work::new(self.config, self.slot, self.customer, self.run);
-        if let (Ok(work), Some(attempt)) = (&work, &attempt)
+        let OpenDelivery { id, state, tries, attempt, uploads, cancel, .. } = open;
+        let configured = Work::new(self.config, self.slot, self.customer, self.run);
+        if let (Ok(work), Some(attempt)) = (&configured, &attempt)
             && let Some((left, draft)) = sealed(attempt, &uploads)
             && attempt.destination.as_ref().is_some_and(|to| work.leads_to(to, &to.manifest_key))
         {
@@ -134,6 +143,10 @@ impl Recorder<'_> {
         if matches!(state, DeliveryState::Committed | DeliveryState::Failed) {
             return Ok(None);
         }
+        let work = match cancel {
+            Some(why) => Err(why),
+            None => self.work(),
+        };
         let work = match (work, &attempt) {
             (Ok(work), _) => work,
             (Err(failure), Some(attempt)) => {
@@ -159,7 +172,7 @@ impl Recorder<'_> {
         say_attempt(attempt.number);
         let journal = self.journal(attempt.id, false);
         let delivered = match Target::bucket(&self.parts.vendor, &work.customer, work.run) {
-            Ok(target) => deliver(self.parts, work, attempt.number, target, journal.clone()).await,
+            Ok(target) => deliver(self.parts, work, attempt.number, target, journal.clone(), &self.stop).await,
             Err(failure) => Err(failure),
         };
         let at_work = Try { delivery, attempt: attempt.id, tries: attempt.tries };
@@ -180,7 +193,7 @@ impl Recorder<'_> {
         sealed: bool,
         delivered: Result<Delivered, Failure>,
     ) -> Result<Outcome, LedgerError> {
-        let failure = match delivered {
+        let mut failure = match delivered {
             Ok(Delivered { manifest, committed }) => {
                 let committed = ledger::Committed {
                     manifest_key: committed.manifest_key.to_string(),
@@ -198,6 +211,12 @@ impl Recorder<'_> {
         let due = work.and_then(|work| {
             retry::again(self.retrying, &work.share.retry, &failure, (sealed, at_work.tries), (now, seed))
         });
+        let late = due.and_then(|due| self.stop.too_late(due));
+        if let Some(deadline) = late {
+            let too_late = format!("; not tried again, because the deadline {} would be past", exact(deadline));
+            failure.message.push_str(&too_late);
+        }
+        let due = due.filter(|_| late.is_none());
         self.ledger.failed(at_work.attempt, failure.clone(), due).await?;
         if let Some(due) = due {
             return Ok(Outcome::Waits { failure, due });

@@ -6,15 +6,14 @@ use std::collections::{BTreeSet, HashMap};
 use chrono::TimeDelta;
 
 use super::Calendar;
+use crate::calendar::Jitter;
 use crate::clock::Instant;
-use crate::domain::{Interval, ShareName, SkipReason, Slot};
+use crate::config::{CatchUp, Missed};
+use crate::domain::{Interval, Origin, ShareName, SkipReason, Slot};
 
 /// A slot that is at most this late fires as if it were on time. Beyond that the
 /// process was down (or stopped, or the clock jumped), and catching up applies.
 pub const LATE_MAX: TimeDelta = TimeDelta::minutes(5);
-
-/// A missed slot is caught up within this time, and skipped after it.
-pub const CATCH_UP_WINDOW: TimeDelta = TimeDelta::hours(24);
 
 /// Slots of one plan, so that one ledger transaction stays short.
 const SLOTS_MAX: usize = 20_000;
@@ -28,6 +27,8 @@ const SHARE_SLOTS_MAX: usize = 1_000;
 pub struct Recurring {
     pub share: ShareName,
     pub calendar: Calendar,
+    pub jitter: Jitter,
+    pub catch_up: CatchUp,
     /// The last slot that the ledger knows. None for a new share, which begins now.
     pub cursor: Option<Instant>,
 }
@@ -36,6 +37,8 @@ pub struct Recurring {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Due {
     pub slot: Slot,
+    /// The schedule, on time or late.
+    pub origin: Origin,
     pub skip: Option<SkipReason>,
 }
 
@@ -60,7 +63,7 @@ impl Plan {
 /// when the ledger could not take it, the next wake makes it again.
 pub struct Planner {
     shares: HashMap<ShareName, Entry>,
-    /// Every share by its next slot, so that a wake with nothing due looks at one element.
+    /// Every share by when it is due next, so that a wake with nothing due looks at one element.
     queue: BTreeSet<(Instant, ShareName)>,
     /// Cursors of new shares that no plan has recorded yet.
     fresh: Vec<(ShareName, Instant)>,
@@ -68,25 +71,35 @@ pub struct Planner {
 
 struct Entry {
     calendar: Calendar,
+    jitter: Jitter,
+    catch_up: CatchUp,
     cursor: Instant,
     /// `cursor` is itself a slot of this calendar, so the next interval begins there.
     on_slot: bool,
-    next: Option<Instant>,
+    next: Option<Next>,
+}
+
+/// A slot to come. Only `due` knows of the jitter: the slot and its interval never move.
+#[derive(Clone, Copy)]
+struct Next {
+    at: Instant,
+    due: Instant,
 }
 
 impl Planner {
     /// For a changed configuration make a new one, with the ledger's cursors.
     pub fn new(shares: impl IntoIterator<Item = Recurring>, now: Instant) -> Self {
         let mut planner = Self { shares: HashMap::new(), queue: BTreeSet::new(), fresh: Vec::new() };
-        for Recurring { share, calendar, cursor } in shares {
+        for Recurring { share, calendar, jitter, catch_up, cursor } in shares {
             if cursor.is_none() {
                 planner.fresh.push((share.clone(), now));
             }
             let cursor = cursor.unwrap_or(now);
             let on_slot = calendar.next(cursor - TimeDelta::seconds(1)) == Some(cursor);
-            let next = calendar.next(cursor);
-            planner.queue.extend(next.map(|next| (next, share.clone())));
-            planner.shares.insert(share, Entry { calendar, cursor, on_slot, next });
+            let mut entry = Entry { calendar, jitter, catch_up, cursor, on_slot, next: None };
+            entry.next = entry.after(cursor);
+            planner.queue.extend(entry.next.map(|next| (next.due, share.clone())));
+            planner.shares.insert(share, entry);
         }
         planner
     }
@@ -120,11 +133,11 @@ impl Planner {
             if *cursor <= entry.cursor {
                 continue;
             }
-            let next = entry.calendar.next(*cursor);
+            let next = entry.after(*cursor);
             if let Some(old) = std::mem::replace(&mut entry.next, next) {
-                self.queue.remove(&(old, share.clone()));
+                self.queue.remove(&(old.due, share.clone()));
             }
-            self.queue.extend(next.map(|next| (next, share.clone())));
+            self.queue.extend(next.map(|next| (next.due, share.clone())));
             entry.cursor = *cursor;
             entry.on_slot = true;
         }
@@ -132,12 +145,17 @@ impl Planner {
 }
 
 impl Entry {
+    fn after(&self, at: Instant) -> Option<Next> {
+        let at = self.calendar.next(at)?;
+        Some(Next { at, due: self.jitter.due(&self.calendar, at) })
+    }
+
     /// Adds up to `room` slots; true when more are due.
     fn due(&self, share: &ShareName, now: Instant, room: usize, plan: &mut Plan) -> bool {
         let mut before = self.on_slot.then_some(self.cursor);
         let mut next = self.next;
         let mut left = room;
-        while let Some(at) = next.filter(|at| *at <= now) {
+        while let Some(Next { at, due }) = next.filter(|next| next.due <= now) {
             if left == 0 {
                 return true;
             }
@@ -146,12 +164,11 @@ impl Entry {
                 Some(start) => Interval { start, end: at },
                 None => self.calendar.slot_at(at),
             };
-            next = self.calendar.next(at);
+            next = self.after(at);
             before = Some(at);
-            plan.due.push(Due {
-                slot: Slot { share: share.clone(), at, interval },
-                skip: skip(at, next.is_some_and(|next| next <= now), now),
-            });
+            let newer_is_due = next.is_some_and(|next| next.due <= now);
+            let (origin, skip) = fate(self.catch_up, now - due, newer_is_due);
+            plan.due.push(Due { slot: Slot { share: share.clone(), at, interval }, origin, skip });
             match plan.cursors.last_mut() {
                 Some((last, cursor)) if last == share => *cursor = at,
                 _ => plan.cursors.push((share.clone(), at)),
@@ -161,16 +178,17 @@ impl Entry {
     }
 }
 
-/// `catch_up = "latest"`: of the slots missed while down only the last fires.
-fn skip(at: Instant, newer_is_due: bool, now: Instant) -> Option<SkipReason> {
-    let late = now - at;
+/// What becomes of a slot that is found due this late.
+fn fate(catch_up: CatchUp, late: TimeDelta, newer_is_due: bool) -> (Origin, Option<SkipReason>) {
     if late <= LATE_MAX {
-        None
-    } else if late > CATCH_UP_WINDOW {
-        Some(SkipReason::TooOld)
-    } else if newer_is_due {
-        Some(SkipReason::Missed)
-    } else {
-        None
+        return (Origin::Schedule, None);
     }
+    let window = TimeDelta::from_std(catch_up.window).unwrap_or(TimeDelta::MAX);
+    let skip = match catch_up.missed {
+        _ if late > window => Some(SkipReason::TooOld),
+        Missed::None => Some(SkipReason::Missed),
+        Missed::Latest => newer_is_due.then_some(SkipReason::Missed),
+        Missed::All => None,
+    };
+    (Origin::CatchUp, skip)
 }

@@ -25,6 +25,7 @@ tables.flights = "@FLIGHTS@"
 tenant_column = "carrier"
 [shares.tick]
 schedule = "*/1 * * * * *"
+overlap = "allow"
 dataset = "flights"
 plugin = "jsonl"
 to = { customers = ["acme"] }

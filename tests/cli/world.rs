@@ -167,6 +167,8 @@ params = {{ carrier = {carriers} }}
 pub struct World {
     dir: tempfile::TempDir,
     config: String,
+    /// Of its daemon and its sandbox, besides the usual.
+    environment: Vec<(String, String)>,
 }
 
 impl World {
@@ -181,7 +183,7 @@ impl World {
         let flights = checkout("config/demo/flights.parquet");
         let config =
             format!("{daemon}{}", config.replace("@AWS@", AWS).replace("@FLIGHTS@", flights.to_str().unwrap()));
-        let world = Self { dir: tempfile::tempdir().unwrap(), config };
+        let world = Self { dir: tempfile::tempdir().unwrap(), config, environment: Vec::new() };
         world.configure("http://127.0.0.1:1", "", "");
         world
     }
@@ -189,9 +191,14 @@ impl World {
     /// The same directory with another configuration.
     pub fn with(self, config: &str) -> Self {
         let other = Self::new(config);
-        let world = Self { dir: self.dir, config: other.config };
+        let world = Self { dir: self.dir, config: other.config, environment: self.environment };
         world.configure("http://127.0.0.1:1", "", "");
         world
+    }
+
+    /// Sets a variable for its daemon and its sandbox.
+    pub fn set(&mut self, variable: &str, value: &str) {
+        self.environment.push((variable.to_owned(), value.to_owned()));
     }
 
     pub fn dir(&self) -> &Path {
@@ -226,7 +233,8 @@ impl World {
     pub fn daemon(&self) -> Running {
         let log = File::options().append(true).create(true).open(self.path("daemon.log")).unwrap();
         let mut command = command(self.dir(), &["--config", "consign.toml", "run"]);
-        Running::start(command.stdout(Stdio::null()).stderr(log))
+        let environment = self.environment.iter().map(|(name, value)| (name, value));
+        Running::start(command.envs(environment).stdout(Stdio::null()).stderr(log))
     }
 
     /// S3 and STS for the configuration's customers, objects in `buckets`; the
@@ -249,6 +257,7 @@ impl World {
         let args = ["--config", "consign.toml", "sandbox", "--dir", "buckets", "--listen", listen, "--json"];
         let mut command = command(self.dir(), &args);
         command.stdout(File::create(&said).unwrap()).stderr(File::create(&log).unwrap());
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         let mut sandbox = Running::start(&mut command);
         let mut text = String::new();
         until("the sandbox says where it is", SOON, || {

@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use chrono::{TimeZone, Utc};
 use chrono_tz::Tz;
+use consign::clock::Instant;
 use consign::config::{
-    Compression, Config, ConfigErrors, Dataset, Empty, Encryption, Environment, FileFormat, PluginSource,
+    CatchUp, Compression, Config, ConfigErrors, Dataset, Empty, Encryption, Environment, FileFormat, Missed, Overlap,
+    PluginSource,
 };
 use consign::domain::{ParamValue, ShareName};
 use proptest::prelude::*;
@@ -226,6 +228,30 @@ fn shares_take_every_key() {
     assert_eq!((fixed.limits.memory_bytes, fixed.limits.objects), (1 << 30, 7));
     assert_eq!(config.plugins["parquet"].limits.cpu_time, Duration::from_secs(3600));
     assert_eq!(config.plugins["parquet"].source, PluginSource::Shipped);
+}
+
+#[test]
+fn a_share_says_when() {
+    let config = with_share(
+        "plugin = \"csv\"\ntimezone = \"America/New_York\"\nstart = 2026-03-08\nend = 2026-03-09T08:00:00\njitter = \"1h\"\n\
+         catch_up = \"all\"\ncatch_up_window = \"3days\"\noverlap = \"cancel\"\ndeadline = \"4h\"\n",
+    );
+    let share = &config.shares["s"];
+    assert_eq!(share.catch_up, CatchUp { missed: Missed::All, window: Duration::from_secs(3 * 86_400) });
+    assert_eq!((share.overlap, share.deadline), (Overlap::Cancel, Some(Duration::from_secs(4 * 3600))));
+    let all: Vec<_> =
+        std::iter::successors(share.calendar.next(Instant::MIN_UTC), |at| share.calendar.next(*at)).collect();
+    assert_eq!(
+        all,
+        [Utc.with_ymd_and_hms(2026, 3, 8, 5, 0, 0).unwrap(), Utc.with_ymd_and_hms(2026, 3, 9, 4, 0, 0).unwrap()]
+    );
+    assert!(share.jitter.due(&share.calendar, all[0]) > all[0]);
+
+    let config = with_share("plugin = \"csv\"\n");
+    let share = &config.shares["s"];
+    assert_eq!(share.catch_up, CatchUp { missed: Missed::Latest, window: Duration::from_secs(86_400) });
+    assert_eq!((share.overlap, share.deadline), (Overlap::Skip, None));
+    assert_eq!(share.jitter.due(&share.calendar, all[0]), all[0]);
 }
 
 #[test]

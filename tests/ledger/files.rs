@@ -24,7 +24,7 @@ async fn filled() -> tempfile::TempDir {
     let ledger = open(dir.path());
     let slots = (0..2_000).map(|n| planned(slot("orders", n), &["acme", "globex"])).collect();
     ledger.plan(slots, vec![(share("orders"), start())]).await.unwrap();
-    ledger.claim(500).await.unwrap();
+    ledger.claim(500, 0).await.unwrap();
     dir
 }
 
@@ -83,7 +83,7 @@ async fn damaged_and_foreign_files_are_refused_and_left_alone() {
         }
     }
     fs::write(&path, &good).unwrap();
-    assert_eq!(open(dir.path()).claim(9_999).await.unwrap().len(), 1_500);
+    assert_eq!(open(dir.path()).claim(9_999, 0).await.unwrap().runs.len(), 1_500);
 }
 
 #[tokio::test]
@@ -147,7 +147,7 @@ async fn a_full_ledger_fails_clearly_and_goes_on_when_there_is_room() {
     ledger.start_manual(slot("orders", 1), customers(&["acme"])).await.ok();
     ledger.limit_bytes(1 << 30).await.unwrap();
     assert_eq!(ledger.plan(vec![planned(slot("filler", took), &["acme"])], vec![]).await.unwrap(), 1);
-    assert_eq!(ledger.claim(usize::MAX).await.unwrap().len() as i64, took + 1);
+    assert_eq!(ledger.claim(usize::MAX, 0).await.unwrap().runs.len() as i64, took + 1);
 }
 
 /// A real full disk, where the machine lets the test mount one.
@@ -160,7 +160,7 @@ async fn a_full_disk_fails_clearly_and_goes_on_when_there_is_room() {
     assert!(took > 0);
     disk.resize(64);
     assert_eq!(ledger.plan(vec![planned(slot("filler", took), &["acme"])], vec![]).await.unwrap(), 1);
-    assert_eq!(ledger.claim(usize::MAX).await.unwrap().len() as i64, took + 1);
+    assert_eq!(ledger.claim(usize::MAX, 0).await.unwrap().runs.len() as i64, took + 1);
     drop(ledger);
     open(top.path());
 }

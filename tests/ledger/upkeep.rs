@@ -23,7 +23,7 @@ async fn delivered(dir: &std::path::Path, slots: i64) {
         let ledger = open_at(dir, hour);
         let slot = slot("orders", hour);
         ledger.plan(vec![planned(slot.clone(), &["acme"])], vec![(share("orders"), slot.at)]).await.unwrap();
-        let claim = ledger.claim(1).await.unwrap().remove(0);
+        let claim = ledger.claim(1, 0).await.unwrap().runs.remove(0);
         let attempt = ledger.attempt_started(claim.deliveries[0].1, None).await.unwrap();
         deliver(&ledger, &slot, attempt.id, &format!("u{hour}")).await.unwrap();
         ledger.run_finished(claim.run).await.unwrap();
@@ -57,7 +57,7 @@ async fn what_is_not_over_is_kept() {
     let skipped = Planned { skip: Some(SkipReason::Missed), ..planned(slot("skipped", 0), &["acme"]) };
     let all = vec![planned(slot("pending", 9), &["acme"]), planned(slot("running", 0), &["acme"]), skipped];
     early.plan(all, vec![]).await.unwrap();
-    early.claim(1).await.unwrap();
+    early.claim(1, 0).await.unwrap();
     // It failed, and its upload could not be aborted.
     let leaking = early.start_manual(slot("leaking", 0), customers(&["acme"])).await.unwrap().claim.unwrap();
     let attempt = early.attempt_started(leaking.deliveries[0].1, None).await.unwrap();
@@ -132,6 +132,7 @@ async fn what_can_never_be_is_found() {
         ("UPDATE attempts SET state = 'working', ended_at = NULL", "attempt 1 is at work, but its delivery is not"),
         ("UPDATE deliveries SET state = 'pending', manifest_key = NULL", "has ended, but not all its deliveries"),
         ("UPDATE slots SET state = 'running'", "slot 1 is running, but no run is"),
+        ("UPDATE slots SET state = 'held' WHERE id = 2", "slot 2 waits for another one of its share"),
         ("UPDATE deliveries SET slot = 2", "delivery 1 is of another slot than its run"),
         ("DELETE FROM slots WHERE id = 1", "belongs to a row of slots that is not there"),
     ];

@@ -202,32 +202,73 @@ proptest! {
     }
 }
 
-/// Every zone, at two of its changes in 40 years, with the expressions that changes hurt most.
+/// One zone for all that have the same offsets in these years, with its changes.
+fn histories() -> Vec<(Tz, Vec<Instant>)> {
+    let offset = |zone: Tz, at: Instant| zone.offset_from_utc_datetime(&at.naive_utc()).fix().local_minus_utc();
+    let mut known = BTreeSet::new();
+    let new = |zone: Tz| {
+        let changes = changes(zone);
+        let start = (utc("2000-01-01T00:00:00Z"), offset(zone, utc("2000-01-01T00:00:00Z")));
+        let history: Vec<_> = changes.iter().map(|at| (*at, offset(zone, *at))).chain([start]).collect();
+        known.insert(history).then_some((zone, changes))
+    };
+    TZ_VARIANTS.into_iter().filter_map(new).collect()
+}
+
+/// Every zone at every change from 2000 to 2040, with the expressions that changes hurt most.
 #[test]
 fn no_zone_loses_or_doubles_a_slot_at_its_changes() {
-    let texts = ["30 2 * * *", "15,45 0-3 * * *", "*/20 * * * *", "0 */2 * * *"];
-    let calendars = texts.map(|text| move |zone| calendar(text, zone));
-    let mut seen = 0;
-    for (n, zone) in TZ_VARIANTS.into_iter().enumerate() {
-        let changes = changes(zone);
-        let picked = [n, n + 1 + changes.len() / 2].map(|n| changes.get(n % changes.len().max(1)).copied());
-        for at in picked.into_iter().flatten() {
-            for (text, make) in texts.iter().zip(calendars) {
-                let calendar = make(zone);
-                let (mut slot, end) = (at - TimeDelta::days(1), at + TimeDelta::days(1));
-                let mut days = BTreeSet::new();
-                while slot < end {
-                    let next = calendar.next(slot).unwrap();
-                    assert!(next > slot, "{text} {zone} {slot}");
-                    assert_eq!(calendar.previous(next).unwrap().max(slot), slot, "{text} {zone} {next}");
-                    assert!(next - slot <= TimeDelta::hours(49), "{text} {zone}: nothing from {slot} to {next}");
-                    days.insert(next);
-                    slot = next;
-                    seen += 1;
-                }
-                assert!(!days.is_empty());
+    let one = |n: u32| Field { text: n.to_string(), values: [n].into(), star: false, repeats: false };
+    let any = |min: u32, max: u32| Field { text: "*".into(), values: (min..=max).collect(), star: true, repeats: true };
+    let step = |text: &str, max: u32, n: usize| {
+        let values = (0..=max).step_by(n).collect();
+        Field { text: text.into(), values, star: false, repeats: true }
+    };
+    let list = Field { text: "0-3".into(), values: (0..=3).collect(), star: false, repeats: false };
+    let quarters = Field { text: "15,45".into(), values: [15, 45].into(), star: false, repeats: false };
+    let cron = |minute, hour| {
+        let (day, month, weekday) = (any(1, 31), any(1, 12), any(0, 6));
+        Cron { minute, hour, day, month, weekday }
+    };
+    let crons = [
+        cron(one(30), one(2)),
+        cron(quarters, list),
+        cron(step("*/20", 59, 20), any(0, 23)),
+        cron(one(0), step("*/2", 23, 2)),
+    ];
+    let (mut seen, mut places) = (0, BTreeSet::new());
+    for (zone, changes) in histories() {
+        for at in changes {
+            let local = |at: Instant| zone.from_utc_datetime(&at.naive_utc()).naive_local();
+            // Zones that change at the same moment in the same way.
+            if !places.insert((at, local(at - TimeDelta::seconds(1)), local(at))) {
+                continue;
+            }
+            let (from, to) = (at - TimeDelta::hours(27), at + TimeDelta::hours(27));
+            for cron in &crons {
+                let slots = walked(cron, zone, from, to);
+                assert_eq!(slots, cron.slots(zone, from, to), "{} {zone} {at}", cron.text());
+                seen += slots.len();
             }
         }
     }
-    assert!(seen > 50_000, "only {seen} slots");
+    assert!(places.len() > 2_000 && seen > 200_000, "{} changes, {seen} slots", places.len());
+}
+
+/// Whatever the clocks do, a day has one slot: none is lost and none doubled in 40 years.
+#[test]
+fn every_day_of_every_zone_has_its_slot() {
+    let histories = histories();
+    assert!(histories.len() > 100, "{}", histories.len());
+    let days = (utc("2040-01-01T00:00:00Z") - utc("2000-01-01T00:00:00Z")).num_days();
+    for (zone, _) in histories {
+        let daily = calendar("30 2 * * *", zone);
+        let wall = |text: &str| zone.from_local_datetime(&text.parse().unwrap()).earliest().unwrap().to_utc();
+        let (mut at, end, mut count) = (wall("2000-01-01T00:00:00"), wall("2040-01-01T00:00:00"), 0);
+        while let Some(next) = daily.next(at).filter(|next| *next < end) {
+            assert!(next > at && next - at <= TimeDelta::hours(49), "{zone}: {at} to {next}");
+            (at, count) = (next, count + 1);
+        }
+        assert_eq!(count, days, "{zone}");
+    }
 }

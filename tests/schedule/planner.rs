@@ -1,11 +1,14 @@
 //! The planner under good and bad clocks. Ticks only say when it is asked.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use chrono::TimeDelta;
 use chrono_tz::Tz;
+use consign::calendar::{Jitter, When};
 use consign::clock::Instant;
-use consign::domain::{ShareName, SkipReason};
+use consign::config::{CatchUp, Missed};
+use consign::domain::{Origin, ShareName, SkipReason};
 use consign::schedule::{Due, Plan, Planner, Recurring};
 use proptest::prelude::*;
 
@@ -15,8 +18,93 @@ fn recurring(name: &str, text: &str, cursor: Option<&str>) -> Recurring {
     Recurring {
         share: ShareName::parse(name).unwrap(),
         calendar: calendar(text, Tz::America__New_York),
+        jitter: Jitter::default(),
+        catch_up: CatchUp::default(),
         cursor: cursor.map(utc),
     }
+}
+
+/// What becomes of nine missed hours.
+fn caught_up(missed: Missed, window_h: u64) -> Record {
+    let catch_up = CatchUp { missed, window: Duration::from_secs(window_h * 3600) };
+    let now = utc("2024-01-01T09:30:00Z");
+    let share = Recurring { catch_up, ..recurring("hourly", "@hourly", Some("2024-01-01T00:00:00Z")) };
+    let mut planner = Planner::new([share], now);
+    let mut record = Record::default();
+    wake(&mut planner, now, &mut record);
+    assert_eq!(record.slots.len(), 9);
+    record
+}
+
+#[test]
+fn catch_up_says_which_missed_slots_are_made_up_for() {
+    let latest = caught_up(Missed::Latest, 24);
+    assert_eq!((latest.fired(), latest.skipped(SkipReason::Missed)), (vec!["2024-01-01T09:00:00Z".into()], 8));
+    let all = caught_up(Missed::All, 24);
+    assert_eq!((all.fired().len(), all.skipped(SkipReason::Missed)), (9, 0));
+    assert!(all.slots.values().all(|due| due.origin == Origin::CatchUp));
+    // Bounded by the window, whichever.
+    let all = caught_up(Missed::All, 3);
+    assert_eq!((all.fired().len(), all.skipped(SkipReason::TooOld)), (3, 6));
+    let none = caught_up(Missed::None, 24);
+    assert_eq!((none.fired().len(), none.skipped(SkipReason::Missed)), (0, 9));
+}
+
+#[test]
+fn a_slot_that_is_only_late_is_no_missed_one() {
+    for missed in [Missed::Latest, Missed::All, Missed::None] {
+        let catch_up = CatchUp { missed, ..CatchUp::default() };
+        let share = Recurring { catch_up, ..recurring("minutes", "* * * * *", Some("2024-01-01T00:00:00Z")) };
+        let mut planner = Planner::new([share], utc("2024-01-01T00:00:10Z"));
+        let mut record = Record::default();
+        wake(&mut planner, utc("2024-01-01T00:04:30Z"), &mut record);
+        assert_eq!(record.fired().len(), 4);
+        assert!(record.slots.values().all(|due| due.origin == Origin::Schedule), "{missed:?}");
+    }
+}
+
+#[test]
+fn jitter_moves_when_a_slot_begins_and_nothing_else() {
+    let jitter = Jitter::new(&ShareName::parse("hourly").unwrap(), Duration::from_secs(1800));
+    let share = || Recurring { jitter, ..recurring("hourly", "@hourly", Some("2024-01-01T00:00:00Z")) };
+    let at = utc("2024-01-01T01:00:00Z");
+    let due = jitter.due(&share().calendar, at);
+    assert!(due > at && due < at + TimeDelta::minutes(30), "{due}");
+    let mut planner = Planner::new([share()], utc("2024-01-01T00:30:00Z"));
+    assert_eq!(planner.next(), Some(due));
+    assert!(planner.due(due - TimeDelta::milliseconds(1)).is_empty());
+    let plan = planner.due(due);
+    let [one] = &plan.due[..] else { panic!("{plan:?}") };
+    assert_eq!((one.slot.at, one.origin, one.slot.interval.start), (at, Origin::Schedule, at - TimeDelta::hours(1)));
+    assert_eq!(plan.cursors[0].1, at);
+    planner.recorded(&plan);
+    assert_eq!(planner.next(), Some(due + TimeDelta::hours(1)));
+    // A restart before it begins loses nothing, and lateness counts from when it begins.
+    let planner = Planner::new([share()], due - TimeDelta::seconds(1));
+    assert!(planner.due(due - TimeDelta::seconds(1)).is_empty());
+    assert_eq!(planner.due(due + TimeDelta::minutes(4)).due[0].origin, Origin::Schedule);
+    assert_eq!(planner.due(due + TimeDelta::minutes(6)).due[0].origin, Origin::CatchUp);
+}
+
+#[test]
+fn a_share_fires_from_its_start_to_its_end() {
+    let zone = Tz::America__New_York;
+    let day = |text: &str| When::parse(text).unwrap();
+    let between = |share: Recurring| {
+        let (start, end) = (day("2024-01-03").first(zone), day("2024-01-05").last(zone));
+        Recurring { calendar: share.calendar.between(start, end), ..share }
+    };
+    let now = utc("2024-01-01T00:00:00Z");
+    let mut planner = Planner::new([between(recurring("daily", "0 12 * * *", None))], now);
+    let mut record = Record::default();
+    for hour in 0..24 * 9 {
+        wake(&mut planner, now + TimeDelta::hours(hour), &mut record);
+    }
+    assert_eq!(record.fired(), ["2024-01-03T17:00:00Z", "2024-01-04T17:00:00Z", "2024-01-05T17:00:00Z"]);
+    // The first interval is that of the schedule, and they tile as always.
+    let first = record.slots.values().next().unwrap();
+    assert_eq!(show(first.slot.interval.start), "2024-01-02T17:00:00Z");
+    assert_eq!(planner.next(), None);
 }
 
 /// What the planner would make the ledger hold: fired and skipped slots, and cursors.
@@ -155,10 +243,13 @@ proptest! {
     ) {
         let start = utc("2024-03-10T05:30:00Z");
         let shares = || [("a", "* * * * *"), ("b", "*/7 * * * *"), ("c", "0,30 1-3 * * *"), ("d", "*/20 * * * * *")];
+        let jitter = |name: &str| Duration::from_secs(if name < "c" { 0 } else { 25 });
         let make = |record: &Record, now| {
             let of = |(name, text)| {
                 let mut share = recurring(name, text, None);
                 share.cursor = Some(record.cursors.get(&share.share).copied().unwrap_or(start));
+                // Some shares begin later than their slots, which changes nothing either.
+                share.jitter = Jitter::new(&share.share, jitter(name));
                 share
             };
             Planner::new(shares().map(of), now)
@@ -181,7 +272,8 @@ proptest! {
         for (name, text) in shares() {
             let calendar = calendar(text, Tz::America__New_York);
             let (mut at, mut expected) = (start, Vec::new());
-            while let Some(next) = calendar.next(at).filter(|next| *next <= now) {
+            let jitter = Jitter::new(&ShareName::parse(name).unwrap(), jitter(name));
+            while let Some(next) = calendar.next(at).filter(|next| jitter.due(&calendar, *next) <= now) {
                 expected.push(next);
                 at = next;
             }
@@ -196,5 +288,49 @@ proptest! {
                 prop_assert_eq!(due.slot.interval.start, end);
             }
         }
+    }
+
+    /// Ticks that stop for hours, a clock that is set forward and back: whatever
+    /// the share says, every slot is on record once, and fires or says why not.
+    #[test]
+    fn a_stopped_or_jumping_clock_leaves_no_slot_unrecorded(
+        moves in proptest::collection::vec(-7_200i64..20_000, 10..40),
+        policy in 0usize..3, window_h in 1u64..30, jitter_s in 0u64..3_600,
+    ) {
+        let missed = [Missed::Latest, Missed::All, Missed::None][policy];
+        let catch_up = CatchUp { missed, window: Duration::from_secs(window_h * 3600) };
+        let start = utc("2024-11-02T12:00:00Z");
+        let share = ShareName::parse("a").unwrap();
+        let jitter = Jitter::new(&share, Duration::from_secs(jitter_s));
+        let make = |record: &Record, now| {
+            let cursor = Some(record.cursors.get(&share).copied().unwrap_or(start));
+            Planner::new([Recurring { jitter, catch_up, cursor, ..recurring("a", "*/20 * * * *", None) }], now)
+        };
+        let mut record = Record::default();
+        let (mut now, mut latest, mut planner) = (start, start, make(&record, start));
+        for (n, by) in moves.into_iter().enumerate() {
+            now += TimeDelta::seconds(by);
+            latest = latest.max(now);
+            if n % 5 == 4 {
+                planner = make(&record, now);
+            }
+            let before = record.slots.len();
+            wake(&mut planner, now, &mut record);
+            let new: Vec<&Due> = record.slots.values().skip(before).collect();
+            let caught_up = new.iter().filter(|due| due.skip.is_none() && due.origin == Origin::CatchUp).count();
+            match missed {
+                Missed::Latest => prop_assert!(caught_up <= 1),
+                Missed::None => prop_assert_eq!(caught_up, 0),
+                Missed::All => prop_assert!(new.iter().all(|due| due.skip.is_none_or(|why| why == SkipReason::TooOld))),
+            }
+        }
+        prop_assert_eq!(record.doubled, 0);
+        let calendar = calendar("*/20 * * * *", Tz::America__New_York);
+        let (mut at, mut expected) = (start, Vec::new());
+        while let Some(next) = calendar.next(at).filter(|next| jitter.due(&calendar, *next) <= latest) {
+            expected.push(next);
+            at = next;
+        }
+        prop_assert_eq!(record.slots.values().map(|due| due.slot.at).collect::<Vec<_>>(), expected);
     }
 }

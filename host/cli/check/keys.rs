@@ -19,7 +19,7 @@ pub fn check(config: &Config, clock: &Clock, found: &mut ConfigErrors) {
         let Some(customer) = share.to.first() else { continue };
         let calendar = &share.calendar;
         let end = clock.now() + TimeDelta::days(366 * YEARS);
-        let mut previous = calendar.previous(clock.now()).unwrap_or_else(|| clock.now());
+        let mut previous = firings(calendar, clock).next().map_or(end, |first| calendar.slot_at(first).start);
         let facts = firings(calendar, clock).take_while(|slot| *slot < end).take(SLOTS).map(|slot| {
             let interval = Interval { start: std::mem::replace(&mut previous, slot), end: slot };
             KeyFacts { share: name, customer, slot, interval }

@@ -1,0 +1,131 @@
+//! `consign next`: the coming slots of a share.
+
+use chrono::{SecondsFormat, TimeDelta};
+use clap::Args;
+use serde::Serialize;
+
+use super::output::{self, CliError, Exit, line};
+use super::{Global, send, setup};
+use crate::calendar::Change;
+use crate::clock::{Clock, Instant, exact};
+use crate::config::Share;
+use crate::domain::{Interval, ShareName};
+use crate::ledger::Ledger;
+
+#[derive(Args)]
+pub struct NextArgs {
+    /// The share.
+    share: String,
+
+    /// At most this many.
+    #[arg(short = 'n', long, default_value_t = 20, value_name = "COUNT")]
+    limit: usize,
+
+    /// From this instant on, such as `2026-03-01T06:00:00Z`; default: now.
+    #[arg(long, value_name = "INSTANT")]
+    from: Option<Instant>,
+}
+
+#[derive(Serialize)]
+struct Report<'a> {
+    share: &'a ShareName,
+    schedule: &'a str,
+    timezone: &'a str,
+    /// What the schedule starts is left out until the share is resumed.
+    paused_since: Option<Instant>,
+    slots: Vec<Coming>,
+}
+
+#[derive(Serialize)]
+struct Coming {
+    slot: Instant,
+    /// The slot as the share's zone shows it.
+    local: String,
+    interval: Interval,
+    /// When it begins: later than the slot by the share's jitter.
+    due: Instant,
+    /// On the slot's local day.
+    clock_change: Option<ClockChange>,
+}
+
+#[derive(Serialize)]
+struct ClockChange {
+    at: Instant,
+    /// Forward; back when negative.
+    seconds: i64,
+}
+
+pub async fn next(global: &Global, args: &NextArgs) -> Result<Exit, CliError> {
+    let config = setup::config(global)?;
+    let share = send::share(&config, &args.share)?;
+    let from = args.from.unwrap_or_else(|| Clock::system().now());
+    // Who only looks at the calendar needs no ledger.
+    let pauses = match Ledger::read_only(&config.daemon.state_dir) {
+        Ok(reader) => reader.pauses().await.unwrap_or_default(),
+        Err(_) => Vec::new(),
+    };
+    let paused_since = pauses.into_iter().find(|pause| pause.share == share.name).map(|pause| pause.since);
+    let report = Report {
+        share: &share.name,
+        schedule: &share.schedule,
+        timezone: share.timezone.name(),
+        paused_since,
+        slots: slots(&share, from).take(args.limit).map(|at| Coming::new(&share, at)).collect(),
+    };
+    if global.json {
+        output::json(&report);
+    } else {
+        report.print(&share);
+    }
+    Ok(Exit::Done)
+}
+
+/// The share's slots at `from` and after it.
+pub fn slots(share: &Share, from: Instant) -> impl Iterator<Item = Instant> + use<'_> {
+    let before = from.checked_sub_signed(TimeDelta::nanoseconds(1));
+    let first = before.and_then(|before| share.calendar.next(before));
+    std::iter::successors(first, |at| share.calendar.next(*at))
+}
+
+impl Coming {
+    fn new(share: &Share, at: Instant) -> Self {
+        let change = |Change { at, by }| ClockChange { at, seconds: by.num_seconds() };
+        Self {
+            slot: at,
+            local: at.with_timezone(&share.timezone).to_rfc3339_opts(SecondsFormat::Secs, false),
+            interval: share.calendar.slot_at(at),
+            due: share.jitter.due(&share.calendar, at),
+            clock_change: share.calendar.change_on_day_of(at).map(change),
+        }
+    }
+
+    fn row(&self, share: &Share) -> Vec<String> {
+        let local = self.slot.with_timezone(&share.timezone).format("%a %Y-%m-%d %H:%M:%S %Z");
+        let change = self.clock_change.as_ref().map(|change| {
+            let (way, seconds) =
+                if change.seconds < 0 { ("back", -change.seconds) } else { ("forward", change.seconds) };
+            let by = std::time::Duration::from_secs(seconds.unsigned_abs());
+            format!("clocks go {way} {} at {}", humantime::format_duration(by), exact(change.at))
+        });
+        let change = change.unwrap_or_default();
+        vec![exact(self.slot), local.to_string(), exact(self.interval.start), exact(self.due), change]
+    }
+}
+
+impl Report<'_> {
+    fn print(&self, share: &Share) {
+        if let Some(since) = self.paused_since {
+            line(&format!(
+                "paused since {}: its slots are left out until `consign resume {}`",
+                exact(since),
+                self.share
+            ));
+        }
+        if self.slots.is_empty() {
+            line(&format!("share {} has no slot to come", self.share));
+            return;
+        }
+        let rows: Vec<_> = self.slots.iter().map(|slot| slot.row(share)).collect();
+        output::table(&["SLOT", "LOCAL", "DATA FROM", "BEGINS", ""], &rows);
+    }
+}

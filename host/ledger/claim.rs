@@ -1,0 +1,283 @@
+//! Which planned slots begin now: what is on time before what is late, and of
+//! one share only what its rule of overlap lets in. Inside the writer's transaction.
+//!
+//! Everything is decided per customer, so that one who is slow holds up nobody else.
+
+use std::collections::BTreeSet;
+
+use rusqlite::{Connection, Row, params};
+
+use super::row::{At, customer, json, maybe_at, origin, overlap, slot, state, step, to_json};
+use super::slots::{begin, finish_slot, taken};
+use super::state::{DeliveryEvent, DeliveryState, SlotEvent, SlotState};
+use super::{Claim, Claims, DeliveryId, LedgerError, write};
+use crate::clock::{Instant, exact};
+use crate::config::Overlap;
+use crate::domain::{CustomerName, Failure, Layer, Origin, Retry, ShareName, SkipReason, Slot};
+
+/// A slot with something left to begin.
+pub(super) struct Pending {
+    id: i64,
+    slot: Slot,
+    origin: Origin,
+    overlap: Overlap,
+    deadline: Option<Instant>,
+    customers: BTreeSet<CustomerName>,
+}
+
+/// A delivery of another slot of the share that is not at its end.
+struct Other {
+    id: i64,
+    customer: CustomerName,
+    state: DeliveryState,
+    /// To be tried again later, so at work now it is not.
+    waits: bool,
+    origin: Origin,
+    at: Instant,
+}
+
+/// Who of a slot's customers may begin.
+#[derive(Default)]
+struct Sorted {
+    free: BTreeSet<CustomerName>,
+    /// Until another slot of theirs is done.
+    held: BTreeSet<CustomerName>,
+    left_out: BTreeSet<CustomerName>,
+    /// Deliveries that make room.
+    cancelled: Vec<i64>,
+}
+
+pub(super) fn claim(ledger: &Connection, now: Instant, on_time: usize, late: usize) -> Result<Claims, LedgerError> {
+    let (mut claims, mut late) = (Claims::default(), late);
+    for origin in [Origin::Schedule, Origin::CatchUp, Origin::Backfill] {
+        let pending = pending(ledger, origin, if origin.is_late() { late } else { on_time })?;
+        claims.looked_at += pending.len();
+        if origin.is_late() {
+            late -= pending.len();
+        }
+        for pending in pending {
+            admit(ledger, now, pending, &mut claims)?;
+        }
+    }
+    Ok(claims)
+}
+
+/// The oldest of one origin.
+fn pending(ledger: &Connection, of: Origin, limit: usize) -> Result<Vec<Pending>, LedgerError> {
+    ledger
+        .prepare_cached("SELECT * FROM slots WHERE state = 'pending' AND origin = ?1 ORDER BY at, id LIMIT ?2")?
+        .query_and_then(params![of.as_str(), i64::try_from(limit).unwrap_or(i64::MAX)], read)?
+        .collect()
+}
+
+/// What the schedule has planned of a share and nobody has begun.
+pub(super) fn pending_of(ledger: &Connection, share: &ShareName) -> Result<Vec<Pending>, LedgerError> {
+    ledger
+        .prepare_cached(
+            "SELECT * FROM slots WHERE share = ?1 AND state = 'pending' AND origin IN ('schedule', 'catch-up') ORDER BY at",
+        )?
+        .query_and_then([share.as_str()], read)?
+        .collect()
+}
+
+fn read(row: &Row<'_>) -> Result<Pending, LedgerError> {
+    Ok(Pending {
+        id: row.get("id")?,
+        slot: slot(row)?,
+        origin: origin(row)?,
+        overlap: overlap(row)?,
+        deadline: maybe_at(row, "deadline_at")?,
+        customers: json(row.get("customers")?)?,
+    })
+}
+
+/// Takes one slot out of what is pending, in whichever way.
+fn admit(ledger: &Connection, now: Instant, mut pending: Pending, claims: &mut Claims) -> Result<(), LedgerError> {
+    let Pending { id, origin, overlap, deadline, .. } = pending;
+    for (taken, ..) in taken(ledger, id)? {
+        pending.customers.remove(&taken);
+    }
+    if pending.customers.is_empty() {
+        step::<SlotState>(ledger, id, SlotEvent::Start, "", &[])?;
+        return finish_slot(ledger, id);
+    }
+    let overtaken = overlap == Overlap::Cancel && origin == Origin::Schedule && newer_waits(ledger, &pending.slot)?;
+    let passed = deadline.is_some_and(|deadline| deadline <= now);
+    if let Some(reason) = overtaken.then_some(SkipReason::Overlap).or(passed.then_some(SkipReason::Deadline)) {
+        claims.skipped.push((pending.slot.clone(), reason));
+        return leave_out(ledger, now, pending, reason);
+    }
+    // Where nothing is in the way, a long backlog need not be looked through for each of its slots.
+    let others = match overlap == Overlap::Allow && !origin.is_late() {
+        true => Vec::new(),
+        false => others(ledger, id, &pending.slot.share)?,
+    };
+    let Sorted { free, held, left_out, cancelled } = sort(&pending, &others);
+    let why = to_json(&superseded(&pending.slot))?;
+    for delivery in cancelled {
+        cancel(ledger, delivery, &why)?;
+        claims.cancelled.push(DeliveryId(delivery));
+    }
+    if !left_out.is_empty() {
+        claims.skipped.push((pending.slot.clone(), SkipReason::Overlap));
+    }
+    if free.is_empty() && held.is_empty() {
+        return leave_out(ledger, now, pending, SkipReason::Overlap);
+    }
+    let event = if held.is_empty() { SlotEvent::Start } else { SlotEvent::Hold };
+    step::<SlotState>(ledger, id, event, "", &[])?;
+    // First, because the slot is done when no run of it is left.
+    if !free.is_empty() {
+        let claim = begin(ledger, now, id, pending.slot.clone(), origin, free)?;
+        claims.runs.push(Claim { deadline, ..claim });
+    }
+    match left_out.is_empty() {
+        true => Ok(()),
+        false => fail(ledger, now, &pending, left_out, SkipReason::Overlap),
+    }
+}
+
+fn sort(pending: &Pending, others: &[Other]) -> Sorted {
+    let (late, overlap) = (pending.origin.is_late(), pending.overlap);
+    let mut sorted = Sorted::default();
+    for customer in &pending.customers {
+        let theirs = || others.iter().filter(|other| other.customer == *customer);
+        if !late && overlap == Overlap::Cancel {
+            // What is sealed is only completed. What waits for another try is given up as well.
+            let given_up = theirs().filter(|other| other.at < pending.slot.at && !other.origin.is_late());
+            let given_up = given_up.filter(|other| other.state != DeliveryState::Sealed);
+            sorted.cancelled.extend(given_up.map(|other| other.id));
+        }
+        let at_work =
+            || theirs().filter(|other| !other.waits && (overlap != Overlap::Allow || (late && other.origin.is_late())));
+        let list = if at_work().next().is_none() {
+            &mut sorted.free
+        } else if !late && overlap == Overlap::Skip && at_work().any(|other| !other.origin.is_late()) {
+            &mut sorted.left_out
+        } else {
+            // What is late goes one by one; for it a slot on time waits, and is not left out.
+            &mut sorted.held
+        };
+        list.insert(customer.clone());
+    }
+    sorted
+}
+
+/// Runs by hand are somebody's wish and not in the way.
+fn others(ledger: &Connection, slot: i64, share: &ShareName) -> Result<Vec<Other>, LedgerError> {
+    ledger
+        .prepare_cached(
+            "SELECT d.id, d.customer, d.state, d.state = 'waiting' OR d.due_at IS NOT NULL AS waits, r.origin, s.at
+             FROM runs r JOIN deliveries d ON d.run = r.seq JOIN slots s ON s.id = r.slot
+             WHERE r.share = ?1 AND r.state = 'running' AND r.slot <> ?2 AND r.origin <> 'manual'
+               AND d.state IN ('pending', 'working', 'sealed', 'waiting')",
+        )?
+        .query_and_then(params![share.as_str(), slot], |row| {
+            let (id, waits, at) = (row.get("id")?, row.get("waits")?, row.get::<_, At>("at")?.0);
+            Ok(Other { id, customer: customer(row)?, state: state(row, "state")?, waits, origin: origin(row)?, at })
+        })?
+        .collect()
+}
+
+/// With `overlap = "cancel"` only the newest slot counts.
+fn newer_waits(ledger: &Connection, slot: &Slot) -> Result<bool, LedgerError> {
+    let newer = ledger
+        .prepare_cached(
+            "SELECT EXISTS (SELECT 1 FROM slots WHERE share = ?1 AND at > ?2 AND origin = 'schedule'
+                            AND state IN ('pending', 'held'))",
+        )?
+        .query_row(params![slot.share.as_str(), At(slot.at)], |row| row.get(0))?;
+    Ok(newer)
+}
+
+/// A delivery is to be ended. Whoever has it at work is told, and so is whoever takes it up.
+fn cancel(ledger: &Connection, delivery: i64, why: &str) -> Result<(), LedgerError> {
+    ledger
+        .prepare_cached("UPDATE deliveries SET cancel = coalesce(cancel, ?2) WHERE id = ?1")?
+        .execute(params![delivery, why])?;
+    Ok(())
+}
+
+/// Whoever of a pending slot's customers has not got it does not get it.
+pub(super) fn leave_out(
+    ledger: &Connection,
+    now: Instant,
+    pending: Pending,
+    reason: SkipReason,
+) -> Result<(), LedgerError> {
+    let id = pending.id;
+    let has_runs: bool = ledger
+        .prepare_cached("SELECT EXISTS (SELECT 1 FROM runs WHERE slot = ?1)")?
+        .query_row([id], |row| row.get(0))?;
+    if !has_runs {
+        step::<SlotState>(ledger, id, SlotEvent::Skip, "reason = ?3", &[&reason.as_str()])?;
+        return Ok(());
+    }
+    // Some have it or are getting it: these deliveries were left out, the slot was not.
+    step::<SlotState>(ledger, id, SlotEvent::Start, "", &[])?;
+    let mut customers = pending.customers.clone();
+    for (taken, ..) in taken(ledger, id)? {
+        customers.remove(&taken);
+    }
+    match customers.is_empty() {
+        true => finish_slot(ledger, id),
+        false => fail(ledger, now, &pending, customers, reason),
+    }
+}
+
+/// A run in which nobody gets anything, so that it is on record who did not.
+fn fail(
+    ledger: &Connection,
+    now: Instant,
+    pending: &Pending,
+    customers: BTreeSet<CustomerName>,
+    reason: SkipReason,
+) -> Result<(), LedgerError> {
+    let Pending { id, slot, origin, .. } = pending;
+    let message = format!("slot {slot} was left out: {reason}");
+    let remedy = format!("`consign send {} --at {}` delivers it", slot.share, exact(slot.at));
+    let why = to_json(&Failure::new(Layer::Schedule, Retry::Never, message, remedy))?;
+    let claim = begin(ledger, now, *id, slot.clone(), *origin, customers)?;
+    for (_, delivery) in &claim.deliveries {
+        step::<DeliveryState>(ledger, delivery.0, DeliveryEvent::Fail, "failure = ?3", &[&why])?;
+    }
+    write::run_finished(ledger, now, claim.run)?;
+    Ok(())
+}
+
+fn superseded(by: &Slot) -> Failure {
+    let message = format!("given up for slot {by}, because the share says overlap = \"cancel\"");
+    let remedy = "if it is wanted still, `consign send` delivers it; if slots often meet, let them be further apart";
+    Failure::new(Layer::Schedule, Retry::Never, message, remedy)
+}
+
+/// A delivery is no longer at work: what waited for it is looked at again.
+pub(super) fn release(ledger: &Connection, delivery: i64) -> Result<(), LedgerError> {
+    // Most of the time there is none, and this is asked after every delivery.
+    let any: bool = ledger
+        .prepare_cached("SELECT EXISTS (SELECT 1 FROM slots WHERE state = 'held')")?
+        .query_row([], |row| row.get(0))?;
+    if !any {
+        return Ok(());
+    }
+    let held = "state = 'held' AND share = (SELECT r.share FROM deliveries d JOIN runs r ON r.seq = d.run
+                WHERE d.id = ?1)";
+    release_where(ledger, held, params![delivery])
+}
+
+pub(super) fn release_share(ledger: &Connection, share: &ShareName) -> Result<(), LedgerError> {
+    release_where(ledger, "state = 'held' AND share = ?1", params![share.as_str()])
+}
+
+pub(super) fn release_all(ledger: &Connection) -> Result<(), LedgerError> {
+    release_where(ledger, "state = 'held'", params![])
+}
+
+fn release_where(ledger: &Connection, which: &str, values: impl rusqlite::Params) -> Result<(), LedgerError> {
+    let mut held = ledger.prepare_cached(&format!("SELECT id FROM slots WHERE {which}"))?;
+    let ids: Vec<i64> = held.query_map(values, |row| row.get(0))?.collect::<Result<_, _>>()?;
+    for id in ids {
+        step::<SlotState>(ledger, id, SlotEvent::Release, "", &[])?;
+    }
+    Ok(())
+}

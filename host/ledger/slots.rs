@@ -1,0 +1,310 @@
+//! The commands on slots: what is planned, sent by hand, filled in later, and
+//! left out because its share is paused. Each inside the writer's transaction.
+
+use std::collections::BTreeSet;
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::claim::{leave_out, pending_of, release_share};
+use super::row::{At, json, run_id, state, step, to_json};
+use super::state::{DeliveryState, RunState, SlotEvent, SlotState, State as _};
+use super::{Claim, DeliveryId, Filling, LedgerError, Planned, Started};
+use crate::clock::Instant;
+use crate::config::Overlap;
+use crate::domain::{CustomerName, Origin, RunId, ShareName, SkipReason, Slot};
+
+pub(super) fn plan(
+    ledger: &Connection,
+    now: Instant,
+    planned: &[Planned],
+    cursors: &[(ShareName, Instant)],
+) -> Result<usize, LedgerError> {
+    let any_pause: bool =
+        ledger.prepare_cached("SELECT EXISTS (SELECT 1 FROM pauses)")?.query_row([], |row| row.get(0))?;
+    let mut new = 0;
+    for plan in planned {
+        let inserted = insert(ledger, now, plan, SlotState::Pending)?;
+        new += usize::from(inserted);
+        let skip = match plan.skip {
+            None if any_pause && is_paused(ledger, &plan.slot)? => Some(SkipReason::Paused),
+            skip => skip,
+        };
+        match skip {
+            Some(reason) if inserted => {
+                let id = ledger.last_insert_rowid();
+                step::<SlotState>(ledger, id, SlotEvent::Skip, "reason = ?3", &[&reason.as_str()])?;
+            }
+            None if !inserted => take_over_manual(ledger, plan)?,
+            _ => {}
+        }
+    }
+    let mut move_cursor = ledger.prepare_cached(
+        "INSERT INTO shares (name, cursor) VALUES (?1, ?2)
+         ON CONFLICT (name) DO UPDATE SET cursor = max(cursor, excluded.cursor)",
+    )?;
+    for (share, cursor) in cursors {
+        move_cursor.execute(params![share.as_str(), At(*cursor)])?;
+    }
+    Ok(new)
+}
+
+/// Now, or when the slot was: a slot of a pause is left out also when it is
+/// planned after the pause.
+fn is_paused(ledger: &Connection, slot: &Slot) -> Result<bool, LedgerError> {
+    let paused = ledger
+        .prepare_cached(
+            "SELECT EXISTS (SELECT 1 FROM pauses
+             WHERE share = ?1 AND (until IS NULL OR (since <= ?2 AND ?2 < until)))",
+        )?
+        .query_row(params![slot.share.as_str(), At(slot.at)], |row| row.get(0))?;
+    Ok(paused)
+}
+
+/// A slot that was sent by hand before its time came is still planned: for
+/// whoever did not get it then.
+fn take_over_manual(ledger: &Connection, plan: &Planned) -> Result<(), LedgerError> {
+    let manual: Option<i64> = ledger
+        .prepare_cached("SELECT id FROM slots WHERE share = ?1 AND at = ?2 AND origin = 'manual'")?
+        .query_row(params![plan.slot.share.as_str(), At(plan.slot.at)], |row| row.get(0))
+        .optional()?;
+    if let Some(id) = manual {
+        replan(ledger, id, plan)?;
+    }
+    Ok(())
+}
+
+/// Makes a slot that is there pending again, as planned now. It keeps its interval.
+fn replan(ledger: &Connection, id: i64, plan: &Planned) -> Result<(), LedgerError> {
+    let also = "reason = NULL, origin = ?3, customers = ?4, overlap = ?5, deadline_at = ?6";
+    let (origin, customers) = (plan.origin.as_str(), to_json(&plan.customers)?);
+    let (overlap, deadline) = (plan.overlap.as_str(), plan.deadline.map(At));
+    step::<SlotState>(ledger, id, SlotEvent::Plan, also, &[&origin, &customers, &overlap, &deadline])?;
+    Ok(())
+}
+
+/// True when the slot is new.
+fn insert(ledger: &Connection, now: Instant, plan: &Planned, state: SlotState) -> Result<bool, LedgerError> {
+    let Planned { slot, customers, origin, overlap, deadline, .. } = plan;
+    let inserted = ledger
+        .prepare_cached(
+            "INSERT INTO slots (share, at, interval_start, interval_end, origin, customers, overlap, deadline_at,
+                                state, planned_at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) ON CONFLICT (share, at) DO NOTHING",
+        )?
+        .execute(params![
+            slot.share.as_str(),
+            At(slot.at),
+            At(slot.interval.start),
+            At(slot.interval.end),
+            origin.as_str(),
+            to_json(customers)?,
+            overlap.as_str(),
+            deadline.map(At),
+            state.as_str(),
+            At(now),
+        ])?;
+    Ok(inserted > 0)
+}
+
+/// A slot that is there.
+struct Known {
+    id: i64,
+    state: SlotState,
+    origin: Origin,
+    slot: Slot,
+    customers: BTreeSet<CustomerName>,
+}
+
+fn known(ledger: &Connection, slot: &Slot) -> Result<Option<Known>, LedgerError> {
+    ledger
+        .prepare_cached("SELECT * FROM slots WHERE share = ?1 AND at = ?2")?
+        .query_and_then(params![slot.share.as_str(), At(slot.at)], |row| {
+            let (id, state) = (row.get("id")?, state(row, "state")?);
+            let (origin, customers) = (super::row::origin(row)?, json(row.get("customers")?)?);
+            Ok(Known { id, state, origin, slot: super::row::slot(row)?, customers })
+        })?
+        .next()
+        .transpose()
+}
+
+pub(super) fn start_manual(
+    ledger: &Connection,
+    now: Instant,
+    asked: &Slot,
+    customers: Vec<CustomerName>,
+) -> Result<Started, LedgerError> {
+    if customers.is_empty() {
+        return Ok(Started { claim: None, slot: asked.clone(), committed: Vec::new(), busy: Vec::new() });
+    }
+    let mut plan = Planned::new(asked.clone(), customers, Origin::Manual);
+    insert(ledger, now, &plan, SlotState::Running)?;
+    let unknown = || LedgerError::Unknown { record: format!("slot {asked}") };
+    let Known { id, state, origin, slot, .. } = known(ledger, asked)?.ok_or_else(unknown)?;
+    let mut open = BTreeSet::from_iter(std::mem::take(&mut plan.customers));
+    let (mut committed, mut busy) = (Vec::new(), Vec::new());
+    for (customer, run, state) in taken(ledger, id)? {
+        if open.remove(&customer) {
+            let list = if state == DeliveryState::Committed { &mut committed } else { &mut busy };
+            list.push((customer, run));
+        }
+    }
+    // A planned slot that is still to begin stays so, for its other customers.
+    let to_begin = matches!(state, SlotState::Pending | SlotState::Held) && origin != Origin::Manual;
+    if !to_begin && !open.is_empty() {
+        step::<SlotState>(ledger, id, SlotEvent::Start, "reason = NULL", &[])?;
+    }
+    let claim = match open.is_empty() {
+        true => None,
+        false => Some(begin(ledger, now, id, slot.clone(), Origin::Manual, open)?),
+    };
+    Ok(Started { claim, slot, committed, busy })
+}
+
+/// How a past slot stands for the customers who are to have it.
+pub(super) fn standing(ledger: &Connection, asked: &Slot, customers: &[CustomerName]) -> Result<Filling, LedgerError> {
+    Ok(stands(ledger, asked, customers)?.1)
+}
+
+fn stands(
+    ledger: &Connection,
+    asked: &Slot,
+    customers: &[CustomerName],
+) -> Result<(Option<Known>, Filling), LedgerError> {
+    let known = known(ledger, asked)?;
+    let mut filling = Filling {
+        slot: known.as_ref().map_or(asked, |known| &known.slot).clone(),
+        to_deliver: Vec::new(),
+        committed: Vec::new(),
+        under_way: Vec::new(),
+    };
+    let taken = match &known {
+        Some(known) => taken(ledger, known.id)?,
+        None => Vec::new(),
+    };
+    let to_begin = known.as_ref().filter(|known| matches!(known.state, SlotState::Pending | SlotState::Held));
+    for customer in customers {
+        let state = taken.iter().find(|(other, ..)| other == customer).map(|(.., state)| *state);
+        let planned = to_begin.is_some_and(|known| known.customers.contains(customer));
+        let list = match state {
+            Some(DeliveryState::Committed) => &mut filling.committed,
+            Some(_) => &mut filling.under_way,
+            None if planned => &mut filling.under_way,
+            None => &mut filling.to_deliver,
+        };
+        list.push(customer.clone());
+    }
+    Ok((known, filling))
+}
+
+/// Plans past slots for those customers who have not got them.
+pub(super) fn backfill(
+    ledger: &Connection,
+    now: Instant,
+    slots: &[Slot],
+    customers: &[CustomerName],
+) -> Result<Vec<Filling>, LedgerError> {
+    let mut all = Vec::with_capacity(slots.len());
+    for asked in slots {
+        let (known, filling) = stands(ledger, asked, customers)?;
+        if !filling.to_deliver.is_empty() {
+            let mut plan = Planned::new(filling.slot.clone(), filling.to_deliver.clone(), Origin::Backfill);
+            plan.overlap = Overlap::Queue;
+            match known {
+                None => drop(insert(ledger, now, &plan, SlotState::Pending)?),
+                Some(known) if matches!(known.state, SlotState::Pending | SlotState::Held) => {
+                    let all = to_json(&known.customers.iter().chain(&plan.customers).collect::<BTreeSet<_>>())?;
+                    ledger
+                        .prepare_cached("UPDATE slots SET customers = ?2 WHERE id = ?1")?
+                        .execute(params![known.id, all])?;
+                }
+                Some(known) => replan(ledger, known.id, &plan)?,
+            }
+        }
+        all.push(filling);
+    }
+    Ok(all)
+}
+
+/// Pauses a share from `now` on. What the schedule had planned and nobody had
+/// begun is left out. Returns since when it was paused, if it was.
+pub(super) fn pause(ledger: &Connection, now: Instant, share: &ShareName) -> Result<Option<Instant>, LedgerError> {
+    let since: Option<At> = ledger
+        .prepare_cached("SELECT since FROM pauses WHERE share = ?1 AND until IS NULL")?
+        .query_row([share.as_str()], |row| row.get(0))
+        .optional()?;
+    if let Some(since) = since {
+        return Ok(Some(since.0));
+    }
+    // Resumed and paused within the same instant: it goes on.
+    ledger
+        .prepare_cached(
+            "INSERT INTO pauses (share, since) VALUES (?1, ?2) ON CONFLICT (share, since) DO UPDATE SET until = NULL",
+        )?
+        .execute(params![share.as_str(), At(now)])?;
+    release_share(ledger, share)?;
+    for pending in pending_of(ledger, share)? {
+        leave_out(ledger, now, pending, SkipReason::Paused)?;
+    }
+    Ok(None)
+}
+
+/// Ends a pause; returns since when it was, if it was. Slots of the pause stay left out.
+pub(super) fn resume(ledger: &Connection, now: Instant, share: &ShareName) -> Result<Option<Instant>, LedgerError> {
+    let since: Option<At> = ledger
+        .prepare_cached("UPDATE pauses SET until = max(since, ?2) WHERE share = ?1 AND until IS NULL RETURNING since")?
+        .query_row(params![share.as_str(), At(now)], |row| row.get(0))
+        .optional()?;
+    Ok(since.map(|at| at.0))
+}
+
+/// Customers who have this slot already, or are getting it.
+pub(super) fn taken(ledger: &Connection, slot: i64) -> Result<Vec<(CustomerName, RunId, DeliveryState)>, LedgerError> {
+    ledger
+        .prepare_cached(
+            "SELECT d.customer, d.state, r.id AS run_id FROM deliveries d JOIN runs r ON r.seq = d.run
+             WHERE d.slot = ?1 AND d.state <> 'failed' ORDER BY d.customer",
+        )?
+        .query_and_then([slot], |row| Ok((super::row::customer(row)?, run_id(row)?, state(row, "state")?)))?
+        .collect()
+}
+
+/// Begins a run of a slot for `customers`.
+pub(super) fn begin(
+    ledger: &Connection,
+    now: Instant,
+    slot_id: i64,
+    slot: Slot,
+    origin: Origin,
+    customers: BTreeSet<CustomerName>,
+) -> Result<Claim, LedgerError> {
+    let run = RunId::new(now);
+    let (share, state) = (slot.share.as_str(), RunState::Running.as_str());
+    ledger
+        .prepare_cached(
+            "INSERT INTO runs (id, slot, share, origin, state, started_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        )?
+        .execute(params![run.to_string(), slot_id, share, origin.as_str(), state, At(now)])?;
+    let seq = ledger.last_insert_rowid();
+    let mut insert =
+        ledger.prepare_cached("INSERT INTO deliveries (run, slot, customer, state) VALUES (?1, ?2, ?3, ?4)")?;
+    let mut deliveries = Vec::with_capacity(customers.len());
+    for customer in customers {
+        insert.execute(params![seq, slot_id, customer.as_str(), DeliveryState::Pending.as_str()])?;
+        deliveries.push((customer, DeliveryId(ledger.last_insert_rowid())));
+    }
+    Ok(Claim { run, slot, origin, deadline: None, deliveries })
+}
+
+/// A slot is done when its last run is, unless something of it is yet to begin.
+pub(super) fn finish_slot(ledger: &Connection, slot: i64) -> Result<(), LedgerError> {
+    let running: bool = ledger
+        .prepare_cached(
+            "SELECT state = 'running' AND NOT EXISTS (SELECT 1 FROM runs WHERE slot = ?1 AND state = 'running')
+             FROM slots WHERE id = ?1",
+        )?
+        .query_row([slot], |row| row.get(0))?;
+    if running {
+        step::<SlotState>(ledger, slot, SlotEvent::Finish, "", &[])?;
+    }
+    Ok(())
+}

@@ -1,0 +1,78 @@
+//! Why a delivery at work is to end before it has ended by itself.
+
+use tokio::sync::watch;
+
+use crate::clock::{Instant, exact};
+use crate::domain::{Failure, Layer, Retry, Slot};
+
+/// Tells one delivery to end, from outside of it.
+#[derive(Debug, Default)]
+pub struct Stopper(watch::Sender<Option<Failure>>);
+
+/// What a delivery listens to while nothing of it is sealed: what is sealed is only completed.
+#[derive(Clone, Debug)]
+pub struct Stop {
+    told: watch::Receiver<Option<Failure>>,
+    /// What is not committed then has failed.
+    deadline: Option<Instant>,
+}
+
+impl Stopper {
+    /// The first reason counts.
+    pub fn stop(&self, why: Failure) {
+        self.0.send_if_modified(|told| {
+            let first = told.is_none();
+            if first {
+                *told = Some(why);
+            }
+            first
+        });
+    }
+
+    pub fn listen(&self, deadline: Option<Instant>) -> Stop {
+        Stop { told: self.0.subscribe(), deadline }
+    }
+}
+
+impl Stop {
+    /// Nobody tells it, and nothing limits it.
+    pub fn never() -> Self {
+        Stopper::default().listen(None)
+    }
+
+    /// Ready when it is told to stop.
+    pub async fn told(&self) -> Failure {
+        let mut told = self.told.clone();
+        loop {
+            if let Some(why) = told.borrow_and_update().clone() {
+                return why;
+            }
+            if told.changed().await.is_err() {
+                // Nobody is left who could tell.
+                return std::future::pending().await;
+            }
+        }
+    }
+
+    /// Why nothing may begin any more.
+    pub fn reason(&self, slot: &Slot, now: Instant) -> Option<Failure> {
+        let told = self.told.borrow().clone();
+        told.or_else(|| self.deadline.filter(|deadline| *deadline <= now).map(|deadline| passed(slot, deadline)))
+    }
+
+    /// A try at `due` would come too late.
+    pub fn too_late(&self, due: Instant) -> Option<Instant> {
+        self.deadline.filter(|deadline| *deadline <= due)
+    }
+}
+
+/// The deadline has passed.
+pub fn passed(slot: &Slot, deadline: Instant) -> Failure {
+    let message = format!("not delivered by {}, which is the deadline of slot {slot}", exact(deadline));
+    let remedy = format!(
+        "`consign send {} --at {}` delivers it all the same; if this comes often, give the share a longer `deadline`",
+        slot.share,
+        exact(slot.at)
+    );
+    Failure::new(Layer::Schedule, Retry::Never, message, remedy)
+}

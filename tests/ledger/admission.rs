@@ -1,0 +1,314 @@
+//! Which planned slots begin: overlap, what is late, deadlines, pauses, backfill.
+
+use chrono::TimeDelta;
+use consign::clock::Clock;
+use consign::config::Overlap;
+use consign::domain::{Origin, SkipReason, Slot};
+use consign::ledger::{Claim, Claims, DeliveryId, DeliveryState, Filling, History, Ledger, Planned, RunState};
+
+use super::{customers, deliver, open, passing, planned, share, slot, start};
+
+/// Plans the share's slots of these hours.
+async fn plan(ledger: &Ledger, overlap: Overlap, origin: Origin, hours: &[i64], names: &[&str]) {
+    let plan = |hour: &i64| Planned { overlap, ..Planned::new(slot("a", *hour), customers(names), origin) };
+    ledger.plan(hours.iter().map(plan).collect(), Vec::new()).await.unwrap();
+}
+
+fn hour(slot: &Slot) -> i64 {
+    (slot.at - start()).num_hours()
+}
+
+/// `hour: customers` of each run that began.
+fn begun(claims: &Claims) -> Vec<String> {
+    let names = |claim: &Claim| claim.deliveries.iter().map(|(name, _)| name.to_string()).collect::<Vec<_>>().join(" ");
+    claims.runs.iter().map(|claim| format!("{}: {}", hour(&claim.slot), names(claim))).collect()
+}
+
+fn skipped(claims: &Claims) -> Vec<(i64, SkipReason)> {
+    claims.skipped.iter().map(|(slot, reason)| (hour(slot), *reason)).collect()
+}
+
+async fn commit(ledger: &Ledger, slot: &Slot, delivery: DeliveryId) {
+    let attempt = ledger.attempt_started(delivery, None).await.unwrap();
+    deliver(ledger, slot, attempt.id, &format!("u{}", attempt.number)).await.unwrap();
+}
+
+/// Commits every delivery of a run and ends it.
+async fn finish(ledger: &Ledger, claim: &Claim) {
+    for (_, delivery) in &claim.deliveries {
+        commit(ledger, &claim.slot, *delivery).await;
+    }
+    ledger.run_finished(claim.run).await.unwrap();
+}
+
+#[tokio::test]
+async fn skip_leaves_out_what_would_overlap_customer_by_customer() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = open(dir.path());
+    plan(&ledger, Overlap::Skip, Origin::Schedule, &[1], &["acme", "globex"]).await;
+    let first = ledger.claim(1, 0).await.unwrap();
+    assert_eq!(begun(&first), ["1: acme globex"]);
+    // Both are at work: nobody gets the next one.
+    plan(&ledger, Overlap::Skip, Origin::Schedule, &[2], &["acme", "globex"]).await;
+    let second = ledger.claim(9, 0).await.unwrap();
+    assert_eq!((begun(&second).len(), skipped(&second)), (0, vec![(2, SkipReason::Overlap)]));
+    let on_record = ledger.reader().skipped(None, 9).await.unwrap();
+    assert_eq!((on_record.len(), on_record[0].reason), (1, SkipReason::Overlap));
+    // acme is slow. globex has the third one, and it is on record that acme has not.
+    commit(&ledger, &first.runs[0].slot, first.runs[0].deliveries[1].1).await;
+    plan(&ledger, Overlap::Skip, Origin::Schedule, &[3], &["acme", "globex"]).await;
+    let third = ledger.claim(9, 0).await.unwrap();
+    assert_eq!((begun(&third), skipped(&third)), (vec!["3: globex".to_owned()], vec![(3, SkipReason::Overlap)]));
+    let newest = ledger.reader().history(History { limit: 1, ..History::default() }).await.unwrap();
+    let left_out = ledger.reader().run(newest[0].run).await.unwrap();
+    assert_eq!((left_out.run.state, left_out.deliveries[0].customer.as_str()), (RunState::Failed, "acme"));
+    let why = left_out.deliveries[0].failure.as_ref().unwrap();
+    assert!(why.message.contains("another slot of the share was at work") && why.remedy.contains("consign send a"));
+    // By hand it can have it.
+    let sent = ledger.start_manual(slot("a", 3), customers(&["acme", "globex"])).await.unwrap();
+    assert_eq!((sent.claim.unwrap().deliveries.len(), sent.busy.len()), (1, 1));
+}
+
+#[tokio::test]
+async fn what_waits_for_another_try_is_in_nobodys_way() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = open(dir.path());
+    for (hour, overlap) in [(1, Overlap::Skip), (2, Overlap::Skip), (3, Overlap::Queue)] {
+        plan(&ledger, overlap, Origin::Schedule, &[hour], &["acme"]).await;
+        let claims = ledger.claim(9, 0).await.unwrap();
+        assert_eq!(begun(&claims), [format!("{hour}: acme")]);
+        let attempt = ledger.attempt_started(claims.runs[0].deliveries[0].1, None).await.unwrap();
+        ledger.failed(attempt.id, passing(), Some(start())).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn queue_waits_customer_by_customer_also_through_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = open(dir.path());
+    plan(&ledger, Overlap::Queue, Origin::Schedule, &[1, 2, 3], &["acme", "globex"]).await;
+    let first = ledger.claim(9, 0).await.unwrap();
+    assert_eq!((begun(&first), first.looked_at), (vec!["1: acme globex".to_owned()], 3));
+    assert_eq!(ledger.claim(9, 0).await.unwrap().looked_at, 0, "what is held is not looked at");
+    // globex is done: it goes on, and acme holds nobody up.
+    commit(&ledger, &first.runs[0].slot, first.runs[0].deliveries[1].1).await;
+    let second = ledger.claim(9, 0).await.unwrap();
+    assert_eq!(begun(&second), ["2: globex"]);
+    drop(ledger);
+    let ledger = open(dir.path());
+    commit(&ledger, &first.runs[0].slot, first.runs[0].deliveries[0].1).await;
+    ledger.run_finished(first.runs[0].run).await.unwrap();
+    let acme = ledger.claim(9, 0).await.unwrap();
+    assert_eq!(begun(&acme), ["2: acme"]);
+    finish(&ledger, &acme.runs[0]).await;
+    finish(&ledger, &second.runs[0]).await;
+    let last = ledger.claim(9, 0).await.unwrap();
+    assert_eq!(begun(&last), ["3: acme globex"]);
+    finish(&ledger, &last.runs[0]).await;
+    assert!(ledger.unfinished().await.unwrap().is_empty());
+    assert_eq!(ledger.claim(9, 9).await.unwrap().looked_at, 0);
+}
+
+#[tokio::test]
+async fn cancel_gives_up_the_earlier_one_unless_it_is_sealed() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = open(dir.path());
+    plan(&ledger, Overlap::Cancel, Origin::Schedule, &[1], &["acme", "globex"]).await;
+    let first = ledger.claim(9, 0).await.unwrap();
+    let (acme, globex) = (first.runs[0].deliveries[0].1, first.runs[0].deliveries[1].1);
+    let attempt = ledger.attempt_started(acme, None).await.unwrap();
+    let sealed = ledger.attempt_started(globex, None).await.unwrap();
+    ledger.sealed(sealed.id, &[]).await.unwrap();
+    plan(&ledger, Overlap::Cancel, Origin::Schedule, &[2], &["acme", "globex"]).await;
+    let second = ledger.claim(9, 0).await.unwrap();
+    assert_eq!((begun(&second).len(), second.cancelled), (0, vec![acme]));
+    drop(ledger);
+    // Whoever takes it up after a crash knows, too.
+    let ledger = open(dir.path());
+    let left = ledger.unfinished().await.unwrap();
+    let why = left[0].deliveries[0].cancel.clone().unwrap();
+    assert!(why.message.contains("given up for slot a@2024-01-01T02:00:00Z"), "{why}");
+    assert_eq!((left[0].deliveries[1].state, &left[0].deliveries[1].cancel), (DeliveryState::Sealed, &None));
+    ledger.failed(attempt.id, why, None).await.unwrap();
+    let acme = ledger.claim(9, 0).await.unwrap();
+    assert_eq!(begun(&acme), ["2: acme"]);
+    // The newest counts: of two that wait, the older one never begins.
+    plan(&ledger, Overlap::Cancel, Origin::Schedule, &[3, 4], &["acme", "globex"]).await;
+    let newest = ledger.claim(9, 0).await.unwrap();
+    assert!(skipped(&newest).contains(&(3, SkipReason::Overlap)), "{newest:?}");
+    assert_eq!(newest.cancelled, [acme.runs[0].deliveries[0].1]);
+}
+
+#[tokio::test]
+async fn allow_lets_both_go_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = open(dir.path());
+    plan(&ledger, Overlap::Allow, Origin::Schedule, &[1, 2, 3], &["acme"]).await;
+    assert_eq!(begun(&ledger.claim(9, 0).await.unwrap()), ["1: acme", "2: acme", "3: acme"]);
+}
+
+#[tokio::test]
+async fn what_is_late_goes_one_by_one_behind_what_is_on_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = open(dir.path());
+    plan(&ledger, Overlap::Allow, Origin::CatchUp, &[1, 2, 3], &["acme"]).await;
+    ledger.backfill(vec![slot("a", -5)], customers(&["acme"])).await.unwrap();
+    plan(&ledger, Overlap::Allow, Origin::Schedule, &[4, 5], &["acme"]).await;
+    // No place for what is late: only what is on time begins.
+    let on_time = ledger.claim(1, 0).await.unwrap();
+    assert_eq!(begun(&on_time), ["4: acme"]);
+    let claims = ledger.claim(9, 9).await.unwrap();
+    assert_eq!(begun(&claims), ["5: acme", "1: acme"]);
+    finish(&ledger, &on_time.runs[0]).await;
+    finish(&ledger, &claims.runs[0]).await;
+    assert_eq!(claims.runs.iter().map(|run| run.origin).collect::<Vec<_>>(), [Origin::Schedule, Origin::CatchUp]);
+    let mut late = claims.runs[1].clone();
+    let mut order = Vec::new();
+    loop {
+        finish(&ledger, &late).await;
+        let next = ledger.claim(9, 9).await.unwrap();
+        assert!(next.runs.len() <= 1, "more than one late slot at work");
+        order.extend(begun(&next));
+        let Some(next) = next.runs.into_iter().next() else { break };
+        late = next;
+    }
+    assert_eq!(order, ["2: acme", "3: acme", "-5: acme"]);
+}
+
+/// A slot on time is not left out because an old one is being made up for.
+#[tokio::test]
+async fn what_is_late_never_costs_a_slot_on_time() {
+    for overlap in [Overlap::Skip, Overlap::Queue, Overlap::Cancel] {
+        let dir = tempfile::tempdir().unwrap();
+        let ledger = open(dir.path());
+        plan(&ledger, overlap, Origin::CatchUp, &[1, 2], &["acme"]).await;
+        let late = ledger.claim(9, 9).await.unwrap();
+        assert_eq!(begun(&late), ["1: acme"]);
+        plan(&ledger, overlap, Origin::Schedule, &[9], &["acme"]).await;
+        let claims = ledger.claim(9, 9).await.unwrap();
+        assert_eq!((begun(&claims).len(), claims.skipped, claims.cancelled), (0, vec![], vec![]), "{overlap:?}");
+        finish(&ledger, &late.runs[0]).await;
+        // It goes before the rest of what is late.
+        assert_eq!(begun(&ledger.claim(9, 9).await.unwrap()), ["9: acme"], "{overlap:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_slot_whose_deadline_has_passed_does_not_begin() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = Clock::fixed(start());
+    let ledger = Ledger::open(dir.path(), clock.clone()).unwrap();
+    let deadline = Some(start() + TimeDelta::minutes(10));
+    let plan = |n| Planned { deadline, overlap: Overlap::Queue, ..planned(slot("a", n), &["acme", "globex"]) };
+    ledger.plan(vec![plan(0), plan(1), plan(2)], Vec::new()).await.unwrap();
+    let first = ledger.claim(2, 0).await.unwrap();
+    assert_eq!((begun(&first), first.runs[0].deadline), (vec!["0: acme globex".to_owned()], deadline));
+    commit(&ledger, &first.runs[0].slot, first.runs[0].deliveries[0].1).await;
+    assert_eq!(begun(&ledger.claim(1, 0).await.unwrap()), ["1: acme"]);
+    clock.set(start() + TimeDelta::minutes(10));
+    commit(&ledger, &first.runs[0].slot, first.runs[0].deliveries[1].1).await;
+    let late = ledger.claim(9, 0).await.unwrap();
+    assert_eq!((begun(&late).len(), skipped(&late)), (0, vec![(1, SkipReason::Deadline), (2, SkipReason::Deadline)]));
+    // The one that acme is getting was not skipped as a whole: globex's part has failed.
+    let on_record = ledger.reader().skipped(None, 9).await.unwrap();
+    assert_eq!(on_record.iter().map(|skipped| hour(&skipped.slot)).collect::<Vec<_>>(), [2]);
+    let runs = ledger.reader().history(History { state: Some(RunState::Failed), limit: 9, ..History::default() });
+    let runs = runs.await.unwrap();
+    assert_eq!((runs.len(), runs[0].slot), (1, slot("a", 1).at));
+}
+
+#[tokio::test]
+async fn a_paused_share_leaves_its_slots_out_and_does_not_make_up_for_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = Clock::fixed(start());
+    let ledger = Ledger::open(dir.path(), clock.clone()).unwrap();
+    let to = |n| start() + TimeDelta::hours(n);
+    let plan = async |n| ledger.plan(vec![planned(slot("a", n), &["acme"])], vec![(share("a"), to(n))]).await.unwrap();
+    plan(1).await;
+    let at_work = ledger.claim(9, 0).await.unwrap();
+    plan(2).await;
+    clock.set(to(2) + TimeDelta::minutes(30));
+    assert_eq!(ledger.pause(share("a")).await.unwrap(), None);
+    assert_eq!(ledger.pause(share("a")).await.unwrap(), Some(clock.now()));
+    plan(3).await;
+    ledger.plan(vec![planned(slot("b", 3), &["acme"])], Vec::new()).await.unwrap();
+    let claims = ledger.claim(9, 9).await.unwrap();
+    assert_eq!(claims.runs.iter().map(|run| run.slot.share.as_str()).collect::<Vec<_>>(), ["b"]);
+    let left_out = async || {
+        let slots = ledger.reader().skipped(Some(share("a")), 9).await.unwrap();
+        slots.iter().map(|skipped| (hour(&skipped.slot), skipped.reason)).collect::<Vec<_>>()
+    };
+    assert_eq!(left_out().await, [(3, SkipReason::Paused), (2, SkipReason::Paused)]);
+    // What had begun goes on, and a person can have more.
+    finish(&ledger, &at_work.runs[0]).await;
+    assert!(ledger.start_manual(slot("a", 2), customers(&["acme"])).await.unwrap().claim.is_some());
+    clock.set(to(5) + TimeDelta::minutes(30));
+    assert_eq!(ledger.resume(share("a")).await.unwrap(), Some(to(2) + TimeDelta::minutes(30)));
+    assert_eq!(ledger.resume(share("a")).await.unwrap(), None);
+    // Planned after the pause, as after downtime: a slot of the pause stays left out.
+    plan(4).await;
+    plan(6).await;
+    assert_eq!(begun(&ledger.claim(9, 9).await.unwrap()), ["6: acme"]);
+    assert_eq!(left_out().await, [(4, SkipReason::Paused), (3, SkipReason::Paused)]);
+}
+
+#[tokio::test]
+async fn backfill_plans_what_nobody_has_and_leaves_the_rest_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = open(dir.path());
+    plan(&ledger, Overlap::Queue, Origin::Schedule, &[1, 2], &["acme", "globex"]).await;
+    let first = ledger.claim(1, 0).await.unwrap();
+    commit(&ledger, &first.runs[0].slot, first.runs[0].deliveries[0].1).await;
+    let failed = ledger.attempt_started(first.runs[0].deliveries[1].1, None).await.unwrap();
+    ledger.failed(failed.id, super::lasting(), None).await.unwrap();
+    ledger.run_finished(first.runs[0].run).await.unwrap();
+    let skip = Planned { skip: Some(SkipReason::Missed), ..planned(slot("a", 3), &["acme"]) };
+    ledger.plan(vec![skip], Vec::new()).await.unwrap();
+
+    let slots = || (0..4).map(|n| slot("a", n)).collect::<Vec<_>>();
+    let all = || customers(&["acme", "globex"]);
+    let look = |filled: &[Filling]| {
+        let lens = |one: &Filling| (one.to_deliver.len(), one.committed.len(), one.under_way.len());
+        filled.iter().map(lens).collect::<Vec<_>>()
+    };
+    let expected = [(2, 0, 0), (1, 1, 0), (0, 0, 2), (2, 0, 0)];
+    assert_eq!(look(&ledger.reader().standing(slots(), all()).await.unwrap()), expected);
+    assert_eq!(look(&ledger.backfill(slots(), all()).await.unwrap()), expected);
+    let again = [(0, 0, 2), (0, 1, 1), (0, 0, 2), (0, 0, 2)];
+    assert_eq!(look(&ledger.backfill(slots(), all()).await.unwrap()), again, "twice plans nothing twice");
+
+    assert_eq!(begun(&ledger.claim(9, 9).await.unwrap()), ["2: acme globex"]);
+    ledger.release_held().await.unwrap();
+    let mut order = Vec::new();
+    let on_time = ledger.unfinished().await.unwrap().remove(0);
+    for delivery in &on_time.deliveries {
+        commit(&ledger, &on_time.slot, delivery.id).await;
+    }
+    ledger.run_finished(on_time.run).await.unwrap();
+    loop {
+        let claims = ledger.claim(9, 9).await.unwrap();
+        if claims.runs.is_empty() {
+            break;
+        }
+        order.extend(begun(&claims));
+        for run in &claims.runs {
+            assert_eq!(run.origin, Origin::Backfill);
+            finish(&ledger, run).await;
+        }
+    }
+    assert_eq!(order, ["0: acme globex", "1: globex", "3: acme", "3: globex"]);
+    assert_eq!(look(&ledger.backfill(slots(), all()).await.unwrap()), [(0, 2, 0); 4]);
+}
+
+/// Also with thousands of slots of one share at work: each look at a slot stays cheap.
+#[tokio::test]
+async fn a_long_backlog_is_claimed_in_good_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = open(dir.path());
+    let hours: Vec<i64> = (0..5_000).collect();
+    plan(&ledger, Overlap::Allow, Origin::Schedule, &hours, &["acme"]).await;
+    let clock = std::time::Instant::now();
+    assert_eq!(ledger.claim(usize::MAX, 0).await.unwrap().runs.len(), 5_000);
+    // Milliseconds for each of them if others were looked through every time.
+    assert!(clock.elapsed().as_secs() < 15, "{:?}", clock.elapsed());
+}

@@ -1,0 +1,72 @@
+//! Ledgers of earlier versions, kept as they were written.
+
+use std::fs;
+use std::path::Path;
+
+use chrono::TimeDelta;
+use consign::clock::Clock;
+use consign::domain::{Origin, SkipReason};
+use consign::ledger::{DeliveryState, History, Ledger, LedgerError, RunState};
+
+use super::{customers, share, utc};
+
+/// A ledger as consign 0.1.0 left it when it was killed: a daemon with one share, `tick`.
+fn version_1() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    fs::copy(Path::new("tests/golden/ledger/1.db"), dir.path().join("ledger.db")).unwrap();
+    dir
+}
+
+#[tokio::test]
+async fn a_ledger_of_version_1_goes_on() {
+    let dir = version_1();
+    let (count, before) = tables(dir.path());
+    assert_eq!(before, 1);
+    // Who only reads does not change it.
+    let error = Ledger::read_only(dir.path()).err().expect("must be refused");
+    assert!(matches!(error, LedgerError::Older { found: 1, known: 2, .. }), "{error:?}");
+    assert!(error.to_string().contains("`consign run` and `consign send` bring it there"), "{error}");
+    // A copy can be made before it is changed.
+    let copies = tempfile::tempdir().unwrap();
+    Ledger::backup(dir.path(), &copies.path().join("ledger.db")).unwrap();
+    assert_eq!(tables(copies.path()), (count, 1));
+
+    let now = utc("2026-11-25T12:00:00Z");
+    let ledger = Ledger::open(dir.path(), Clock::fixed(now)).unwrap();
+    let runs = ledger.reader().history(History { limit: 99, ..History::default() }).await.unwrap();
+    let of = |state| runs.iter().filter(|run| run.state == state).count();
+    assert_eq!((of(RunState::Succeeded), of(RunState::Failed), of(RunState::Running)), (3, 1, 1));
+    assert!(runs.iter().all(|run| run.share == share("tick") && run.slot == run.interval.end));
+    assert_eq!(runs.iter().filter(|run| run.origin == Origin::Manual).count(), 1);
+    let skipped = ledger.reader().skipped(None, 99).await.unwrap();
+    assert!(!skipped.is_empty() && skipped.iter().all(|slot| slot.reason == SkipReason::Missed));
+    // What was at work can be brought to its end, uploads and all.
+    let left = ledger.unfinished().await.unwrap();
+    assert_eq!(left.iter().filter(|left| left.state == RunState::Running).count(), 1);
+    let open: Vec<_> = left.iter().flat_map(|left| &left.deliveries).collect();
+    assert!(open.iter().any(|delivery| delivery.state == DeliveryState::Working && !delivery.uploads.is_empty()));
+    assert!(open.iter().all(|delivery| delivery.cancel.is_none()));
+    // And new work goes by the new rules.
+    let cursor = ledger.cursor(&share("tick")).await.unwrap().unwrap();
+    let slot = |n| consign::domain::Slot {
+        share: share("tick"),
+        at: cursor + TimeDelta::seconds(n),
+        interval: consign::domain::Interval { start: cursor, end: cursor + TimeDelta::seconds(n) },
+    };
+    let filled = ledger.backfill(vec![slot(7), skipped[0].slot.clone()], customers(&["acme"])).await.unwrap();
+    assert!(filled.iter().all(|filling| filling.to_deliver.len() == 1));
+    assert_eq!(ledger.pause(share("tick")).await.unwrap(), None);
+    drop(ledger);
+    assert_eq!(tables(dir.path()).1, 2);
+    assert!(tables(dir.path()).0 >= count, "no row is lost");
+    Ledger::read_only(dir.path()).unwrap();
+}
+
+/// Rows of all old tables, and the version; what refers to what is whole.
+fn tables(dir: &Path) -> (i64, i64) {
+    let raw = rusqlite::Connection::open(dir.join("ledger.db")).unwrap();
+    let one = |sql: &str| raw.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
+    assert_eq!(one("SELECT count(*) FROM pragma_foreign_key_check"), 0);
+    let names = ["shares", "slots", "runs", "deliveries", "attempts", "uploads", "objects"];
+    (names.iter().map(|name| one(&format!("SELECT count(*) FROM {name}"))).sum(), one("PRAGMA user_version"))
+}
