@@ -34,6 +34,9 @@ const TICK_PATIENCE: Duration = Duration::from_secs(5);
 /// How long a full disk is left alone before what it had no room for is tried again.
 const AGAIN_AFTER: Duration = Duration::from_secs(10);
 
+/// Looks for something to begin, before what has happened meanwhile is looked at.
+const CLAIMS_MAX: usize = 64;
+
 /// How often a drain says that it is getting on.
 const DRAIN_TICK: Duration = Duration::from_secs(1);
 
@@ -159,25 +162,33 @@ struct Tally {
 struct Unrecorded {
     deliveries: BTreeMap<DeliveryId, Job>,
     runs: BTreeSet<RunId>,
+    /// What an earlier process held.
+    release: bool,
     since: Option<tokio::time::Instant>,
 }
 
 impl Desk {
     async fn go_on(&mut self, planner: &mut Planner, manager: &mut Manager) -> Result<(), LedgerError> {
+        self.stop_what_is_late();
         self.plan(planner, manager).await?;
         self.take_up_unrecorded().await?;
         let now = self.parts.clock.now();
-        for job in self.tasks.values() {
-            if let Some(deadline) = job.deadline.filter(|deadline| *deadline <= now) {
-                job.stopper.stop(passed(&job.slot, deadline));
-            }
-        }
         while let Some(entry) = self.waiting.first_entry().filter(|entry| entry.key().0 <= now) {
             let job = entry.remove();
             let open = self.ledger.open_delivery(job.delivery).await?;
             self.spawn(job, Task::Resume(Box::new(open)));
         }
         Ok(())
+    }
+
+    /// Has what is at work ended whose deadline has passed.
+    fn stop_what_is_late(&self) {
+        let now = self.parts.clock.now();
+        for job in self.tasks.values() {
+            if let Some(deadline) = job.deadline.filter(|deadline| *deadline <= now) {
+                job.stopper.stop(passed(&job.slot, deadline));
+            }
+        }
     }
 
     /// Records what is due and begins as much of it as there is room for.
@@ -199,7 +210,7 @@ impl Desk {
                 break;
             }
         }
-        loop {
+        for _ in 0..CLAIMS_MAX {
             let concurrency = self.config.daemon.concurrency;
             let late_tasks = self.tasks.values().filter(|job| job.late).count();
             let on_time = usize::from(self.tasks.len() - late_tasks < concurrency);
@@ -219,9 +230,10 @@ impl Desk {
             }
             for claim in claims.runs {
                 self.begin(claim).await?;
-                manager.progress();
             }
+            manager.progress();
         }
+        Ok(())
     }
 
     fn planned(&self, due: &Due) -> Planned {
@@ -271,7 +283,7 @@ impl Desk {
     /// begin anew after their uploads are aborted. Of a run that had ended only
     /// uploads are left, and its end stands.
     async fn resume(&mut self) -> Result<(), LedgerError> {
-        self.ledger.release_held().await?;
+        self.release_held().await?;
         for unfinished in self.ledger.unfinished().await? {
             let (run, slot, running) = (unfinished.run, unfinished.slot, unfinished.state == RunState::Running);
             let (share, at, deliveries) = (&slot.share, exact(slot.at), unfinished.deliveries.len());
@@ -282,11 +294,12 @@ impl Desk {
                 }
             }
             if unfinished.deliveries.is_empty() && running {
-                self.ledger.run_finished(run).await?;
+                self.finish(run).await?;
             }
             for delivery in unfinished.deliveries {
-                let (customer, late, deadline) =
-                    (delivery.customer.clone(), unfinished.origin.is_late(), unfinished.deadline);
+                // Uploads that an ended run left are no reason for a slot to wait.
+                let late = unfinished.origin.is_late() || !running;
+                let (customer, deadline) = (delivery.customer.clone(), unfinished.deadline);
                 let (slot, stopper) = (slot.clone(), Arc::default());
                 let job = Job { run, slot, customer, delivery: delivery.id, late, deadline, stopper };
                 match delivery.due.filter(|_| delivery.cancel.is_none()) {
@@ -314,13 +327,14 @@ impl Desk {
                 Ok::<_, AcquireError>((late, room.acquire_owned().await?))
             };
             let stop = this.stopper.listen(this.deadline);
+            let is_begun = matches!(&task, Task::Resume(open) if open.attempt.is_some() || !open.uploads.is_empty());
             let _place = tokio::select! {
                 place = place => match place {
                     Ok(place) => Some(place),
                     Err(_closed) => return Ok(Progress::NotBegun),
                 },
-                // Its end is to be recorded, which needs no place.
-                _ = stop.told() => None,
+                // Nothing of it is in a bucket: its end is to be recorded, which needs no place.
+                _ = stop.told(), if !is_begun => None,
             };
             // Boxed, so that the whole can be sent between threads (rust-lang/rust#102211).
             carry_out(&config, &parts, &ledger, &this, stop, task).boxed().await
@@ -392,12 +406,27 @@ impl Desk {
         Ok(())
     }
 
+    /// What an earlier process held begins again, once there is room to write that down.
+    async fn release_held(&mut self) -> Result<(), LedgerError> {
+        match self.ledger.release_held().await {
+            Err(LedgerError::Full { .. }) => {
+                self.unrecorded.release = true;
+                self.unrecorded.since.get_or_insert_with(tokio::time::Instant::now);
+                Ok(())
+            }
+            released => released,
+        }
+    }
+
     /// Goes on with what the ledger had no room for, as a restart would.
     async fn take_up_unrecorded(&mut self) -> Result<(), LedgerError> {
         if self.unrecorded.since.is_none_or(|since| since.elapsed() < AGAIN_AFTER) {
             return Ok(());
         }
-        let Unrecorded { deliveries, runs, .. } = std::mem::take(&mut self.unrecorded);
+        let Unrecorded { deliveries, runs, release, .. } = std::mem::take(&mut self.unrecorded);
+        if release {
+            self.release_held().await?;
+        }
         for (delivery, job) in deliveries {
             let open = self.ledger.open_delivery(delivery).await?;
             self.spawn(job, Task::Resume(Box::new(open)));
@@ -424,6 +453,7 @@ impl Desk {
         let deadline = tokio::time::Instant::now() + patience;
         loop {
             let now = tokio::time::Instant::now();
+            self.stop_what_is_late();
             manager.draining(self.work.len(), deadline.saturating_duration_since(now));
             match tokio::time::timeout_at(deadline.min(now + DRAIN_TICK), self.work.join_next_with_id()).await {
                 Ok(Some(ended)) => self.ended(ended).await?,

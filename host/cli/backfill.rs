@@ -146,7 +146,7 @@ impl Report {
         }
         let under_way = sum(|slot| &slot.under_way);
         if under_way > 0 {
-            line(&format!("  {} under way already", deliveries(under_way)));
+            line(&format!("  {} under way already, or planned when the daemon starts", deliveries(under_way)));
         }
         let names = |names: &[CustomerName]| match names {
             [] => "–".to_owned(),

@@ -22,8 +22,7 @@ pub enum LedgerCommand {
     ///
     /// Also while the daemon runs. To restore it, stop consign and put the copy
     /// in the place of `ledger.db`, without a `ledger.db-wal` beside it. What was
-    /// delivered after the copy is then not known: it is delivered again, and
-    /// found in the bucket where its manifest is.
+    /// delivered after the copy is then not known: its slots count as missed.
     Backup {
         /// The new file.
         file: PathBuf,

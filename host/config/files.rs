@@ -163,7 +163,20 @@ fn matches(main: &Path, pattern: &str) -> Result<Vec<PathBuf>, (String, String)>
         None => return Err(bad(&"the folder's name is not UTF-8")),
     };
     let found = glob::glob(&whole).map_err(|error| bad(&error.msg))?;
-    let mut paths: Vec<PathBuf> = found.filter_map(Result::ok).filter(|path| path.is_file()).collect();
+    // What cannot be read is not taken for empty: its shares would vanish without a word.
+    let unreadable = |path: &Path, error: &std::io::Error| {
+        let message = format!("cannot read {}, which {} names: {error}", path.display(), quote(pattern));
+        (message, "let the user that consign runs as read it, or take it out of `include`".to_owned())
+    };
+    let mut paths = Vec::new();
+    for path in found {
+        let path = path.map_err(|error| unreadable(error.path(), error.error()))?;
+        match std::fs::metadata(&path) {
+            Ok(found) if found.is_file() => paths.push(path),
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(unreadable(&path, &error)),
+            _ => {}
+        }
+    }
     paths.sort();
     Ok(paths)
 }

@@ -62,10 +62,22 @@ pub(super) fn claim(ledger: &Connection, now: Instant, on_time: usize, late: usi
     Ok(claims)
 }
 
+/// Late slots of one share that are held at the same time. The others stay pending:
+/// each would be held only to be released and held again.
+const HELD_MAX: u32 = 32;
+
 /// The oldest of one origin.
 fn pending(ledger: &Connection, of: Origin, limit: usize) -> Result<Vec<Pending>, LedgerError> {
+    let bound = match of.is_late() {
+        true => format!(
+            "AND share NOT IN (SELECT share FROM slots WHERE state = 'held' GROUP BY share HAVING count(*) >= {HELD_MAX})"
+        ),
+        false => String::new(),
+    };
     ledger
-        .prepare_cached("SELECT * FROM slots WHERE state = 'pending' AND origin = ?1 ORDER BY at, id LIMIT ?2")?
+        .prepare_cached(&format!(
+            "SELECT * FROM slots WHERE state = 'pending' AND origin = ?1 {bound} ORDER BY at, id LIMIT ?2"
+        ))?
         .query_and_then(params![of.as_str(), i64::try_from(limit).unwrap_or(i64::MAX)], read)?
         .collect()
 }

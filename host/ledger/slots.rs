@@ -182,13 +182,19 @@ fn stands(
         None => Vec::new(),
     };
     let to_begin = known.as_ref().filter(|known| matches!(known.state, SlotState::Pending | SlotState::Held));
+    // Filled in for some, it would be known, and the schedule would not plan it for the others.
+    let cursor: Option<At> = ledger
+        .prepare_cached("SELECT cursor FROM shares WHERE name = ?1")?
+        .query_row([asked.share.as_str()], |row| row.get(0))
+        .optional()?;
+    let yet_to_plan = cursor.is_some_and(|cursor| cursor.0 < asked.at);
     for customer in customers {
         let state = taken.iter().find(|(other, ..)| other == customer).map(|(.., state)| *state);
         let planned = to_begin.is_some_and(|known| known.customers.contains(customer));
         let list = match state {
             Some(DeliveryState::Committed) => &mut filling.committed,
             Some(_) => &mut filling.under_way,
-            None if planned => &mut filling.under_way,
+            None if planned || yet_to_plan => &mut filling.under_way,
             None => &mut filling.to_deliver,
         };
         list.push(customer.clone());

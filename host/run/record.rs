@@ -211,7 +211,8 @@ impl Recorder<'_> {
         let due = work.and_then(|work| {
             retry::again(self.retrying, &work.share.retry, &failure, (sealed, at_work.tries), (now, seed))
         });
-        let late = due.and_then(|due| self.stop.too_late(due));
+        // What is sealed is only completed, however late.
+        let late = due.filter(|_| !sealed).and_then(|due| self.stop.too_late(due));
         if let Some(deadline) = late {
             let too_late = format!("; not tried again, because the deadline {} would be past", exact(deadline));
             failure.message.push_str(&too_late);

@@ -287,6 +287,18 @@ fn included_files_are_relative_to_themselves() {
     assert!(config.datasets.contains_key("b"));
 }
 
+/// An included file that cannot be read is not taken for none.
+#[test]
+fn what_a_glob_finds_must_be_readable() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("shares.d")).unwrap();
+    let main = folder.path().join("consign.toml");
+    std::fs::write(&main, "include = [\"shares.d/*.toml\"]\n").unwrap();
+    std::os::unix::fs::symlink("loop.toml", folder.path().join("shares.d/loop.toml")).unwrap();
+    let errors = Config::load(&main, &environment()).unwrap_err().render(false);
+    assert!(errors.contains("cannot read") && errors.contains("shares.d/loop.toml"), "{errors}");
+}
+
 #[test]
 fn places_can_be_asked_for() {
     let config = load(DESIGN).unwrap();

@@ -312,3 +312,40 @@ async fn a_long_backlog_is_claimed_in_good_time() {
     // Milliseconds for each of them if others were looked through every time.
     assert!(clock.elapsed().as_secs() < 15, "{:?}", clock.elapsed());
 }
+
+/// Filled in for one customer it would be known, and the others would never get it.
+#[tokio::test]
+async fn what_the_schedule_is_yet_to_plan_is_not_filled_in() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = open(dir.path());
+    let both = || vec![planned(slot("a", 1), &["acme", "globex"])];
+    ledger.plan(both(), vec![(share("a"), slot("a", 1).at)]).await.unwrap();
+    finish(&ledger, &ledger.claim(1, 0).await.unwrap().runs[0]).await;
+    let filled = ledger.backfill(vec![slot("a", 2)], customers(&["acme"])).await.unwrap();
+    assert_eq!((filled[0].to_deliver.len(), filled[0].under_way.len()), (0, 1));
+    plan(&ledger, Overlap::Skip, Origin::Schedule, &[2], &["acme", "globex"]).await;
+    assert_eq!(begun(&ledger.claim(9, 9).await.unwrap()), ["2: acme globex"]);
+}
+
+/// A long backfill is not held whole, only to be released and held again.
+#[tokio::test]
+async fn of_a_long_backfill_only_some_is_held_and_all_of_it_begins() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = open(dir.path());
+    let slots = (-100..0).map(|hour| slot("a", hour)).collect();
+    ledger.backfill(slots, customers(&["acme"])).await.unwrap();
+    for expected in -100..0 {
+        let (mut looked_at, mut runs) = (0, Vec::new());
+        loop {
+            let claims = ledger.claim(1, 1).await.unwrap();
+            if claims.looked_at == 0 {
+                break;
+            }
+            looked_at += claims.looked_at;
+            runs.extend(claims.runs);
+        }
+        assert!(looked_at <= 33, "{looked_at} were looked at");
+        assert_eq!(runs.iter().map(|run| hour(&run.slot)).collect::<Vec<_>>(), [expected]);
+        finish(&ledger, &runs[0]).await;
+    }
+}

@@ -48,12 +48,10 @@ async fn a_ledger_of_version_1_goes_on() {
     assert!(open.iter().all(|delivery| delivery.cancel.is_none()));
     // And new work goes by the new rules.
     let cursor = ledger.cursor(&share("tick")).await.unwrap().unwrap();
-    let slot = |n| consign::domain::Slot {
-        share: share("tick"),
-        at: cursor + TimeDelta::seconds(n),
-        interval: consign::domain::Interval { start: cursor, end: cursor + TimeDelta::seconds(n) },
-    };
-    let filled = ledger.backfill(vec![slot(7), skipped[0].slot.clone()], customers(&["acme"])).await.unwrap();
+    let at = cursor - TimeDelta::seconds(7);
+    let interval = consign::domain::Interval { start: at - TimeDelta::minutes(1), end: at };
+    let new = consign::domain::Slot { share: share("tick"), at, interval };
+    let filled = ledger.backfill(vec![new, skipped[0].slot.clone()], customers(&["acme"])).await.unwrap();
     assert!(filled.iter().all(|filling| filling.to_deliver.len() == 1));
     assert_eq!(ledger.pause(share("tick")).await.unwrap(), None);
     drop(ledger);

@@ -379,6 +379,10 @@ fn plan_one(model: &mut Model, key: SlotKey, who: u8, kind: Kind) {
 
 /// Who has yet to get a slot that is filled in.
 fn fill(model: &mut Model, key: SlotKey, who: &BTreeSet<&'static str>) -> BTreeSet<&'static str> {
+    // What is after the cursor the schedule is yet to plan.
+    if model.cursors.get(&key.0).is_some_and(|cursor| *cursor < key.1) {
+        return BTreeSet::new();
+    }
     let mut open = model.free(key, who);
     let recorded = model.slots.len();
     match model.slots.get_mut(&key) {

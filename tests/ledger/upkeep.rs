@@ -49,6 +49,22 @@ async fn what_ended_before_is_forgotten_and_never_planned_again() {
     assert_eq!(ledger.cursor(&share("orders")).await.unwrap(), Some(at(9)));
 }
 
+/// Sent by hand before the schedule planned it: forgotten, it would be planned again.
+#[tokio::test]
+async fn what_the_schedule_is_yet_to_plan_is_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    delivered(dir.path(), 3).await;
+    let ledger = open_at(dir.path(), 3);
+    let sent = ledger.start_manual(slot("orders", 4), customers(&["acme"])).await.unwrap().claim.unwrap();
+    let attempt = ledger.attempt_started(sent.deliveries[0].1, None).await.unwrap();
+    deliver(&ledger, &slot("orders", 4), attempt.id, "u4").await.unwrap();
+    ledger.run_finished(sent.run).await.unwrap();
+    assert_eq!(ledger.prune(at(50)).await.unwrap(), 3);
+    assert_eq!(check(&ledger).await.slots, 1);
+    ledger.plan(Vec::new(), vec![(share("orders"), at(4))]).await.unwrap();
+    assert_eq!(ledger.prune(at(50)).await.unwrap(), 1);
+}
+
 /// What is at work, what ended lately, and what may still be in a bucket stays.
 #[tokio::test]
 async fn what_is_not_over_is_kept() {
