@@ -1,8 +1,10 @@
 //! One delivery as the daemon has it at work.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use chrono::SecondsFormat;
+use futures::FutureExt as _;
 
 use crate::clock::Instant;
 use crate::config::Config;
@@ -51,13 +53,18 @@ pub(super) async fn carry_out(
 ) -> Result<Progress, LedgerError> {
     let Job { run, slot, customer, delivery, .. } = job;
     let recorder = Recorder { parts, ledger, config, run: *run, slot, customer, retrying: Retrying::Daemon, stop };
-    let outcome = match task {
-        Task::Deliver => recorder.deliver(*delivery).await?,
-        Task::Resume(open) => match recorder.resume(*open).await? {
-            Some(outcome) => outcome,
-            None => return Ok(Progress::Tidied),
-        },
+    let work = async {
+        match task {
+            Task::Deliver => recorder.deliver(*delivery).await.map(Some),
+            Task::Resume(open) => recorder.resume(*open).await,
+        }
     };
+    // A fault costs tries of this delivery, and not the slots that would wait for it.
+    let outcome = match AssertUnwindSafe(work).catch_unwind().await {
+        Ok(outcome) => outcome?,
+        Err(_) => Some(recorder.died(*delivery).await?),
+    };
+    let Some(outcome) = outcome else { return Ok(Progress::Tidied) };
     match outcome {
         Outcome::Committed(manifest) => {
             let bytes: u64 = manifest.objects.iter().map(|object| object.bytes).sum();

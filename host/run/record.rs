@@ -11,7 +11,9 @@ use super::{Delivered, Parts, Stop, Work, crash, deliver};
 use crate::clock::{Instant, exact};
 use crate::config::{Config, Customer};
 use crate::delivery::{Delivery, Left, Target};
-use crate::domain::{CustomerName, Failure, Manifest, ObjectKey, RunId, SealedObject, Slot, UploadJournal};
+use crate::domain::{
+    CustomerName, Failure, Layer, Manifest, ObjectKey, Retry, RunId, SealedObject, Slot, UploadJournal,
+};
 use crate::ledger::{
     self, AttemptId, AttemptState, DeliveryId, DeliveryState, Ledger, LedgerError, OpenAttempt, OpenDelivery,
     OpenUpload,
@@ -169,6 +171,7 @@ impl Recorder<'_> {
             }
             attempt => attempt?,
         };
+        crash::point("started");
         say_attempt(attempt.number);
         let journal = self.journal(attempt.id, false);
         let delivered = match Target::bucket(&self.parts.vendor, &work.customer, work.run) {
@@ -177,6 +180,23 @@ impl Recorder<'_> {
         };
         let at_work = Try { delivery, attempt: attempt.id, tries: attempt.tries };
         self.record(at_work, Some(work), journal.sealed.load(Ordering::Relaxed), delivered).await
+    }
+
+    /// Records that the delivery's task died of a fault. It is tried again as the
+    /// share says: the fault may be one of this try only.
+    pub async fn died(&self, delivery: DeliveryId) -> Result<Outcome, LedgerError> {
+        let message = "the delivery's task died, which is a fault in consign";
+        let remedy = "report it, with the lines of the log before this one";
+        let failure = Failure::new(Layer::Local, Retry::Later, message, remedy);
+        let OpenDelivery { tries, attempt, uploads, .. } = self.ledger.open_delivery(delivery).await?;
+        let Some(attempt) = attempt else { return self.refuse(delivery, failure).await };
+        let sealed = attempt.state == AttemptState::Sealed;
+        if !sealed {
+            self.end_uploads(uploads).await?;
+        }
+        let work = Work::new(self.config, self.slot, self.customer, self.run).ok();
+        let at_work = Try { delivery, attempt: attempt.id, tries };
+        self.record(at_work, work.as_ref(), sealed, Err(failure)).await
     }
 
     /// Records a delivery that could not even begin.

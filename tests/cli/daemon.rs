@@ -297,3 +297,32 @@ fn daemon_goes_on_when_its_full_disk_has_room() {
     stop(daemon);
     audit(&world, 58_665 + 54_635, 0);
 }
+
+/// A fault in consign costs tries of one delivery. The slots that follow go on.
+#[test]
+fn daemon_outlives_the_task_of_a_delivery() {
+    let retry = "[shares.tick]\nretry = { attempts = 2, backoff = \"100ms\" }";
+    let world = World::new(&config("\"AS\"").replace("[shares.tick]", retry).replace("\"allow\"", "\"skip\""));
+    let _sandbox = world.sandbox();
+    for (point, state) in [("started", "failed"), ("completed", "sealed")] {
+        let before = in_state(&world.runs(), "failed").len();
+        let log = fs::File::options().append(true).create(true).open(world.path("daemon.log")).unwrap();
+        let mut command = world::command(world.dir(), &["--config", "consign.toml", "run"]);
+        command.env("CONSIGN_PANIC_AT", point).stdout(std::process::Stdio::null()).stderr(log);
+        let mut daemon = Running::start(&mut command);
+        wait(&world, &mut daemon, "two runs have failed", |runs| in_state(runs, "failed").len() >= before + 2);
+        stop(daemon);
+        let runs = world.runs();
+        let failed = runs.iter().find(|run| run["state"] == "failed").unwrap();
+        let shown = world.run(&["show", failed["run"].as_str().unwrap(), "--json"]).ended(0).json();
+        let delivery = &shown["deliveries"][0];
+        assert_eq!(delivery["failure"]["layer"], "local", "{shown}");
+        assert!(delivery["failure"]["message"].as_str().unwrap().contains("a fault in consign"), "{shown}");
+        let attempts = delivery["attempts"].as_array().unwrap();
+        // What is sealed stays so, and only its completion is tried again.
+        assert_eq!(attempts.len(), if state == "sealed" { 1 } else { 2 }, "{shown}");
+    }
+    let mut daemon = world.daemon();
+    wait(&world, &mut daemon, "a slot is committed", |runs| !in_state(runs, "succeeded").is_empty());
+    stop(daemon);
+}
