@@ -69,6 +69,7 @@ type Script = Box<dyn FnMut(&Seen, usize) -> Option<Fault> + Send>;
 struct State {
     seen: Vec<Seen>,
     counts: HashMap<Call, usize>,
+    created: usize,
     objects: BTreeMap<String, Bytes>,
     content_types: BTreeMap<String, String>,
     uploads: BTreeMap<String, Upload>,
@@ -240,7 +241,9 @@ impl State {
             Call::Create => {
                 assert_eq!(seen.headers["x-amz-checksum-algorithm"], "CRC64NVME");
                 assert_eq!(seen.headers["x-amz-checksum-type"], "FULL_OBJECT");
-                let id = format!("upload-{}", self.counts[&Call::Create]);
+                // Not by the count of requests: two may have been counted before either is carried out.
+                self.created += 1;
+                let id = format!("upload-{}", self.created);
                 let content_type = seen.headers["content-type"].to_str().unwrap().to_owned();
                 self.uploads.insert(id.clone(), Upload { key: seen.key.clone(), content_type, parts: BTreeMap::new() });
                 let body =
