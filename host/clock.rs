@@ -1,8 +1,9 @@
 //! The one place that reads the real clock, so that tests decide what time it is.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 
 /// A point on the UTC time line.
 pub type Instant = DateTime<Utc>;
@@ -15,6 +16,12 @@ pub fn exact(at: Instant) -> String {
 /// RFC 3339 to the second, for people.
 pub fn to_the_second(at: Instant) -> String {
     at.to_rfc3339_opts(SecondsFormat::Secs, true)
+}
+
+/// The instant that was `age` before `now`, or the first one of the time line.
+pub fn ago(now: Instant, age: Duration) -> Instant {
+    let age = TimeDelta::from_std(age).ok();
+    age.and_then(|age| now.checked_sub_signed(age)).unwrap_or(Instant::MIN_UTC)
 }
 
 /// Tells the time. Clones share the same hands.

@@ -8,7 +8,7 @@ use super::log::Priority;
 use super::output::{self, CliError, Exit, count, line};
 use super::{Global, next, send, setup};
 use crate::calendar::When;
-use crate::clock::{Clock, Instant, exact, to_the_second};
+use crate::clock::{Clock, Instant, ago, exact, to_the_second};
 use crate::config::{Config, Share};
 use crate::domain::{CustomerName, ShareName, Slot};
 use crate::ledger::{Filling, Ledger, LedgerError};
@@ -112,8 +112,10 @@ fn slots(share: &Share, args: &BackfillArgs, now: Instant) -> Result<Vec<Slot>, 
 
 /// Who has got a slot that the ledger has forgotten only the bucket knows.
 fn forgotten(config: &Config, slots: &[Slot], now: Instant) {
-    let oldest = TimeDelta::from_std(config.ledger.retention).ok().and_then(|age| now.checked_sub_signed(age));
-    let Some(oldest) = oldest.filter(|oldest| slots.first().is_some_and(|slot| slot.at < *oldest)) else { return };
+    let oldest = ago(now, config.ledger.retention);
+    if slots.first().is_none_or(|slot| slot.at >= oldest) {
+        return;
+    }
     let text = format!(
         "warning: slots before {} are older than `ledger.retention`: who has got them may be forgotten, and is then \
          found only when the manifest is there already",

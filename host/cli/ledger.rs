@@ -3,13 +3,12 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use chrono::TimeDelta;
 use clap::Subcommand;
 use serde_json::json;
 
 use super::output::{self, CliError, Exit, bytes, line, thousands};
 use super::{Global, setup};
-use crate::clock::{Clock, Instant, to_the_second};
+use crate::clock::{Clock, ago, to_the_second};
 use crate::ledger::{Checked, Ledger};
 
 #[derive(Subcommand)]
@@ -63,9 +62,7 @@ pub async fn ledger(global: &Global, command: &LedgerCommand) -> Result<Exit, Cl
         }
         LedgerCommand::Prune { older_than, dry_run } => {
             let clock = Clock::system();
-            let age = older_than.unwrap_or(config.ledger.retention);
-            let age = TimeDelta::from_std(age).ok();
-            let before = age.and_then(|age| clock.now().checked_sub_signed(age)).unwrap_or(Instant::MIN_UTC);
+            let before = ago(clock.now(), older_than.unwrap_or(config.ledger.retention));
             let (slots, freed) = if *dry_run {
                 (Ledger::read_only(dir)?.prunable(before).await?, None)
             } else {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, ago};
 use crate::domain::Failure;
 use crate::ledger::Ledger;
 
@@ -12,7 +12,7 @@ const EVERY: Duration = Duration::from_secs(3600);
 /// nothing from being delivered.
 pub(super) async fn keep(ledger: Ledger, clock: Clock, retention: Duration) {
     loop {
-        match ledger.prune(clock.now() - retention).await {
+        match ledger.prune(ago(clock.now(), retention)).await {
             Ok(0) => {}
             Ok(slots) => tracing::info!(slots, "forgot what ended before the ledger's retention"),
             Err(error) => tracing::warn!(error = Failure::chain(&error), "cannot forget old slots"),

@@ -84,15 +84,8 @@ pub(super) fn check(ledger: &Connection) -> Result<Checked, LedgerError> {
     })?;
     findings.extend(orphans.take(FINDINGS_MAX).collect::<Result<Vec<_>, _>>()?);
     for (text, query) in RULES {
-        let mut records = ledger.prepare(query)?;
-        let records = records.query_map([], |row| {
-            let id: rusqlite::types::Value = row.get(0)?;
-            Ok(match id {
-                rusqlite::types::Value::Text(id) => text.replace("{}", &id),
-                rusqlite::types::Value::Integer(id) => text.replace("{}", &id.to_string()),
-                _ => text.to_owned(),
-            })
-        })?;
+        let mut records = ledger.prepare(&format!("SELECT CAST(id AS TEXT) FROM ({query})"))?;
+        let records = records.query_map([], |row| Ok(text.replace("{}", &row.get::<_, String>(0)?)))?;
         findings.extend(records.take(FINDINGS_MAX).collect::<Result<Vec<_>, _>>()?);
     }
     let count = |table: &str| ledger.query_row(&format!("SELECT count(*) FROM {table}"), [], number);

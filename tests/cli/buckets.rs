@@ -9,22 +9,14 @@ use rustix::process::Signal;
 
 use super::world::{self, Running, SOON, World, says};
 
-const CONFIG: &str = r#"
-@AWS@
-@CUSTOMERS@
-[datasets.flights]
-tables.flights = "@FLIGHTS@"
-tenant_column = "carrier"
-[shares.flights]
+const SHARE: &str = r#"
 schedule = "@daily"
-dataset = "flights"
-plugin = "jsonl"
 to = { all = true }
 "#;
 
 fn config() -> String {
     let alaska = world::customer("alaska", 1, "us-east-1", "\"AS\"");
-    CONFIG.replace("@CUSTOMERS@", &(alaska + &world::customer("hawaiian", 2, "us-west-2", "\"HA\"")))
+    world::flights(&(alaska + &world::customer("hawaiian", 2, "us-west-2", "\"HA\"")), "flights", SHARE)
 }
 
 const SEND: [&str; 5] = ["send", "flights", "--at", "2026-01-01T00:00:00Z", "--json"];

@@ -17,17 +17,9 @@ use serde_json::Value;
 use super::world::{self, Running, SOON, World, until};
 use crate::support::disk::SmallDisk;
 
-const CONFIG: &str = r#"
-@AWS@
-@CUSTOMERS@
-[datasets.flights]
-tables.flights = "@FLIGHTS@"
-tenant_column = "carrier"
-[shares.tick]
+const SHARE: &str = r#"
 schedule = "*/1 * * * * *"
 overlap = "allow"
-dataset = "flights"
-plugin = "jsonl"
 to = { customers = ["acme"] }
 "#;
 
@@ -35,7 +27,7 @@ to = { customers = ["acme"] }
 const CONCURRENCY: usize = 8;
 
 fn config(carriers: &str) -> String {
-    CONFIG.replace("@CUSTOMERS@", &world::customer("acme", 1, "us-east-1", carriers))
+    world::flights(&world::customer("acme", 1, "us-east-1", carriers), "tick", SHARE)
 }
 
 fn world(carriers: &str) -> World {

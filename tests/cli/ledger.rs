@@ -4,21 +4,13 @@ use std::fs;
 
 use super::world::{self, SOON, World, until};
 
-const CONFIG: &str = r#"
-@AWS@
-@CUSTOMERS@
-[datasets.flights]
-tables.flights = "@FLIGHTS@"
-tenant_column = "carrier"
-[shares.tick]
+const SHARE: &str = r#"
 schedule = "*/1 * * * * *"
-dataset = "flights"
-plugin = "jsonl"
 to = { customers = ["acme"] }
 "#;
 
 fn world() -> World {
-    World::new(&CONFIG.replace("@CUSTOMERS@", &world::customer("acme", 1, "us-east-1", "\"AS\"")))
+    World::new(&world::flights(&world::customer("acme", 1, "us-east-1", "\"AS\""), "tick", SHARE))
 }
 
 const OLD: &str = "2020-01-01T00:00:00Z";

@@ -8,16 +8,8 @@ use serde_json::{Value, json};
 
 use super::world::{self, MANIFEST, Running, SOON, World, command, until};
 
-const CONFIG: &str = r#"
-@AWS@
-@CUSTOMERS@
-[datasets.flights]
-tables.flights = "@FLIGHTS@"
-tenant_column = "carrier"
-[shares.daily]
+const SHARE: &str = r#"
 schedule = "@daily"
-dataset = "flights"
-plugin = "jsonl"
 key = "{share}/{slot:%Y-%m-%d}/{name}"
 to = { customers = ["acme"] }
 "#;
@@ -25,7 +17,7 @@ to = { customers = ["acme"] }
 fn config() -> String {
     let customers =
         world::customer("acme", 1, "us-east-1", "\"AS\"") + &world::customer("beta", 2, "us-east-1", "\"HA\"");
-    CONFIG.replace("@CUSTOMERS@", &customers)
+    world::flights(&customers, "daily", SHARE)
 }
 
 const SLOT: &str = "2026-01-01T00:00:00Z";

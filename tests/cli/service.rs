@@ -13,21 +13,13 @@ use serde_json::Value;
 
 use super::world::{self, Running, SOON, World, command, says, until};
 
-const CONFIG: &str = r#"
-@AWS@
-@CUSTOMER@
-[datasets.flights]
-tables.flights = "@FLIGHTS@"
-tenant_column = "carrier"
-[shares.tick]
+const SHARE: &str = r#"
 schedule = "* * * * * *"
-dataset = "flights"
-plugin = "jsonl"
 to = { customers = ["acme"] }
 "#;
 
 fn world() -> World {
-    World::new(&CONFIG.replace("@CUSTOMER@", &world::customer("acme", 1, "us-east-1", "\"AS\"")))
+    World::new(&world::flights(&world::customer("acme", 1, "us-east-1", "\"AS\""), "tick", SHARE))
 }
 
 /// Listens where systemd would.

@@ -10,20 +10,6 @@ use serde_json::Value;
 
 use super::world::{self, Running, SOON, World, until};
 
-const CONFIG: &str = r#"
-@AWS@
-@CUSTOMER@
-[datasets.flights]
-tables.flights = "@FLIGHTS@"
-tenant_column = "carrier"
-[shares.tick]
-schedule = "@SCHEDULE@"
-dataset = "flights"
-plugin = "jsonl"
-@MORE@
-to = { customers = ["acme"] }
-"#;
-
 /// So many rows, and so much work on them, that a delivery takes longer than the second between two slots.
 const MANY: &str = r#"["UA", "B6", "EV", "DL", "AA", "MQ"]"#;
 const WORK: &str = "compression = { codec = \"gzip\", level = 9 }\n";
@@ -32,8 +18,8 @@ const TOO_MUCH: &str = "compression = { codec = \"zstd\", level = 19 }\n";
 
 fn world(schedule: &str, carriers: &str, more: &str) -> World {
     let customer = world::customer("acme", 1, "us-east-1", carriers);
-    let config = CONFIG.replace("@CUSTOMER@", &customer).replace("@SCHEDULE@", schedule).replace("@MORE@", more);
-    World::new(&config)
+    let keys = format!("schedule = \"{schedule}\"\n{more}\nto = {{ customers = [\"acme\"] }}");
+    World::new(&world::flights(&customer, "tick", &keys))
 }
 
 fn log(world: &World) -> String {

@@ -163,6 +163,23 @@ params = {{ carrier = {carriers} }}
     )
 }
 
+/// A configuration for [`World::new`]: these customers, and a share of the demo's
+/// flights as JSON lines with these further keys.
+pub fn flights(customers: &str, share: &str, keys: &str) -> String {
+    format!(
+        r#"@AWS@
+{customers}
+[datasets.flights]
+tables.flights = "@FLIGHTS@"
+tenant_column = "carrier"
+[shares.{share}]
+dataset = "flights"
+plugin = "jsonl"
+{keys}
+"#
+    )
+}
+
 /// A directory with a `consign.toml`, gone with the test.
 pub struct World {
     dir: tempfile::TempDir,
