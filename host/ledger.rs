@@ -2,7 +2,7 @@
 //! SQLite file that one process writes and any may read.
 //!
 //! A row exists before the side effect that it records, and an answer means
-//! that the change is on disk. `docs/ledger.md` draws the states and tables;
+//! that the change is on disk. `docs/ARCHITECTURE.md` draws the states;
 //! `state.rs` holds every step between states.
 
 mod claim;
