@@ -85,6 +85,19 @@ pub struct Claim {
     pub deliveries: Vec<(CustomerName, DeliveryId)>,
 }
 
+/// How many pending slots to look at, and of which shares none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    pub slots: usize,
+    pub except: Vec<ShareName>,
+}
+
+impl From<usize> for Wanted {
+    fn from(slots: usize) -> Self {
+        Self { slots, except: Vec::new() }
+    }
+}
+
 /// What came of looking at pending slots.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Claims {
@@ -205,9 +218,9 @@ impl Ledger {
     /// of those that are caught up or filled in, oldest first, and begins their
     /// runs as far as other slots of their shares let them. Customers who already
     /// have the slot, or are getting it, are not in its run.
-    pub async fn claim(&self, on_time: usize, late: usize) -> Result<Claims, LedgerError> {
-        let now = self.clock.now();
-        self.writer.run(move |ledger| claim::claim(ledger, now, on_time, late)).await
+    pub async fn claim(&self, on_time: impl Into<Wanted>, late: impl Into<Wanted>) -> Result<Claims, LedgerError> {
+        let (now, on_time, late) = (self.clock.now(), on_time.into(), late.into());
+        self.writer.run(move |ledger| claim::claim(ledger, now, &on_time, late)).await
     }
 
     /// Has every slot looked at again that waits for another one: for a process that begins.

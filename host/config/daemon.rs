@@ -29,6 +29,27 @@ pub(crate) static DAEMON: Shape = Shape {
         ),
         default("concurrency", Kind::Int(1, 1024), "8", "8", "Deliveries at work at the same time."),
         default(
+            "share_concurrency",
+            Kind::Int(1, 1024),
+            "all of `concurrency` for the only share, otherwise 3/4 of it",
+            "6",
+            "Of these, deliveries of one share, so that one whose plugin or dataset hangs does not hold up the others.",
+        ),
+        default(
+            "customer_concurrency",
+            Kind::Int(1, 1024),
+            "`concurrency` shared out among the customers, but at least 1/4 of it and 2",
+            "2",
+            "Of these, deliveries to one customer, so that one whose bucket does not answer does not hold up the others.",
+        ),
+        default(
+            "bucket_concurrency",
+            Kind::Int(1, 1024),
+            "`concurrency` shared out among the buckets, but at least 1/4 of it and 2",
+            "2",
+            "Of these, deliveries into one bucket, whichever customers they are for.",
+        ),
+        default(
             "query_memory",
             Kind::Size(16 << 20, 1 << 50),
             r#""256 MiB""#,
@@ -57,6 +78,7 @@ pub(crate) fn read(
             problems.error(section.span(key), format!("`{key}` is empty"), "write a folder, or remove the key");
         }
     }
+    let int = |key| section.and_then(|s| s.int(key));
     let path = |key: &str, variable: &str, fallback: &str| match section.and_then(|s| Some((s.text(key)?, s.span(key))))
     {
         Some((text, span)) => base(span.file).join(text),
@@ -65,7 +87,10 @@ pub(crate) fn read(
     Daemon {
         state_dir: path("state_dir", "STATE_DIRECTORY", "/var/lib/consign"),
         cache_dir: path("cache_dir", "CACHE_DIRECTORY", "/var/cache/consign"),
-        concurrency: section.and_then(|s| s.int("concurrency")).unwrap_or(8),
+        concurrency: int("concurrency").unwrap_or(8),
+        share_concurrency: int("share_concurrency"),
+        customer_concurrency: int("customer_concurrency"),
+        bucket_concurrency: int("bucket_concurrency"),
         query_memory_bytes: section
             .and_then(|s| s.size("query_memory"))
             .and_then(|bytes| usize::try_from(bytes).ok())

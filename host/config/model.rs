@@ -45,6 +45,11 @@ pub struct Daemon {
     pub cache_dir: PathBuf,
     /// Deliveries at work at the same time.
     pub concurrency: usize,
+    /// Of these, those of one share, to one customer and into one bucket. None for
+    /// what their number allows.
+    pub share_concurrency: Option<usize>,
+    pub customer_concurrency: Option<usize>,
+    pub bucket_concurrency: Option<usize>,
     /// Memory that all queries together may use before they spill to disk.
     pub query_memory_bytes: usize,
     /// How long SIGTERM waits for running deliveries.

@@ -1,68 +1,100 @@
-//! One delivery as the daemon has it at work.
+//! One delivery as the daemon has it before it, and at work.
 
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
 
 use chrono::SecondsFormat;
 use futures::FutureExt as _;
 
+use super::generation::Generation;
+use super::queue::Turn;
 use crate::clock::Instant;
 use crate::config::Config;
 use crate::domain::{CustomerName, RunId, Slot};
 use crate::ledger::{DeliveryId, Ledger, LedgerError, OpenDelivery};
-use crate::run::{Outcome, Parts, Recorder, Retrying, Stop, Stopper};
+use crate::run::{Outcome, Recorder, Retrying, Stop};
 
-/// One delivery of a run.
-#[derive(Clone)]
+/// One delivery of a run, and what is to be done for it.
 pub(super) struct Job {
+    pub delivery: Delivery,
+    pub task: Task,
+}
+
+/// Which delivery it is.
+#[derive(Clone)]
+pub(super) struct Delivery {
+    pub id: DeliveryId,
     pub run: RunId,
     pub slot: Slot,
     pub customer: CustomerName,
-    pub delivery: DeliveryId,
     /// Waits behind what is on time.
     pub late: bool,
     pub deadline: Option<Instant>,
-    pub stopper: Arc<Stopper>,
+}
+
+/// How a delivery is begun.
+pub(super) enum Task {
+    Deliver,
+    /// It was tried before in this process. What is sealed is only completed.
+    Again {
+        sealed: bool,
+    },
+    /// An earlier process left it like this.
+    Resume(Box<OpenDelivery>),
 }
 
 /// What became of a delivery's task.
 pub(super) enum Progress {
-    /// The daemon was stopping: the next start begins it.
-    NotBegun,
-    Waits(Instant),
+    Waits {
+        due: Instant,
+        sealed: bool,
+    },
     Delivered,
     Failed,
     /// It had ended before; only uploads were left of it.
     Tidied,
 }
 
-/// How a delivery is begun.
-pub(super) enum Task {
-    Deliver,
-    Resume(Box<OpenDelivery>),
+impl Job {
+    /// What it needs a place of, as things are configured.
+    pub fn turn(&self, config: &Config) -> Turn {
+        let Delivery { slot, customer, late, .. } = &self.delivery;
+        let bucket = config.customers.get(customer).map(|customer| customer.bucket.clone());
+        Turn { share: slot.share.clone(), bucket, customer: customer.clone(), late: *late }
+    }
+
+    /// Something of it is in a bucket. Otherwise its end only has to be recorded,
+    /// which needs no place.
+    pub fn has_begun(&self) -> bool {
+        match &self.task {
+            Task::Deliver => false,
+            Task::Again { sealed } => *sealed,
+            Task::Resume(open) => open.attempt.is_some() || !open.uploads.is_empty(),
+        }
+    }
 }
 
 /// One try, and what the log says of it.
 pub(super) async fn carry_out(
-    config: &Arc<Config>,
-    parts: &Parts,
+    generation: &Generation,
     ledger: &Ledger,
-    job: &Job,
+    delivery: &Delivery,
     stop: Stop,
     task: Task,
 ) -> Result<Progress, LedgerError> {
-    let Job { run, slot, customer, delivery, .. } = job;
+    let Delivery { id, run, slot, customer, .. } = delivery;
+    let Generation { config, parts, .. } = generation;
     let recorder = Recorder { parts, ledger, config, run: *run, slot, customer, retrying: Retrying::Daemon, stop };
     let work = async {
         match task {
-            Task::Deliver => recorder.deliver(*delivery).await.map(Some),
+            Task::Deliver => recorder.deliver(*id).await.map(Some),
+            Task::Again { .. } => recorder.resume(ledger.open_delivery(*id).await?).await,
             Task::Resume(open) => recorder.resume(*open).await,
         }
     };
     // A fault costs tries of this delivery, and not the slots that would wait for it.
     let outcome = match AssertUnwindSafe(work).catch_unwind().await {
         Ok(outcome) => outcome?,
-        Err(_) => Some(recorder.died(*delivery).await?),
+        Err(_) => Some(recorder.died(*id).await?),
     };
     let Some(outcome) = outcome else { return Ok(Progress::Tidied) };
     match outcome {
@@ -76,10 +108,10 @@ pub(super) async fn carry_out(
             );
             Ok(Progress::Delivered)
         }
-        Outcome::Waits { failure, due } => {
+        Outcome::Waits { failure, due, sealed } => {
             let (layer, due_at) = (failure.layer.as_str(), due.to_rfc3339_opts(SecondsFormat::Millis, true));
             tracing::warn!(layer, due = due_at, remedy = failure.remedy, "to be tried again: {}", failure.message);
-            Ok(Progress::Waits(due))
+            Ok(Progress::Waits { due, sealed })
         }
         Outcome::Failed(failure) => {
             let layer = failure.layer.as_str();

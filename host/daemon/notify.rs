@@ -107,13 +107,15 @@ pub(super) struct Status {
     pub shares: usize,
     pub next: Option<Instant>,
     pub at_work: usize,
-    /// Begun runs' deliveries that have no room yet.
+    /// Begun runs' deliveries that have no place yet.
     pub waiting: usize,
     /// Failed, and to be tried again later.
     pub again: usize,
     /// Since the start.
     pub delivered: u64,
     pub failed: u64,
+    /// Slots that nobody got, or not everybody.
+    pub left_out: u64,
 }
 
 impl fmt::Display for Status {
@@ -121,14 +123,14 @@ impl fmt::Display for Status {
         if self.ledger_full {
             f.write_str("the disk of the ledger is full, nothing new begins; ")?;
         }
-        let Self { shares, at_work, waiting, again, delivered, failed, .. } = self;
+        let Self { shares, at_work, waiting, again, delivered, failed, left_out, .. } = self;
         write!(f, "{shares} {}", if *shares == 1 { "share" } else { "shares" })?;
         match self.next {
             Some(next) => write!(f, ", next slot {}", to_the_second(next))?,
             None => f.write_str(", no slot to come")?,
         }
         write!(f, "; {at_work} at work, {waiting} waiting, {again} to be tried again")?;
-        write!(f, "; since the start {delivered} delivered, {failed} failed")
+        write!(f, "; since the start {delivered} delivered, {failed} failed, {left_out} left out")
     }
 }
 
@@ -139,10 +141,11 @@ mod tests {
     #[test]
     fn the_status_says_first_what_is_wrong() {
         let at = "2026-03-01T06:00:00Z".parse().unwrap();
-        let (shares, at_work, waiting, again, delivered, failed) = (1, 2, 3, 4, 5, 6);
-        let status = Status { ledger_full: false, shares, next: Some(at), at_work, waiting, again, delivered, failed };
+        let (shares, at_work, waiting, again, next, ledger_full) = (1, 2, 3, 4, Some(at), false);
+        let (delivered, failed, left_out) = (5, 6, 7);
+        let status = Status { ledger_full, shares, next, at_work, waiting, again, delivered, failed, left_out };
         let good = "1 share, next slot 2026-03-01T06:00:00Z; 2 at work, 3 waiting, 4 to be tried again; \
-                    since the start 5 delivered, 6 failed";
+                    since the start 5 delivered, 6 failed, 7 left out";
         assert_eq!(status.to_string(), good);
         let full = Status { ledger_full: true, ..status };
         assert_eq!(full.to_string(), format!("the disk of the ledger is full, nothing new begins; {good}"));

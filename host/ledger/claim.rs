@@ -5,12 +5,12 @@
 
 use std::collections::BTreeSet;
 
-use rusqlite::{Connection, Row, params};
+use rusqlite::{Connection, Row, ToSql, params};
 
 use super::row::{At, customer, json, maybe_at, origin, overlap, slot, state, step, to_json};
 use super::slots::{begin, finish_slot, taken};
 use super::state::{DeliveryEvent, DeliveryState, SlotEvent, SlotState};
-use super::{Claim, Claims, DeliveryId, LedgerError, write};
+use super::{Claim, Claims, DeliveryId, LedgerError, Wanted, write};
 use crate::clock::{Instant, exact};
 use crate::config::Overlap;
 use crate::domain::{CustomerName, Failure, Layer, Origin, Retry, ShareName, SkipReason, Slot};
@@ -47,13 +47,18 @@ struct Sorted {
     cancelled: Vec<i64>,
 }
 
-pub(super) fn claim(ledger: &Connection, now: Instant, on_time: usize, late: usize) -> Result<Claims, LedgerError> {
-    let (mut claims, mut late) = (Claims::default(), late);
+pub(super) fn claim(
+    ledger: &Connection,
+    now: Instant,
+    on_time: &Wanted,
+    mut late: Wanted,
+) -> Result<Claims, LedgerError> {
+    let mut claims = Claims::default();
     for origin in [Origin::Schedule, Origin::CatchUp, Origin::Backfill] {
-        let pending = pending(ledger, origin, if origin.is_late() { late } else { on_time })?;
+        let pending = pending(ledger, origin, if origin.is_late() { &late } else { on_time })?;
         claims.looked_at += pending.len();
         if origin.is_late() {
-            late -= pending.len();
+            late.slots -= pending.len();
         }
         for pending in pending {
             admit(ledger, now, pending, &mut claims)?;
@@ -67,18 +72,30 @@ pub(super) fn claim(ledger: &Connection, now: Instant, on_time: usize, late: usi
 const HELD_MAX: u32 = 32;
 
 /// The oldest of one origin.
-fn pending(ledger: &Connection, of: Origin, limit: usize) -> Result<Vec<Pending>, LedgerError> {
+fn pending(ledger: &Connection, of: Origin, wanted: &Wanted) -> Result<Vec<Pending>, LedgerError> {
+    if wanted.slots == 0 {
+        return Ok(Vec::new());
+    }
     let bound = match of.is_late() {
         true => format!(
             "AND share NOT IN (SELECT share FROM slots WHERE state = 'held' GROUP BY share HAVING count(*) >= {HELD_MAX})"
         ),
         false => String::new(),
     };
+    let (origin, limit) = (of.as_str(), i64::try_from(wanted.slots).unwrap_or(i64::MAX));
+    let mut values: Vec<&dyn ToSql> = vec![&origin, &limit];
+    let except: Vec<&str> = wanted.except.iter().map(ShareName::as_str).collect();
+    values.extend(except.iter().map(|share| share as &dyn ToSql));
+    let names: Vec<String> = (3..=values.len()).map(|number| format!("?{number}")).collect();
+    let except = match names.is_empty() {
+        true => String::new(),
+        false => format!("AND share NOT IN ({})", names.join(", ")),
+    };
     ledger
         .prepare_cached(&format!(
-            "SELECT * FROM slots WHERE state = 'pending' AND origin = ?1 {bound} ORDER BY at, id LIMIT ?2"
+            "SELECT * FROM slots WHERE state = 'pending' AND origin = ?1 {bound} {except} ORDER BY at, id LIMIT ?2"
         ))?
-        .query_and_then(params![of.as_str(), i64::try_from(limit).unwrap_or(i64::MAX)], read)?
+        .query_and_then(values.as_slice(), read)?
         .collect()
 }
 

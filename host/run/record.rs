@@ -29,6 +29,8 @@ pub enum Outcome {
     Waits {
         failure: Failure,
         due: Instant,
+        /// Every byte is stored, so that only its completion is tried again.
+        sealed: bool,
     },
     Failed(Failure),
 }
@@ -240,7 +242,7 @@ impl Recorder<'_> {
         let due = due.filter(|_| late.is_none());
         self.ledger.failed(at_work.attempt, failure.clone(), due).await?;
         if let Some(due) = due {
-            return Ok(Outcome::Waits { failure, due });
+            return Ok(Outcome::Waits { failure, due, sealed });
         }
         if sealed {
             self.end_uploads(self.ledger.open_delivery(at_work.delivery).await?.uploads).await?;

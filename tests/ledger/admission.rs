@@ -4,7 +4,7 @@ use chrono::TimeDelta;
 use consign::clock::Clock;
 use consign::config::Overlap;
 use consign::domain::{Origin, SkipReason, Slot};
-use consign::ledger::{Claim, Claims, DeliveryId, DeliveryState, Filling, History, Ledger, Planned, RunState};
+use consign::ledger::{Claim, Claims, DeliveryId, DeliveryState, Filling, History, Ledger, Planned, RunState, Wanted};
 
 use super::{customers, deliver, open, passing, planned, share, slot, start};
 
@@ -348,4 +348,24 @@ async fn of_a_long_backfill_only_some_is_held_and_all_of_it_begins() {
         assert_eq!(runs.iter().map(|run| hour(&run.slot)).collect::<Vec<_>>(), [expected]);
         finish(&ledger, &runs[0]).await;
     }
+}
+
+/// However many slots of a share wait that has enough already, the others' are claimed.
+#[tokio::test]
+async fn slots_of_shares_that_are_not_wanted_hide_no_others() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = open(dir.path());
+    let planned = |name: &str, hour: i64, origin| Planned::new(slot(name, hour), customers(&["acme"]), origin);
+    let origins = [Origin::Schedule, Origin::CatchUp, Origin::Backfill];
+    let of_a = (1..=30).map(|hour| planned("a", hour, origins[usize::try_from(hour).unwrap() % 3]));
+    let of_others = [planned("b", 40, Origin::Schedule), planned("c", 41, Origin::Backfill)];
+    ledger.plan(of_a.chain(of_others).collect(), Vec::new()).await.unwrap();
+    let but = |names: &[&str]| Wanted { slots: 2, except: names.iter().map(|name| share(name)).collect() };
+    let began = |claims: &Claims| claims.runs.iter().map(|run| run.slot.share.to_string()).collect::<Vec<_>>();
+    let claims = ledger.claim(but(&["a", "x"]), but(&["a"])).await.unwrap();
+    assert_eq!((began(&claims), claims.looked_at), (vec!["b".to_owned(), "c".to_owned()], 2));
+    let claims = ledger.claim(but(&["a"]), 0).await.unwrap();
+    assert_eq!((began(&claims), claims.looked_at), (vec![], 0));
+    let claims = ledger.claim(but(&["b"]), 0).await.unwrap();
+    assert_eq!((began(&claims), claims.looked_at), (vec!["a".to_owned(); 2], 2));
 }

@@ -1,0 +1,292 @@
+//! What is being worked on, and what becomes of it. Nothing here waits: each step
+//! takes what has happened and begins what may begin.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt;
+use tokio::sync::watch;
+use tokio::task::{Id, JoinError, JoinSet};
+use tracing::Instrument;
+use tracing::field::Empty;
+
+use super::DaemonError;
+use super::calls::{Answer, Calls};
+use super::generation::{Generation, needs_restart};
+use super::intake::Intake;
+use super::job::{Delivery, Job, Progress, Task, carry_out};
+use super::notify::Status;
+use super::queue::{Limits, Place, Queue};
+use super::recovery::Unrecorded;
+use super::retries::Retries;
+use crate::clock::{Clock, exact};
+use crate::config::Config;
+use crate::domain::{Failure, RunId};
+use crate::ledger::{DeliveryId, Ledger, LedgerError, OpenDelivery, RunState};
+use crate::run::{Parts, Stopper, passed};
+
+/// The daemon at work.
+pub(super) struct Desk {
+    pub(super) generation: Arc<Generation>,
+    pub(super) ledger: Ledger,
+    pub(super) clock: Clock,
+    pub(super) intake: Intake,
+    /// What waits for a place.
+    pub(super) queue: Queue<Job>,
+    /// What waits for its next try.
+    pub(super) retries: Retries,
+    pub(super) work: JoinSet<Result<Progress, LedgerError>>,
+    pub(super) at_work: HashMap<Id, AtWork>,
+    /// What the ledger was asked.
+    pub(super) calls: Calls,
+    /// Deliveries still open, by run that has not ended.
+    pub(super) open: HashMap<RunId, usize>,
+    pub(super) unrecorded: Unrecorded,
+    pub(super) tally: Tally,
+    /// How long what has ended is remembered.
+    pub(super) retention: watch::Sender<Duration>,
+}
+
+/// A delivery whose task runs.
+pub(super) struct AtWork {
+    pub delivery: Delivery,
+    pub stopper: Stopper,
+    /// None of one whose end is only recorded.
+    place: Option<Place>,
+}
+
+/// Since the start.
+#[derive(Default)]
+pub(super) struct Tally {
+    pub delivered: u64,
+    pub failed: u64,
+    /// Slots that nobody got, or not everybody.
+    pub left_out: u64,
+}
+
+impl Desk {
+    pub async fn open(config: Arc<Config>, parts: Arc<Parts>, ledger: Ledger) -> Result<Self, LedgerError> {
+        let clock = parts.clock.clone();
+        let intake = Intake::open(&ledger, &config, clock.now()).await?;
+        let queue = Queue::new(Limits::of(&config));
+        let (retention, _) = watch::channel(config.ledger.retention);
+        Ok(Self {
+            generation: Arc::new(Generation { number: 1, config, parts }),
+            ledger,
+            clock,
+            intake,
+            queue,
+            retries: Retries::default(),
+            work: JoinSet::new(),
+            at_work: HashMap::new(),
+            calls: Calls::default(),
+            open: HashMap::new(),
+            unrecorded: Unrecorded::default(),
+            tally: Tally::default(),
+            retention,
+        })
+    }
+
+    /// Goes over to another configuration, which is then the next generation. What
+    /// is at work ends under the one that it began with; all else goes on under this
+    /// one. Slots of a share or customer that is gone fail and say so.
+    #[cfg_attr(not(test), expect(dead_code, reason = "nobody tells the daemon to reload yet"))]
+    pub async fn adopt(&mut self, config: Arc<Config>, parts: Arc<Parts>) -> Result<u64, DaemonError> {
+        let keys = needs_restart(&self.generation.config, &config);
+        if !keys.is_empty() {
+            return Err(DaemonError::NeedsRestart(keys));
+        }
+        // Its cursors are to be read when they are written.
+        while self.intake.is_planning() {
+            match self.calls.answer().await {
+                Some(answer) => self.hear(answer)?,
+                None => break,
+            }
+        }
+        self.intake.adopt(&self.ledger, &config, self.clock.now()).await?;
+        self.queue.renew(Limits::of(&config), |job| job.turn(&config));
+        self.retention.send_replace(config.ledger.retention);
+        let number = self.generation.number + 1;
+        self.generation = Arc::new(Generation { number, config, parts });
+        tracing::info!(
+            generation = number,
+            shares = self.generation.config.shares.len(),
+            "the configuration is adopted"
+        );
+        Ok(number)
+    }
+
+    /// A second has gone by.
+    pub fn tick(&mut self) {
+        self.intake.look();
+        self.stop_what_is_late();
+    }
+
+    /// Begins all that may begin.
+    pub fn go_on(&mut self) {
+        let now = self.clock.now();
+        self.plan(now);
+        self.take_up_unrecorded();
+        while let Some(job) = self.retries.next(now) {
+            self.enqueue(job);
+        }
+        while let Some(job) = self.queue.overdue(now) {
+            self.end(job);
+        }
+        while let Some((job, place)) = self.queue.next() {
+            self.begin(job, Some(place), Stopper::default());
+        }
+        self.claim();
+    }
+
+    /// The ledger answers, so that the daemon gets on.
+    pub fn is_alive(&self) -> bool {
+        !self.calls.is_stuck()
+    }
+
+    /// An answer of the ledger.
+    pub fn hear(&mut self, answer: Answer) -> Result<(), LedgerError> {
+        match answer {
+            Answer::Planned(plan, planned) => self.planned(&plan, planned)?,
+            Answer::Claimed(claims) => self.claimed(claims)?,
+            Answer::Cancelled(delivery, open) => self.cancelled(delivery, *open?),
+            Answer::RunEnded(run, ended) => self.run_ended(run, ended)?,
+            Answer::Released(released) => self.released(released)?,
+        }
+        Ok(())
+    }
+
+    /// Has what is at work ended whose deadline has passed.
+    pub fn stop_what_is_late(&self) {
+        let now = self.clock.now();
+        for AtWork { delivery, stopper, .. } in self.at_work.values() {
+            if let Some(deadline) = delivery.deadline.filter(|deadline| *deadline <= now) {
+                stopper.stop(passed(&delivery.slot, deadline));
+            }
+        }
+    }
+
+    /// Has it wait for a place.
+    pub fn enqueue(&mut self, job: Job) {
+        let turn = job.turn(&self.generation.config);
+        // What is in a bucket already is looked at in its turn, however late.
+        let deadline = job.delivery.deadline.filter(|_| !job.has_begun());
+        self.queue.push(job.delivery.id, turn, deadline, job);
+    }
+
+    /// Its task finds that it is too late for it, or what the ledger has against it.
+    fn end(&mut self, job: Job) {
+        self.begin(job, None, Stopper::default());
+    }
+
+    fn begin(&mut self, job: Job, place: Option<Place>, stopper: Stopper) {
+        let Job { delivery, task } = job;
+        let (generation, ledger, this) = (self.generation.clone(), self.ledger.clone(), delivery.clone());
+        let Delivery { run, slot, customer, .. } = &delivery;
+        let (share, at) = (&slot.share, exact(slot.at));
+        let span = tracing::info_span!("delivery", %run, %share, slot = %at, %customer, attempt = Empty);
+        let stop = stopper.listen(delivery.deadline);
+        // Boxed, so that the whole can be sent between threads (rust-lang/rust#102211).
+        let work = async move { carry_out(&generation, &ledger, &this, stop, task).boxed().await };
+        let id = self.work.spawn(work.instrument(span)).id();
+        self.at_work.insert(id, AtWork { delivery, stopper, place });
+    }
+
+    /// Has a delivery ended that the ledger has marked for it, at work or waiting.
+    fn cancelled(&mut self, delivery: DeliveryId, open: OpenDelivery) {
+        let Some(why) = open.cancel.clone() else { return };
+        if let Some(at_work) = self.at_work.values().find(|at_work| at_work.delivery.id == delivery) {
+            at_work.stopper.stop(why);
+            return;
+        }
+        let waiting = self.queue.remove(delivery).or_else(|| self.retries.remove(delivery));
+        let Some(Job { delivery, .. }) = waiting else { return };
+        let job = Job { delivery, task: Task::Resume(Box::new(open)) };
+        match job.has_begun() {
+            true => self.enqueue(job),
+            false => self.end(job),
+        }
+    }
+
+    /// One delivery has ended, whichever way; the last of a run ends the run.
+    pub fn ended(&mut self, ended: Result<(Id, Result<Progress, LedgerError>), JoinError>) -> Result<(), LedgerError> {
+        self.intake.look_for_pending();
+        let (id, result) = match ended {
+            Ok((id, result)) => (id, Some(result)),
+            Err(error) => {
+                // Its state stays `working` in the ledger, and the next start begins it anew.
+                tracing::error!(error = %error, "a delivery's task died; this is a fault in consign");
+                (error.id(), None)
+            }
+        };
+        let Some(AtWork { delivery, place, .. }) = self.at_work.remove(&id) else { return Ok(()) };
+        if let Some(place) = place {
+            self.queue.done(place);
+        }
+        let Some(result) = result else { return Ok(()) };
+        let Delivery { run, customer, .. } = &delivery;
+        let run = *run;
+        match result {
+            Ok(Progress::Waits { due, sealed }) => {
+                self.retries.push(due, Job { delivery, task: Task::Again { sealed } });
+                return Ok(());
+            }
+            Ok(Progress::Delivered) => self.tally.delivered += 1,
+            Ok(Progress::Failed) => self.tally.failed += 1,
+            Ok(Progress::Tidied) => {}
+            Err(error) => {
+                tracing::error!(%run, %customer, error = Failure::chain(&error), "a delivery could not be recorded");
+                if error.is_fatal() {
+                    return Err(error);
+                }
+                if matches!(error, LedgerError::Full { .. }) {
+                    self.unrecorded.delivery(delivery);
+                }
+                return Ok(());
+            }
+        }
+        if let Some(open) = self.open.get_mut(&run) {
+            *open -= 1;
+            if *open == 0 {
+                self.open.remove(&run);
+                self.finish(run);
+            }
+        }
+        Ok(())
+    }
+
+    /// All deliveries of a run have ended.
+    pub fn finish(&mut self, run: RunId) {
+        let ledger = self.ledger.clone();
+        self.calls.ask(async move { Answer::RunEnded(run, ledger.run_finished(run).await) });
+    }
+
+    fn run_ended(&mut self, run: RunId, ended: Result<RunState, LedgerError>) -> Result<(), LedgerError> {
+        match ended {
+            Ok(state) => tracing::info!(%run, ?state, "run ended"),
+            Err(error) if error.is_fatal() => return Err(error),
+            Err(error) => {
+                tracing::error!(%run, error = Failure::chain(&error), "the end of a run could not be recorded");
+                if matches!(error, LedgerError::Full { .. }) {
+                    self.unrecorded.run(run);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub fn status(&self) -> Status {
+        Status {
+            ledger_full: self.intake.is_full() || self.unrecorded.any(),
+            shares: self.generation.config.shares.len(),
+            next: self.intake.next_slot(),
+            at_work: self.queue.at_work(),
+            waiting: self.queue.waiting(),
+            again: self.retries.len(),
+            delivered: self.tally.delivered,
+            failed: self.tally.failed,
+            left_out: self.tally.left_out,
+        }
+    }
+}

@@ -1,0 +1,23 @@
+//! The configuration that the daemon works with, and how it goes over to another.
+
+use std::sync::Arc;
+
+use crate::config::Config;
+use crate::run::Parts;
+
+/// A configuration and what was built from it. A delivery ends under the one that
+/// it began with.
+pub struct Generation {
+    /// From 1.
+    pub number: u64,
+    pub config: Arc<Config>,
+    pub parts: Arc<Parts>,
+}
+
+/// The keys that have changed and cannot change while the daemon runs.
+pub fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
+    let (old, new) = (&old.daemon, &new.daemon);
+    let changed =
+        [("daemon.state_dir", old.state_dir != new.state_dir), ("daemon.cache_dir", old.cache_dir != new.cache_dir)];
+    changed.into_iter().filter(|(_, changed)| *changed).map(|(key, _)| key).collect()
+}

@@ -1,0 +1,202 @@
+//! From the schedule to the queue: what is due is planned in the ledger, and what
+//! is pending there is claimed as places come free.
+
+use std::collections::HashMap;
+
+use super::calls::Answer;
+use super::desk::Desk;
+use super::job::{Delivery, Job, Task};
+use super::left_out::LeftOut;
+use crate::clock::{Instant, exact};
+use crate::config::{Config, Overlap};
+use crate::domain::{Failure, ShareName};
+use crate::ledger::{Claim, Claims, Ledger, LedgerError, Planned};
+use crate::schedule::{Due, Plan, Planner, Recurring};
+
+/// How far planning and claiming are.
+pub(super) struct Intake {
+    planner: Planner,
+    /// Something may be due that is not planned.
+    due: bool,
+    /// The ledger has a plan and has not answered.
+    planning: bool,
+    /// Something may be pending in the ledger.
+    pending: bool,
+    claiming: bool,
+    /// The disk had no room for a plan, or for a claim.
+    no_room: [bool; 2],
+}
+
+const PLAN: usize = 0;
+const CLAIM: usize = 1;
+
+impl Intake {
+    pub async fn open(ledger: &Ledger, config: &Config, now: Instant) -> Result<Self, LedgerError> {
+        let planner = planner(ledger, config, now).await?;
+        Ok(Self { planner, due: true, planning: false, pending: true, claiming: false, no_room: [false; 2] })
+    }
+
+    /// Plans by another configuration from now on. No plan may be under way, so that its cursors are read.
+    pub async fn adopt(&mut self, ledger: &Ledger, config: &Config, now: Instant) -> Result<(), LedgerError> {
+        self.planner = planner(ledger, config, now).await?;
+        self.look();
+        Ok(())
+    }
+
+    /// Has the schedule and the ledger looked at.
+    pub fn look(&mut self) {
+        self.due = true;
+        self.pending = true;
+    }
+
+    pub fn look_for_pending(&mut self) {
+        self.pending = true;
+    }
+
+    pub fn is_planning(&self) -> bool {
+        self.planning
+    }
+
+    /// Nothing new can be recorded.
+    pub fn is_full(&self) -> bool {
+        self.no_room.contains(&true)
+    }
+
+    pub fn next_slot(&self) -> Option<Instant> {
+        self.planner.next()
+    }
+
+    /// A disk without room stops new work, not the daemon: the next tick tries again.
+    fn recorded<T>(&mut self, what: usize, answer: Result<T, LedgerError>) -> Result<Option<T>, LedgerError> {
+        let was_full = self.is_full();
+        let answer = match answer {
+            Err(LedgerError::Full { source }) => {
+                self.no_room[what] = true;
+                if !was_full {
+                    let error = Failure::chain(&LedgerError::Full { source });
+                    tracing::error!(error, "cannot record slots");
+                }
+                return Ok(None);
+            }
+            answer => answer?,
+        };
+        self.no_room[what] = false;
+        if was_full && !self.is_full() {
+            tracing::info!("the ledger has room again");
+        }
+        Ok(Some(answer))
+    }
+}
+
+impl Desk {
+    /// Has what is due recorded.
+    pub fn plan(&mut self, now: Instant) {
+        if !self.intake.due || self.intake.planning {
+            return;
+        }
+        self.intake.due = false;
+        let plan = self.intake.planner.due(now);
+        if plan.is_empty() {
+            return;
+        }
+        self.intake.planning = true;
+        let planned: Vec<Planned> = plan.due.iter().map(|due| self.to_plan(due)).collect();
+        let ledger = self.ledger.clone();
+        self.calls.ask(async move {
+            let planned = ledger.plan(planned, plan.cursors.clone()).await;
+            Answer::Planned(plan, planned)
+        });
+    }
+
+    fn to_plan(&self, due: &Due) -> Planned {
+        let share = self.generation.config.shares.get(&due.slot.share);
+        Planned {
+            slot: due.slot.clone(),
+            customers: share.map(|share| share.to.clone()).unwrap_or_default(),
+            origin: due.origin,
+            overlap: share.map_or(Overlap::Allow, |share| share.overlap),
+            deadline: share.and_then(|share| share.deadline).map(|deadline| due.slot.at + deadline),
+            skip: due.skip,
+        }
+    }
+
+    pub fn planned(&mut self, plan: &Plan, planned: Result<usize, LedgerError>) -> Result<(), LedgerError> {
+        self.intake.planning = false;
+        if self.intake.recorded(PLAN, planned)?.is_none() {
+            return Ok(());
+        }
+        self.intake.planner.recorded(plan);
+        self.intake.due |= plan.more;
+        self.intake.pending = true;
+        let mut left_out = LeftOut::default();
+        for due in &plan.due {
+            if let Some(reason) = due.skip {
+                left_out.add(&due.slot, reason);
+            }
+        }
+        self.tally.left_out += left_out.tell();
+        Ok(())
+    }
+
+    /// Has slots begun in the ledger for which there are places.
+    pub fn claim(&mut self) {
+        if !self.intake.pending || self.intake.claiming {
+            return;
+        }
+        let [on_time, late] = self.queue.wanted();
+        if on_time.slots + late.slots == 0 {
+            return;
+        }
+        self.intake.claiming = true;
+        let ledger = self.ledger.clone();
+        self.calls.ask(async move { Answer::Claimed(ledger.claim(on_time, late).await) });
+    }
+
+    pub fn claimed(&mut self, claims: Result<Claims, LedgerError>) -> Result<(), LedgerError> {
+        self.intake.claiming = false;
+        let Some(claims) = self.intake.recorded(CLAIM, claims)? else {
+            self.intake.pending = false;
+            return Ok(());
+        };
+        self.intake.pending = claims.looked_at > 0;
+        let mut left_out = LeftOut::default();
+        for (slot, reason) in &claims.skipped {
+            left_out.add(slot, *reason);
+        }
+        self.tally.left_out += left_out.tell();
+        for delivery in claims.cancelled {
+            let ledger = self.ledger.clone();
+            self.calls
+                .ask(async move { Answer::Cancelled(delivery, ledger.open_delivery(delivery).await.map(Box::new)) });
+        }
+        for claim in claims.runs {
+            self.take_in(claim);
+        }
+        Ok(())
+    }
+
+    /// The deliveries of a run wait for their places.
+    fn take_in(&mut self, claim: Claim) {
+        let Claim { run, slot, origin, deadline, deliveries } = claim;
+        let (share, at) = (&slot.share, exact(slot.at));
+        tracing::info!(%run, %share, slot = %at, deliveries = deliveries.len(), "run begins");
+        if deliveries.is_empty() {
+            return self.finish(run);
+        }
+        self.open.insert(run, deliveries.len());
+        for (customer, id) in deliveries {
+            let delivery = Delivery { id, run, slot: slot.clone(), customer, late: origin.is_late(), deadline };
+            self.enqueue(Job { delivery, task: Task::Deliver });
+        }
+    }
+}
+
+/// Each share goes on from where the ledger knows it to be.
+async fn planner(ledger: &Ledger, config: &Config, now: Instant) -> Result<Planner, LedgerError> {
+    let cursors: HashMap<ShareName, _> = ledger.cursors().await?.into_iter().collect();
+    let recurring = config.shares.iter().map(|(name, share)| {
+        let (calendar, jitter, catch_up) = (share.calendar.clone(), share.jitter, share.catch_up);
+        Recurring { share: name.clone(), calendar, jitter, catch_up, cursor: cursors.get(name).copied() }
+    });
+    Ok(Planner::new(recurring, now))
+}

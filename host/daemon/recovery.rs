@@ -1,0 +1,123 @@
+//! What an earlier process left, and what a full disk kept from being recorded.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::calls::Answer;
+use super::desk::Desk;
+use super::job::{Delivery, Job, Task};
+use crate::clock::exact;
+use crate::domain::RunId;
+use crate::ledger::{DeliveryId, LedgerError, OpenDelivery, RunState, Unfinished};
+
+/// How long a full disk is left alone before what it had no room for is tried again.
+const AGAIN_AFTER: Duration = Duration::from_secs(10);
+
+/// What the ledger had no room for: taken up again after a while.
+#[derive(Default)]
+pub(super) struct Unrecorded {
+    deliveries: BTreeMap<DeliveryId, Delivery>,
+    runs: BTreeSet<RunId>,
+    /// What an earlier process held.
+    release: bool,
+    since: Option<Instant>,
+}
+
+impl Unrecorded {
+    pub fn any(&self) -> bool {
+        self.since.is_some()
+    }
+
+    pub fn delivery(&mut self, delivery: Delivery) {
+        self.deliveries.insert(delivery.id, delivery);
+        self.since.get_or_insert_with(Instant::now);
+    }
+
+    pub fn run(&mut self, run: RunId) {
+        self.runs.insert(run);
+        self.since.get_or_insert_with(Instant::now);
+    }
+
+    fn release(&mut self) {
+        self.release = true;
+        self.since.get_or_insert_with(Instant::now);
+    }
+}
+
+impl Desk {
+    /// Sealed deliveries of an earlier process roll forward, the others begin anew
+    /// after their uploads are aborted. Of a run that had ended only uploads are
+    /// left, and its end stands.
+    pub async fn resume(&mut self) -> Result<(), LedgerError> {
+        let released = self.ledger.release_held().await;
+        self.released(released)?;
+        for unfinished in self.ledger.unfinished().await? {
+            self.take_up(unfinished);
+        }
+        Ok(())
+    }
+
+    fn take_up(&mut self, unfinished: Unfinished) {
+        let Unfinished { run, slot, origin, deadline, state, deliveries } = unfinished;
+        let (share, at, count) = (&slot.share, exact(slot.at), deliveries.len());
+        let is_running = state == RunState::Running;
+        match is_running {
+            true => {
+                tracing::warn!(%run, %share, slot = %at, deliveries = count, "resuming what an earlier process left")
+            }
+            false => {
+                tracing::info!(%run, %share, slot = %at, deliveries = count, "aborting uploads that an ended run left");
+            }
+        }
+        match (is_running, count) {
+            (true, 0) => self.finish(run),
+            (true, count) => drop(self.open.insert(run, count)),
+            (false, _) => {}
+        }
+        // Uploads that an ended run left are no reason for a slot to wait.
+        let late = origin.is_late() || !is_running;
+        for open in deliveries {
+            let OpenDelivery { id, due, .. } = open;
+            let (slot, customer, due) = (slot.clone(), open.customer.clone(), due.filter(|_| open.cancel.is_none()));
+            let delivery = Delivery { id, run, slot, customer, late, deadline };
+            let job = Job { delivery, task: Task::Resume(Box::new(open)) };
+            match due {
+                Some(due) => self.retries.push(due, job),
+                None => self.enqueue(job),
+            }
+        }
+    }
+
+    /// What an earlier process held begins again, once there is room to write that down.
+    pub fn released(&mut self, released: Result<(), LedgerError>) -> Result<(), LedgerError> {
+        self.intake.look_for_pending();
+        match released {
+            Err(LedgerError::Full { .. }) => {
+                self.unrecorded.release();
+                Ok(())
+            }
+            released => released,
+        }
+    }
+
+    /// Goes on with what the ledger had no room for, as a restart would.
+    pub fn take_up_unrecorded(&mut self) {
+        if self.unrecorded.since.is_none_or(|since| since.elapsed() < AGAIN_AFTER) {
+            return;
+        }
+        let Unrecorded { deliveries, runs, release, .. } = std::mem::take(&mut self.unrecorded);
+        if release {
+            let ledger = self.ledger.clone();
+            self.calls.ask(async move { Answer::Released(ledger.release_held().await) });
+        }
+        for delivery in deliveries.into_values() {
+            // What is stored may only be left to complete: it goes on whatever the time.
+            self.enqueue(Job { delivery, task: Task::Again { sealed: true } });
+        }
+        for run in runs {
+            self.finish(run);
+        }
+    }
+}
