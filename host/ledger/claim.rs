@@ -5,9 +5,8 @@
 
 use std::collections::BTreeSet;
 
-use rusqlite::{Connection, Row, params};
-
-use super::row::{At, customer, json, maybe_at, origin, overlap, slot, state, step, to_json};
+use super::db::{Db, Row, Value, values};
+use super::row::{at, customer, json, maybe_at, origin, overlap, slot, state, step, to_json};
 use super::slots::{begin, finish_slot, taken};
 use super::state::{DeliveryEvent, DeliveryState, SlotEvent, SlotState};
 use super::{Claim, Claims, DeliveryId, LedgerError, write};
@@ -47,7 +46,7 @@ struct Sorted {
     cancelled: Vec<i64>,
 }
 
-pub(super) fn claim(ledger: &Connection, now: Instant, on_time: usize, late: usize) -> Result<Claims, LedgerError> {
+pub(super) fn claim(ledger: &Db, now: Instant, on_time: usize, late: usize) -> Result<Claims, LedgerError> {
     let (mut claims, mut late) = (Claims::default(), late);
     for origin in [Origin::Schedule, Origin::CatchUp, Origin::Backfill] {
         let pending = pending(ledger, origin, if origin.is_late() { late } else { on_time })?;
@@ -67,29 +66,23 @@ pub(super) fn claim(ledger: &Connection, now: Instant, on_time: usize, late: usi
 const HELD_MAX: u32 = 32;
 
 /// The oldest of one origin.
-fn pending(ledger: &Connection, of: Origin, limit: usize) -> Result<Vec<Pending>, LedgerError> {
+fn pending(ledger: &Db, of: Origin, limit: usize) -> Result<Vec<Pending>, LedgerError> {
     let bound = match of.is_late() {
         true => format!(
             "AND share NOT IN (SELECT share FROM slots WHERE state = 'held' GROUP BY share HAVING count(*) >= {HELD_MAX})"
         ),
         false => String::new(),
     };
-    ledger
-        .prepare_cached(&format!(
-            "SELECT * FROM slots WHERE state = 'pending' AND origin = ?1 {bound} ORDER BY at, id LIMIT ?2"
-        ))?
-        .query_and_then(params![of.as_str(), i64::try_from(limit).unwrap_or(i64::MAX)], read)?
-        .collect()
+    let oldest =
+        format!("SELECT * FROM slots WHERE state = 'pending' AND origin = ?1 {bound} ORDER BY at, id LIMIT ?2");
+    ledger.all(&oldest, values![of.as_str(), i64::try_from(limit).unwrap_or(i64::MAX)], read)
 }
 
 /// What the schedule has planned of a share and nobody has begun.
-pub(super) fn pending_of(ledger: &Connection, share: &ShareName) -> Result<Vec<Pending>, LedgerError> {
-    ledger
-        .prepare_cached(
-            "SELECT * FROM slots WHERE share = ?1 AND state = 'pending' AND origin IN ('schedule', 'catch-up') ORDER BY at",
-        )?
-        .query_and_then([share.as_str()], read)?
-        .collect()
+pub(super) fn pending_of(ledger: &Db, share: &ShareName) -> Result<Vec<Pending>, LedgerError> {
+    let planned =
+        "SELECT * FROM slots WHERE share = ?1 AND state = 'pending' AND origin IN ('schedule', 'catch-up') ORDER BY at";
+    ledger.all(planned, values![share.as_str()], read)
 }
 
 fn read(row: &Row<'_>) -> Result<Pending, LedgerError> {
@@ -104,7 +97,7 @@ fn read(row: &Row<'_>) -> Result<Pending, LedgerError> {
 }
 
 /// Takes one slot out of what is pending, in whichever way.
-fn admit(ledger: &Connection, now: Instant, mut pending: Pending, claims: &mut Claims) -> Result<(), LedgerError> {
+fn admit(ledger: &Db, now: Instant, mut pending: Pending, claims: &mut Claims) -> Result<(), LedgerError> {
     let Pending { id, origin, overlap, deadline, .. } = pending;
     for (taken, ..) in taken(ledger, id)? {
         pending.customers.remove(&taken);
@@ -176,53 +169,41 @@ fn sort(pending: &Pending, others: &[Other]) -> Sorted {
 }
 
 /// Runs by hand are somebody's wish and not in the way.
-fn others(ledger: &Connection, slot: i64, share: &ShareName) -> Result<Vec<Other>, LedgerError> {
-    ledger
-        .prepare_cached(
-            "SELECT d.id, d.customer, d.state, d.state = 'waiting' OR d.due_at IS NOT NULL AS waits, r.origin, s.at
+fn others(ledger: &Db, slot: i64, share: &ShareName) -> Result<Vec<Other>, LedgerError> {
+    ledger.all(
+        "SELECT d.id, d.customer, d.state, d.state = 'waiting' OR d.due_at IS NOT NULL AS waits, r.origin, s.at
              FROM runs r JOIN deliveries d ON d.run = r.seq JOIN slots s ON s.id = r.slot
              WHERE r.share = ?1 AND r.state = 'running' AND r.slot <> ?2 AND r.origin <> 'manual'
                AND d.state IN ('pending', 'working', 'sealed', 'waiting')",
-        )?
-        .query_and_then(params![share.as_str(), slot], |row| {
-            let (id, waits, at) = (row.get("id")?, row.get("waits")?, row.get::<_, At>("at")?.0);
+        values![share.as_str(), slot],
+        |row| {
+            let (id, waits, at) = (row.get("id")?, row.get("waits")?, at(row, "at")?);
             Ok(Other { id, customer: customer(row)?, state: state(row, "state")?, waits, origin: origin(row)?, at })
-        })?
-        .collect()
+        },
+    )
 }
 
 /// With `overlap = "cancel"` only the newest slot counts.
-fn newer_waits(ledger: &Connection, slot: &Slot) -> Result<bool, LedgerError> {
-    let newer = ledger
-        .prepare_cached(
-            "SELECT EXISTS (SELECT 1 FROM slots WHERE share = ?1 AND at > ?2 AND origin = 'schedule'
+fn newer_waits(ledger: &Db, slot: &Slot) -> Result<bool, LedgerError> {
+    ledger.only(
+        "SELECT EXISTS (SELECT 1 FROM slots WHERE share = ?1 AND at > ?2 AND origin = 'schedule'
                             AND state IN ('pending', 'held'))",
-        )?
-        .query_row(params![slot.share.as_str(), At(slot.at)], |row| row.get(0))?;
-    Ok(newer)
+        values![slot.share.as_str(), slot.at],
+    )
 }
 
 /// A delivery is to be ended. Whoever has it at work is told, and so is whoever takes it up.
-fn cancel(ledger: &Connection, delivery: i64, why: &str) -> Result<(), LedgerError> {
-    ledger
-        .prepare_cached("UPDATE deliveries SET cancel = coalesce(cancel, ?2) WHERE id = ?1")?
-        .execute(params![delivery, why])?;
-    Ok(())
+fn cancel(ledger: &Db, delivery: i64, why: &str) -> Result<(), LedgerError> {
+    let mark = "UPDATE deliveries SET cancel = coalesce(cancel, ?2) WHERE id = ?1";
+    ledger.execute(mark, values![delivery, why]).map(drop)
 }
 
 /// Whoever of a pending slot's customers has not got it does not get it.
-pub(super) fn leave_out(
-    ledger: &Connection,
-    now: Instant,
-    pending: Pending,
-    reason: SkipReason,
-) -> Result<(), LedgerError> {
+pub(super) fn leave_out(ledger: &Db, now: Instant, pending: Pending, reason: SkipReason) -> Result<(), LedgerError> {
     let id = pending.id;
-    let has_runs: bool = ledger
-        .prepare_cached("SELECT EXISTS (SELECT 1 FROM runs WHERE slot = ?1)")?
-        .query_row([id], |row| row.get(0))?;
+    let has_runs: bool = ledger.only("SELECT EXISTS (SELECT 1 FROM runs WHERE slot = ?1)", values![id])?;
     if !has_runs {
-        step::<SlotState>(ledger, id, SlotEvent::Skip, "reason = ?3", &[&reason.as_str()])?;
+        step::<SlotState>(ledger, id, SlotEvent::Skip, "reason = ?3", values![reason.as_str()])?;
         return Ok(());
     }
     // Some have it or are getting it: these deliveries were left out, the slot was not.
@@ -239,7 +220,7 @@ pub(super) fn leave_out(
 
 /// A run in which nobody gets anything, so that it is on record who did not.
 fn fail(
-    ledger: &Connection,
+    ledger: &Db,
     now: Instant,
     pending: &Pending,
     customers: BTreeSet<CustomerName>,
@@ -251,7 +232,7 @@ fn fail(
     let why = to_json(&Failure::new(Layer::Schedule, Retry::Never, message, remedy))?;
     let claim = begin(ledger, now, *id, slot.clone(), *origin, customers)?;
     for (_, delivery) in &claim.deliveries {
-        step::<DeliveryState>(ledger, delivery.0, DeliveryEvent::Fail, "failure = ?3", &[&why])?;
+        step::<DeliveryState>(ledger, delivery.0, DeliveryEvent::Fail, "failure = ?3", values![&why])?;
     }
     write::run_finished(ledger, now, claim.run)?;
     Ok(())
@@ -264,31 +245,27 @@ fn superseded(by: &Slot) -> Failure {
 }
 
 /// A delivery is no longer at work: what waited for it is looked at again.
-pub(super) fn release(ledger: &Connection, delivery: i64) -> Result<(), LedgerError> {
+pub(super) fn release(ledger: &Db, delivery: i64) -> Result<(), LedgerError> {
     // Most of the time there is none, and this is asked after every delivery.
-    let any: bool = ledger
-        .prepare_cached("SELECT EXISTS (SELECT 1 FROM slots WHERE state = 'held')")?
-        .query_row([], |row| row.get(0))?;
+    let any: bool = ledger.only("SELECT EXISTS (SELECT 1 FROM slots WHERE state = 'held')", &[])?;
     if !any {
         return Ok(());
     }
     let held = "state = 'held' AND share = (SELECT r.share FROM deliveries d JOIN runs r ON r.seq = d.run
                 WHERE d.id = ?1)";
-    release_where(ledger, held, params![delivery])
+    release_where(ledger, held, values![delivery])
 }
 
-pub(super) fn release_share(ledger: &Connection, share: &ShareName) -> Result<(), LedgerError> {
-    release_where(ledger, "state = 'held' AND share = ?1", params![share.as_str()])
+pub(super) fn release_share(ledger: &Db, share: &ShareName) -> Result<(), LedgerError> {
+    release_where(ledger, "state = 'held' AND share = ?1", values![share.as_str()])
 }
 
-pub(super) fn release_all(ledger: &Connection) -> Result<(), LedgerError> {
-    release_where(ledger, "state = 'held'", params![])
+pub(super) fn release_all(ledger: &Db) -> Result<(), LedgerError> {
+    release_where(ledger, "state = 'held'", &[])
 }
 
-fn release_where(ledger: &Connection, which: &str, values: impl rusqlite::Params) -> Result<(), LedgerError> {
-    let mut held = ledger.prepare_cached(&format!("SELECT id FROM slots WHERE {which}"))?;
-    let ids: Vec<i64> = held.query_map(values, |row| row.get(0))?.collect::<Result<_, _>>()?;
-    for id in ids {
+fn release_where(ledger: &Db, which: &str, values: &[Value<'_>]) -> Result<(), LedgerError> {
+    for id in ledger.all(&format!("SELECT id FROM slots WHERE {which}"), values, |row| row.get(0))? {
         step::<SlotState>(ledger, id, SlotEvent::Release, "", &[])?;
     }
     Ok(())
