@@ -6,6 +6,7 @@
 //! `state.rs` holds every step between states.
 
 mod claim;
+mod db;
 mod error;
 mod open;
 mod read;
@@ -19,7 +20,6 @@ mod writer;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use rusqlite::Connection;
 use serde::Serialize;
 
 use crate::clock::{Clock, Instant};
@@ -28,6 +28,7 @@ use crate::domain::{
     CustomerName, Destination, Failure, Manifest, ManifestObject, ObjectKey, Origin, RunId, SealedObject, ShareName,
     SkipReason, Slot,
 };
+use db::Db;
 pub use error::LedgerError;
 pub use read::{
     AttemptDetail, DeliveryDetail, History, ObjectDetail, OpenAttempt, OpenDelivery, OpenUpload, RunDetail, RunSummary,
@@ -50,7 +51,7 @@ pub struct Ledger {
 
 /// The ledger, open for reading: sees what was committed when it asks.
 #[derive(Clone)]
-pub struct Reader(Arc<Mutex<Connection>>);
+pub struct Reader(Arc<Mutex<Db>>);
 
 /// A slot to record, with who gets it, or why nobody does.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -183,11 +184,11 @@ impl Ledger {
     /// Opens the ledger in `dir` (made with mode 0700 when missing) and takes
     /// its lock. Reads the whole file once to find damage; call it where blocking is fine.
     pub fn open(dir: &Path, clock: Clock) -> Result<Self, LedgerError> {
-        let (connection, lock) = open::writable(dir)?;
+        let (db, lock) = open::writable(dir)?;
         let reader = Self::read_only(dir)?;
         let failed =
             |error| LedgerError::Files { action: "start the writer of", path: dir.to_owned(), source: Arc::new(error) };
-        let writer = Writer::start(connection, lock).map_err(failed)?;
+        let writer = Writer::start(db, lock).map_err(failed)?;
         Ok(Self { reader, writer: Arc::new(writer), clock })
     }
 
@@ -220,7 +221,7 @@ impl Ledger {
     /// have the slot, or are getting it, are not in its run.
     pub async fn claim(&self, on_time: impl Into<Wanted>, late: impl Into<Wanted>) -> Result<Claims, LedgerError> {
         let (now, on_time, late) = (self.clock.now(), on_time.into(), late.into());
-        self.writer.run(move |ledger| claim::claim(ledger, now, &on_time, late)).await
+        self.writer.run(move |ledger| claim::claim(ledger, now, &on_time, &late)).await
     }
 
     /// Has every slot looked at again that waits for another one: for a process that begins.
@@ -251,7 +252,7 @@ impl Ledger {
     /// Begins a run by hand, of a new slot or of one that is there already.
     pub async fn start_manual(&self, slot: Slot, customers: Vec<CustomerName>) -> Result<Started, LedgerError> {
         let now = self.clock.now();
-        self.writer.run(move |ledger| slots::start_manual(ledger, now, &slot, customers)).await
+        self.writer.run(move |ledger| slots::start_manual(ledger, now, &slot, &customers)).await
     }
 
     /// Begins the next attempt at a delivery that is pending, or waiting after a
@@ -286,8 +287,7 @@ impl Ledger {
     /// Gives an upload up that is no longer within reach.
     pub async fn upload_abandoned(&self, attempt: AttemptId, upload_id: &str) -> Result<(), LedgerError> {
         let (now, upload_id) = (self.clock.now(), upload_id.to_owned());
-        let work =
-            move |ledger: &Connection| write::upload_ended(ledger, now, attempt, &upload_id, UploadEvent::Abandon);
+        let work = move |ledger: &Db| write::upload_ended(ledger, now, attempt, &upload_id, UploadEvent::Abandon);
         self.writer.run(work).await
     }
 
@@ -376,7 +376,7 @@ impl Ledger {
     /// Keeps the file from growing beyond about `bytes`, as a full disk would. For tests.
     #[doc(hidden)]
     pub async fn limit_bytes(&self, bytes: u64) -> Result<(), LedgerError> {
-        self.writer.run(move |ledger| write::limit_bytes(ledger, bytes)).await
+        self.writer.run(move |ledger| upkeep::limit_bytes(ledger, bytes)).await
     }
 }
 
@@ -423,15 +423,10 @@ impl Reader {
 
     async fn read<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Connection) -> Result<T, LedgerError> + Send + 'static,
+        work: impl FnOnce(&Db) -> Result<T, LedgerError> + Send + 'static,
     ) -> Result<T, LedgerError> {
-        let connection = Arc::clone(&self.0);
-        let read = move || {
-            let connection = connection.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-            // One snapshot for all queries of one answer; ends when dropped.
-            let snapshot = connection.unchecked_transaction()?;
-            work(&snapshot)
-        };
+        let db = Arc::clone(&self.0);
+        let read = move || db.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).snapshot(work);
         tokio::task::spawn_blocking(read).await.map_err(|_| LedgerError::Stopped)?
     }
 }

@@ -5,9 +5,8 @@
 
 use std::collections::BTreeSet;
 
-use rusqlite::{Connection, Row, ToSql, params};
-
-use super::row::{At, customer, json, maybe_at, origin, overlap, slot, state, step, to_json};
+use super::db::{Db, Row, Value, values};
+use super::row::{at, customer, json, maybe_at, origin, overlap, slot, state, step, to_json};
 use super::slots::{begin, finish_slot, taken};
 use super::state::{DeliveryEvent, DeliveryState, SlotEvent, SlotState};
 use super::{Claim, Claims, DeliveryId, LedgerError, Wanted, write};
@@ -47,13 +46,8 @@ struct Sorted {
     cancelled: Vec<i64>,
 }
 
-pub(super) fn claim(
-    ledger: &Connection,
-    now: Instant,
-    on_time: &Wanted,
-    mut late: Wanted,
-) -> Result<Claims, LedgerError> {
-    let mut claims = Claims::default();
+pub(super) fn claim(ledger: &Db, now: Instant, on_time: &Wanted, late: &Wanted) -> Result<Claims, LedgerError> {
+    let (mut claims, mut late) = (Claims::default(), late.clone());
     for origin in [Origin::Schedule, Origin::CatchUp, Origin::Backfill] {
         let pending = pending(ledger, origin, if origin.is_late() { &late } else { on_time })?;
         claims.looked_at += pending.len();
@@ -72,7 +66,7 @@ pub(super) fn claim(
 const HELD_MAX: u32 = 32;
 
 /// The oldest of one origin.
-fn pending(ledger: &Connection, of: Origin, wanted: &Wanted) -> Result<Vec<Pending>, LedgerError> {
+fn pending(ledger: &Db, of: Origin, wanted: &Wanted) -> Result<Vec<Pending>, LedgerError> {
     if wanted.slots == 0 {
         return Ok(Vec::new());
     }
@@ -82,31 +76,24 @@ fn pending(ledger: &Connection, of: Origin, wanted: &Wanted) -> Result<Vec<Pendi
         ),
         false => String::new(),
     };
-    let (origin, limit) = (of.as_str(), i64::try_from(wanted.slots).unwrap_or(i64::MAX));
-    let mut values: Vec<&dyn ToSql> = vec![&origin, &limit];
-    let except: Vec<&str> = wanted.except.iter().map(ShareName::as_str).collect();
-    values.extend(except.iter().map(|share| share as &dyn ToSql));
+    let mut values: Vec<Value<'_>> = vec![of.as_str().into(), i64::try_from(wanted.slots).unwrap_or(i64::MAX).into()];
+    values.extend(wanted.except.iter().map(|share| Value::from(share.as_str())));
     let names: Vec<String> = (3..=values.len()).map(|number| format!("?{number}")).collect();
     let except = match names.is_empty() {
         true => String::new(),
         false => format!("AND share NOT IN ({})", names.join(", ")),
     };
-    ledger
-        .prepare_cached(&format!(
-            "SELECT * FROM slots WHERE state = 'pending' AND origin = ?1 {bound} {except} ORDER BY at, id LIMIT ?2"
-        ))?
-        .query_and_then(values.as_slice(), read)?
-        .collect()
+    let oldest = format!(
+        "SELECT * FROM slots WHERE state = 'pending' AND origin = ?1 {bound} {except} ORDER BY at, id LIMIT ?2"
+    );
+    ledger.all(&oldest, &values, read)
 }
 
 /// What the schedule has planned of a share and nobody has begun.
-pub(super) fn pending_of(ledger: &Connection, share: &ShareName) -> Result<Vec<Pending>, LedgerError> {
-    ledger
-        .prepare_cached(
-            "SELECT * FROM slots WHERE share = ?1 AND state = 'pending' AND origin IN ('schedule', 'catch-up') ORDER BY at",
-        )?
-        .query_and_then([share.as_str()], read)?
-        .collect()
+pub(super) fn pending_of(ledger: &Db, share: &ShareName) -> Result<Vec<Pending>, LedgerError> {
+    let planned =
+        "SELECT * FROM slots WHERE share = ?1 AND state = 'pending' AND origin IN ('schedule', 'catch-up') ORDER BY at";
+    ledger.all(planned, values![share.as_str()], read)
 }
 
 fn read(row: &Row<'_>) -> Result<Pending, LedgerError> {
@@ -121,7 +108,7 @@ fn read(row: &Row<'_>) -> Result<Pending, LedgerError> {
 }
 
 /// Takes one slot out of what is pending, in whichever way.
-fn admit(ledger: &Connection, now: Instant, mut pending: Pending, claims: &mut Claims) -> Result<(), LedgerError> {
+fn admit(ledger: &Db, now: Instant, mut pending: Pending, claims: &mut Claims) -> Result<(), LedgerError> {
     let Pending { id, origin, overlap, deadline, .. } = pending;
     for (taken, ..) in taken(ledger, id)? {
         pending.customers.remove(&taken);
@@ -193,53 +180,41 @@ fn sort(pending: &Pending, others: &[Other]) -> Sorted {
 }
 
 /// Runs by hand are somebody's wish and not in the way.
-fn others(ledger: &Connection, slot: i64, share: &ShareName) -> Result<Vec<Other>, LedgerError> {
-    ledger
-        .prepare_cached(
-            "SELECT d.id, d.customer, d.state, d.state = 'waiting' OR d.due_at IS NOT NULL AS waits, r.origin, s.at
+fn others(ledger: &Db, slot: i64, share: &ShareName) -> Result<Vec<Other>, LedgerError> {
+    ledger.all(
+        "SELECT d.id, d.customer, d.state, d.state = 'waiting' OR d.due_at IS NOT NULL AS waits, r.origin, s.at
              FROM runs r JOIN deliveries d ON d.run = r.seq JOIN slots s ON s.id = r.slot
              WHERE r.share = ?1 AND r.state = 'running' AND r.slot <> ?2 AND r.origin <> 'manual'
                AND d.state IN ('pending', 'working', 'sealed', 'waiting')",
-        )?
-        .query_and_then(params![share.as_str(), slot], |row| {
-            let (id, waits, at) = (row.get("id")?, row.get("waits")?, row.get::<_, At>("at")?.0);
+        values![share.as_str(), slot],
+        |row| {
+            let (id, waits, at) = (row.get("id")?, row.get("waits")?, at(row, "at")?);
             Ok(Other { id, customer: customer(row)?, state: state(row, "state")?, waits, origin: origin(row)?, at })
-        })?
-        .collect()
+        },
+    )
 }
 
 /// With `overlap = "cancel"` only the newest slot counts.
-fn newer_waits(ledger: &Connection, slot: &Slot) -> Result<bool, LedgerError> {
-    let newer = ledger
-        .prepare_cached(
-            "SELECT EXISTS (SELECT 1 FROM slots WHERE share = ?1 AND at > ?2 AND origin = 'schedule'
+fn newer_waits(ledger: &Db, slot: &Slot) -> Result<bool, LedgerError> {
+    ledger.only(
+        "SELECT EXISTS (SELECT 1 FROM slots WHERE share = ?1 AND at > ?2 AND origin = 'schedule'
                             AND state IN ('pending', 'held'))",
-        )?
-        .query_row(params![slot.share.as_str(), At(slot.at)], |row| row.get(0))?;
-    Ok(newer)
+        values![slot.share.as_str(), slot.at],
+    )
 }
 
 /// A delivery is to be ended. Whoever has it at work is told, and so is whoever takes it up.
-fn cancel(ledger: &Connection, delivery: i64, why: &str) -> Result<(), LedgerError> {
-    ledger
-        .prepare_cached("UPDATE deliveries SET cancel = coalesce(cancel, ?2) WHERE id = ?1")?
-        .execute(params![delivery, why])?;
-    Ok(())
+fn cancel(ledger: &Db, delivery: i64, why: &str) -> Result<(), LedgerError> {
+    let mark = "UPDATE deliveries SET cancel = coalesce(cancel, ?2) WHERE id = ?1";
+    ledger.execute(mark, values![delivery, why]).map(drop)
 }
 
 /// Whoever of a pending slot's customers has not got it does not get it.
-pub(super) fn leave_out(
-    ledger: &Connection,
-    now: Instant,
-    pending: Pending,
-    reason: SkipReason,
-) -> Result<(), LedgerError> {
+pub(super) fn leave_out(ledger: &Db, now: Instant, pending: Pending, reason: SkipReason) -> Result<(), LedgerError> {
     let id = pending.id;
-    let has_runs: bool = ledger
-        .prepare_cached("SELECT EXISTS (SELECT 1 FROM runs WHERE slot = ?1)")?
-        .query_row([id], |row| row.get(0))?;
+    let has_runs: bool = ledger.only("SELECT EXISTS (SELECT 1 FROM runs WHERE slot = ?1)", values![id])?;
     if !has_runs {
-        step::<SlotState>(ledger, id, SlotEvent::Skip, "reason = ?3", &[&reason.as_str()])?;
+        step::<SlotState>(ledger, id, SlotEvent::Skip, "reason = ?3", values![reason.as_str()])?;
         return Ok(());
     }
     // Some have it or are getting it: these deliveries were left out, the slot was not.
@@ -256,7 +231,7 @@ pub(super) fn leave_out(
 
 /// A run in which nobody gets anything, so that it is on record who did not.
 fn fail(
-    ledger: &Connection,
+    ledger: &Db,
     now: Instant,
     pending: &Pending,
     customers: BTreeSet<CustomerName>,
@@ -268,7 +243,7 @@ fn fail(
     let why = to_json(&Failure::new(Layer::Schedule, Retry::Never, message, remedy))?;
     let claim = begin(ledger, now, *id, slot.clone(), *origin, customers)?;
     for (_, delivery) in &claim.deliveries {
-        step::<DeliveryState>(ledger, delivery.0, DeliveryEvent::Fail, "failure = ?3", &[&why])?;
+        step::<DeliveryState>(ledger, delivery.0, DeliveryEvent::Fail, "failure = ?3", values![&why])?;
     }
     write::run_finished(ledger, now, claim.run)?;
     Ok(())
@@ -281,31 +256,27 @@ fn superseded(by: &Slot) -> Failure {
 }
 
 /// A delivery is no longer at work: what waited for it is looked at again.
-pub(super) fn release(ledger: &Connection, delivery: i64) -> Result<(), LedgerError> {
+pub(super) fn release(ledger: &Db, delivery: i64) -> Result<(), LedgerError> {
     // Most of the time there is none, and this is asked after every delivery.
-    let any: bool = ledger
-        .prepare_cached("SELECT EXISTS (SELECT 1 FROM slots WHERE state = 'held')")?
-        .query_row([], |row| row.get(0))?;
+    let any: bool = ledger.only("SELECT EXISTS (SELECT 1 FROM slots WHERE state = 'held')", &[])?;
     if !any {
         return Ok(());
     }
     let held = "state = 'held' AND share = (SELECT r.share FROM deliveries d JOIN runs r ON r.seq = d.run
                 WHERE d.id = ?1)";
-    release_where(ledger, held, params![delivery])
+    release_where(ledger, held, values![delivery])
 }
 
-pub(super) fn release_share(ledger: &Connection, share: &ShareName) -> Result<(), LedgerError> {
-    release_where(ledger, "state = 'held' AND share = ?1", params![share.as_str()])
+pub(super) fn release_share(ledger: &Db, share: &ShareName) -> Result<(), LedgerError> {
+    release_where(ledger, "state = 'held' AND share = ?1", values![share.as_str()])
 }
 
-pub(super) fn release_all(ledger: &Connection) -> Result<(), LedgerError> {
-    release_where(ledger, "state = 'held'", params![])
+pub(super) fn release_all(ledger: &Db) -> Result<(), LedgerError> {
+    release_where(ledger, "state = 'held'", &[])
 }
 
-fn release_where(ledger: &Connection, which: &str, values: impl rusqlite::Params) -> Result<(), LedgerError> {
-    let mut held = ledger.prepare_cached(&format!("SELECT id FROM slots WHERE {which}"))?;
-    let ids: Vec<i64> = held.query_map(values, |row| row.get(0))?.collect::<Result<_, _>>()?;
-    for id in ids {
+fn release_where(ledger: &Db, which: &str, values: &[Value<'_>]) -> Result<(), LedgerError> {
+    for id in ledger.all(&format!("SELECT id FROM slots WHERE {which}"), values, |row| row.get(0))? {
         step::<SlotState>(ledger, id, SlotEvent::Release, "", &[])?;
     }
     Ok(())

@@ -10,6 +10,7 @@ use std::time::Duration;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::LedgerError;
+use super::db::Db;
 use crate::lock::{Lock, NotTaken};
 
 const FILE: &str = "ledger.db";
@@ -23,7 +24,7 @@ const MIGRATIONS: [&str; 2] = [include_str!("0001_first.sql"), include_str!("000
 const VERSION: i64 = MIGRATIONS.len() as i64;
 
 /// Opens the ledger in `dir` for writing, and makes it when there is none.
-pub(super) fn writable(dir: &Path) -> Result<(Connection, Lock), LedgerError> {
+pub(super) fn writable(dir: &Path) -> Result<(Db, Lock), LedgerError> {
     DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(files("create", dir))?;
     let lock = lock(dir)?;
     let path = dir.join(FILE);
@@ -37,15 +38,15 @@ pub(super) fn writable(dir: &Path) -> Result<(Connection, Lock), LedgerError> {
     check(&connection, &path)?;
     for_writing(&connection).map_err(damage(&path))?;
     migrate(&mut connection, version).map_err(damage(&path))?;
-    Ok((connection, lock))
+    Ok((Db::Sqlite(connection), lock))
 }
 
 /// Opens the ledger in `dir` for reading, also while another process writes it.
-pub(super) fn readable(dir: &Path) -> Result<Connection, LedgerError> {
+pub(super) fn readable(dir: &Path) -> Result<Db, LedgerError> {
     let connection = copyable(dir)?;
     let path = dir.join(FILE);
     match version(&connection, &path)? {
-        VERSION => Ok(connection),
+        VERSION => Ok(Db::Sqlite(connection)),
         found => Err(LedgerError::Older { path, found, known: VERSION }),
     }
 }

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::Serialize;
 
-use super::row::{At, at, customer, destination, json, maybe_at, origin, reason, run_id, share, size, slot, state};
+use super::db::{Db, Row, values};
+use super::row::{at, customer, destination, json, maybe_at, number, origin, reason, run_id, share, size, slot, state};
 use super::state::State;
 use super::{AttemptId, AttemptState, DeliveryId, DeliveryState, LedgerError, Pause, RunState, UploadState};
 use crate::clock::Instant;
@@ -173,29 +173,21 @@ const SUMMARY: &str = "
            (SELECT coalesce(sum(bytes), 0) FROM deliveries d WHERE d.run = r.seq AND d.state = 'committed') AS bytes
     FROM runs r JOIN slots s ON s.id = r.slot";
 
-pub(super) fn cursor(ledger: &Connection, share: &ShareName) -> Result<Option<Instant>, LedgerError> {
-    let cursor: Option<At> = ledger
-        .prepare_cached("SELECT cursor FROM shares WHERE name = ?1")?
-        .query_row([share.as_str()], |row| row.get(0))
-        .optional()?;
-    Ok(cursor.map(|at| at.0))
+pub(super) fn cursor(ledger: &Db, share: &ShareName) -> Result<Option<Instant>, LedgerError> {
+    ledger.first("SELECT cursor FROM shares WHERE name = ?1", values![share.as_str()], |row| at(row, "cursor"))
 }
 
-pub(super) fn cursors(ledger: &Connection) -> Result<Vec<(ShareName, Instant)>, LedgerError> {
-    ledger
-        .prepare_cached("SELECT name AS share, cursor FROM shares ORDER BY name")?
-        .query_and_then([], |row| Ok((share(row)?, at(row, "cursor")?)))?
-        .collect()
+pub(super) fn cursors(ledger: &Db) -> Result<Vec<(ShareName, Instant)>, LedgerError> {
+    let select = "SELECT name AS share, cursor FROM shares ORDER BY name";
+    ledger.all(select, &[], |row| Ok((share(row)?, at(row, "cursor")?)))
 }
 
-pub(super) fn pauses(ledger: &Connection) -> Result<Vec<Pause>, LedgerError> {
-    ledger
-        .prepare_cached("SELECT share, since FROM pauses WHERE until IS NULL ORDER BY share")?
-        .query_and_then([], |row| Ok(Pause { share: share(row)?, since: at(row, "since")? }))?
-        .collect()
+pub(super) fn pauses(ledger: &Db) -> Result<Vec<Pause>, LedgerError> {
+    let select = "SELECT share, since FROM pauses WHERE until IS NULL ORDER BY share";
+    ledger.all(select, &[], |row| Ok(Pause { share: share(row)?, since: at(row, "since")? }))
 }
 
-pub(super) fn history(ledger: &Connection, filter: &History) -> Result<Vec<RunSummary>, LedgerError> {
+pub(super) fn history(ledger: &Db, filter: &History) -> Result<Vec<RunSummary>, LedgerError> {
     let query = format!(
         "{SUMMARY}
          WHERE (?1 IS NULL OR s.share = ?1) AND (?3 IS NULL OR r.state = ?3)
@@ -206,30 +198,23 @@ pub(super) fn history(ledger: &Connection, filter: &History) -> Result<Vec<RunSu
     let customer = filter.customer.as_ref().map(CustomerName::as_str);
     let state = filter.state.map(State::as_str);
     let limit = i64::try_from(filter.limit).unwrap_or(i64::MAX);
-    ledger.prepare_cached(&query)?.query_and_then(params![share, customer, state, limit], summary)?.collect()
+    ledger.all(&query, values![share, customer, state, limit], summary)
 }
 
-pub(super) fn skipped(
-    ledger: &Connection,
-    only: Option<&ShareName>,
-    limit: usize,
-) -> Result<Vec<Skipped>, LedgerError> {
-    ledger
-        .prepare_cached(
-            "SELECT * FROM slots WHERE state = 'skipped' AND (?1 IS NULL OR share = ?1) ORDER BY at DESC, id DESC LIMIT ?2",
-        )?
-        .query_and_then(params![only.map(ShareName::as_str), i64::try_from(limit).unwrap_or(i64::MAX)], |row| {
-            Ok(Skipped { slot: slot(row)?, reason: reason(row)?, recorded: at(row, "planned_at")? })
-        })?
-        .collect()
+pub(super) fn skipped(ledger: &Db, only: Option<&ShareName>, limit: usize) -> Result<Vec<Skipped>, LedgerError> {
+    ledger.all(
+        "SELECT * FROM slots WHERE state = 'skipped' AND (?1 IS NULL OR share = ?1) ORDER BY at DESC, id DESC LIMIT ?2",
+        values![only.map(ShareName::as_str), i64::try_from(limit).unwrap_or(i64::MAX)],
+        |row| Ok(Skipped { slot: slot(row)?, reason: reason(row)?, recorded: at(row, "planned_at")? }),
+    )
 }
 
-pub(super) fn run(ledger: &Connection, run: RunId) -> Result<RunDetail, LedgerError> {
+pub(super) fn run(ledger: &Db, run: RunId) -> Result<RunDetail, LedgerError> {
     let (seq, run) = ledger
-        .prepare_cached(&format!("{SUMMARY} WHERE r.id = ?1"))?
-        .query_and_then([run.to_string()], |row| Ok::<_, LedgerError>((row.get("seq")?, summary(row)?)))?
-        .next()
-        .ok_or_else(|| LedgerError::Unknown { record: format!("run {run}") })??;
+        .first(&format!("{SUMMARY} WHERE r.id = ?1"), values![&run.to_string()], |row| {
+            Ok((row.get("seq")?, summary(row)?))
+        })?
+        .ok_or_else(|| LedgerError::Unknown { record: format!("run {run}") })?;
     let deliveries = deliveries(ledger, seq)?;
     Ok(RunDetail { run, deliveries })
 }
@@ -253,146 +238,124 @@ fn summary(row: &Row<'_>) -> Result<RunSummary, LedgerError> {
     })
 }
 
-fn deliveries(ledger: &Connection, run: i64) -> Result<Vec<DeliveryDetail>, LedgerError> {
-    let maybe_size = |row: &Row<'_>, column| {
-        Ok::<_, LedgerError>(row.get::<_, Option<i64>>(column)?.and_then(|n| n.try_into().ok()))
+fn deliveries(ledger: &Db, run: i64) -> Result<Vec<DeliveryDetail>, LedgerError> {
+    let maybe_size = |row: &Row<'_>, column: &str| {
+        Ok::<_, LedgerError>(row.get::<Option<i64>>(column)?.and_then(|n| n.try_into().ok()))
     };
-    ledger
-        .prepare_cached("SELECT * FROM deliveries WHERE run = ?1 ORDER BY customer")?
-        .query_and_then([run], |row| {
-            let id = DeliveryId(row.get("id")?);
-            Ok(DeliveryDetail {
-                id,
-                customer: customer(row)?,
-                state: state(row, "state")?,
-                failure: failure(row)?,
-                due: maybe_at(row, "due_at")?,
-                manifest_key: row.get("manifest_key")?,
-                rows: maybe_size(row, "rows")?,
-                bytes: maybe_size(row, "bytes")?,
-                attempts: attempts(ledger, id)?,
-            })
-        })?
-        .collect()
+    ledger.all("SELECT * FROM deliveries WHERE run = ?1 ORDER BY customer", values![run], |row| {
+        let id = DeliveryId(row.get("id")?);
+        Ok(DeliveryDetail {
+            id,
+            customer: customer(row)?,
+            state: state(row, "state")?,
+            failure: failure(row)?,
+            due: maybe_at(row, "due_at")?,
+            manifest_key: row.get("manifest_key")?,
+            rows: maybe_size(row, "rows")?,
+            bytes: maybe_size(row, "bytes")?,
+            attempts: attempts(ledger, id)?,
+        })
+    })
 }
 
-fn attempts(ledger: &Connection, delivery: DeliveryId) -> Result<Vec<AttemptDetail>, LedgerError> {
-    ledger
-        .prepare_cached("SELECT * FROM attempts WHERE delivery = ?1 ORDER BY number")?
-        .query_and_then([delivery.0], |row| {
-            let id = AttemptId(row.get("id")?);
-            Ok(AttemptDetail {
-                id,
-                number: row.get("number")?,
-                state: state(row, "state")?,
-                started: at(row, "started_at")?,
-                ended: maybe_at(row, "ended_at")?,
-                failure: failure(row)?,
-                objects: objects(ledger, id)?,
-                uploads: uploads(ledger, id)?,
-            })
-        })?
-        .collect()
+fn attempts(ledger: &Db, delivery: DeliveryId) -> Result<Vec<AttemptDetail>, LedgerError> {
+    ledger.all("SELECT * FROM attempts WHERE delivery = ?1 ORDER BY number", values![delivery.0], |row| {
+        let id = AttemptId(row.get("id")?);
+        Ok(AttemptDetail {
+            id,
+            number: number(row, "number")?,
+            state: state(row, "state")?,
+            started: at(row, "started_at")?,
+            ended: maybe_at(row, "ended_at")?,
+            failure: failure(row)?,
+            objects: objects(ledger, id)?,
+            uploads: uploads(ledger, id)?,
+        })
+    })
 }
 
-fn objects(ledger: &Connection, attempt: AttemptId) -> Result<Vec<ObjectDetail>, LedgerError> {
-    ledger
-        .prepare_cached("SELECT * FROM objects WHERE attempt = ?1 ORDER BY ordinal")?
-        .query_and_then([attempt.0], |row| {
-            let (bytes, rows) = (size(row, "bytes")?, size(row, "rows")?);
-            Ok(ObjectDetail { key: row.get("key")?, bytes, rows, etag: row.get("etag")? })
-        })?
-        .collect()
+fn objects(ledger: &Db, attempt: AttemptId) -> Result<Vec<ObjectDetail>, LedgerError> {
+    ledger.all("SELECT * FROM objects WHERE attempt = ?1 ORDER BY ordinal", values![attempt.0], |row| {
+        let (bytes, rows) = (size(row, "bytes")?, size(row, "rows")?);
+        Ok(ObjectDetail { key: row.get("key")?, bytes, rows, etag: row.get("etag")? })
+    })
 }
 
-fn uploads(ledger: &Connection, attempt: AttemptId) -> Result<Vec<UploadDetail>, LedgerError> {
-    ledger
-        .prepare_cached("SELECT * FROM uploads WHERE attempt = ?1 ORDER BY id")?
-        .query_and_then([attempt.0], |row| {
-            Ok(UploadDetail {
-                key: row.get("key")?,
-                upload_id: row.get("upload_id")?,
-                state: state(row, "state")?,
-                created: at(row, "created_at")?,
-                ended: maybe_at(row, "ended_at")?,
-            })
-        })?
-        .collect()
+fn uploads(ledger: &Db, attempt: AttemptId) -> Result<Vec<UploadDetail>, LedgerError> {
+    ledger.all("SELECT * FROM uploads WHERE attempt = ?1 ORDER BY id", values![attempt.0], |row| {
+        Ok(UploadDetail {
+            key: row.get("key")?,
+            upload_id: row.get("upload_id")?,
+            state: state(row, "state")?,
+            created: at(row, "created_at")?,
+            ended: maybe_at(row, "ended_at")?,
+        })
+    })
 }
 
-pub(super) fn unfinished(ledger: &Connection) -> Result<Vec<Unfinished>, LedgerError> {
-    let mut left: BTreeMap<i64, Unfinished> = ledger
-        .prepare_cached(
-            "SELECT r.seq, r.id AS run_id, r.origin, r.state, s.share, s.at, s.interval_start, s.interval_end,
+pub(super) fn unfinished(ledger: &Db) -> Result<Vec<Unfinished>, LedgerError> {
+    let left = ledger.all(
+        "SELECT r.seq, r.id AS run_id, r.origin, r.state, s.share, s.at, s.interval_start, s.interval_end,
                     CASE r.origin WHEN 'manual' THEN NULL ELSE s.deadline_at END AS deadline
              FROM runs r JOIN slots s ON s.id = r.slot
              WHERE r.seq IN (SELECT seq FROM runs WHERE state = 'running')
                 OR r.seq IN (SELECT d.run FROM uploads u JOIN attempts a ON a.id = u.attempt
                              JOIN deliveries d ON d.id = a.delivery WHERE u.state = 'created')",
-        )?
-        .query_and_then([], |row| {
+        &[],
+        |row| {
             let (run, slot, origin, state) = (run_id(row)?, slot(row)?, origin(row)?, state(row, "state")?);
             let (deadline, deliveries) = (maybe_at(row, "deadline")?, Vec::new());
             Ok((row.get("seq")?, Unfinished { run, slot, origin, deadline, state, deliveries }))
-        })?
-        .collect::<Result<_, LedgerError>>()?;
+        },
+    )?;
+    let mut left: BTreeMap<i64, Unfinished> = left.into_iter().collect();
     for (seq, unfinished) in &mut left {
         unfinished.deliveries = open_deliveries(ledger, *seq)?;
     }
     Ok(left.into_values().collect())
 }
 
-fn open_deliveries(ledger: &Connection, run: i64) -> Result<Vec<OpenDelivery>, LedgerError> {
-    let all: Vec<OpenDelivery> = ledger
-        .prepare_cached("SELECT * FROM deliveries WHERE run = ?1 ORDER BY customer")?
-        .query_and_then([run], |row| open(ledger, row))?
-        .collect::<Result<_, LedgerError>>()?;
+fn open_deliveries(ledger: &Db, run: i64) -> Result<Vec<OpenDelivery>, LedgerError> {
+    let select = "SELECT * FROM deliveries WHERE run = ?1 ORDER BY customer";
+    let all = ledger.all(select, values![run], |row| open(ledger, row))?;
     let ended = |state| matches!(state, DeliveryState::Committed | DeliveryState::Failed);
     Ok(all.into_iter().filter(|d| !ended(d.state) || !d.uploads.is_empty()).collect())
 }
 
-pub(super) fn open_delivery(ledger: &Connection, delivery: DeliveryId) -> Result<OpenDelivery, LedgerError> {
+pub(super) fn open_delivery(ledger: &Db, delivery: DeliveryId) -> Result<OpenDelivery, LedgerError> {
     ledger
-        .prepare_cached("SELECT * FROM deliveries WHERE id = ?1")?
-        .query_and_then([delivery.0], |row| open(ledger, row))?
-        .next()
-        .ok_or_else(|| LedgerError::Unknown { record: format!("delivery {}", delivery.0) })?
+        .first("SELECT * FROM deliveries WHERE id = ?1", values![delivery.0], |row| open(ledger, row))?
+        .ok_or_else(|| LedgerError::Unknown { record: format!("delivery {}", delivery.0) })
 }
 
-fn open(ledger: &Connection, row: &Row<'_>) -> Result<OpenDelivery, LedgerError> {
+fn open(ledger: &Db, row: &Row<'_>) -> Result<OpenDelivery, LedgerError> {
     let id = DeliveryId(row.get("id")?);
     let (attempt, uploads) = (open_attempt(ledger, id)?, open_uploads(ledger, id)?);
     let (customer, state) = (customer(row)?, state(row, "state")?);
-    let (tries, due) = (row.get("tries")?, maybe_at(row, "due_at")?);
-    let cancel = row.get::<_, Option<String>>("cancel")?.map(json).transpose()?;
+    let (tries, due) = (number(row, "tries")?, maybe_at(row, "due_at")?);
+    let cancel = row.get::<Option<String>>("cancel")?.map(json).transpose()?;
     Ok(OpenDelivery { id, customer, state, tries, due, cancel, attempt, uploads })
 }
 
-fn open_attempt(ledger: &Connection, delivery: DeliveryId) -> Result<Option<OpenAttempt>, LedgerError> {
-    ledger
-        .prepare_cached("SELECT * FROM attempts WHERE delivery = ?1 AND state IN ('working', 'sealed')")?
-        .query_and_then([delivery.0], |row| {
-            let id = AttemptId(row.get("id")?);
-            let objects = ledger
-                .prepare_cached("SELECT sealed FROM objects WHERE attempt = ?1 ORDER BY ordinal")?
-                .query_and_then([id.0], |row| json(row.get(0)?))?
-                .collect::<Result<_, LedgerError>>()?;
-            let (state, started) = (state(row, "state")?, at(row, "started_at")?);
-            let draft = row.get::<_, Option<String>>("draft")?.map(json).transpose()?;
-            let destination = destination(row)?;
-            Ok(OpenAttempt { id, number: row.get("number")?, state, started, objects, draft, destination })
-        })?
-        .next()
-        .transpose()
+fn open_attempt(ledger: &Db, delivery: DeliveryId) -> Result<Option<OpenAttempt>, LedgerError> {
+    let select = "SELECT * FROM attempts WHERE delivery = ?1 AND state IN ('working', 'sealed')";
+    ledger.first(select, values![delivery.0], |row| {
+        let id = AttemptId(row.get("id")?);
+        let sealed = "SELECT sealed FROM objects WHERE attempt = ?1 ORDER BY ordinal";
+        let objects = ledger.all(sealed, values![id.0], |row| json(row.get("sealed")?))?;
+        let (state, started) = (state(row, "state")?, at(row, "started_at")?);
+        let draft = row.get::<Option<String>>("draft")?.map(json).transpose()?;
+        let destination = destination(row)?;
+        Ok(OpenAttempt { id, number: number(row, "number")?, state, started, objects, draft, destination })
+    })
 }
 
-fn open_uploads(ledger: &Connection, delivery: DeliveryId) -> Result<Vec<OpenUpload>, LedgerError> {
-    ledger
-        .prepare_cached(
-            "SELECT u.*, a.endpoint, a.bucket, a.owner, a.manifest_key FROM attempts a JOIN uploads u ON u.attempt = a.id
+fn open_uploads(ledger: &Db, delivery: DeliveryId) -> Result<Vec<OpenUpload>, LedgerError> {
+    ledger.all(
+        "SELECT u.*, a.endpoint, a.bucket, a.owner, a.manifest_key FROM attempts a JOIN uploads u ON u.attempt = a.id
              WHERE a.delivery = ?1 AND u.state = 'created' ORDER BY u.id",
-        )?
-        .query_and_then([delivery.0], |row| {
+        values![delivery.0],
+        |row| {
             Ok(OpenUpload {
                 attempt: AttemptId(row.get("attempt")?),
                 destination: destination(row)?,
@@ -400,10 +363,10 @@ fn open_uploads(ledger: &Connection, delivery: DeliveryId) -> Result<Vec<OpenUpl
                 upload_id: row.get("upload_id")?,
                 created: at(row, "created_at")?,
             })
-        })?
-        .collect()
+        },
+    )
 }
 
 fn failure(row: &Row<'_>) -> Result<Option<Failure>, LedgerError> {
-    row.get::<_, Option<String>>("failure")?.map(json).transpose()
+    row.get::<Option<String>>("failure")?.map(json).transpose()
 }

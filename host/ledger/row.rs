@@ -1,10 +1,10 @@
 //! Values as columns.
 
-use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
-use rusqlite::{Connection, OptionalExtension, Row};
+use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ValueRef};
 use serde::de::DeserializeOwned;
 
 use super::LedgerError;
+use super::db::{Db, Row, Value};
 use super::state::State;
 use crate::clock::Instant;
 use crate::config::Overlap;
@@ -14,12 +14,6 @@ use crate::domain::{
 
 /// An instant as microseconds since 1970.
 pub(super) struct At(pub(super) Instant);
-
-impl ToSql for At {
-    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-        Ok(self.0.timestamp_micros().into())
-    }
-}
 
 impl FromSql for At {
     fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
@@ -34,15 +28,19 @@ pub(super) fn count(number: u64) -> i64 {
 }
 
 pub(super) fn size(row: &Row<'_>, column: &str) -> Result<u64, LedgerError> {
-    Ok(u64::try_from(row.get::<_, i64>(column)?).unwrap_or(0))
+    Ok(u64::try_from(row.get::<i64>(column)?).unwrap_or(0))
+}
+
+pub(super) fn number(row: &Row<'_>, column: &str) -> Result<u32, LedgerError> {
+    Ok(u32::try_from(row.get::<i64>(column)?).unwrap_or(u32::MAX))
 }
 
 pub(super) fn at(row: &Row<'_>, column: &str) -> Result<Instant, LedgerError> {
-    Ok(row.get::<_, At>(column)?.0)
+    Ok(row.get::<At>(column)?.0)
 }
 
 pub(super) fn maybe_at(row: &Row<'_>, column: &str) -> Result<Option<Instant>, LedgerError> {
-    Ok(row.get::<_, Option<At>>(column)?.map(|at| at.0))
+    Ok(row.get::<Option<At>>(column)?.map(|at| at.0))
 }
 
 pub(super) fn share(row: &Row<'_>) -> Result<ShareName, LedgerError> {
@@ -65,7 +63,7 @@ pub(super) fn slot(row: &Row<'_>) -> Result<Slot, LedgerError> {
 
 /// From the columns `endpoint`, `bucket`, `owner` and `manifest_key`.
 pub(super) fn destination(row: &Row<'_>) -> Result<Option<Destination>, LedgerError> {
-    let Some(manifest_key) = row.get::<_, Option<String>>("manifest_key")? else { return Ok(None) };
+    let Some(manifest_key) = row.get::<Option<String>>("manifest_key")? else { return Ok(None) };
     let (bucket, owner) = (parsed(row, "bucket", BucketName::parse)?, parsed(row, "owner", AccountId::parse)?);
     Ok(Some(Destination { endpoint: row.get("endpoint")?, bucket, owner, manifest_key }))
 }
@@ -104,28 +102,41 @@ pub(super) fn to_json(value: &impl serde::Serialize) -> Result<String, LedgerErr
 /// Takes the record `id` through `event`, and sets `also` (such as
 /// `ended_at = ?3`) in the same statement; `values` are `?3` and on.
 pub(super) fn step<S: State>(
-    ledger: &Connection,
+    ledger: &Db,
     id: i64,
     event: S::Event,
     also: &str,
-    values: &[&dyn ToSql],
-) -> Result<S, LedgerError> {
-    let record = || format!("{} {id}", S::TABLE.trim_end_matches('s').replace("deliverie", "delivery"));
-    let select = format!("SELECT state FROM {} WHERE {} = ?1", S::TABLE, S::ID);
-    let found: Option<String> = ledger.prepare_cached(&select)?.query_row([id], |row| row.get(0)).optional()?;
-    let from: S = parse_state(found.ok_or_else(|| LedgerError::Unknown { record: record() })?)?;
-    let to = from.after(event).ok_or_else(|| LedgerError::Illegal {
-        record: record(),
-        state: from.as_str(),
-        event: format!("{event:?}").to_lowercase(),
-    })?;
+    values: &[Value<'_>],
+) -> Result<(), LedgerError> {
+    let mut from = S::ALL.iter().filter_map(|state| Some((*state, state.after(event)?)));
+    let (first, to) = from.next().ok_or(LedgerError::Stopped)?;
+    let mut states = format!("'{}'", first.as_str());
+    for (state, _) in from {
+        states.push_str(&format!(", '{}'", state.as_str()));
+    }
     let comma = if also.is_empty() { "" } else { ", " };
-    let update = format!("UPDATE {} SET state = ?2{comma}{also} WHERE {} = ?1", S::TABLE, S::ID);
-    let state = to.as_str();
-    let mut params: Vec<&dyn ToSql> = vec![&id, &state];
-    params.extend_from_slice(values);
-    ledger.prepare_cached(&update)?.execute(params.as_slice())?;
-    Ok(to)
+    let update =
+        format!("UPDATE {} SET state = ?2{comma}{also} WHERE {} = ?1 AND state IN ({states})", S::TABLE, S::ID);
+    let mut all = vec![Value::from(id), to.as_str().into()];
+    all.extend_from_slice(values);
+    match ledger.execute(&update, &all)? {
+        0 => Err(refused::<S>(ledger, id, event)?),
+        _ => Ok(()),
+    }
+}
+
+/// Why a record did not take a step.
+fn refused<S: State>(ledger: &Db, id: i64, event: S::Event) -> Result<LedgerError, LedgerError> {
+    let record = format!("{} {id}", S::TABLE.trim_end_matches('s').replace("deliverie", "delivery"));
+    let select = format!("SELECT state FROM {} WHERE {} = ?1", S::TABLE, S::ID);
+    let found = ledger.first(&select, &[id.into()], |row| state::<S>(row, "state"))?;
+    Ok(match found {
+        None => LedgerError::Unknown { record },
+        Some(state) => {
+            let event = format!("{event:?}").to_lowercase();
+            LedgerError::Illegal { record, state: state.as_str(), event }
+        }
+    })
 }
 
 fn parsed<T>(

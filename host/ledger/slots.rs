@@ -3,10 +3,9 @@
 
 use std::collections::BTreeSet;
 
-use rusqlite::{Connection, OptionalExtension, params};
-
 use super::claim::{leave_out, pending_of, release_share};
-use super::row::{At, json, run_id, state, step, to_json};
+use super::db::{Db, values};
+use super::row::{at, json, run_id, state, step, to_json};
 use super::state::{DeliveryState, RunState, SlotEvent, SlotState, State as _};
 use super::{Claim, DeliveryId, Filling, LedgerError, Planned, Started};
 use crate::clock::Instant;
@@ -14,59 +13,51 @@ use crate::config::Overlap;
 use crate::domain::{CustomerName, Origin, RunId, ShareName, SkipReason, Slot};
 
 pub(super) fn plan(
-    ledger: &Connection,
+    ledger: &Db,
     now: Instant,
     planned: &[Planned],
     cursors: &[(ShareName, Instant)],
 ) -> Result<usize, LedgerError> {
-    let any_pause: bool =
-        ledger.prepare_cached("SELECT EXISTS (SELECT 1 FROM pauses)")?.query_row([], |row| row.get(0))?;
+    let any_pause: bool = ledger.only("SELECT EXISTS (SELECT 1 FROM pauses)", &[])?;
     let mut new = 0;
     for plan in planned {
         let inserted = insert(ledger, now, plan, SlotState::Pending)?;
-        new += usize::from(inserted);
+        new += usize::from(inserted.is_some());
         let skip = match plan.skip {
             None if any_pause && is_paused(ledger, &plan.slot)? => Some(SkipReason::Paused),
             skip => skip,
         };
-        match skip {
-            Some(reason) if inserted => {
-                let id = ledger.last_insert_rowid();
-                step::<SlotState>(ledger, id, SlotEvent::Skip, "reason = ?3", &[&reason.as_str()])?;
+        match (skip, inserted) {
+            (Some(reason), Some(id)) => {
+                step::<SlotState>(ledger, id, SlotEvent::Skip, "reason = ?3", values![reason.as_str()])?;
             }
-            None if !inserted => take_over_manual(ledger, plan)?,
+            (None, None) => take_over_manual(ledger, plan)?,
             _ => {}
         }
     }
-    let mut move_cursor = ledger.prepare_cached(
-        "INSERT INTO shares (name, cursor) VALUES (?1, ?2)
-         ON CONFLICT (name) DO UPDATE SET cursor = max(cursor, excluded.cursor)",
-    )?;
+    let move_cursor = "INSERT INTO shares (name, cursor) VALUES (?1, ?2)
+         ON CONFLICT (name) DO UPDATE SET cursor = excluded.cursor WHERE excluded.cursor > shares.cursor";
     for (share, cursor) in cursors {
-        move_cursor.execute(params![share.as_str(), At(*cursor)])?;
+        ledger.execute(move_cursor, values![share.as_str(), *cursor])?;
     }
     Ok(new)
 }
 
 /// Now, or when the slot was: a slot of a pause is left out also when it is
 /// planned after the pause.
-fn is_paused(ledger: &Connection, slot: &Slot) -> Result<bool, LedgerError> {
-    let paused = ledger
-        .prepare_cached(
-            "SELECT EXISTS (SELECT 1 FROM pauses
-             WHERE share = ?1 AND (until IS NULL OR (since <= ?2 AND ?2 < until)))",
-        )?
-        .query_row(params![slot.share.as_str(), At(slot.at)], |row| row.get(0))?;
-    Ok(paused)
+fn is_paused(ledger: &Db, slot: &Slot) -> Result<bool, LedgerError> {
+    ledger.only(
+        "SELECT EXISTS (SELECT 1 FROM pauses
+         WHERE share = ?1 AND (until IS NULL OR (since <= ?2 AND ?2 < until)))",
+        values![slot.share.as_str(), slot.at],
+    )
 }
 
 /// A slot that was sent by hand before its time came is still planned: for
 /// whoever did not get it then.
-fn take_over_manual(ledger: &Connection, plan: &Planned) -> Result<(), LedgerError> {
-    let manual: Option<i64> = ledger
-        .prepare_cached("SELECT id FROM slots WHERE share = ?1 AND at = ?2 AND origin = 'manual'")?
-        .query_row(params![plan.slot.share.as_str(), At(plan.slot.at)], |row| row.get(0))
-        .optional()?;
+fn take_over_manual(ledger: &Db, plan: &Planned) -> Result<(), LedgerError> {
+    let select = "SELECT id FROM slots WHERE share = ?1 AND at = ?2 AND origin = 'manual'";
+    let manual = ledger.first(select, values![plan.slot.share.as_str(), plan.slot.at], |row| row.get(0))?;
     if let Some(id) = manual {
         replan(ledger, id, plan)?;
     }
@@ -74,36 +65,34 @@ fn take_over_manual(ledger: &Connection, plan: &Planned) -> Result<(), LedgerErr
 }
 
 /// Makes a slot that is there pending again, as planned now. It keeps its interval.
-fn replan(ledger: &Connection, id: i64, plan: &Planned) -> Result<(), LedgerError> {
+fn replan(ledger: &Db, id: i64, plan: &Planned) -> Result<(), LedgerError> {
     let also = "reason = NULL, origin = ?3, customers = ?4, overlap = ?5, deadline_at = ?6";
     let (origin, customers) = (plan.origin.as_str(), to_json(&plan.customers)?);
-    let (overlap, deadline) = (plan.overlap.as_str(), plan.deadline.map(At));
-    step::<SlotState>(ledger, id, SlotEvent::Plan, also, &[&origin, &customers, &overlap, &deadline])?;
-    Ok(())
+    let overlap = plan.overlap.as_str();
+    step::<SlotState>(ledger, id, SlotEvent::Plan, also, values![origin, &customers, overlap, plan.deadline])
 }
 
-/// True when the slot is new.
-fn insert(ledger: &Connection, now: Instant, plan: &Planned, state: SlotState) -> Result<bool, LedgerError> {
+/// The id of the slot, when it is new.
+fn insert(ledger: &Db, now: Instant, plan: &Planned, state: SlotState) -> Result<Option<i64>, LedgerError> {
     let Planned { slot, customers, origin, overlap, deadline, .. } = plan;
-    let inserted = ledger
-        .prepare_cached(
-            "INSERT INTO slots (share, at, interval_start, interval_end, origin, customers, overlap, deadline_at,
+    ledger.first(
+        "INSERT INTO slots (share, at, interval_start, interval_end, origin, customers, overlap, deadline_at,
                                 state, planned_at)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) ON CONFLICT (share, at) DO NOTHING",
-        )?
-        .execute(params![
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) ON CONFLICT (share, at) DO NOTHING RETURNING id",
+        values![
             slot.share.as_str(),
-            At(slot.at),
-            At(slot.interval.start),
-            At(slot.interval.end),
+            slot.at,
+            slot.interval.start,
+            slot.interval.end,
             origin.as_str(),
-            to_json(customers)?,
+            &to_json(customers)?,
             overlap.as_str(),
-            deadline.map(At),
+            *deadline,
             state.as_str(),
-            At(now),
-        ])?;
-    Ok(inserted > 0)
+            now,
+        ],
+        |row| row.get("id"),
+    )
 }
 
 /// A slot that is there.
@@ -115,32 +104,29 @@ struct Known {
     customers: BTreeSet<CustomerName>,
 }
 
-fn known(ledger: &Connection, slot: &Slot) -> Result<Option<Known>, LedgerError> {
-    ledger
-        .prepare_cached("SELECT * FROM slots WHERE share = ?1 AND at = ?2")?
-        .query_and_then(params![slot.share.as_str(), At(slot.at)], |row| {
-            let (id, state) = (row.get("id")?, state(row, "state")?);
-            let (origin, customers) = (super::row::origin(row)?, json(row.get("customers")?)?);
-            Ok(Known { id, state, origin, slot: super::row::slot(row)?, customers })
-        })?
-        .next()
-        .transpose()
+fn known(ledger: &Db, slot: &Slot) -> Result<Option<Known>, LedgerError> {
+    let select = "SELECT * FROM slots WHERE share = ?1 AND at = ?2";
+    ledger.first(select, values![slot.share.as_str(), slot.at], |row| {
+        let (id, state) = (row.get("id")?, state(row, "state")?);
+        let (origin, customers) = (super::row::origin(row)?, json(row.get("customers")?)?);
+        Ok(Known { id, state, origin, slot: super::row::slot(row)?, customers })
+    })
 }
 
 pub(super) fn start_manual(
-    ledger: &Connection,
+    ledger: &Db,
     now: Instant,
     asked: &Slot,
-    customers: Vec<CustomerName>,
+    customers: &[CustomerName],
 ) -> Result<Started, LedgerError> {
     if customers.is_empty() {
         return Ok(Started { claim: None, slot: asked.clone(), committed: Vec::new(), busy: Vec::new() });
     }
-    let mut plan = Planned::new(asked.clone(), customers, Origin::Manual);
+    let plan = Planned::new(asked.clone(), customers.to_vec(), Origin::Manual);
     insert(ledger, now, &plan, SlotState::Running)?;
     let unknown = || LedgerError::Unknown { record: format!("slot {asked}") };
     let Known { id, state, origin, slot, .. } = known(ledger, asked)?.ok_or_else(unknown)?;
-    let mut open = BTreeSet::from_iter(std::mem::take(&mut plan.customers));
+    let mut open = BTreeSet::from_iter(plan.customers);
     let (mut committed, mut busy) = (Vec::new(), Vec::new());
     for (customer, run, state) in taken(ledger, id)? {
         if open.remove(&customer) {
@@ -161,15 +147,11 @@ pub(super) fn start_manual(
 }
 
 /// How a past slot stands for the customers who are to have it.
-pub(super) fn standing(ledger: &Connection, asked: &Slot, customers: &[CustomerName]) -> Result<Filling, LedgerError> {
+pub(super) fn standing(ledger: &Db, asked: &Slot, customers: &[CustomerName]) -> Result<Filling, LedgerError> {
     Ok(stands(ledger, asked, customers)?.1)
 }
 
-fn stands(
-    ledger: &Connection,
-    asked: &Slot,
-    customers: &[CustomerName],
-) -> Result<(Option<Known>, Filling), LedgerError> {
+fn stands(ledger: &Db, asked: &Slot, customers: &[CustomerName]) -> Result<(Option<Known>, Filling), LedgerError> {
     let known = known(ledger, asked)?;
     let mut filling = Filling {
         slot: known.as_ref().map_or(asked, |known| &known.slot).clone(),
@@ -183,11 +165,7 @@ fn stands(
     };
     let to_begin = known.as_ref().filter(|known| matches!(known.state, SlotState::Pending | SlotState::Held));
     // Filled in for some, it would be known, and the schedule would not plan it for the others.
-    let cursor: Option<At> = ledger
-        .prepare_cached("SELECT cursor FROM shares WHERE name = ?1")?
-        .query_row([asked.share.as_str()], |row| row.get(0))
-        .optional()?;
-    let yet_to_plan = cursor.is_some_and(|cursor| cursor.0 < asked.at);
+    let yet_to_plan = super::read::cursor(ledger, &asked.share)?.is_some_and(|cursor| cursor < asked.at);
     for customer in customers {
         let state = taken.iter().find(|(other, ..)| other == customer).map(|(.., state)| *state);
         let planned = to_begin.is_some_and(|known| known.customers.contains(customer));
@@ -204,7 +182,7 @@ fn stands(
 
 /// Plans past slots for those customers who have not got them.
 pub(super) fn backfill(
-    ledger: &Connection,
+    ledger: &Db,
     now: Instant,
     slots: &[Slot],
     customers: &[CustomerName],
@@ -219,9 +197,7 @@ pub(super) fn backfill(
                 None => drop(insert(ledger, now, &plan, SlotState::Pending)?),
                 Some(known) if matches!(known.state, SlotState::Pending | SlotState::Held) => {
                     let all = to_json(&known.customers.iter().chain(&plan.customers).collect::<BTreeSet<_>>())?;
-                    ledger
-                        .prepare_cached("UPDATE slots SET customers = ?2 WHERE id = ?1")?
-                        .execute(params![known.id, all])?;
+                    ledger.execute("UPDATE slots SET customers = ?2 WHERE id = ?1", values![known.id, &all])?;
                 }
                 Some(known) => replan(ledger, known.id, &plan)?,
             }
@@ -233,20 +209,16 @@ pub(super) fn backfill(
 
 /// Pauses a share from `now` on. What the schedule had planned and nobody had
 /// begun is left out. Returns since when it was paused, if it was.
-pub(super) fn pause(ledger: &Connection, now: Instant, share: &ShareName) -> Result<Option<Instant>, LedgerError> {
-    let since: Option<At> = ledger
-        .prepare_cached("SELECT since FROM pauses WHERE share = ?1 AND until IS NULL")?
-        .query_row([share.as_str()], |row| row.get(0))
-        .optional()?;
-    if let Some(since) = since {
-        return Ok(Some(since.0));
+pub(super) fn pause(ledger: &Db, now: Instant, share: &ShareName) -> Result<Option<Instant>, LedgerError> {
+    let select = "SELECT since FROM pauses WHERE share = ?1 AND until IS NULL";
+    if let Some(since) = ledger.first(select, values![share.as_str()], |row| at(row, "since"))? {
+        return Ok(Some(since));
     }
     // Resumed and paused within the same instant: it goes on.
-    ledger
-        .prepare_cached(
-            "INSERT INTO pauses (share, since) VALUES (?1, ?2) ON CONFLICT (share, since) DO UPDATE SET until = NULL",
-        )?
-        .execute(params![share.as_str(), At(now)])?;
+    ledger.execute(
+        "INSERT INTO pauses (share, since) VALUES (?1, ?2) ON CONFLICT (share, since) DO UPDATE SET until = NULL",
+        values![share.as_str(), now],
+    )?;
     release_share(ledger, share)?;
     for pending in pending_of(ledger, share)? {
         leave_out(ledger, now, pending, SkipReason::Paused)?;
@@ -255,28 +227,28 @@ pub(super) fn pause(ledger: &Connection, now: Instant, share: &ShareName) -> Res
 }
 
 /// Ends a pause; returns since when it was, if it was. Slots of the pause stay left out.
-pub(super) fn resume(ledger: &Connection, now: Instant, share: &ShareName) -> Result<Option<Instant>, LedgerError> {
-    let since: Option<At> = ledger
-        .prepare_cached("UPDATE pauses SET until = max(since, ?2) WHERE share = ?1 AND until IS NULL RETURNING since")?
-        .query_row(params![share.as_str(), At(now)], |row| row.get(0))
-        .optional()?;
-    Ok(since.map(|at| at.0))
+pub(super) fn resume(ledger: &Db, now: Instant, share: &ShareName) -> Result<Option<Instant>, LedgerError> {
+    ledger.first(
+        "UPDATE pauses SET until = CASE WHEN since > ?2 THEN since ELSE ?2 END
+         WHERE share = ?1 AND until IS NULL RETURNING since",
+        values![share.as_str(), now],
+        |row| at(row, "since"),
+    )
 }
 
 /// Customers who have this slot already, or are getting it.
-pub(super) fn taken(ledger: &Connection, slot: i64) -> Result<Vec<(CustomerName, RunId, DeliveryState)>, LedgerError> {
-    ledger
-        .prepare_cached(
-            "SELECT d.customer, d.state, r.id AS run_id FROM deliveries d JOIN runs r ON r.seq = d.run
+pub(super) fn taken(ledger: &Db, slot: i64) -> Result<Vec<(CustomerName, RunId, DeliveryState)>, LedgerError> {
+    ledger.all(
+        "SELECT d.customer, d.state, r.id AS run_id FROM deliveries d JOIN runs r ON r.seq = d.run
              WHERE d.slot = ?1 AND d.state <> 'failed' ORDER BY d.customer",
-        )?
-        .query_and_then([slot], |row| Ok((super::row::customer(row)?, run_id(row)?, state(row, "state")?)))?
-        .collect()
+        values![slot],
+        |row| Ok((super::row::customer(row)?, run_id(row)?, state(row, "state")?)),
+    )
 }
 
 /// Begins a run of a slot for `customers`.
 pub(super) fn begin(
-    ledger: &Connection,
+    ledger: &Db,
     now: Instant,
     slot_id: i64,
     slot: Slot,
@@ -285,30 +257,26 @@ pub(super) fn begin(
 ) -> Result<Claim, LedgerError> {
     let run = RunId::new(now);
     let (share, state) = (slot.share.as_str(), RunState::Running.as_str());
-    ledger
-        .prepare_cached(
-            "INSERT INTO runs (id, slot, share, origin, state, started_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-        )?
-        .execute(params![run.to_string(), slot_id, share, origin.as_str(), state, At(now)])?;
-    let seq = ledger.last_insert_rowid();
-    let mut insert =
-        ledger.prepare_cached("INSERT INTO deliveries (run, slot, customer, state) VALUES (?1, ?2, ?3, ?4)")?;
+    let seq = ledger.insert(
+        "INSERT INTO runs (id, slot, share, origin, state, started_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6) RETURNING seq",
+        values![&run.to_string(), slot_id, share, origin.as_str(), state, now],
+    )?;
+    let insert = "INSERT INTO deliveries (run, slot, customer, state) VALUES (?1, ?2, ?3, ?4) RETURNING id";
     let mut deliveries = Vec::with_capacity(customers.len());
     for customer in customers {
-        insert.execute(params![seq, slot_id, customer.as_str(), DeliveryState::Pending.as_str()])?;
-        deliveries.push((customer, DeliveryId(ledger.last_insert_rowid())));
+        let id = ledger.insert(insert, values![seq, slot_id, customer.as_str(), DeliveryState::Pending.as_str()])?;
+        deliveries.push((customer, DeliveryId(id)));
     }
     Ok(Claim { run, slot, origin, deadline: None, deliveries })
 }
 
 /// A slot is done when its last run is, unless something of it is yet to begin.
-pub(super) fn finish_slot(ledger: &Connection, slot: i64) -> Result<(), LedgerError> {
-    let running: bool = ledger
-        .prepare_cached(
-            "SELECT state = 'running' AND NOT EXISTS (SELECT 1 FROM runs WHERE slot = ?1 AND state = 'running')
+pub(super) fn finish_slot(ledger: &Db, slot: i64) -> Result<(), LedgerError> {
+    let running: bool = ledger.only(
+        "SELECT state = 'running' AND NOT EXISTS (SELECT 1 FROM runs WHERE slot = ?1 AND state = 'running')
              FROM slots WHERE id = ?1",
-        )?
-        .query_row([slot], |row| row.get(0))?;
+        values![slot],
+    )?;
     if running {
         step::<SlotState>(ledger, slot, SlotEvent::Finish, "", &[])?;
     }

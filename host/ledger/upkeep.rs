@@ -3,10 +3,9 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use rusqlite::Connection;
 use serde::Serialize;
 
-use super::row::At;
+use super::db::{Db, values};
 use super::{LedgerError, open};
 use crate::clock::Instant;
 
@@ -71,37 +70,39 @@ const RULES: [(&str, &str); 7] = [
 ];
 
 /// Reads every page and every index, and asks for what can never be.
-pub(super) fn check(ledger: &Connection) -> Result<Checked, LedgerError> {
-    let mut findings: Vec<String> = ledger
-        .prepare(&format!("PRAGMA integrity_check({FINDINGS_MAX})"))?
-        .query_map([], |row| row.get::<_, String>(0))?
-        .collect::<Result<_, _>>()?;
-    findings.retain(|found| found != "ok");
-    let mut orphans = ledger.prepare("PRAGMA foreign_key_check")?;
-    let orphans = orphans.query_map([], |row| {
-        let (table, id, parent): (String, Option<i64>, String) = (row.get(0)?, row.get(1)?, row.get(2)?);
-        Ok(format!("row {} of {table} belongs to a row of {parent} that is not there", id.unwrap_or_default()))
-    })?;
-    findings.extend(orphans.take(FINDINGS_MAX).collect::<Result<Vec<_>, _>>()?);
+pub(super) fn check(ledger: &Db) -> Result<Checked, LedgerError> {
+    let mut findings = damage(ledger)?;
     for (text, query) in RULES {
-        let mut records = ledger.prepare(&format!("SELECT CAST(id AS TEXT) FROM ({query})"))?;
-        let records = records.query_map([], |row| Ok(text.replace("{}", &row.get::<_, String>(0)?)))?;
-        findings.extend(records.take(FINDINGS_MAX).collect::<Result<Vec<_>, _>>()?);
+        let records = format!("SELECT CAST(id AS TEXT) AS id FROM ({query}) AS found LIMIT {FINDINGS_MAX}");
+        let records = ledger.all(&records, &[], |row| Ok(text.replace("{}", &row.get::<String>("id")?)))?;
+        findings.extend(records);
     }
-    let count = |table: &str| ledger.query_row(&format!("SELECT count(*) FROM {table}"), [], number);
+    let count = |table: &str| number(ledger, &format!("SELECT count(*) FROM {table}"));
     let (slots, runs, deliveries) = (count("slots")?, count("runs")?, count("deliveries")?);
     Ok(Checked { slots, runs, deliveries, bytes: bytes(ledger)?, findings })
 }
 
+/// What SQLite finds wrong with its file.
+fn damage(ledger: &Db) -> Result<Vec<String>, LedgerError> {
+    let whole = format!("PRAGMA integrity_check({FINDINGS_MAX})");
+    let mut findings: Vec<String> = ledger.all(&whole, &[], |row| row.get(0))?;
+    findings.retain(|found| found != "ok");
+    let orphans = ledger.all("PRAGMA foreign_key_check", &[], |row| {
+        let (table, id, parent): (String, Option<i64>, String) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        Ok(format!("row {} of {table} belongs to a row of {parent} that is not there", id.unwrap_or_default()))
+    })?;
+    findings.extend(orphans.into_iter().take(FINDINGS_MAX));
+    Ok(findings)
+}
+
 /// Bytes of the file, without its journal.
-pub(super) fn bytes(ledger: &Connection) -> Result<u64, LedgerError> {
-    let pragma = |name| ledger.pragma_query_value(None, name, number);
-    Ok(pragma("page_count")? * pragma("page_size")?)
+pub(super) fn bytes(ledger: &Db) -> Result<u64, LedgerError> {
+    Ok(number(ledger, "PRAGMA page_count")? * number(ledger, "PRAGMA page_size")?)
 }
 
 /// A count, which is never negative.
-fn number(row: &rusqlite::Row<'_>) -> rusqlite::Result<u64> {
-    row.get(0).map(i64::cast_unsigned)
+fn number(ledger: &Db, sql: &str) -> Result<u64, LedgerError> {
+    ledger.only(sql, &[]).map(i64::cast_unsigned)
 }
 
 /// Copies the ledger in `dir` to the new file `to`, as it is at one instant,
@@ -136,17 +137,15 @@ const FORGETTABLE: &str = "
     AND NOT EXISTS (SELECT 1 FROM deliveries d JOIN attempts a ON a.delivery = d.id
                     JOIN uploads u ON u.attempt = a.id WHERE d.slot = s.id AND u.state = 'created')";
 
-pub(super) fn forgettable(ledger: &Connection, before: Instant) -> Result<u64, LedgerError> {
-    Ok(ledger.query_row(&format!("SELECT count(*) {FORGETTABLE}"), [At(before)], number)?)
+pub(super) fn forgettable(ledger: &Db, before: Instant) -> Result<u64, LedgerError> {
+    ledger.only(&format!("SELECT count(*) {FORGETTABLE}"), values![before]).map(i64::cast_unsigned)
 }
 
 /// Forgets some slots that ended before; returns how many, zero at the end.
 /// Cursors stay, so that no slot is ever planned again.
-pub(super) fn forget(ledger: &Connection, before: Instant) -> Result<usize, LedgerError> {
-    let slots: Vec<i64> = ledger
-        .prepare_cached(&format!("SELECT s.id {FORGETTABLE} ORDER BY s.at LIMIT {SLOTS_MAX}"))?
-        .query_map([At(before)], |row| row.get(0))?
-        .collect::<Result<_, _>>()?;
+pub(super) fn forget(ledger: &Db, before: Instant) -> Result<usize, LedgerError> {
+    let oldest = format!("SELECT s.id {FORGETTABLE} ORDER BY s.at LIMIT {SLOTS_MAX}");
+    let slots: Vec<i64> = ledger.all(&oldest, values![before], |row| row.get(0))?;
     let deliveries = "SELECT id FROM deliveries WHERE slot = ?1";
     let attempts = format!("SELECT id FROM attempts WHERE delivery IN ({deliveries})");
     let statements = [
@@ -159,22 +158,26 @@ pub(super) fn forget(ledger: &Connection, before: Instant) -> Result<usize, Ledg
     ];
     for slot in &slots {
         for statement in &statements {
-            ledger.prepare_cached(statement)?.execute([slot])?;
+            ledger.execute(statement, values![*slot])?;
         }
     }
     Ok(slots.len())
 }
 
 /// Gives some free pages back to the file system; false when there are none.
-pub(super) fn shrink(ledger: &Connection) -> Result<bool, LedgerError> {
-    let free = |ledger: &Connection| ledger.pragma_query_value(None, "freelist_count", number);
-    let before = free(ledger)?;
+pub(super) fn shrink(ledger: &Db) -> Result<bool, LedgerError> {
+    let free = || number(ledger, "PRAGMA freelist_count");
+    let before = free()?;
     if before == 0 {
         return Ok(false);
     }
     // A step for each page.
-    let mut vacuum = ledger.prepare(&format!("PRAGMA incremental_vacuum({PAGES_MAX})"))?;
-    let mut steps = vacuum.query([])?;
-    while steps.next()?.is_some() {}
-    Ok(free(ledger)? < before)
+    ledger.all(&format!("PRAGMA incremental_vacuum({PAGES_MAX})"), &[], |_| Ok(()))?;
+    Ok(free()? < before)
+}
+
+/// Keeps the file from growing beyond about `bytes`.
+pub(super) fn limit_bytes(ledger: &Db, bytes: u64) -> Result<(), LedgerError> {
+    let pages = bytes / number(ledger, "PRAGMA page_size")?;
+    ledger.all(&format!("PRAGMA max_page_count({pages})"), &[], |_| Ok(())).map(drop)
 }

@@ -1,9 +1,8 @@
 //! The commands on runs and what is below them, each inside the writer's transaction.
 
-use rusqlite::{Connection, OptionalExtension, params};
-
 use super::claim::release;
-use super::row::{At, count, slot, state, step, to_json};
+use super::db::{Db, values};
+use super::row::{count, number, slot, state, step, to_json};
 use super::slots::finish_slot;
 use super::state::{
     AttemptEvent, AttemptState, DeliveryEvent, DeliveryState, RunEvent, RunState, State, UploadEvent, UploadState,
@@ -13,7 +12,7 @@ use crate::clock::Instant;
 use crate::domain::{Destination, Failure, Manifest, RunId, SealedObject, Slot};
 
 pub(super) fn attempt_started(
-    ledger: &Connection,
+    ledger: &Db,
     now: Instant,
     delivery: DeliveryId,
     destination: Option<&Destination>,
@@ -24,48 +23,42 @@ pub(super) fn attempt_started(
     {
         return Err(LedgerError::KeyTaken { key: destination.manifest_key.clone(), slot: Box::new(slot) });
     }
-    let (number, tries): (u32, u32) = ledger
-        .prepare_cached(
-            "SELECT 1 + (SELECT count(*) FROM attempts WHERE delivery = ?1), tries FROM deliveries WHERE id = ?1",
-        )?
-        .query_row([delivery.0], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let counts = "SELECT 1 + (SELECT count(*) FROM attempts WHERE delivery = ?1) AS number, tries
+                  FROM deliveries WHERE id = ?1";
+    let counts =
+        ledger.first(counts, values![delivery.0], |row| Ok((number(row, "number")?, number(row, "tries")?)))?;
+    let unknown = || LedgerError::Unknown { record: format!("delivery {}", delivery.0) };
+    let (number, tries) = counts.ok_or_else(unknown)?;
     let (endpoint, bucket, owner, key) = match destination {
         Some(Destination { endpoint, bucket, owner, manifest_key }) => {
             (endpoint.as_deref(), Some(bucket.as_str()), Some(owner.as_str()), Some(manifest_key.as_str()))
         }
         None => (None, None, None, None),
     };
-    ledger
-        .prepare_cached(
-            "INSERT INTO attempts (delivery, number, state, started_at, endpoint, bucket, owner, manifest_key)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-        )?
-        .execute(params![delivery.0, number, AttemptState::Working.as_str(), At(now), endpoint, bucket, owner, key])?;
-    Ok(Attempt { id: AttemptId(ledger.last_insert_rowid()), number, tries })
+    let id = ledger.insert(
+        "INSERT INTO attempts (delivery, number, state, started_at, endpoint, bucket, owner, manifest_key)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) RETURNING id",
+        values![delivery.0, number, AttemptState::Working.as_str(), now, endpoint, bucket, owner, key],
+    )?;
+    Ok(Attempt { id: AttemptId(id), number, tries })
 }
 
 /// Another slot, or another customer's, whose delivery has the same manifest or is about to.
-fn key_taken(
-    ledger: &Connection,
-    delivery: DeliveryId,
-    destination: &Destination,
-) -> Result<Option<Slot>, LedgerError> {
+fn key_taken(ledger: &Db, delivery: DeliveryId, destination: &Destination) -> Result<Option<Slot>, LedgerError> {
     let Destination { endpoint, bucket, manifest_key, .. } = destination;
-    ledger
-        .prepare_cached(
-            "SELECT s.share, s.at, s.interval_start, s.interval_end
+    ledger.first(
+        "SELECT s.share, s.at, s.interval_start, s.interval_end
              FROM attempts a JOIN deliveries d ON d.id = a.delivery JOIN slots s ON s.id = d.slot
              WHERE a.manifest_key = ?1 AND a.state IN ('working', 'sealed', 'committed')
-               AND a.bucket = ?2 AND a.endpoint IS ?3
+               AND a.bucket = ?2 AND a.endpoint IS NOT DISTINCT FROM ?3
                AND (d.slot, d.customer) <> (SELECT slot, customer FROM deliveries WHERE id = ?4) LIMIT 1",
-        )?
-        .query_and_then(params![manifest_key, bucket.as_str(), endpoint.as_deref(), delivery.0], slot)?
-        .next()
-        .transpose()
+        values![manifest_key, bucket.as_str(), endpoint.as_deref(), delivery.0],
+        slot,
+    )
 }
 
 pub(super) fn upload_created(
-    ledger: &Connection,
+    ledger: &Db,
     now: Instant,
     attempt: AttemptId,
     key: &str,
@@ -73,80 +66,75 @@ pub(super) fn upload_created(
 ) -> Result<(), LedgerError> {
     delivery_of(ledger, attempt)?;
     ledger
-        .prepare_cached(
+        .execute(
             "INSERT INTO uploads (attempt, key, upload_id, state, created_at) VALUES (?1, ?2, ?3, ?4, ?5)
              ON CONFLICT (attempt, upload_id) DO NOTHING",
-        )?
-        .execute(params![attempt.0, key, upload_id, UploadState::Created.as_str(), At(now)])?;
-    Ok(())
+            values![attempt.0, key, upload_id, UploadState::Created.as_str(), now],
+        )
+        .map(drop)
 }
 
 /// Ends an upload without its object.
 pub(super) fn upload_ended(
-    ledger: &Connection,
+    ledger: &Db,
     now: Instant,
     attempt: AttemptId,
     upload_id: &str,
     event: UploadEvent,
 ) -> Result<(), LedgerError> {
-    let id: Option<i64> = ledger
-        .prepare_cached("SELECT id FROM uploads WHERE attempt = ?1 AND upload_id = ?2")?
-        .query_row(params![attempt.0, upload_id], |row| row.get(0))
-        .optional()?;
+    let select = "SELECT id FROM uploads WHERE attempt = ?1 AND upload_id = ?2";
+    let id = ledger.first(select, values![attempt.0, upload_id], |row| row.get(0))?;
     let id = id.ok_or_else(|| LedgerError::Unknown { record: format!("upload {upload_id}") })?;
-    step::<UploadState>(ledger, id, event, "ended_at = ?3", &[&At(now)])?;
+    step::<UploadState>(ledger, id, event, "ended_at = ?3", values![now])?;
     Ok(())
 }
 
-pub(super) fn drafted(ledger: &Connection, attempt: AttemptId, draft: &Manifest) -> Result<(), LedgerError> {
-    let mut update = ledger.prepare_cached("UPDATE attempts SET draft = ?2 WHERE id = ?1 AND state = 'working'")?;
-    match update.execute(params![attempt.0, to_json(draft)?])? {
+pub(super) fn drafted(ledger: &Db, attempt: AttemptId, draft: &Manifest) -> Result<(), LedgerError> {
+    let update = "UPDATE attempts SET draft = ?2 WHERE id = ?1 AND state = 'working'";
+    match ledger.execute(update, values![attempt.0, &to_json(draft)?])? {
         0 => Err(LedgerError::Unknown { record: "attempt at work".into() }),
         _ => Ok(()),
     }
 }
 
-pub(super) fn sealed(ledger: &Connection, attempt: AttemptId, objects: &[SealedObject]) -> Result<(), LedgerError> {
+pub(super) fn sealed(ledger: &Db, attempt: AttemptId, objects: &[SealedObject]) -> Result<(), LedgerError> {
     step::<AttemptState>(ledger, attempt.0, AttemptEvent::Seal, "", &[])?;
     step::<DeliveryState>(ledger, delivery_of(ledger, attempt)?, DeliveryEvent::Seal, "", &[])?;
-    let mut insert = ledger.prepare_cached(
-        "INSERT INTO objects (attempt, ordinal, key, bytes, rows, sealed) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-    )?;
+    let insert = "INSERT INTO objects (attempt, ordinal, key, bytes, rows, sealed) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
     for (ordinal, object) in (0i64..).zip(objects) {
         let (bytes, rows) = (count(object.bytes), count(object.rows));
-        insert.execute(params![attempt.0, ordinal, object.key, bytes, rows, to_json(object)?])?;
+        ledger.execute(insert, values![attempt.0, ordinal, &object.key, bytes, rows, &to_json(object)?])?;
     }
     Ok(())
 }
 
 pub(super) fn committed(
-    ledger: &Connection,
+    ledger: &Db,
     now: Instant,
     attempt: AttemptId,
     committed: &Committed,
 ) -> Result<(), LedgerError> {
-    step::<AttemptState>(ledger, attempt.0, AttemptEvent::Commit, "ended_at = ?3", &[&At(now)])?;
+    step::<AttemptState>(ledger, attempt.0, AttemptEvent::Commit, "ended_at = ?3", values![now])?;
     let delivery = delivery_of(ledger, attempt)?;
     let also = "failure = NULL, due_at = NULL, manifest_key = ?3, rows = ?4, bytes = ?5";
     let Committed { manifest_key, rows, bytes, objects } = committed;
-    let values: [&dyn rusqlite::ToSql; 3] = [manifest_key, &count(*rows), &count(*bytes)];
-    step::<DeliveryState>(ledger, delivery, DeliveryEvent::Commit, also, &values)?;
-    let mut complete = ledger.prepare_cached("UPDATE objects SET etag = ?3 WHERE attempt = ?1 AND key = ?2")?;
+    let values = values![manifest_key, count(*rows), count(*bytes)];
+    step::<DeliveryState>(ledger, delivery, DeliveryEvent::Commit, also, values)?;
+    let complete = "UPDATE objects SET etag = ?3 WHERE attempt = ?1 AND key = ?2";
     for object in objects {
-        if complete.execute(params![attempt.0, object.key, object.etag])? == 0 {
+        if ledger.execute(complete, values![attempt.0, &object.key, &object.etag])? == 0 {
             return Err(LedgerError::Unknown { record: format!("sealed object {} of the attempt", object.key) });
         }
     }
-    let mut open = ledger.prepare_cached("SELECT id FROM uploads WHERE attempt = ?1 AND state = 'created'")?;
-    let ids: Vec<i64> = open.query_map([attempt.0], |row| row.get(0))?.collect::<Result<_, _>>()?;
-    for id in ids {
-        step::<UploadState>(ledger, id, UploadEvent::Complete, "ended_at = ?3", &[&At(now)])?;
+    let open = "SELECT id FROM uploads WHERE attempt = ?1 AND state = 'created'";
+    for id in ledger.all(open, values![attempt.0], |row| row.get(0))? {
+        step::<UploadState>(ledger, id, UploadEvent::Complete, "ended_at = ?3", values![now])?;
     }
     release(ledger, delivery)
 }
 
 pub(super) fn failed(
-    ledger: &Connection,
+    ledger: &Db,
     now: Instant,
     attempt: AttemptId,
     failure: &Failure,
@@ -154,41 +142,37 @@ pub(super) fn failed(
 ) -> Result<(), LedgerError> {
     let (delivery, text) = (delivery_of(ledger, attempt)?, to_json(failure)?);
     if let Some(again) = again {
-        let postponed = ledger
-            .prepare_cached(
-                "UPDATE deliveries SET failure = ?2, due_at = ?3, tries = tries + 1 WHERE id = ?1 AND state = 'sealed'
+        let postponed = ledger.execute(
+            "UPDATE deliveries SET failure = ?2, due_at = ?3, tries = tries + 1 WHERE id = ?1 AND state = 'sealed'
                  AND EXISTS (SELECT 1 FROM attempts WHERE id = ?4 AND state = 'sealed')",
-            )?
-            .execute(params![delivery, text, At(again), attempt.0])?;
+            values![delivery, &text, again, attempt.0],
+        )?;
         if postponed > 0 {
             return release(ledger, delivery);
         }
     }
     let also = "ended_at = ?3, failure = ?4";
-    step::<AttemptState>(ledger, attempt.0, AttemptEvent::Fail, also, &[&At(now), &text])?;
+    step::<AttemptState>(ledger, attempt.0, AttemptEvent::Fail, also, values![now, &text])?;
     let event = if again.is_some() { DeliveryEvent::Wait } else { DeliveryEvent::Fail };
     let also = "failure = ?3, due_at = ?4, tries = tries + 1";
-    step::<DeliveryState>(ledger, delivery, event, also, &[&text, &again.map(At)])?;
+    step::<DeliveryState>(ledger, delivery, event, also, values![&text, again])?;
     release(ledger, delivery)
 }
 
-pub(super) fn interrupted(ledger: &Connection, now: Instant, attempt: AttemptId) -> Result<(), LedgerError> {
-    step::<AttemptState>(ledger, attempt.0, AttemptEvent::Interrupt, "ended_at = ?3", &[&At(now)])?;
+pub(super) fn interrupted(ledger: &Db, now: Instant, attempt: AttemptId) -> Result<(), LedgerError> {
+    step::<AttemptState>(ledger, attempt.0, AttemptEvent::Interrupt, "ended_at = ?3", values![now])?;
     step::<DeliveryState>(ledger, delivery_of(ledger, attempt)?, DeliveryEvent::Interrupt, "due_at = NULL", &[])?;
     Ok(())
 }
 
-pub(super) fn run_finished(ledger: &Connection, now: Instant, run: RunId) -> Result<RunState, LedgerError> {
+pub(super) fn run_finished(ledger: &Db, now: Instant, run: RunId) -> Result<RunState, LedgerError> {
+    let select = "SELECT seq, slot FROM runs WHERE id = ?1";
     let (seq, slot): (i64, i64) = ledger
-        .prepare_cached("SELECT seq, slot FROM runs WHERE id = ?1")?
-        .query_row([run.to_string()], |row| Ok((row.get(0)?, row.get(1)?)))
-        .optional()?
+        .first(select, values![&run.to_string()], |row| Ok((row.get("seq")?, row.get("slot")?)))?
         .ok_or_else(|| LedgerError::Unknown { record: format!("run {run}") })?;
-    let deliveries: Vec<(i64, DeliveryState)> = ledger
-        .prepare_cached("SELECT id, state FROM deliveries WHERE run = ?1")?
-        .query_and_then([seq], |row| Ok((row.get("id")?, state(row, "state")?)))?
-        .collect::<Result<_, LedgerError>>()?;
-    let (mut open, mut event) = (0, RunEvent::Succeed);
+    let select = "SELECT id, state FROM deliveries WHERE run = ?1";
+    let deliveries = ledger.all(select, values![seq], |row| Ok((row.get("id")?, state(row, "state")?)))?;
+    let (mut open, mut ended, mut event) = (0, RunState::Succeeded, RunEvent::Succeed);
     for (id, state) in deliveries {
         match state {
             DeliveryState::Committed => continue,
@@ -198,25 +182,18 @@ pub(super) fn run_finished(ledger: &Connection, now: Instant, run: RunId) -> Res
             }
             DeliveryState::Pending | DeliveryState::Working | DeliveryState::Sealed => open += 1,
         }
-        event = RunEvent::Fail;
+        (ended, event) = (RunState::Failed, RunEvent::Fail);
     }
     if open > 0 {
         return Err(LedgerError::StillOpen { run: run.to_string(), open });
     }
-    let ended = step::<RunState>(ledger, seq, event, "finished_at = ?3", &[&At(now)])?;
+    step::<RunState>(ledger, seq, event, "finished_at = ?3", values![now])?;
     finish_slot(ledger, slot)?;
     Ok(ended)
 }
 
-pub(super) fn limit_bytes(ledger: &Connection, bytes: u64) -> Result<(), LedgerError> {
-    let page: i64 = ledger.pragma_query_value(None, "page_size", |row| row.get(0))?;
-    Ok(ledger.pragma_update_and_check(None, "max_page_count", count(bytes) / page, |_| Ok(()))?)
-}
-
-fn delivery_of(ledger: &Connection, attempt: AttemptId) -> Result<i64, LedgerError> {
+fn delivery_of(ledger: &Db, attempt: AttemptId) -> Result<i64, LedgerError> {
     ledger
-        .prepare_cached("SELECT delivery FROM attempts WHERE id = ?1")?
-        .query_row([attempt.0], |row| row.get(0))
-        .optional()?
+        .first("SELECT delivery FROM attempts WHERE id = ?1", values![attempt.0], |row| row.get(0))?
         .ok_or_else(|| LedgerError::Unknown { record: format!("attempt {}", attempt.0) })
 }

@@ -3,10 +3,10 @@
 
 use std::thread::JoinHandle;
 
-use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
 use super::LedgerError;
+use super::db::Db;
 use crate::lock::Lock;
 
 /// Commands of one transaction.
@@ -17,55 +17,68 @@ const QUEUE_MAX: usize = 4096;
 /// Owns the connection through its thread. Dropping it waits until what was
 /// sent is committed and the lock released.
 pub(super) struct Writer {
-    queue: Option<mpsc::Sender<Command>>,
+    queue: Option<mpsc::Sender<Box<dyn Command>>>,
     thread: Option<JoinHandle<()>>,
 }
 
-/// Given an error instead of a connection, it only hands that to its caller.
-type Command = Box<dyn FnOnce(Result<&Connection, LedgerError>) -> Ran + Send>;
-/// Tells the caller how it ended: `None` when the batch is on disk.
-type Answer = Box<dyn FnOnce(Option<LedgerError>) + Send>;
+/// What somebody waits for.
+trait Command: Send {
+    /// Does it; what comes of it is told later. May be undone and done again.
+    /// True when its changes are to be committed.
+    fn run(&mut self, db: &Db) -> bool;
 
-/// What a command did, to be told once the batch is on disk.
-struct Ran {
-    /// Its changes are to be committed.
-    keep: bool,
-    answer: Answer,
+    /// Tells how it ended: `None` when the batch is on disk.
+    fn answer(self: Box<Self>, failed: Option<&LedgerError>);
+}
+
+struct Waiting<T, W> {
+    work: W,
+    came: Option<Result<T, LedgerError>>,
+    tell: oneshot::Sender<Result<T, LedgerError>>,
+}
+
+impl<T: Send, W: Fn(&Db) -> Result<T, LedgerError> + Send> Command for Waiting<T, W> {
+    fn run(&mut self, db: &Db) -> bool {
+        let came = (self.work)(db);
+        let keep = came.is_ok();
+        self.came = Some(came);
+        keep
+    }
+
+    fn answer(self: Box<Self>, failed: Option<&LedgerError>) {
+        let answer = match (self.came, failed) {
+            (Some(Err(own)), _) => Err(own),
+            (_, Some(error)) => Err(error.clone()),
+            (Some(Ok(done)), None) => Ok(done),
+            (None, None) => Err(LedgerError::Stopped),
+        };
+        // Nobody listens when the caller was cancelled.
+        let _ = self.tell.send(answer);
+    }
 }
 
 impl Writer {
-    pub(super) fn start(connection: Connection, lock: Lock) -> Result<Self, std::io::Error> {
+    pub(super) fn start(db: Db, lock: Lock) -> Result<Self, std::io::Error> {
         let (queue, commands) = mpsc::channel(QUEUE_MAX);
         let thread = std::thread::Builder::new().name("ledger".to_owned()).spawn(move || {
-            write(&connection, commands);
-            drop(connection);
+            write(&db, commands);
+            drop(db);
             drop(lock);
         })?;
         Ok(Self { queue: Some(queue), thread: Some(thread) })
     }
 
     /// Runs `work` in a transaction and answers when it is on disk. An error of
-    /// `work` undoes its own changes and no other command's. Once sent it runs,
-    /// also when the caller stops waiting.
+    /// `work` undoes its own changes and no other command's. It may be undone and
+    /// run again, so it does nothing but what the transaction undoes. Once sent it
+    /// runs, also when the caller stops waiting.
     pub(super) async fn run<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Connection) -> Result<T, LedgerError> + Send + 'static,
+        work: impl Fn(&Db) -> Result<T, LedgerError> + Send + 'static,
     ) -> Result<T, LedgerError> {
         let (tell, told) = oneshot::channel();
-        let command: Command = Box::new(move |connection| {
-            let result = connection.and_then(work);
-            let keep = result.is_ok();
-            let answer: Answer = Box::new(move |failed| {
-                // Nobody listens when the caller was cancelled.
-                let _ = tell.send(match failed {
-                    Some(error) => result.and(Err(error)),
-                    None => result,
-                });
-            });
-            Ran { keep, answer }
-        });
         let queue = self.queue.as_ref().ok_or(LedgerError::Stopped)?;
-        queue.send(command).await.map_err(|_| LedgerError::Stopped)?;
+        queue.send(Box::new(Waiting { work, came: None, tell })).await.map_err(|_| LedgerError::Stopped)?;
         told.await.map_err(|_| LedgerError::Stopped)?
     }
 }
@@ -81,63 +94,54 @@ impl Drop for Writer {
     }
 }
 
-fn write(connection: &Connection, mut commands: mpsc::Receiver<Command>) {
+fn write(db: &Db, mut commands: mpsc::Receiver<Box<dyn Command>>) {
     let mut batch = Vec::with_capacity(BATCH_MAX);
     while commands.blocking_recv_many(&mut batch, BATCH_MAX) > 0 {
-        let mut rest = batch.drain(..);
-        // A batch ends early when SQLite itself rolled it back (a full disk): the rest gets a new one.
-        while rest.len() > 0 {
-            commit(connection, &mut rest);
+        let failed = commit(db, &mut batch).err();
+        for command in batch.drain(..) {
+            command.answer(failed.as_ref());
         }
     }
 }
 
-fn commit(connection: &Connection, commands: &mut dyn Iterator<Item = Command>) {
-    let begun = sql(connection, "BEGIN IMMEDIATE");
-    let mut answers: Vec<Answer> = Vec::new();
-    let mut failed = begun.err();
-    for command in commands {
-        let begun = failed.is_none().then(|| sql(connection, "SAVEPOINT command"));
-        if let Some(Err(error)) = begun {
-            failed = Some(error);
-        }
-        if let Some(error) = &failed {
-            // There is no transaction: the command must not run, but its caller must hear.
-            answers.push(command(Err(error.clone())).answer);
-            continue;
-        }
-        let ran = command(Ok(connection));
-        answers.push(ran.answer);
-        if connection.is_autocommit() {
-            failed = Some(lost());
-            break;
-        }
-        let undone = if ran.keep { Ok(()) } else { sql(connection, "ROLLBACK TO command") };
-        if let Err(error) = undone.and_then(|()| sql(connection, "RELEASE command")) {
-            failed = Some(error);
-            break;
-        }
+fn commit(db: &Db, batch: &mut [Box<dyn Command>]) -> Result<(), LedgerError> {
+    // Hardly ever does one fail, and then it costs a second time instead of a mark each time.
+    let done = together(db, batch)?;
+    if !done {
+        one_by_one(db, batch)?;
     }
-    if failed.is_none() {
-        failed = sql(connection, "COMMIT").err();
-    }
-    if failed.is_some()
-        && !connection.is_autocommit()
-        && let Err(error) = sql(connection, "ROLLBACK")
-    {
-        tracing::error!(error = %error, "the ledger could not roll back");
-    }
-    for answer in answers {
-        answer(failed.clone());
-    }
+    Ok(())
 }
 
+/// Commits all, or none: false when one of them is to be undone.
+fn together(db: &Db, batch: &mut [Box<dyn Command>]) -> Result<bool, LedgerError> {
+    db.begin()?;
+    if !batch.iter_mut().all(|command| command.run(db)) {
+        db.roll_back();
+        return Ok(false);
+    }
+    db.commit().map(|()| true).inspect_err(|_| db.roll_back())
+}
+
+/// Commits all but those that fail.
+fn one_by_one(db: &Db, batch: &mut [Box<dyn Command>]) -> Result<(), LedgerError> {
+    db.begin()?;
+    let each = |command: &mut Box<dyn Command>| {
+        db.mark()?;
+        let keep = command.run(db);
+        if !db.is_in_transaction() {
+            return Err(lost());
+        }
+        if !keep {
+            db.undo()?;
+        }
+        db.unmark()
+    };
+    batch.iter_mut().try_for_each(each).and_then(|()| db.commit()).inspect_err(|_| db.roll_back())
+}
+
+/// SQLite itself rolls a transaction back when the disk is full.
 fn lost() -> LedgerError {
     let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_FULL);
     LedgerError::from(rusqlite::Error::SqliteFailure(code, Some("the transaction was rolled back".to_owned())))
-}
-
-fn sql(connection: &Connection, text: &str) -> Result<(), LedgerError> {
-    connection.prepare_cached(text)?.execute([])?;
-    Ok(())
 }
