@@ -1,22 +1,28 @@
 //! The command line: parse, call, print, exit code. Nothing is decided here.
 
 mod backfill;
+mod cancel;
 mod check;
+mod client;
 mod demo;
 mod history;
 mod ledger;
 mod log;
 mod manual;
 mod next;
-mod options;
 mod output;
 mod pause;
 mod plugin;
 mod progress;
+mod reload;
+mod report;
+mod retry;
 mod sandbox;
 mod send;
 mod serve;
 mod setup;
+mod status;
+mod waiting;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -24,6 +30,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 pub use output::Exit;
+use output::Tell;
 
 /// Deliver datasets and assets into your customers' S3 buckets, on a schedule.
 ///
@@ -85,13 +92,35 @@ enum Command {
     /// Parses the files, plans every query, asks every plugin about its options
     /// and prints when each share fires next. All errors come at once.
     Check(check::CheckArgs),
-    /// Run one share now and wait for it.
+    /// Run one share now and wait for it; the running daemon does it if there is one.
     ///
     /// The slot is the share's latest firing, or `--at`. A customer who already
     /// has that slot is left alone: sending twice delivers once.
     Send(send::SendArgs),
     /// Run the daemon: deliver every share on its schedule until told to stop.
+    ///
+    /// SIGHUP has it read its configuration again, as `consign reload` does.
     Run,
+    /// Tell what the daemon does: what is wrong, what is at work, what is to come.
+    ///
+    /// Without a daemon, what its ledger knows; then it ends with 1.
+    Status,
+    /// Have the running daemon read its configuration again.
+    ///
+    /// All of it is checked, as `check` does, while deliveries go on. One with an
+    /// error is not taken, and the old one runs on. What is at work ends under the
+    /// configuration that it began with.
+    Reload(reload::ReloadArgs),
+    /// Try again what failed of a run, as a new run of its slot.
+    ///
+    /// What waits for its next try is tried now. A customer who has the slot is
+    /// left alone.
+    Retry(retry::RetryArgs),
+    /// End the deliveries of a run that are not stored yet.
+    ///
+    /// Their uploads are aborted, and they are on record as failed. What is stored
+    /// whole becomes visible all the same.
+    Cancel(cancel::CancelArgs),
     /// List the coming slots of a share, with what each covers.
     ///
     /// Slots on days on which clocks are changed say so. The rules are in
@@ -108,7 +137,8 @@ enum Command {
     Resume(pause::PauseArgs),
     /// Plan past slots of a share, for whoever has not got them.
     ///
-    /// The daemon delivers them one after another, behind what is on time. A
+    /// The daemon delivers them one after another, behind what is on time. It need
+    /// not run to be told. A
     /// customer who has a slot is left alone.
     Backfill(backfill::BackfillArgs),
     /// List past runs, newest first.
@@ -144,13 +174,18 @@ pub fn main() -> ExitCode {
     log::start(cli.global.log.as_deref(), default_filter(&cli.command), json_log);
     let ended = dispatch(&cli);
     if let Err(error) = &ended {
-        output::error(error, cli.global.json);
+        let to = match (cli.global.json, json_log) {
+            (_, true) => Tell::JsonLog,
+            (true, _) => Tell::Machines,
+            _ => Tell::People,
+        };
+        output::error(error, to);
     }
     match output::arrived() {
         Ok(()) => ended.unwrap_or_else(|error| error.exit).code(),
         Err(lost) => {
             // Where it should have gone, it cannot go.
-            output::error(&lost, false);
+            output::error(&lost, Tell::People);
             lost.exit.code()
         }
     }
@@ -158,13 +193,23 @@ pub fn main() -> ExitCode {
 
 /// `--help` and `--version` come here too, and are no failure.
 fn misused(refused: &clap::Error) -> ExitCode {
-    if !refused.use_stderr() || !std::env::args_os().any(|argument| argument == "--json") {
+    let has = |wanted: &str| std::env::args_os().any(|argument| argument == wanted);
+    if !refused.use_stderr() {
         refused.exit();
+    }
+    if !has("--json") {
+        // With colours for a terminal, with priorities for the journal.
+        if output::on_terminal() {
+            refused.exit();
+        }
+        output::stderr(log::Priority::Error, refused.to_string().trim_end());
+        return Exit::Usage.code();
     }
     let text = refused.to_string();
     let (message, help) = text.split_once("\n\n").unwrap_or((&text, ""));
     let message = message.trim_start_matches("error: ").trim();
-    output::error(&output::CliError::new(Exit::Usage, message, help.trim()), true);
+    let to = if has("run") { Tell::JsonLog } else { Tell::Machines };
+    output::error(&output::CliError::new(Exit::Usage, message, help.trim()), to);
     Exit::Usage.code()
 }
 
@@ -183,6 +228,10 @@ fn dispatch(cli: &Cli) -> Result<Exit, output::CliError> {
         Command::Check(args) => setup::block_on(check::check(global, args)),
         Command::Send(args) => setup::block_on(send::send(global, args)),
         Command::Run => setup::block_on(serve::serve(global)),
+        Command::Status => setup::block_on(status::status(global)),
+        Command::Reload(args) => setup::block_on(reload::reload(global, args)),
+        Command::Retry(args) => setup::block_on(retry::retry(global, args)),
+        Command::Cancel(args) => setup::block_on(cancel::cancel(global, args)),
         Command::Next(args) => setup::block_on(next::next(global, args)),
         Command::Pause(args) => setup::block_on(pause::pause(global, args)),
         Command::Resume(args) => setup::block_on(pause::resume(global, args)),

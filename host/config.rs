@@ -30,6 +30,7 @@ mod share;
 mod timing;
 
 mod cross;
+mod watch;
 
 use std::path::Path;
 
@@ -44,6 +45,7 @@ pub use report::{ConfigErrors, Problem, Severity};
 pub(crate) use report::{listed, near};
 pub use schema::{reference, schema};
 pub use source::Location;
+pub use watch::{Look, Watched};
 
 // The sandbox's own file is described, read and reported in the same way.
 pub(crate) use files::read as read_file;

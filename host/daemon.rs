@@ -13,6 +13,7 @@
 //! One loop does all of it and waits for nothing but the next thing to happen:
 //! deliveries are tasks, and so are questions to the ledger (`calls`).
 
+pub mod admin;
 mod calls;
 mod desk;
 mod generation;
@@ -20,20 +21,30 @@ mod intake;
 mod job;
 mod left_out;
 mod notify;
+mod orders;
 mod queue;
 mod recovery;
+mod reload;
 mod retention;
 mod retries;
 #[cfg(test)]
 mod tests;
 
 use std::future::Future;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use tokio::signal::unix::Signal;
+use tokio::sync::mpsc;
+
+use admin::socket::SocketError;
+use admin::{Office, Serving, Socket};
 use desk::Desk;
 pub use generation::{Generation, needs_restart};
 use notify::Manager;
+use reload::Reloader;
 
 use crate::config::Config;
 use crate::domain::Failure;
@@ -43,6 +54,9 @@ use crate::schedule::{ScheduleError, Ticker};
 
 /// Without a tick for this long, the watchdog wakes the planner.
 const TICK_PATIENCE: Duration = Duration::from_secs(5);
+
+/// What callers may want of the loop before they wait.
+const ORDERS_MAX: usize = 64;
 
 /// How often a drain says that it is getting on.
 const DRAIN_TICK: Duration = Duration::from_secs(1);
@@ -56,6 +70,15 @@ pub enum DaemonError {
     Clock(#[from] ScheduleError),
     #[error("{} cannot change while consign runs; restart it, or put back what was there", .0.join(" and "))]
     NeedsRestart(Vec<&'static str>),
+    #[error(transparent)]
+    Socket(#[from] SocketError),
+}
+
+/// Where the configuration comes from, to be read again.
+pub struct Source {
+    pub path: PathBuf,
+    /// SIGHUP, listened for since before there was a daemon.
+    pub hangup: Signal,
 }
 
 /// Delivers every share on its schedule until `stop` is ready, then lets running
@@ -64,9 +87,10 @@ pub async fn run(
     config: Arc<Config>,
     parts: Arc<Parts>,
     ledger: Ledger,
+    source: Source,
     stop: impl Future<Output = ()>,
 ) -> Result<(), DaemonError> {
-    let ended = until_stopped(config, parts, ledger, stop).await;
+    let ended = until_stopped(config, parts, ledger, source, stop).await;
     if let Err(error) = &ended {
         notify::failed(&Failure::chain(error));
     }
@@ -77,8 +101,10 @@ async fn until_stopped(
     config: Arc<Config>,
     parts: Arc<Parts>,
     ledger: Ledger,
+    source: Source,
     stop: impl Future<Output = ()>,
 ) -> Result<(), DaemonError> {
+    let socket = open_socket(&config)?;
     let ticker = Ticker::start(TICK_PATIENCE).await?;
     let mut desk = Desk::open(config, parts, ledger).await?;
     desk.resume().await?;
@@ -87,6 +113,8 @@ async fn until_stopped(
     let retention = retention::keep(desk.ledger.clone(), desk.clock.clone(), desk.retention.subscribe());
     let mut retention = std::pin::pin!(retention);
     manager.ready(&desk.status());
+    let (orders, mut ordered) = mpsc::channel(ORDERS_MAX);
+    let serving = serve(&desk, socket, source, orders);
     let mut stop = std::pin::pin!(stop);
     loop {
         desk.go_on();
@@ -102,15 +130,59 @@ async fn until_stopped(
             () = ticker.wake() => desk.tick(),
             Some(ended) = desk.work.join_next_with_id() => desk.ended(ended)?,
             Some(answer) = desk.calls.answer() => desk.hear(answer)?,
+            Some(order) = ordered.recv() => desk.obey(order, &mut manager).await?,
         }
     }
     manager.stopping();
+    desk.callers.stopping.store(true, Ordering::Relaxed);
     ticker.stop().await;
-    drain(desk, &mut manager).await
+    let ended = drain(desk, &mut manager, &mut ordered).await;
+    serving.close().await;
+    ended
+}
+
+/// A daemon that cannot be asked delivers all the same, unless another one has its place.
+fn open_socket(config: &Config) -> Result<Option<Socket>, SocketError> {
+    match Socket::open(&config.daemon.state_dir) {
+        Ok(socket) => Ok(Some(socket)),
+        Err(held @ SocketError::Held { .. }) => Err(held),
+        Err(error) => {
+            tracing::error!(error = Failure::chain(&error), "`consign status` and the like will not reach this daemon");
+            Ok(None)
+        }
+    }
+}
+
+/// Lets callers in, and watches for what has the configuration read again.
+fn serve(desk: &Desk, socket: Option<Socket>, source: Source, orders: mpsc::Sender<admin::Order>) -> Serving {
+    let Source { path, hangup } = source;
+    let config = std::path::absolute(&path).unwrap_or(path);
+    let (clock, current) = (desk.clock.clone(), desk.callers.current.subscribe());
+    let reloader = Arc::new(Reloader::new(config.clone(), clock.clone(), orders.clone(), current.clone()));
+    let office = Office {
+        started: clock.now(),
+        clock,
+        ledger: desk.ledger.clone(),
+        desk: orders,
+        reloader: reloader.clone(),
+        current,
+        stopping: desk.callers.stopping.clone(),
+        config,
+    };
+    let mut serving = Serving::default();
+    serving.also(reloader.keep(hangup));
+    if let Some(socket) = socket {
+        serving.also(socket.serve(office));
+    }
+    serving
 }
 
 /// Lets what has begun come to its end. What waits for a place stays in the ledger.
-async fn drain(mut desk: Desk, manager: &mut Manager) -> Result<(), DaemonError> {
+async fn drain(
+    mut desk: Desk,
+    manager: &mut Manager,
+    ordered: &mut mpsc::Receiver<admin::Order>,
+) -> Result<(), DaemonError> {
     let patience = desk.generation.config.daemon.drain_timeout;
     if !desk.work.is_empty() {
         let (deliveries, seconds) = (desk.work.len(), patience.as_secs());
@@ -124,6 +196,7 @@ async fn drain(mut desk: Desk, manager: &mut Manager) -> Result<(), DaemonError>
         tokio::select! {
             Some(ended) = desk.work.join_next_with_id() => desk.ended(ended)?,
             Some(answer) = desk.calls.answer() => desk.hear(answer)?,
+            Some(order) = ordered.recv() => desk.obey(order, manager).await?,
             () = tokio::time::sleep_until(deadline.min(now + DRAIN_TICK)) => {
                 if now >= deadline && !desk.work.is_empty() {
                     tracing::warn!(deliveries = desk.work.len(), "not finished in time; the next start resumes them");

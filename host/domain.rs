@@ -7,6 +7,7 @@ mod manifest;
 mod name;
 mod output;
 mod profile;
+mod refused;
 mod secret;
 mod slot;
 
@@ -17,6 +18,7 @@ pub use manifest::{Interval as ManifestInterval, Manifest, ManifestField, Manife
 pub use name::{CustomerName, DatasetName, GroupName, PluginName, ShareName, TableName};
 pub use output::{OutputEvent, SealedObject, SealedPart, UploadJournal};
 pub use profile::{AccountId, BucketName, ExternalId, ParamValue, Region, RoleArn};
+pub use refused::{Blame, Refused};
 pub use secret::Secret;
 pub use slot::{Interval, Origin, RunId, SkipReason, Slot};
 

@@ -5,6 +5,7 @@
 //! that the change is on disk. `docs/ARCHITECTURE.md` draws the states;
 //! `state.rs` holds every step between states.
 
+mod admin;
 mod claim;
 mod db;
 mod error;
@@ -20,7 +21,7 @@ mod writer;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::clock::{Clock, Instant};
 use crate::config::Overlap;
@@ -28,6 +29,7 @@ use crate::domain::{
     CustomerName, Destination, Failure, Manifest, ManifestObject, ObjectKey, Origin, RunId, SealedObject, ShareName,
     SkipReason, Slot,
 };
+pub use admin::{Cancelled, FailedRun, Open, Standing};
 use db::Db;
 pub use error::LedgerError;
 pub use read::{
@@ -112,7 +114,7 @@ pub struct Claims {
 }
 
 /// How a past slot stands. Every customer asked for is in exactly one place.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Filling {
     pub slot: Slot,
     /// Have not got it.
@@ -123,7 +125,7 @@ pub struct Filling {
 }
 
 /// A time in which a share's slots are left out.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pause {
     pub share: ShareName,
     pub since: Instant,

@@ -9,7 +9,7 @@
 //! 1 config    config
 //! 2 peers     schedule  dataset  plugin  delivery  ledger  sandbox
 //! 3 path      run
-//! 4 process   daemon
+//! 4 process   daemon  check
 //! 5 edge      cli (main.rs)
 //! ```
 //!
@@ -40,6 +40,7 @@ pub mod schedule;
 
 pub mod run;
 
+pub mod check;
 pub mod daemon;
 
 pub mod cli;

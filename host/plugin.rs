@@ -12,6 +12,7 @@ mod failed;
 mod inspect;
 mod logs;
 mod meter;
+mod options;
 mod output;
 mod plain;
 mod shipped;
@@ -42,6 +43,7 @@ use crate::limits::Limits;
 pub use cache::CacheError;
 pub use failed::{Cause, Failed};
 pub use inspect::InspectError;
+pub use options::{Described, described};
 pub use shipped::{FIXED_FLIGHTS, SHIPPED, shipped};
 
 use logs::Logs;

@@ -6,8 +6,10 @@
 mod crash;
 mod parts;
 mod record;
+mod report;
 mod retry;
 mod stop;
+pub mod wanted;
 
 use std::sync::Arc;
 
@@ -26,6 +28,7 @@ use crate::plugin::{self, Component, Job};
 
 pub use parts::{BadPlugin, Parts};
 pub use record::{NoJournal, Outcome, Recorder};
+pub use report::{Fared, Fate, Report};
 pub use retry::Retrying;
 pub use stop::{Stop, Stopper, passed};
 

@@ -1,5 +1,6 @@
 //! The binary, end to end: what a person types, what is in the buckets after it.
 
+mod admin;
 mod buckets;
 mod check;
 mod clocks;
@@ -10,6 +11,7 @@ mod flights;
 mod inputs;
 mod ledger;
 mod recovery;
+mod reload;
 mod sandbox;
 mod service;
 mod timing;

@@ -4,6 +4,7 @@
 mod golden;
 mod reading;
 mod schema;
+mod watch;
 
 use std::path::{Path, PathBuf};
 

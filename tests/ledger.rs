@@ -1,5 +1,6 @@
 //! The ledger: what it promises, on a real file.
 
+mod admin;
 mod admission;
 mod crash;
 mod files;

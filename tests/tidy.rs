@@ -13,7 +13,7 @@ use source::{Source, identifiers, rust_sources, text};
 
 /// The floor of each module of `host/`. Imports go down; on the second floor,
 /// where the peers are, never sideways.
-const FLOORS: [(&str, u8); 18] = [
+const FLOORS: [(&str, u8); 19] = [
     ("domain", 0),
     ("calendar", 0),
     ("clock", 0),
@@ -28,6 +28,7 @@ const FLOORS: [(&str, u8); 18] = [
     ("ledger", 2),
     ("sandbox", 2),
     ("run", 3),
+    ("check", 4),
     ("daemon", 4),
     ("status", 4),
     ("cli", 5),

@@ -1,20 +1,19 @@
 //! `consign backfill`: past slots of a share, for whoever has not got them.
 
-use chrono::TimeDelta;
 use clap::Args;
 use serde::Serialize;
 
+use super::client::Client;
 use super::log::Priority;
 use super::output::{self, CliError, Exit, count, line};
-use super::{Global, next, send, setup};
+use super::{Global, setup};
 use crate::calendar::When;
 use crate::clock::{Clock, Instant, ago, exact, to_the_second};
-use crate::config::{Config, Share};
+use crate::config::Config;
+use crate::daemon::admin::ask::{Ask, Event};
 use crate::domain::{CustomerName, ShareName, Slot};
 use crate::ledger::{Filling, Ledger, LedgerError};
-
-/// Slots of one call, so that a slip of the pen does not plan a century.
-const SLOTS_MAX: usize = 100_000;
+use crate::run::wanted;
 
 /// Slots of one transaction, so that others get their turn.
 const PIECE: usize = 1_000;
@@ -29,12 +28,12 @@ pub struct BackfillArgs {
 
     /// The first slot, or an instant or date before it: `2026-03-01T06:00:00Z`,
     /// `2026-03-01T06:00:00` or `2026-03-01` in the share's time zone.
-    #[arg(long, value_name = "WHEN", value_parser = when)]
-    from: When,
+    #[arg(long, value_name = "WHEN", value_parser = Written::parse)]
+    from: Written,
 
     /// The last slot, or an instant after it, or a date, which is included whole.
-    #[arg(long, value_name = "WHEN", value_parser = when)]
-    to: When,
+    #[arg(long, value_name = "WHEN", value_parser = Written::parse)]
+    to: Written,
 
     /// Only for this customer; may be given more than once.
     #[arg(long = "customer", value_name = "CUSTOMER")]
@@ -45,8 +44,18 @@ pub struct BackfillArgs {
     dry_run: bool,
 }
 
-fn when(text: &str) -> Result<When, String> {
-    When::parse(text).map_err(|why| format!("'{text}' {why}"))
+/// An instant or a day, and how it was written.
+#[derive(Clone)]
+struct Written {
+    text: String,
+    when: When,
+}
+
+impl Written {
+    fn parse(text: &str) -> Result<Self, String> {
+        let when = When::parse(text).map_err(|why| format!("'{text}' {why}"))?;
+        Ok(Self { text: text.to_owned(), when })
+    }
 }
 
 #[derive(Serialize)]
@@ -58,14 +67,16 @@ struct Report {
 
 pub async fn backfill(global: &Global, args: &BackfillArgs) -> Result<Exit, CliError> {
     let config = setup::config(global)?;
-    let share = send::share(&config, &args.share)?;
-    let customers = send::customers(&share, &args.customers)?;
+    let share = wanted::share(&config, &args.share)?;
+    let customers = wanted::customers(&share, &args.customers)?;
     let clock = Clock::system();
-    let slots = slots(&share, args, clock.now())?;
+    let range = (args.from.when, args.to.when);
+    let slots = wanted::slots(&share, range, clock.now())?;
     forgotten(&config, &slots, clock.now());
-    let filled = match args.dry_run {
-        true => look(&config, slots, customers).await?,
-        false => {
+    let filled = match Client::connect(global).await? {
+        _ if args.dry_run => look(&config, slots, customers).await?,
+        Some(client) => ask(client, args).await?,
+        None => {
             let ledger = setup::idle_ledger(&config, &clock)?;
             let mut filled = Vec::with_capacity(slots.len());
             for piece in slots.chunks(PIECE) {
@@ -83,31 +94,21 @@ pub async fn backfill(global: &Global, args: &BackfillArgs) -> Result<Exit, CliE
     Ok(Exit::Done)
 }
 
-/// The past slots of the range, in order.
-fn slots(share: &Share, args: &BackfillArgs, now: Instant) -> Result<Vec<Slot>, CliError> {
-    let refused = |what: String, help: &str| CliError::new(Exit::Failed, what, help);
-    let (Some(from), Some(to)) = (args.from.first(share.timezone), args.to.last(share.timezone)) else {
-        return Err(refused("the range is beyond what a calendar holds".into(), "write other dates"));
+async fn ask(client: Client, args: &BackfillArgs) -> Result<Vec<Filling>, CliError> {
+    let mut filled = Vec::new();
+    let ask = Ask::Backfill {
+        share: args.share.clone(),
+        from: args.from.text.clone(),
+        to: args.to.text.clone(),
+        customers: args.customers.clone(),
     };
-    if to < from {
-        let what = format!("the range ends at {}, before it begins at {}", exact(to), exact(from));
-        return Err(refused(what, "exchange --from and --to"));
-    }
-    let slot = |at| Slot { share: share.name.clone(), at, interval: share.calendar.slot_at(at) };
-    let past = next::slots(share, from).take_while(|at| *at <= to && *at <= now);
-    let slots: Vec<Slot> = past.take(SLOTS_MAX + 1).map(slot).collect();
-    if slots.len() > SLOTS_MAX {
-        let last = exact(slots[SLOTS_MAX - 1].at);
-        let what = format!("the range has more than {} slots", output::thousands(SLOTS_MAX as u64));
-        return Err(refused(what, &format!("take it in pieces, the first one up to {last}")));
-    }
-    if slots.is_empty() {
-        let what = format!("share {} has no past slot from {} to {}", share.name, exact(from), exact(to));
-        let nearest = share.calendar.previous(now + TimeDelta::microseconds(1)).map(exact);
-        let help = nearest.map_or(String::new(), |last| format!("its latest one was {last}"));
-        return Err(refused(what, &help));
-    }
-    Ok(slots)
+    let hear = |event| {
+        if let Event::Planned(piece) = event {
+            filled.extend(piece);
+        }
+    };
+    let () = client.ask(ask, None, hear).await?;
+    Ok(filled)
 }
 
 /// Who has got a slot that the ledger has forgotten only the bucket knows.
@@ -168,7 +169,7 @@ impl Report {
         }
         if !self.dry_run {
             line("");
-            line("`consign run` delivers them one after another, behind what is on time");
+            line("the daemon delivers them one after another, behind what is on time");
         }
     }
 }

@@ -1,9 +1,4 @@
-//! `consign check`: everything that can be known without network, all at once.
-
-mod datasets;
-mod keys;
-mod places;
-mod plugins;
+//! `consign check`: whether the configuration can be carried out, and when shares fire.
 
 use std::sync::Arc;
 
@@ -12,11 +7,10 @@ use serde::Serialize;
 
 use super::output::{self, CliError, Exit, count, line};
 use super::{Global, setup};
+use crate::check::{self, Checked};
 use crate::clock::{Clock, Instant, to_the_second};
-use crate::config::{Config, ConfigErrors, Environment, Problem, Severity, Share};
-use crate::delivery::Target;
+use crate::config::{Config, Environment, Problem, Severity, Share};
 use crate::domain::{DatasetName, ShareName};
-use crate::run::Parts;
 
 /// Firings shown for each share.
 const SHOWN: usize = 3;
@@ -52,26 +46,15 @@ pub async fn check(global: &Global, args: &CheckArgs) -> Result<Exit, CliError> 
     for missing in config.check_secrets().problems() {
         found.push(Problem { severity: Severity::Warning, ..missing.clone() });
     }
-    keys::check(&config, &clock, &mut found);
-    profiles(&config, &mut found);
     let (config, _cache) = setup::with_cache(config)?;
-    let (parts, unusable) = match Parts::build_leniently(&config, clock.clone()).await {
-        Ok(built) => built,
-        Err(_) if found.has_errors() => return Err(found.into()),
-        Err(failure) => return Err(failure.into()),
-    };
-    plugins::unusable(&config, unusable, &mut found);
-    let read = datasets::check(&config, &parts, &mut found).await;
-    plugins::options(&config, &parts, &read.schemas, &mut found);
-    if config.shares.is_empty() && !found.has_errors() {
+    let Checked { mut warnings, not_read, .. } = check::check(&config, &clock, found).await?;
+    if config.shares.is_empty() {
         let message = "nothing will be delivered, because there is no share";
         let help = "add `[shares.NAME]`, or `include` the files that have them; config/minimal.toml is a start";
-        found.push(Problem::warning(crate::config::Location::file(&global.config), message, help));
+        warnings.insert(0, Problem::warning(crate::config::Location::file(&global.config), message, help));
     }
-    found.sort(&config);
-    let warnings = found.warnings()?;
 
-    let report = report(&config, &clock, &warnings, read.not_read);
+    let report = report(&config, &clock, &warnings, not_read);
     if global.json {
         output::json(&report);
     } else {
@@ -83,18 +66,9 @@ pub async fn check(global: &Global, args: &CheckArgs) -> Result<Exit, CliError> 
     Ok(Exit::Done)
 }
 
-/// A profile of which no session policy can be made would fail every delivery.
-fn profiles(config: &Config, found: &mut ConfigErrors) {
-    for (name, customer) in &config.customers {
-        if let Err(failure) = Target::check(customer) {
-            refuse(found, config.locate(&["customers", name.as_str(), "prefix"]), failure);
-        }
-    }
-}
-
 fn report(config: &Config, clock: &Clock, warnings: &[Problem], not_read: Vec<DatasetName>) -> Report {
     let firings = |(name, share): (&ShareName, &Arc<Share>)| {
-        let next = keys::firings(&share.calendar, clock).take(SHOWN).collect();
+        let next = check::firings(&share.calendar, clock).take(SHOWN).collect();
         Firings { share: name.clone(), timezone: share.timezone.to_string(), customers: share.to.len(), next }
     };
     Report {
@@ -133,17 +107,4 @@ fn print(config: &Config, report: &Report) {
         }
     }
     output::table(&["SHARE", "SCHEDULE", "CUSTOMERS", "NEXT", "UTC"], &rows);
-}
-
-/// `customer `a` and 2 more`, for what is wrong in the same way with all of them.
-fn one_of<T: std::fmt::Display>(first: T, all: usize) -> String {
-    match all {
-        0 | 1 => format!("customer `{first}`"),
-        _ => format!("customer `{first}` and {} more", all - 1),
-    }
-}
-
-/// Puts one problem of a profile, dataset, share or plugin among the others.
-fn refuse(found: &mut ConfigErrors, place: crate::config::Location, failure: crate::domain::Failure) {
-    found.push(Problem::error(place, failure.message, failure.remedy));
 }

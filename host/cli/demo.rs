@@ -5,16 +5,18 @@ use std::sync::Arc;
 
 use chrono::{TimeZone, Utc};
 use clap::Args;
+use tokio::signal::unix::SignalKind;
 
 use super::output::{self, CliError, Exit, line, thousands};
 use super::progress::Progress;
 use super::sandbox::{ACCESS_KEY_ID, SECRET_ACCESS_KEY, for_customers, start};
-use super::send::{self, Report, Sending};
-use super::{Global, serve, setup};
+use super::send::Sending;
+use super::{Global, report, serve, setup};
 use crate::clock::{Clock, Instant};
 use crate::config::{Config, Customer, Environment};
+use crate::daemon::Source;
 use crate::domain::ExternalId;
-use crate::run::Parts;
+use crate::run::{Parts, Report, wanted};
 
 #[derive(Args)]
 pub struct DemoArgs {
@@ -63,7 +65,7 @@ pub async fn demo(global: &Global, args: &DemoArgs) -> Result<Exit, CliError> {
         let sending = sending(&config, &parts, name)?;
         let report = sending.to_buckets(&ledger, &Progress::hidden()).await?;
         if !global.json {
-            report.print();
+            report::print(&report);
             line("");
         }
         reports.push(report);
@@ -74,12 +76,13 @@ pub async fn demo(global: &Global, args: &DemoArgs) -> Result<Exit, CliError> {
     } else {
         conclude(&dir, &reports, &refused);
     }
-    let exit = reports.iter().map(Report::exit).find(|exit| *exit != Exit::Done).unwrap_or(Exit::Done);
+    let exit = reports.iter().map(report::exit).find(|exit| *exit != Exit::Done).unwrap_or(Exit::Done);
     if args.keep && exit == Exit::Done {
         if !global.json {
             line("going on as a daemon: share 'today' fires every ten seconds; stop with Ctrl-C");
         }
-        serve::until_stopped(config, parts, ledger).await?;
+        let hangup = serve::listen(SignalKind::hangup())?;
+        serve::until_stopped(config, parts, ledger, Source { path: dir.join("consign.toml"), hangup }).await?;
     }
     sandbox.shutdown().await;
     Ok(exit)
@@ -139,10 +142,10 @@ fn new_year() -> Instant {
 }
 
 fn sending(config: &Arc<Config>, parts: &Arc<Parts>, share: &str) -> Result<Sending, CliError> {
-    let share = send::share(config, share)?;
-    let slot = send::slot(&share, Some(new_year()), false, &parts.clock)?;
+    let share = wanted::share(config, share)?;
+    let slot = wanted::slot(&share, Some(new_year()), false, &parts.clock)?;
     let customers = share.to.clone();
-    Ok(Sending { config: config.clone(), parts: parts.clone(), share, slot, customers })
+    Ok(Sending { config: config.clone(), parts: parts.clone(), slot, customers })
 }
 
 /// What happens when the external ID is not the one that the customer's role asks for.
@@ -187,7 +190,7 @@ fn introduce(dir: &Path, endpoint: &str, config: &Config) {
 
 fn conclude(dir: &Path, reports: &[Report], refused: &Report) {
     line("And with an external ID that is not the one JetBlue agreed on, nothing is written:");
-    refused.print();
+    report::print(refused);
     line("");
     let manifests = reports.iter().flat_map(|report| &report.outcomes).filter_map(|outcome| outcome.manifest.as_ref());
     let (mut objects, mut rows) = (0, 0);

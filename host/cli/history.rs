@@ -6,10 +6,11 @@ use super::output::{self, CliError, Exit, bytes, line, thousands};
 use super::{Global, setup};
 use crate::clock::{exact, to_the_second};
 use crate::config::{Config, near};
-use crate::domain::{CustomerName, Invalid, RunId, ShareName};
+use crate::domain::{CustomerName, Invalid, ShareName};
 use crate::ledger::{
     AttemptDetail, DeliveryDetail, History, Ledger, LedgerError, Reader, RunDetail, RunSummary, Skipped,
 };
+use crate::run::wanted;
 
 #[derive(Args)]
 pub struct HistoryArgs {
@@ -127,7 +128,7 @@ pub async fn show(global: &Global, args: &ShowArgs) -> Result<Exit, CliError> {
         let message = format!("there is no run '{}', because nothing has run yet", args.run);
         return Err(CliError::new(Exit::Failed, message, "`consign run` and `consign send` make runs"));
     };
-    let run = find(&reader, &args.run).await?;
+    let run = wanted::run(&reader, &args.run).await?;
     let detail = reader.run(run).await?;
     if global.json {
         output::json(&detail);
@@ -143,21 +144,6 @@ fn reader(config: &Config) -> Result<Option<Reader>, CliError> {
         Ok(reader) => Ok(Some(reader)),
         Err(LedgerError::Missing { .. }) => Ok(None),
         Err(error) => Err(error.into()),
-    }
-}
-
-async fn find(reader: &Reader, text: &str) -> Result<RunId, CliError> {
-    if let Ok(run) = RunId::parse(text) {
-        return Ok(run);
-    }
-    let runs = reader.history(History { limit: 10_000, ..History::default() }).await?;
-    let mut found = runs.iter().map(|run| run.run).filter(|run| run.to_string().starts_with(text));
-    match (found.next(), found.next()) {
-        (Some(run), None) => Ok(run),
-        (Some(_), Some(_)) => {
-            Err(CliError::new(Exit::Failed, format!("several runs begin with '{text}'"), "give more of the id"))
-        }
-        _ => Err(CliError::new(Exit::Failed, format!("there is no run '{text}'"), "`consign history` lists them")),
     }
 }
 

@@ -42,9 +42,30 @@ pub fn start(filter: Option<&str>, default: &str, json: bool) {
         (false, true) => log.with_ansi(false).event_format(ForJournal(lines.without_time())).try_init(),
         (false, false) => log.with_ansi(std::io::stderr().is_terminal()).event_format(lines).try_init(),
     };
-    if let Err(error) = result {
-        output::stderr(Priority::Warning, &format!("warning: the log could not be set up: {error}"));
+    match result {
+        Ok(()) => log_panics(),
+        Err(error) => output::stderr(Priority::Warning, &format!("warning: the log could not be set up: {error}")),
     }
+}
+
+/// A panic is a line of the log like any other, with its priority.
+fn log_panics() {
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if !tracing::enabled!(Level::ERROR) {
+            return usual(panic);
+        }
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        let what = panic.payload_as_str().unwrap_or("no message");
+        // As RUST_BACKTRACE says.
+        let trace = std::backtrace::Backtrace::capture();
+        match trace.status() {
+            std::backtrace::BacktraceStatus::Captured => {
+                tracing::error!(place, "a fault in consign, please report it: {what}\n{trace}");
+            }
+            _ => tracing::error!(place, "a fault in consign, please report it: {what}"),
+        }
+    }));
 }
 
 /// Whether stderr is journald's, as systemd.exec(5) says to find out: a child of

@@ -1,16 +1,17 @@
 //! `consign next`: the coming slots of a share.
 
-use chrono::{SecondsFormat, TimeDelta};
+use chrono::SecondsFormat;
 use clap::Args;
 use serde::Serialize;
 
 use super::output::{self, CliError, Exit, line};
-use super::{Global, send, setup};
+use super::{Global, setup};
 use crate::calendar::Change;
 use crate::clock::{Clock, Instant, exact};
 use crate::config::Share;
 use crate::domain::{Interval, ShareName};
 use crate::ledger::Ledger;
+use crate::run::wanted;
 
 #[derive(Args)]
 pub struct NextArgs {
@@ -57,7 +58,7 @@ struct ClockChange {
 
 pub async fn next(global: &Global, args: &NextArgs) -> Result<Exit, CliError> {
     let config = setup::config(global)?;
-    let share = send::share(&config, &args.share)?;
+    let share = wanted::share(&config, &args.share)?;
     let from = args.from.unwrap_or_else(|| Clock::system().now());
     // Who only looks at the calendar needs no ledger.
     let pauses = match Ledger::read_only(&config.daemon.state_dir) {
@@ -70,7 +71,7 @@ pub async fn next(global: &Global, args: &NextArgs) -> Result<Exit, CliError> {
         schedule: &share.schedule,
         timezone: share.timezone.name(),
         paused_since,
-        slots: slots(&share, from).take(args.limit).map(|at| Coming::new(&share, at)).collect(),
+        slots: wanted::firings(&share.calendar, from).take(args.limit).map(|at| Coming::new(&share, at)).collect(),
     };
     if global.json {
         output::json(&report);
@@ -78,13 +79,6 @@ pub async fn next(global: &Global, args: &NextArgs) -> Result<Exit, CliError> {
         report.print(&share);
     }
     Ok(Exit::Done)
-}
-
-/// The share's slots at `from` and after it.
-pub fn slots(share: &Share, from: Instant) -> impl Iterator<Item = Instant> + use<'_> {
-    let before = from.checked_sub_signed(TimeDelta::nanoseconds(1));
-    let first = before.and_then(|before| share.calendar.next(before));
-    std::iter::successors(first, |at| share.calendar.next(*at))
 }
 
 impl Coming {

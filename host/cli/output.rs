@@ -7,8 +7,10 @@ use std::sync::OnceLock;
 use serde::Serialize;
 
 use super::log::{self, Priority};
+use crate::check::Unsound;
+use crate::clock::{Clock, exact};
 use crate::config::{ConfigErrors, Problem};
-use crate::domain::{Failure, Layer};
+use crate::domain::{Failure, Refused};
 use crate::ledger::LedgerError;
 
 /// How the process ends. The numbers are part of the interface.
@@ -49,63 +51,89 @@ pub struct CliError {
     /// What to do; may be empty.
     pub help: String,
     /// What is wrong with the configuration, one by one; may be empty.
-    problems: ConfigErrors,
+    pub problems: Vec<serde_json::Value>,
+    /// The same for people, fully laid out; may be empty.
+    pub text: String,
 }
 
 impl CliError {
     pub fn new(exit: Exit, message: impl Into<String>, help: impl Into<String>) -> Self {
-        Self { exit, message: message.into(), help: help.into(), problems: ConfigErrors::new() }
+        Self { exit, message: message.into(), help: help.into(), problems: Vec::new(), text: String::new() }
     }
 
     /// A failure of the machine or of consign, with its causes.
     pub fn internal(what: &str, error: &(dyn std::error::Error + 'static)) -> Self {
         Self::new(Exit::Internal, format!("{what}: {}", Failure::chain(error)), "")
     }
+
+    /// For machines.
+    fn to_json(&self) -> serde_json::Value {
+        let Self { exit, message, help, problems, .. } = self;
+        serde_json::json!({ "exit": exit.number(), "message": message, "help": help, "problems": problems })
+    }
 }
 
 impl From<ConfigErrors> for CliError {
     fn from(errors: ConfigErrors) -> Self {
-        Self { problems: errors.clone(), ..Self::new(Exit::Config, errors.summary(), "") }
+        let text = errors.render(on_terminal());
+        Self { text, ..Refused::from(errors).into() }
     }
 }
 
 impl From<LedgerError> for CliError {
     fn from(error: LedgerError) -> Self {
-        let exit = if matches!(error, LedgerError::Unknown { .. }) { Exit::Failed } else { Exit::Ledger };
-        Self::new(exit, Failure::chain(&error), "")
+        Refused::from(error).into()
     }
 }
 
 impl From<Failure> for CliError {
     fn from(failure: Failure) -> Self {
-        let exit = match failure.layer {
-            Layer::Config => Exit::Config,
-            Layer::Ledger => Exit::Ledger,
-            Layer::Local => Exit::Internal,
-            _ => Exit::Failed,
-        };
-        Self::new(exit, failure.to_string(), failure.remedy)
+        Refused::from(failure).into()
     }
 }
 
-/// Tells an error, the one place where that happens: people on stderr, machines
-/// on stdout as `{"error": {"exit", "message", "help", "problems"}}`.
-pub fn error(error: &CliError, for_machines: bool) {
-    let CliError { exit, message, help, problems } = error;
-    if for_machines {
-        let problems: Vec<_> = problems.problems().iter().map(Problem::to_json).collect();
-        return json(&serde_json::json!({
-            "error": { "exit": exit.number(), "message": message, "help": help, "problems": problems }
-        }));
+impl From<Unsound> for CliError {
+    fn from(unsound: Unsound) -> Self {
+        match unsound {
+            Unsound::Config(errors) => errors.into(),
+            Unsound::Failure(failure) => failure.into(),
+        }
     }
-    if problems.is_empty() {
-        stderr(Priority::Error, &format!("error: {message}"));
-    } else {
-        // Comes fully laid out, its sum at the end.
-        stderr(Priority::Error, problems.render(on_terminal()).trim_end());
-    }
-    if !help.is_empty() {
-        stderr(Priority::Error, &format!("help: {help}"));
+}
+
+/// Where an error is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tell {
+    /// People, on stderr.
+    People,
+    /// Machines, on stdout, as `{"error": {"exit", "message", "help", "problems"}}`.
+    Machines,
+    /// The log on stderr, in one line, as `run --json` writes it.
+    JsonLog,
+}
+
+/// Tells an error, the one place where that happens.
+pub fn error(error: &CliError, to: Tell) {
+    match to {
+        Tell::Machines => json(&serde_json::json!({ "error": error.to_json() })),
+        Tell::JsonLog => {
+            let mut line = serde_json::json!({ "timestamp": exact(Clock::system().now()), "level": "ERROR" });
+            if let (Some(line), Some(error)) = (line.as_object_mut(), error.to_json().as_object()) {
+                line.extend(error.clone());
+            }
+            stderr(Priority::Error, &line.to_string());
+        }
+        Tell::People => {
+            let CliError { message, help, text, .. } = error;
+            match text.trim_end() {
+                "" => stderr(Priority::Error, &format!("error: {message}")),
+                // Has its sum at the end.
+                text => stderr(Priority::Error, text),
+            }
+            if !help.is_empty() {
+                stderr(Priority::Error, &format!("help: {help}"));
+            }
+        }
     }
 }
 

@@ -3,10 +3,14 @@
 use clap::Args;
 use serde::Serialize;
 
+use super::client::{AT_ONCE, Client};
 use super::output::{self, CliError, Exit, line};
-use super::{Global, send, setup};
+use super::{Global, setup};
 use crate::clock::{Clock, Instant, exact};
+use crate::daemon::admin;
+use crate::daemon::admin::ask::{Ask, Paused, Resumed};
 use crate::domain::ShareName;
+use crate::run::wanted;
 
 #[derive(Args)]
 pub struct PauseArgs {
@@ -23,39 +27,49 @@ struct Report<'a> {
 }
 
 pub async fn pause(global: &Global, args: &PauseArgs) -> Result<Exit, CliError> {
-    let config = setup::config(global)?;
-    let share = send::share(&config, &args.share)?;
-    let clock = Clock::system();
-    let now = clock.now();
-    let earlier = setup::idle_ledger(&config, &clock)?.pause(share.name.clone()).await?;
-    let since = earlier.unwrap_or(now);
-    if global.json {
-        output::json(&Report { share: &share.name, changed: earlier.is_none(), paused_since: Some(since) });
-        return Ok(Exit::Done);
-    }
-    match earlier {
-        Some(since) => line(&format!("share {} was paused already, since {}", share.name, exact(since))),
-        None => line(&format!("share {} is paused: its slots are left out until `consign resume`", share.name)),
+    let share = args.share.clone();
+    let paused = match Client::connect(global).await? {
+        Some(client) => client.ask(Ask::Pause { share }, AT_ONCE, drop).await?,
+        None => {
+            let config = setup::config(global)?;
+            let share = wanted::share(&config, &share)?.name.clone();
+            let clock = Clock::system();
+            let now = clock.now();
+            let earlier = setup::idle_ledger(&config, &clock)?.pause(share.clone()).await?;
+            Paused { share, since: earlier.unwrap_or(now), changed: earlier.is_none() }
+        }
+    };
+    let Paused { share, since, changed } = paused;
+    match (global.json, changed) {
+        (true, _) => output::json(&Report { share: &share, changed, paused_since: Some(since) }),
+        (_, false) => line(&format!("share {share} was paused already, since {}", exact(since))),
+        (_, true) => line(&format!("share {share} is paused: its slots are left out until `consign resume`")),
     }
     Ok(Exit::Done)
 }
 
 pub async fn resume(global: &Global, args: &PauseArgs) -> Result<Exit, CliError> {
-    let config = setup::config(global)?;
-    let share = send::share(&config, &args.share)?;
-    let clock = Clock::system();
-    let since = setup::idle_ledger(&config, &clock)?.resume(share.name.clone()).await?;
+    let share = args.share.clone();
+    let resumed = match Client::connect(global).await? {
+        Some(client) => client.ask(Ask::Resume { share }, AT_ONCE, drop).await?,
+        None => {
+            let config = setup::config(global)?;
+            let share = wanted::share(&config, &share)?.name.clone();
+            admin::resume(&setup::idle_ledger(&config, &Clock::system())?, share).await?
+        }
+    };
+    let Resumed { share, since, first_left_out } = resumed;
     if global.json {
-        output::json(&Report { share: &share.name, changed: since.is_some(), paused_since: None });
+        output::json(&Report { share: &share, changed: since.is_some(), paused_since: None });
         return Ok(Exit::Done);
     }
     match since {
-        Some(since) => {
-            line(&format!("share {} goes on; it was paused since {}", share.name, exact(since)));
-            let from = exact(since);
-            line(&format!("  `consign backfill {} --from {from} --to …` delivers what was left out", share.name));
-        }
-        None => line(&format!("share {} was not paused", share.name)),
+        Some(since) => line(&format!("share {share} goes on; it was paused since {}", exact(since))),
+        None => line(&format!("share {share} was not paused")),
+    }
+    if let Some(first) = first_left_out {
+        let from = exact(first);
+        line(&format!("  `consign backfill {share} --from {from} --to …` delivers what was left out"));
     }
     Ok(Exit::Done)
 }

@@ -6,11 +6,10 @@ use clap::Subcommand;
 use serde::Serialize;
 
 use super::Global;
-use super::options;
 use super::output::{self, CliError, Exit, bytes, line};
 use crate::domain::{Failure, PluginName};
 use crate::limits::Limits;
-use crate::plugin::PluginHost;
+use crate::plugin::{self, PluginHost};
 
 #[derive(Subcommand)]
 pub enum PluginCommand {
@@ -95,7 +94,7 @@ impl Inspection {
         line(&format!("sha256      {}", self.sha256));
         line(&format!("size        {}", bytes(self.bytes)));
         line(&format!("writes      .{}  {}", self.extension, self.media_type));
-        let options = options::described(&self.options_schema.to_string());
+        let options = plugin::described(&self.options_schema.to_string());
         if options.is_empty() {
             return line("options     none");
         }

@@ -8,22 +8,29 @@ use super::output::{CliError, Exit};
 use super::{Global, setup};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::daemon;
+use crate::daemon::{self, Source};
 use crate::domain::Failure;
 use crate::ledger::Ledger;
 use crate::run::Parts;
 
 pub async fn serve(global: &Global) -> Result<Exit, CliError> {
+    // First of all, because it ends a process that does not listen for it.
+    let hangup = listen(SignalKind::hangup())?;
     let config = Arc::new(setup::config(global)?);
     config.check_secrets().into_result()?;
     let clock = Clock::system();
     let ledger = setup::ledger(&config, &clock)?;
     let parts = Arc::new(Parts::build(&config, clock).await?);
-    until_stopped(config, parts, ledger).await
+    until_stopped(config, parts, ledger, Source { path: global.config.clone(), hangup }).await
 }
 
 /// Runs until SIGTERM or SIGINT, then drains; a second signal ends at once.
-pub async fn until_stopped(config: Arc<Config>, parts: Arc<Parts>, ledger: Ledger) -> Result<Exit, CliError> {
+pub async fn until_stopped(
+    config: Arc<Config>,
+    parts: Arc<Parts>,
+    ledger: Ledger,
+    source: Source,
+) -> Result<Exit, CliError> {
     let mut terminate = listen(SignalKind::terminate())?;
     let mut interrupt = listen(SignalKind::interrupt())?;
     let (asked, stop) = tokio::sync::oneshot::channel::<()>();
@@ -36,7 +43,7 @@ pub async fn until_stopped(config: Arc<Config>, parts: Arc<Parts>, ledger: Ledge
         let _ = stop.await;
     };
     tokio::select! {
-        ended = daemon::run(config, parts, ledger, stop) => match ended {
+        ended = daemon::run(config, parts, ledger, source, stop) => match ended {
             Ok(()) => Ok(Exit::Done),
             Err(daemon::DaemonError::Ledger(error)) => Err(error.into()),
             Err(error) => Err(CliError::new(Exit::Internal, Failure::chain(&error), "")),
@@ -56,6 +63,6 @@ pub fn told_to_stop() -> Result<impl Future<Output = ()>, CliError> {
     })
 }
 
-fn listen(kind: SignalKind) -> Result<tokio::signal::unix::Signal, CliError> {
+pub fn listen(kind: SignalKind) -> Result<tokio::signal::unix::Signal, CliError> {
     signal(kind).map_err(|error| CliError::internal("cannot listen for signals", &error))
 }

@@ -64,13 +64,12 @@ pub fn ledger(config: &Config, clock: &Clock) -> Result<Ledger, CliError> {
     Ok(Ledger::open(&config.daemon.state_dir, clock.clone())?)
 }
 
-/// The same for who has something to tell the daemon, which must not be running.
+/// The same for who has something to tell the daemon, which does not listen.
 pub fn idle_ledger(config: &Config, clock: &Clock) -> Result<Ledger, CliError> {
     Ledger::open(&config.daemon.state_dir, clock.clone()).map_err(|error| match error {
         LedgerError::Held { dir, holder } => {
-            let message = format!("the ledger in {} is held by {holder}", dir.display());
-            let help = "a running daemon would have to be told over a socket, which it does not have yet: stop it, repeat \
-                        this, and start it again";
+            let message = format!("the ledger in {} is held by {holder}, which has no socket", dir.display());
+            let help = "it may be starting, or sending something by hand: repeat this in a moment";
             CliError::new(Exit::Ledger, message, help)
         }
         error => error.into(),

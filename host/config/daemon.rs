@@ -4,10 +4,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::environment::Environment;
-use super::model::Daemon;
+use super::files;
+use super::model::{Config, Daemon};
 use super::report::Problems;
 use super::section::Section;
 use super::shape::{Kind, Shape, TEXT, default};
+
+const STATE_DIR: &str = "/var/lib/consign";
 
 pub(crate) static DAEMON: Shape = Shape {
     noun: "daemon",
@@ -63,6 +66,13 @@ pub(crate) static DAEMON: Shape = Shape {
             r#""30s""#,
             "How long SIGTERM waits for running deliveries. What is cut off starts again with the next start.",
         ),
+        default(
+            "watch",
+            Kind::Bool,
+            "false",
+            "true",
+            "Whether the configuration is read again by itself, 2 to 4 seconds after its files were last changed. One with an error is not taken, and the log says why.",
+        ),
     ],
     synonyms: &[("workers", "concurrency"), ("memory", "query_memory"), ("data_dir", "state_dir")],
 };
@@ -85,7 +95,7 @@ pub(crate) fn read(
         None => env.directory(variable).unwrap_or_else(|| Path::new(fallback).into()),
     };
     Daemon {
-        state_dir: path("state_dir", "STATE_DIRECTORY", "/var/lib/consign"),
+        state_dir: path("state_dir", "STATE_DIRECTORY", STATE_DIR),
         cache_dir: path("cache_dir", "CACHE_DIRECTORY", "/var/cache/consign"),
         concurrency: int("concurrency").unwrap_or(8),
         share_concurrency: int("share_concurrency"),
@@ -96,5 +106,20 @@ pub(crate) fn read(
             .and_then(|bytes| usize::try_from(bytes).ok())
             .unwrap_or(256 << 20),
         drain_timeout: section.and_then(|s| s.duration("drain_timeout")).unwrap_or(Duration::from_secs(30)),
+        watch: section.and_then(|s| s.bool("watch")).unwrap_or(false),
+    }
+}
+
+impl Config {
+    /// Where the daemon of this configuration keeps its state, however wrong the
+    /// rest of it is: it may run with what was there before.
+    pub fn state_dir(path: &Path, env: &Environment) -> PathBuf {
+        match files::glimpse(path, "daemon", "state_dir") {
+            Some((file, text)) => {
+                let file = std::path::absolute(&file).unwrap_or(file);
+                file.parent().unwrap_or(Path::new("")).join(text)
+            }
+            None => env.directory("STATE_DIRECTORY").unwrap_or_else(|| STATE_DIR.into()),
+        }
     }
 }

@@ -67,6 +67,18 @@ pub(crate) fn read(path: &Path) -> Result<(Origin, Problems), ConfigErrors> {
     Ok((Origin::new(sources, root), problems))
 }
 
+/// What the files give for a key of one of the main tables, however wrong the rest
+/// is, and the file that says it.
+pub(crate) fn glimpse(path: &Path, table: &str, key: &str) -> Option<(PathBuf, String)> {
+    let main = parse(path, std::fs::read(path).ok()?, 0);
+    let included = includes(&main.table).into_iter().filter_map(|(pattern, _)| matches(path, &pattern).ok()).flatten();
+    let included: Vec<Parsed> = included.filter_map(|path| Some(parse(&path, std::fs::read(&path).ok()?, 0))).collect();
+    std::iter::once(main).chain(included).find_map(|file| {
+        let text = file.table.get(table)?.node.table()?.get(key)?.node.text()?.to_owned();
+        Some((file.source.path, text))
+    })
+}
+
 fn unreadable(path: &Path, error: &std::io::Error) -> ConfigErrors {
     let (why, help) = match error.kind() {
         std::io::ErrorKind::NotFound => {
@@ -135,7 +147,7 @@ fn syntax(message: &str, found: &str) -> (String, String) {
     (message, help.into())
 }
 
-fn includes(table: &Table) -> Vec<(String, Span)> {
+pub(super) fn includes(table: &Table) -> Vec<(String, Span)> {
     match table.get("include").map(|entry| &entry.node.value) {
         Some(Value::List(list)) => list.iter().filter_map(|item| Some((item.text()?.to_owned(), item.span))).collect(),
         _ => Vec::new(),
@@ -143,7 +155,7 @@ fn includes(table: &Table) -> Vec<(String, Span)> {
 }
 
 /// The files of one include, sorted.
-fn matches(main: &Path, pattern: &str) -> Result<Vec<PathBuf>, (String, String)> {
+pub(super) fn matches(main: &Path, pattern: &str) -> Result<Vec<PathBuf>, (String, String)> {
     let folder = main.parent().unwrap_or(Path::new(""));
     if !pattern.contains(['*', '?', '[']) {
         let path = folder.join(pattern);

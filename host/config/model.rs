@@ -54,6 +54,8 @@ pub struct Daemon {
     pub query_memory_bytes: usize,
     /// How long SIGTERM waits for running deliveries.
     pub drain_timeout: Duration,
+    /// Read again by itself when its files have changed.
+    pub watch: bool,
 }
 
 /// `[ledger]`

@@ -12,19 +12,21 @@ use tracing::Instrument;
 use tracing::field::Empty;
 
 use super::DaemonError;
+use super::admin::ask::Event;
 use super::calls::{Answer, Calls};
 use super::generation::{Generation, needs_restart};
 use super::intake::Intake;
 use super::job::{Delivery, Job, Progress, Task, carry_out};
 use super::notify::Status;
+use super::orders::Callers;
 use super::queue::{Limits, Place, Queue};
 use super::recovery::Unrecorded;
 use super::retries::Retries;
 use crate::clock::{Clock, exact};
 use crate::config::Config;
 use crate::domain::{Failure, RunId};
-use crate::ledger::{DeliveryId, Ledger, LedgerError, OpenDelivery, RunState};
-use crate::run::{Parts, Stopper, passed};
+use crate::ledger::{DeliveryId, DeliveryState, Ledger, LedgerError, OpenDelivery, RunState};
+use crate::run::{Fared, Fate, Parts, Stopper, passed};
 
 /// The daemon at work.
 pub(super) struct Desk {
@@ -44,6 +46,7 @@ pub(super) struct Desk {
     pub(super) open: HashMap<RunId, usize>,
     pub(super) unrecorded: Unrecorded,
     pub(super) tally: Tally,
+    pub(super) callers: Callers,
     /// How long what has ended is remembered.
     pub(super) retention: watch::Sender<Duration>,
 }
@@ -71,8 +74,10 @@ impl Desk {
         let intake = Intake::open(&ledger, &config, clock.now()).await?;
         let queue = Queue::new(Limits::of(&config));
         let (retention, _) = watch::channel(config.ledger.retention);
+        let generation = Arc::new(Generation { number: 1, config, parts });
+        let callers = Callers::new(generation.clone(), clock.now());
         Ok(Self {
-            generation: Arc::new(Generation { number: 1, config, parts }),
+            generation,
             ledger,
             clock,
             intake,
@@ -84,6 +89,7 @@ impl Desk {
             open: HashMap::new(),
             unrecorded: Unrecorded::default(),
             tally: Tally::default(),
+            callers,
             retention,
         })
     }
@@ -91,7 +97,6 @@ impl Desk {
     /// Goes over to another configuration, which is then the next generation. What
     /// is at work ends under the one that it began with; all else goes on under this
     /// one. Slots of a share or customer that is gone fail and say so.
-    #[cfg_attr(not(test), expect(dead_code, reason = "nobody tells the daemon to reload yet"))]
     pub async fn adopt(&mut self, config: Arc<Config>, parts: Arc<Parts>) -> Result<u64, DaemonError> {
         let keys = needs_restart(&self.generation.config, &config);
         if !keys.is_empty() {
@@ -186,6 +191,9 @@ impl Desk {
         let Delivery { run, slot, customer, .. } = &delivery;
         let (share, at) = (&slot.share, exact(slot.at));
         let span = tracing::info_span!("delivery", %run, %share, slot = %at, %customer, attempt = Empty);
+        if let Some(why) = self.callers.doomed(delivery.id) {
+            stopper.stop(why);
+        }
         let stop = stopper.listen(delivery.deadline);
         // Boxed, so that the whole can be sent between threads (rust-lang/rust#102211).
         let work = async move { carry_out(&generation, &ledger, &this, stop, task).boxed().await };
@@ -201,7 +209,13 @@ impl Desk {
             return;
         }
         let waiting = self.queue.remove(delivery).or_else(|| self.retries.remove(delivery));
-        let Some(Job { delivery, .. }) = waiting else { return };
+        let Some(Job { delivery, .. }) = waiting else {
+            if open.state == DeliveryState::Pending {
+                // Claimed in the ledger a moment ago.
+                self.callers.doom(delivery, why);
+            }
+            return;
+        };
         let job = Job { delivery, task: Task::Resume(Box::new(open)) };
         match job.has_begun() {
             true => self.enqueue(job),
@@ -224,17 +238,29 @@ impl Desk {
         if let Some(place) = place {
             self.queue.done(place);
         }
-        let Some(result) = result else { return Ok(()) };
-        let Delivery { run, customer, .. } = &delivery;
-        let run = *run;
+        let Some(result) = result else {
+            self.callers.tell(delivery.id, None);
+            return Ok(());
+        };
+        let Delivery { id, run, customer, .. } = &delivery;
+        let (id, run) = (*id, *run);
         match result {
-            Ok(Progress::Waits { due, sealed }) => {
+            Ok(Progress::Waits { due, sealed, failure }) => {
+                let customer = customer.clone();
+                self.callers.tell(id, Some(Event::Waits { customer, due, failure }));
                 self.retries.push(due, Job { delivery, task: Task::Again { sealed } });
                 return Ok(());
             }
-            Ok(Progress::Delivered) => self.tally.delivered += 1,
-            Ok(Progress::Failed) => self.tally.failed += 1,
-            Ok(Progress::Tidied) => {}
+            Ok(Progress::Delivered(fared)) => {
+                self.tally.delivered += 1;
+                self.callers.tell(id, fared.map(Event::Ended));
+            }
+            Ok(Progress::Failed(failure)) => {
+                self.tally.failed += 1;
+                let fared = Fared::failed(customer.clone(), Fate::Failed, failure);
+                self.callers.tell(id, Some(Event::Ended(Box::new(fared))));
+            }
+            Ok(Progress::Tidied) => self.callers.tell(id, None),
             Err(error) => {
                 tracing::error!(%run, %customer, error = Failure::chain(&error), "a delivery could not be recorded");
                 if error.is_fatal() {
@@ -278,6 +304,7 @@ impl Desk {
 
     pub fn status(&self) -> Status {
         Status {
+            refused: self.callers.refused(),
             ledger_full: self.intake.is_full() || self.unrecorded.any(),
             shares: self.generation.config.shares.len(),
             next: self.intake.next_slot(),

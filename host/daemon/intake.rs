@@ -66,6 +66,11 @@ impl Intake {
         self.planner.next()
     }
 
+    /// The next slots that are due, with their shares.
+    pub fn coming(&self, limit: usize) -> Vec<(ShareName, Instant)> {
+        self.planner.coming(limit)
+    }
+
     /// A disk without room stops new work, not the daemon: the next tick tries again.
     fn recorded<T>(&mut self, what: usize, answer: Result<T, LedgerError>) -> Result<Option<T>, LedgerError> {
         let was_full = self.is_full();
@@ -176,7 +181,7 @@ impl Desk {
     }
 
     /// The deliveries of a run wait for their places.
-    fn take_in(&mut self, claim: Claim) {
+    pub fn take_in(&mut self, claim: Claim) {
         let Claim { run, slot, origin, deadline, deliveries } = claim;
         let (share, at) = (&slot.share, exact(slot.at));
         tracing::info!(%run, %share, slot = %at, deliveries = deliveries.len(), "run begins");

@@ -9,9 +9,9 @@ use super::generation::Generation;
 use super::queue::Turn;
 use crate::clock::Instant;
 use crate::config::Config;
-use crate::domain::{CustomerName, RunId, Slot};
+use crate::domain::{CustomerName, Failure, RunId, Slot};
 use crate::ledger::{DeliveryId, Ledger, LedgerError, OpenDelivery};
-use crate::run::{Outcome, Recorder, Retrying, Stop};
+use crate::run::{Fared, Outcome, Recorder, Retrying, Stop, Work};
 
 /// One delivery of a run, and what is to be done for it.
 pub(super) struct Job {
@@ -47,9 +47,11 @@ pub(super) enum Progress {
     Waits {
         due: Instant,
         sealed: bool,
+        failure: Failure,
     },
-    Delivered,
-    Failed,
+    /// None when it cannot be told where, because the configuration has changed.
+    Delivered(Option<Box<Fared>>),
+    Failed(Failure),
     /// It had ended before; only uploads were left of it.
     Tidied,
 }
@@ -106,17 +108,18 @@ pub(super) async fn carry_out(
                 output.size_bytes = bytes,
                 "delivered"
             );
-            Ok(Progress::Delivered)
+            let work = Work::new(config, slot, customer, *run).ok();
+            Ok(Progress::Delivered(work.map(|work| Box::new(Fared::committed(&work, *manifest)))))
         }
         Outcome::Waits { failure, due, sealed } => {
             let (layer, due_at) = (failure.layer.as_str(), due.to_rfc3339_opts(SecondsFormat::Millis, true));
             tracing::warn!(layer, due = due_at, remedy = failure.remedy, "to be tried again: {}", failure.message);
-            Ok(Progress::Waits { due, sealed })
+            Ok(Progress::Waits { due, sealed, failure })
         }
         Outcome::Failed(failure) => {
             let layer = failure.layer.as_str();
             tracing::error!(layer, remedy = failure.remedy, "delivery failed: {}", failure.message);
-            Ok(Progress::Failed)
+            Ok(Progress::Failed(failure))
         }
     }
 }

@@ -42,6 +42,16 @@ impl Manager {
         self.say(&[NotifyState::Ready], &status.to_string());
     }
 
+    /// A configuration is being read; [`Manager::ready`] says that this is over.
+    pub fn reloading(&mut self) {
+        let mut states = vec![NotifyState::Reloading];
+        // What `Type=notify-reload` asks for.
+        states.extend(NotifyState::monotonic_usec_now().ok());
+        if self.listens {
+            notify(&states);
+        }
+    }
+
     /// The loop has gone round, or some way.
     pub fn progress(&mut self) {
         if self.watches && is_due(self.progress) {
@@ -103,6 +113,8 @@ fn notify(states: &[NotifyState<'_>]) {
 
 /// What the daemon does, in one line.
 pub(super) struct Status {
+    /// Why the configuration that was read last does not run.
+    pub refused: Option<String>,
     pub ledger_full: bool,
     pub shares: usize,
     pub next: Option<Instant>,
@@ -122,6 +134,9 @@ impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.ledger_full {
             f.write_str("the disk of the ledger is full, nothing new begins; ")?;
+        }
+        if let Some(why) = &self.refused {
+            write!(f, "the new configuration is refused ({why}) and the old one runs on; ")?;
         }
         let Self { shares, at_work, waiting, again, delivered, failed, left_out, .. } = self;
         write!(f, "{shares} {}", if *shares == 1 { "share" } else { "shares" })?;
@@ -143,11 +158,16 @@ mod tests {
         let at = "2026-03-01T06:00:00Z".parse().unwrap();
         let (shares, at_work, waiting, again, next, ledger_full) = (1, 2, 3, 4, Some(at), false);
         let (delivered, failed, left_out) = (5, 6, 7);
-        let status = Status { ledger_full, shares, next, at_work, waiting, again, delivered, failed, left_out };
+        let refused = None;
+        let status =
+            Status { refused, ledger_full, shares, next, at_work, waiting, again, delivered, failed, left_out };
         let good = "1 share, next slot 2026-03-01T06:00:00Z; 2 at work, 3 waiting, 4 to be tried again; \
                     since the start 5 delivered, 6 failed, 7 left out";
         assert_eq!(status.to_string(), good);
         let full = Status { ledger_full: true, ..status };
         assert_eq!(full.to_string(), format!("the disk of the ledger is full, nothing new begins; {good}"));
+        let refused = Status { refused: Some("1 error in the configuration".into()), ledger_full: false, ..full };
+        let why = "the new configuration is refused (1 error in the configuration) and the old one runs on";
+        assert_eq!(refused.to_string(), format!("{why}; {good}"));
     }
 }

@@ -204,7 +204,7 @@ fn newer_waits(ledger: &Db, slot: &Slot) -> Result<bool, LedgerError> {
 }
 
 /// A delivery is to be ended. Whoever has it at work is told, and so is whoever takes it up.
-fn cancel(ledger: &Db, delivery: i64, why: &str) -> Result<(), LedgerError> {
+pub(super) fn cancel(ledger: &Db, delivery: i64, why: &str) -> Result<(), LedgerError> {
     let mark = "UPDATE deliveries SET cancel = coalesce(cancel, ?2) WHERE id = ?1";
     ledger.execute(mark, values![delivery, why]).map(drop)
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::db::{Db, Row, values};
 use super::row::{at, customer, destination, json, maybe_at, number, origin, reason, run_id, share, size, slot, state};
@@ -24,7 +24,7 @@ pub struct History {
 }
 
 /// A run on one line.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunSummary {
     pub run: RunId,
     pub share: ShareName,

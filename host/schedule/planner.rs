@@ -109,6 +109,12 @@ impl Planner {
         self.queue.first().map(|(at, _)| *at)
     }
 
+    /// The slots that are due next, of so many shares.
+    pub fn coming(&self, limit: usize) -> Vec<(ShareName, Instant)> {
+        let next = |share: &ShareName| Some((share.clone(), self.shares.get(share)?.next?.at));
+        self.queue.iter().take(limit).filter_map(|(_, share)| next(share)).collect()
+    }
+
     /// The slots that are due at `now`. Changes nothing.
     pub fn due(&self, now: Instant) -> Plan {
         let mut plan = Plan { cursors: self.fresh.clone(), ..Plan::default() };

@@ -201,4 +201,52 @@ fn service_tells_journald_of_a_bad_configuration() {
     let text = fs::read_to_string(&path).unwrap();
     assert!(text.lines().all(|line| line.starts_with("<3>")), "{text}");
     says(&text, &["sometimes"]);
+    // So is what is wrong with the command line.
+    let log = File::create(&path).unwrap();
+    let found = log.metadata().unwrap();
+    let mut command = world::command(world.dir(), &["run", "--nonsense"]);
+    command.env("JOURNAL_STREAM", format!("{}:{}", found.dev(), found.ino()));
+    assert_eq!(Running::start(command.stderr(log)).wait(SOON).code(), Some(2));
+    let text = fs::read_to_string(&path).unwrap();
+    assert!(text.lines().all(|line| line.starts_with("<3>")), "{text}");
+    says(&text, &["--nonsense"]);
+}
+
+/// `systemctl reload` returns when this is over, and its status says how it went.
+#[test]
+fn service_says_that_it_reloads_and_what_came_of_it() {
+    let world = world();
+    let _sandbox = world.sandbox();
+    let (manager, mut daemon) = Manager::start(&world);
+    manager.hears("READY=1");
+    let good = world.text();
+    world.write("consign.toml", good.replace("us-east-1", "us-east"));
+    daemon.signal(Signal::HUP);
+    says(&manager.hears("RELOADING=1"), &["MONOTONIC_USEC="]);
+    let said = manager.hears("READY=1");
+    says(
+        &said,
+        &["STATUS=the new configuration is refused (", "in the configuration) and the old one runs on; 1 share"],
+    );
+    world.write("consign.toml", good);
+    daemon.signal(Signal::HUP);
+    manager.hears("RELOADING=1");
+    says(&manager.hears("READY=1"), &["STATUS=1 share, next slot"]);
+    daemon.signal(Signal::TERM);
+    assert_eq!(daemon.wait(SOON).code(), Some(0));
+}
+
+/// With `--json` the log is all there is on stderr, and stdout has nothing.
+#[test]
+fn service_tells_a_json_log_why_it_cannot_start() {
+    let world = World::new("[shares.tick]\nschedule = \"sometimes\"\n");
+    for (args, exit) in [(&["run", "--json"][..], 3), (&["--json", "run", "--nonsense"], 2)] {
+        let ran = world.run(args).ended(exit);
+        assert_eq!(ran.stdout, "");
+        let [line] = ran.stderr.lines().collect::<Vec<_>>()[..] else { panic!("one line: {}", ran.stderr) };
+        let said: Value = serde_json::from_str(line).unwrap();
+        assert_eq!((&said["level"], &said["exit"]), (&"ERROR".into(), &exit.into()), "{said}");
+        assert!(said["timestamp"].is_string() && said["message"].is_string(), "{said}");
+        assert_eq!(said["problems"].as_array().unwrap().is_empty(), exit == 2, "{said}");
+    }
 }

@@ -11,6 +11,8 @@ from pathlib import Path
 SUITE = "bookworm"
 # dbus for `systemd-run --wait`.
 PACKAGES = ["systemd", "systemd-sysv", "dbus", "ca-certificates"]
+# A mirror that does not answer is no reason to wait for ever.
+DEBOOTSTRAP_S = 15 * 60
 
 
 class Impossible(Exception):
@@ -121,7 +123,12 @@ def base(cache):
     try:
         making.chmod(0o755)
         command = ["debootstrap", "--variant=minbase", f"--include={','.join(PACKAGES)}", SUITE, making]
-        made = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        try:
+            made = subprocess.run(
+                command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=DEBOOTSTRAP_S
+            )
+        except subprocess.TimeoutExpired as late:
+            raise Impossible(f"debootstrap took longer than {DEBOOTSTRAP_S} s: does the mirror answer?") from late
         if made.returncode != 0:
             raise Impossible(f"debootstrap failed:\n{made.stdout[-4000:]}")
         shutil.rmtree(making / "var/cache/apt/archives", ignore_errors=True)

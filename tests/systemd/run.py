@@ -12,11 +12,12 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from contextlib import contextmanager
 from pathlib import Path
 
-from box import Box, Impossible, until
+from box import SUITE, Box, Impossible, until
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 UNIT = "consign.service"
@@ -55,6 +56,7 @@ def main():
 
 
 def everything(service, deb):
+    it_can_run_here(service.box, deb)
     newer = next_version(deb, service.box.dir)
     for check, arguments in [
         (it_installs_and_starts_nothing, [deb]),
@@ -64,6 +66,9 @@ def everything(service, deb):
         (it_resumes_after_kill_9, []),
         (it_is_killed_and_restarted_when_it_hangs, []),
         (a_bad_configuration_is_refused_at_the_start, []),
+        (missing_files_keep_no_other_share_from_running, []),
+        (a_reload_takes_a_good_configuration, []),
+        (a_reload_refuses_a_bad_configuration, []),
         (a_missing_secret_is_not_tried_again, []),
         (a_stop_waits_for_deliveries, []),
         (a_stop_waits_no_longer_than_drain_timeout, []),
@@ -78,6 +83,16 @@ def everything(service, deb):
         began = time.monotonic()
         check(service, *arguments)
         print(f"{time.monotonic() - began:6.1f} s  {check.__name__.replace('_', ' ')}", flush=True)
+
+
+def it_can_run_here(box, deb):
+    """A binary that was built on a newer machine than the box's Debian cannot start there."""
+    with tempfile.TemporaryDirectory() as unpacked:
+        subprocess.run(["dpkg-deb", "--extract", deb, unpacked], check=True)
+        shutil.copy(Path(unpacked) / "usr/bin/consign", box.path("/root/probe"))
+    said = box.run("/root/probe --version; rm /root/probe", check=False)
+    if re.search(r"GLIBC\w*_[\d.]+' not found", said):
+        raise Impossible(f"the binary was built with a newer C library than Debian {SUITE}'s: build it there\n{said.strip()}")
 
 
 def it_installs_and_starts_nothing(service, deb):
@@ -173,6 +188,50 @@ def a_bad_configuration_is_refused_at_the_start(service):
     service.until_delivering()
 
 
+def missing_files_keep_no_other_share_from_running(service):
+    """Its own share will fail until they are there; the others are delivered."""
+    path = service.box.path("/etc/consign/consign.toml")
+    good = path.read_text()
+    other = good[good.index("[shares.tick]") :].replace("[shares.tick]", "[shares.later]")
+    other = other.replace('dataset = "flights"', 'dataset = "later"')
+    dataset = '[datasets.later]\ntables.flights = "/srv/data/later/*.parquet"\ntenant_column = "carrier"\n'
+    path.write_text(good + dataset + other)
+    service.box.run("systemctl restart consign")
+    service.until_delivering()
+    assert service.show("StatusText").startswith("2 shares"), service.show("StatusText")
+    path.write_text(good)
+    service.box.run("systemctl restart consign")
+    service.until_delivering()
+
+
+def a_reload_takes_a_good_configuration(service):
+    pid = service.pid()
+    with service.endpoint_stopped():
+        left = service.run_at_work()
+        service.configure("[shares.tick]", '[shares.tick]\nkey = "second/{share}/{slot:%Y-%m-%d}/{slot:%H%M%SZ}/{name}"')
+        service.box.run("systemctl reload consign")
+        assert service.show("ActiveState") == "active" and service.pid() == pid
+        assert "generation 2 since" in service.box.run("consign status")
+    service.until_succeeded(left)
+    bucket = service.box.path("/srv/buckets/acme-data/in")
+    until("the new key is used", SOON, lambda: list(bucket.glob("second/tick/*/*/_manifest.json")))
+
+
+def a_reload_refuses_a_bad_configuration(service):
+    pid = service.pid()
+    service.configure('bucket = "acme-data"', 'bucket = "Acme"')
+    said = service.box.fails("systemctl reload consign 2>&1")
+    assert "failed" in said, said
+    assert service.show("ActiveState") == "active" and service.pid() == pid
+    assert service.show("StatusText").startswith("the new configuration is refused"), service.show("StatusText")
+    assert any("Acme" in entry["MESSAGE"] for entry in service.journal("--priority=err"))
+    service.until_delivering()
+    assert "its files were refused" in service.box.run("consign status")
+    service.configure('bucket = "Acme"', 'bucket = "acme-data"')
+    service.box.run("systemctl reload consign")
+    assert service.show("StatusText").startswith("1 share"), service.show("StatusText")
+
+
 def a_missing_secret_is_not_tried_again(service):
     service.configure('"aws-secret"', '"nope"')
     service.fails_to_start("restart")
@@ -258,15 +317,15 @@ def a_full_disk_is_said_and_passes(service):
 
 
 def a_send_by_hand_has_the_units_rights(service):
-    """As docs/service.md says it."""
-    service.box.run("systemctl stop consign")
-    said = service.box.run(
-        "systemd-run --pipe --wait -p DynamicUser=yes -p User=consign -p StateDirectory=consign -p CacheDirectory=consign"
-        " -p LoadCredential=aws-key-id:/etc/consign/credentials/aws-key-id"
-        " -p LoadCredential=aws-secret:/etc/consign/credentials/aws-secret consign send tick"
-    )
-    assert "acme" in said and "status=0" in said, said
-    service.box.run("systemctl start consign")
+    """The daemon makes it, with its own credentials."""
+    said = service.box.run("consign send tick")
+    assert "acme" in said and ("delivered" in said), said
+    mode = service.box.run(f"stat -c '%F %a' {STATE}/consign.sock").strip()
+    assert mode == "socket 600", mode
+    service.box.fails("setpriv --reuid=nobody --clear-groups consign status 2>&1")
+    service.box.run("consign pause tick")
+    assert "share tick is paused" in service.box.run("consign status")
+    service.box.run("consign resume tick")
     service.until_delivering()
 
 

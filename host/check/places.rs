@@ -6,7 +6,7 @@ use crate::config::{Config, Location, TableDataset};
 use crate::dataset::{DatasetError, Kind};
 
 /// The key that the error is about, or the word of the query.
-pub fn of(config: &Config, dataset: &TableDataset, error: &DatasetError) -> Location {
+pub(super) fn of(config: &Config, dataset: &TableDataset, error: &DatasetError) -> Location {
     let name = dataset.name.as_str();
     match (error.kind, &dataset.query) {
         (Kind::Tenant, _) => config.locate(&["datasets", name, "tenant_column"]),
@@ -34,7 +34,7 @@ fn in_tables(config: &Config, dataset: &TableDataset, message: &str) -> Location
 }
 
 /// The word of the query that the message names by line and column, or by itself.
-pub fn in_query(config: &Config, dataset: &str, query: &str, message: &str) -> Location {
+pub(super) fn in_query(config: &Config, dataset: &str, query: &str, message: &str) -> Location {
     let path = ["datasets", dataset, "query"];
     let part = line_and_column(message)
         .and_then(|(line, column)| word_at(query, line, column))

@@ -13,13 +13,13 @@ use crate::domain::{DatasetName, Failure, ParamValue};
 use crate::run::Parts;
 
 #[derive(Default)]
-pub struct Read {
+pub(super) struct Read {
     pub schemas: BTreeMap<DatasetName, SchemaRef>,
     /// Datasets behind the network.
     pub not_read: Vec<DatasetName>,
 }
 
-pub async fn check(config: &Config, parts: &Parts, found: &mut ConfigErrors) -> Read {
+pub(super) async fn check(config: &Config, parts: &Parts, found: &mut ConfigErrors) -> Read {
     let mut read = Read::default();
     for (name, dataset) in &config.datasets {
         match &**dataset {
@@ -109,6 +109,11 @@ fn tell(config: &Config, dataset: &TableDataset, planned: &[Alike<'_>], nobody: 
 
 fn dataset_fault(dataset: &TableDataset, place: Location, error: &DatasetError, found: &mut ConfigErrors) {
     let mut failure = Failure::from(error.clone());
+    if is_of_the_data(error.kind) {
+        // Other shares must not wait for it, and it may be right by the time its own fire.
+        found.push(Problem::warning(place, failure.message, failure.remedy));
+        return;
+    }
     let wrong = failure.message.split_once("has no table '").and_then(|(_, rest)| rest.split_once('\''));
     if let Some((wrong, _)) = wrong.filter(|_| !failure.message.contains("did you mean")) {
         let tables = || dataset.tables.keys().map(|table| table.as_str());
@@ -118,6 +123,14 @@ fn dataset_fault(dataset: &TableDataset, place: Location, error: &DatasetError, 
         };
     }
     refuse(found, place, failure);
+}
+
+/// Whether the files are at fault, which come and go, and not what is configured.
+fn is_of_the_data(kind: Kind) -> bool {
+    match kind {
+        Kind::Missing | Kind::Data | Kind::Changed | Kind::Memory | Kind::Disk | Kind::Access | Kind::Network => true,
+        Kind::Query | Kind::Parameter | Kind::Tenant | Kind::Config | Kind::Internal => false,
+    }
 }
 
 /// The param that the message names, or where it is missing.
@@ -183,8 +196,12 @@ async fn files(config: &Config, parts: &Parts, dataset: &FileDataset, found: &mu
             Ok(_) => {}
             Err(error) if error.kind == Kind::Parameter => {}
             Err(error) if error.kind == Kind::Missing => missing.push((customer, error)),
-            Err(error) if told.insert(error.message.clone()) => refuse(found, place(), error.into()),
-            Err(_) => {}
+            Err(error) if !told.insert(error.message.clone()) => {}
+            Err(error) if is_of_the_data(error.kind) => {
+                let failure = Failure::from(error);
+                found.push(Problem::warning(place(), failure.message, failure.remedy));
+            }
+            Err(error) => refuse(found, place(), error.into()),
         }
     }
     if let Some((customer, error)) = missing.first() {

@@ -5,13 +5,12 @@ use std::collections::BTreeMap;
 use arrow::datatypes::SchemaRef;
 
 use super::refuse;
-use crate::cli::options;
 use crate::config::{Config, ConfigErrors, Problem, Share};
 use crate::domain::{DatasetName, Failure};
-use crate::plugin::{Component, Diagnostic, Severity};
+use crate::plugin::{Component, Described, Diagnostic, Severity, described};
 use crate::run::{BadPlugin, Parts};
 
-pub fn unusable(config: &Config, unusable: Vec<BadPlugin>, found: &mut ConfigErrors) {
+pub(super) fn unusable(config: &Config, unusable: Vec<BadPlugin>, found: &mut ConfigErrors) {
     for BadPlugin { plugin, mut failure } in unusable {
         let key = if failure.message.contains("is pinned") { "sha256" } else { "path" };
         if failure.remedy.is_empty() {
@@ -25,7 +24,12 @@ pub fn unusable(config: &Config, unusable: Vec<BadPlugin>, found: &mut ConfigErr
 }
 
 /// Asks every plugin about its options and the columns it will get.
-pub fn options(config: &Config, parts: &Parts, schemas: &BTreeMap<DatasetName, SchemaRef>, found: &mut ConfigErrors) {
+pub(super) fn options(
+    config: &Config,
+    parts: &Parts,
+    schemas: &BTreeMap<DatasetName, SchemaRef>,
+    found: &mut ConfigErrors,
+) {
     for (name, share) in &config.shares {
         let Some(schema) = schemas.get(&share.dataset) else { continue };
         let Ok((component, _)) = parts.component(config, share) else { continue };
@@ -42,13 +46,13 @@ pub fn options(config: &Config, parts: &Parts, schemas: &BTreeMap<DatasetName, S
 /// A plugin's finding with the option's name in it, and what the option takes.
 fn told(config: &Config, share: &Share, component: &Component, said: Diagnostic) -> Problem {
     let name = said.path.split('/').nth(1).unwrap_or_default().replace("~1", "/").replace("~0", "~");
-    let described = options::described(&component.description().options_schema);
+    let described = described(&component.description().options_schema);
     let option = described.iter().find(|option| option.name == name);
     let unknown = option.is_none() && !name.is_empty();
     let place = config.locate_option(&share.name, &said.path, unknown);
     let named = name.is_empty() || said.message.contains(&format!("`{name}`"));
     let message = if named { said.message } else { format!("option `{name}`: {}", said.message) };
-    let help = option.map(options::Described::help).unwrap_or_default();
+    let help = option.map(Described::help).unwrap_or_default();
     match said.severity {
         Severity::Error => Problem::error(place, message, help),
         Severity::Warning => Problem::warning(place, message, help),

@@ -14,7 +14,7 @@ const YEARS: i64 = 10;
 /// Enough for every hour of two years. More frequent slots repeat sooner.
 const SLOTS: usize = 20_000;
 
-pub fn check(config: &Config, clock: &Clock, found: &mut ConfigErrors) {
+pub(super) fn check(config: &Config, clock: &Clock, found: &mut ConfigErrors) {
     for (name, share) in config.shares.iter().filter(|(_, share)| !share.key.is_whole()) {
         let Some(customer) = share.to.first() else { continue };
         let calendar = &share.calendar;

@@ -1,0 +1,66 @@
+//! How a run that somebody asked for is shown, whoever made it.
+
+use super::output::{Exit, bytes, line, rows, thousands};
+use crate::clock::exact;
+use crate::domain::{MANIFEST_NAME, ManifestObject};
+use crate::run::{Fared, Fate, Report};
+
+/// Objects that are listed for each customer.
+const SHOWN: usize = 6;
+
+pub fn print(report: &Report) {
+    let Report { slot, run, outcomes } = report;
+    let run = run.map(|run| format!(", run {run}")).unwrap_or_default();
+    let (start, end) = (exact(slot.interval.start), exact(slot.interval.end));
+    line(&format!("{}: slot {}{run}", slot.share, exact(slot.at)));
+    line(&format!("  data from {start} to {end}"));
+    outcomes.iter().for_each(fared);
+}
+
+/// Failed when any customer did not get the slot.
+pub fn exit(report: &Report) -> Exit {
+    if report.is_whole() { Exit::Done } else { Exit::Failed }
+}
+
+fn fared(fared: &Fared) {
+    let Fared { customer, state, .. } = fared;
+    let earlier = fared.earlier.map(|run| run.to_string()).unwrap_or_default();
+    match state {
+        Fate::Committed | Fate::Written => {
+            let rows = fared.manifest.as_ref().map_or(0, |manifest| manifest.rows);
+            let word = if *state == Fate::Committed { "delivered" } else { "written" };
+            line(&format!("  {customer:<14} {word}  {} rows", thousands(rows)));
+            objects(fared);
+        }
+        Fate::AlreadyCommitted => line(&format!("  {customer:<14} was delivered before, by run {earlier}")),
+        Fate::Busy => line(&format!("  {customer:<14} waits in run {earlier}; `consign run` takes it up")),
+        Fate::Failed | Fate::Sealed => {
+            let word = match state {
+                Fate::Sealed => "is stored, but not yet to be seen; send it again to go on from there:",
+                _ => "FAILED",
+            };
+            if let Some(failure) = &fared.failure {
+                line(&format!("  {customer:<14} {word}  {failure}"));
+                if !failure.remedy.is_empty() {
+                    line(&format!("    help: {}", failure.remedy.replace('\n', "\n    ")));
+                }
+            }
+        }
+    }
+}
+
+fn objects(fared: &Fared) {
+    let (Some(manifest), Some(place)) = (&fared.manifest, &fared.place) else { return };
+    let base = place.strip_suffix(&format!("/{MANIFEST_NAME}")).unwrap_or(place);
+    line(&format!("    {base}/"));
+    let row = |object: &ManifestObject| {
+        let name = object.key.rsplit('/').next().unwrap_or(&object.key).to_owned();
+        let rows = format!("{} rows", thousands(object.rows));
+        vec![format!("      {name}"), bytes(object.bytes), rows, format!("crc64nvme {}", object.checksum_crc64nvme)]
+    };
+    rows(&manifest.objects.iter().take(SHOWN).map(row).collect::<Vec<_>>());
+    if manifest.objects.len() > SHOWN {
+        line(&format!("      … and {} more, all in the manifest", manifest.objects.len() - SHOWN));
+    }
+    line(&format!("      {MANIFEST_NAME}"));
+}

@@ -1,0 +1,198 @@
+//! `consign status`: what a daemon does, what is wrong first. 80 columns are enough.
+
+use super::client::{AT_ONCE, Client};
+use super::output::{self, CliError, Exit, bytes, count, line, thousands};
+use super::{Global, setup};
+use crate::clock::{Clock, Instant, to_the_second};
+use crate::daemon::admin::ask::Ask;
+use crate::daemon::admin::{Kept, Now, Overview, Running};
+use crate::ledger::{DeliveryState, FailedRun, Ledger, LedgerError, Open};
+
+/// Entries of each list for people.
+const SHOWN: usize = 10;
+
+const WIDTH: usize = 80;
+
+pub async fn status(global: &Global) -> Result<Exit, CliError> {
+    let overview = match Client::connect(global).await? {
+        Some(client) => client.ask(Ask::Status, AT_ONCE, drop).await?,
+        None => without_daemon(global).await?,
+    };
+    match global.json {
+        true => output::json(&overview),
+        false => print(&overview, Clock::system().now()),
+    }
+    Ok(if overview.daemon.is_some() { Exit::Done } else { Exit::Failed })
+}
+
+/// What its ledger knows all the same.
+async fn without_daemon(global: &Global) -> Result<Overview, CliError> {
+    let config = setup::config(global)?;
+    let ledger = match Ledger::read_only(&config.daemon.state_dir) {
+        Ok(reader) => Some(Kept::read(&reader, Clock::system().now()).await?),
+        Err(LedgerError::Missing { .. }) => None,
+        Err(error) => return Err(error.into()),
+    };
+    Ok(Overview { daemon: None, ledger })
+}
+
+fn print(overview: &Overview, now: Instant) {
+    let Overview { daemon, ledger } = overview;
+    match daemon {
+        Some(daemon) => print_daemon(daemon, now),
+        None => line("no consign runs; this is what its ledger knows"),
+    }
+    let state = daemon.as_ref().and_then(|daemon| daemon.now.as_ref());
+    print_wrong(daemon.as_ref(), ledger.as_ref());
+    let Some(kept) = ledger else {
+        line("there is no ledger yet: nothing has run");
+        return;
+    };
+    print_work(kept, state, now);
+    if let Some(Now { next, .. }) = state {
+        head("next slots", next.is_empty());
+        output::rows(
+            &next
+                .iter()
+                .map(|(share, at)| vec![format!("  {}", to_the_second(*at)), share.to_string()])
+                .collect::<Vec<_>>(),
+        );
+    }
+    line("");
+    if let Some(last) = &kept.last {
+        let at = to_the_second(last.started);
+        line(&cut(&format!("last run: {at} {}, {}/{} delivered", last.share, last.committed, last.deliveries)));
+    }
+    line(&format!("ledger: {}", bytes(kept.size_bytes)));
+}
+
+fn print_daemon(daemon: &Running, now: Instant) {
+    let Running { pid, version, config, started, now: state, .. } = daemon;
+    line(&format!("consign {version}, process {pid}, up {}", lasting(now, *started)));
+    line(&format!("  {}", config.display()));
+    let Some(state) = state else { return };
+    let (shares, customers) = (count(state.shares, "share"), count(state.customers, "customer"));
+    let since = to_the_second(state.since);
+    line(&format!("  generation {} since {since}: {shares}, {customers}", state.generation));
+    let [delivered, failed, left_out] = [state.delivered, state.failed, state.left_out].map(thousands);
+    line(&format!("  since the start {delivered} delivered, {failed} failed, {left_out} slots left out"));
+}
+
+fn print_wrong(daemon: Option<&Running>, kept: Option<&Kept>) {
+    let mut wrong = Vec::new();
+    match daemon.map(|daemon| &daemon.now) {
+        Some(None) => wrong.push("its loop does not answer: journalctl -u consign, and the machine's disks".to_owned()),
+        Some(Some(now)) => {
+            if now.ledger_full {
+                wrong.push("the disk of the ledger is full, and nothing new begins: make room".to_owned());
+            }
+            if now.stopping {
+                wrong.push("it is stopping: what is at work ends, and nothing new begins".to_owned());
+            }
+            if let Some(refused) = now.reload.as_ref().and_then(|last| Some((last.at, last.refused.as_ref()?))) {
+                let (at, refused) = (to_the_second(refused.0), refused.1);
+                wrong.push(format!("its files were refused at {at}: {}", refused.message));
+                wrong.push("  the generation above runs on; `consign check` tells what is wrong".to_owned());
+            }
+        }
+        None => {}
+    }
+    if let Some(kept) = kept {
+        for pause in kept.paused.iter().take(SHOWN) {
+            wrong.push(format!("share {} is paused since {}", pause.share, to_the_second(pause.since)));
+        }
+        more(&mut wrong, kept.paused.len());
+        for FailedRun { run, share, customer, failed, failure, finished, .. } in kept.failed.iter().take(SHOWN) {
+            let others = if *failed > 1 { format!(" and {} more", failed - 1) } else { String::new() };
+            wrong.push(format!("{} {share} failed for {customer}{others}", to_the_second(*finished)));
+            if let Some(failure) = failure {
+                wrong.push(format!("  {failure}"));
+            }
+            wrong.push(format!("  consign show {run}"));
+        }
+        more(&mut wrong, kept.failed.len());
+    }
+    if wrong.is_empty() {
+        return;
+    }
+    head("wrong", false);
+    wrong.iter().for_each(|text| line(&cut(&format!("  {text}"))));
+}
+
+fn more(list: &mut Vec<String>, all: usize) {
+    if all > SHOWN {
+        list.push(format!("… and {} more", all - SHOWN));
+    }
+}
+
+fn print_work(kept: &Kept, state: Option<&Now>, now: Instant) {
+    let standing = &kept.standing;
+    let of = state.map(|state| format!(" of {}", state.concurrency)).unwrap_or_default();
+    head(&format!("at work: {}{of}", standing.at_work_count), false);
+    for open in standing.at_work.iter().take(SHOWN) {
+        let what = match open.state {
+            DeliveryState::Sealed => "completing",
+            _ if open.cancelled => "being ended",
+            _ => "streaming",
+        };
+        let since = open.since.map(|since| format!(" for {}", lasting(now, since))).unwrap_or_default();
+        print_open(open, &format!("{what}{since}"));
+    }
+    rest(standing.at_work_count, standing.at_work.len());
+    if standing.again_count > 0 {
+        head(&format!("to be tried again: {}", standing.again_count), false);
+        for open in standing.again.iter().take(SHOWN) {
+            print_open(open, &open.due.map(|due| format!("at {}", to_the_second(due))).unwrap_or_default());
+            if let Some(failure) = &open.failure {
+                line(&cut(&format!("    {failure}")));
+            }
+        }
+        rest(standing.again_count, standing.again.len());
+    }
+    line("");
+    let (pending, slots) = (thousands(standing.pending), thousands(standing.slots));
+    line(&format!("waiting for a place: {pending} deliveries, {slots} slots"));
+    for (share, slots) in standing.held.iter().take(SHOWN) {
+        line(&cut(&format!(
+            "  {share}: {} for another slot of its own",
+            count(usize::try_from(*slots).unwrap_or(usize::MAX), "slot")
+        )));
+    }
+}
+
+fn print_open(open: &Open, what: &str) {
+    let attempt = open.attempt.filter(|attempt| *attempt > 1).map(|attempt| format!(", attempt {attempt}"));
+    let slot = to_the_second(open.slot);
+    line(&cut(&format!("  {} {slot} to {}: {what}{}", open.share, open.customer, attempt.unwrap_or_default())));
+    line(&format!("    run {}", open.run));
+}
+
+fn rest(all: u64, listed: usize) {
+    let shown = listed.min(SHOWN) as u64;
+    if all > shown {
+        line(&format!("  … and {} more", thousands(all - shown)));
+    }
+}
+
+fn head(text: &str, is_empty: bool) {
+    if !is_empty {
+        line("");
+        line(text);
+    }
+}
+
+/// `3h 2m`, as much of it as matters.
+fn lasting(now: Instant, since: Instant) -> String {
+    let seconds = (now - since).num_seconds().max(0).cast_unsigned();
+    let text = humantime::format_duration(std::time::Duration::from_secs(seconds)).to_string();
+    text.split(' ').take(2).collect::<Vec<_>>().join(" ")
+}
+
+/// No wider than the terminal that one has at three in the morning.
+fn cut(text: &str) -> String {
+    let text = text.replace(char::is_control, " ");
+    match text.chars().count() > WIDTH {
+        true => text.chars().take(WIDTH - 1).chain(['…']).collect(),
+        false => text,
+    }
+}

@@ -1,0 +1,175 @@
+//! The socket over which a running daemon is asked and told: who may, how much of
+//! it, for how long.
+//!
+//! Callers cost the deliveries nothing: each has a task of its own, and what they
+//! ask of the daemon's loop is as short as anything else in it.
+
+pub mod ask;
+mod office;
+mod overview;
+pub mod socket;
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+use crate::domain::{Blame, Refused};
+
+use ask::{Event, LINE_MAX, Preamble, Request, Said, VERSION};
+pub(super) use office::{Office, Order, Watch};
+pub use office::{cancelled_by, customers_of, is_open, resume, to_retry};
+pub use overview::{Kept, LastReload, Now, Overview, Running};
+use socket::{Bound, SocketError};
+
+/// How long a caller may take with its line, and with taking one.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Callers that are attended to at the same time.
+const CALLERS_MAX: usize = 16;
+
+/// Callers that wait for the end of what they asked for, besides.
+const WAITING_MAX: usize = 64;
+
+/// The socket, before anybody is answered.
+pub(super) struct Socket(Bound);
+
+/// Tasks that end with it.
+#[derive(Default)]
+pub(super) struct Serving(JoinSet<()>);
+
+impl Serving {
+    pub fn also(&mut self, task: impl Future<Output = ()> + Send + 'static) {
+        self.0.spawn(task);
+    }
+
+    /// Takes the socket away.
+    pub async fn close(mut self) {
+        self.0.shutdown().await;
+    }
+}
+
+impl Socket {
+    pub fn open(state_dir: &Path) -> Result<Self, SocketError> {
+        Bound::bind(state_dir).map(Self)
+    }
+
+    /// Never ends.
+    pub async fn serve(self, office: Office) {
+        let (office, waiting) = (Arc::new(office), Arc::new(Semaphore::new(WAITING_MAX)));
+        let places = Arc::new(Semaphore::new(CALLERS_MAX));
+        loop {
+            match self.0.listener.accept().await {
+                Ok((stream, _)) => {
+                    let place = places.clone().try_acquire_owned().ok();
+                    drop(tokio::spawn(attend(stream, office.clone(), place, waiting.clone())));
+                }
+                Err(error) => {
+                    tracing::warn!(error = %error, "a caller could not be taken in");
+                    sleep(Duration::from_secs(1)).await;
+                }
+            }
+        }
+    }
+}
+
+/// Who asks.
+pub(super) struct Caller {
+    to: OwnedWriteHalf,
+    user: u32,
+    /// One of those for whoever is attended to.
+    place: Option<OwnedSemaphorePermit>,
+    waiting: Arc<Semaphore>,
+}
+
+impl Caller {
+    /// As records name it.
+    pub fn name(&self) -> String {
+        match self.user {
+            0 => "root".to_owned(),
+            user => format!("user {user}"),
+        }
+    }
+
+    /// Goes from those who are attended to over to those who wait for an end.
+    pub fn waits(&mut self) -> Result<(), Refused> {
+        let full = || Refused::request(format!("{WAITING_MAX} callers wait already"), "use --detach, or wait for less");
+        self.place = Some(self.waiting.clone().try_acquire_owned().map_err(|_| full())?);
+        Ok(())
+    }
+
+    /// Fails when the caller is gone, or does not listen.
+    pub async fn hears(&mut self, event: Event) -> io::Result<()> {
+        self.say(&Said::Event(event)).await
+    }
+
+    async fn say(&mut self, said: &Said) -> io::Result<()> {
+        let mut line = serde_json::to_vec(said)?;
+        line.push(b'\n');
+        timeout(PATIENCE, self.to.write_all(&line)).await?
+    }
+}
+
+/// One caller, from its first byte to the answer. Without a `place` it is sent away.
+async fn attend(stream: UnixStream, office: Arc<Office>, place: Option<OwnedSemaphorePermit>, waiting: Arc<Semaphore>) {
+    let user = stream.peer_cred().map(|caller| caller.uid());
+    let has_place = place.is_some();
+    let (from, to) = stream.into_split();
+    let mut caller = Caller { to, user: *user.as_ref().unwrap_or(&u32::MAX), place, waiting };
+    let answer = match user {
+        _ if !has_place => Err(Refused::request("too many ask at the same time", "ask again")),
+        Ok(user) if is_trusted(user) => match request(from).await {
+            Ok(Some(request)) => office.answer(request.ask, &mut caller).await,
+            Ok(None) => return,
+            Err(refused) => Err(refused),
+        },
+        _ => Err(Refused::request("only root and the user that runs consign may ask", "use sudo")),
+    };
+    let said = match answer {
+        Ok(answer) => Said::Ok(answer),
+        Err(refused) => Said::Error(refused),
+    };
+    if let Err(error) = caller.say(&said).await {
+        tracing::debug!(error = %error, "a caller did not wait for its answer");
+    }
+}
+
+fn is_trusted(user: u32) -> bool {
+    user == 0 || user == rustix::process::geteuid().as_raw()
+}
+
+/// What the caller asks. None when it says nothing.
+async fn request(from: OwnedReadHalf) -> Result<Option<Request>, Refused> {
+    let mut line = Vec::new();
+    let mut from = BufReader::new(from.take(LINE_MAX as u64 + 1));
+    match timeout(PATIENCE, from.read_until(b'\n', &mut line)).await {
+        Ok(Ok(0)) => return Ok(None),
+        Ok(Ok(_)) => {}
+        Ok(Err(error)) => return Err(Refused::new(Blame::Machine, format!("the line cannot be read: {error}"), "")),
+        Err(_) => return Err(Refused::request(format!("no line came within {} s", PATIENCE.as_secs()), "")),
+    }
+    if line.len() > LINE_MAX {
+        return Err(Refused::request(format!("the line is longer than {LINE_MAX} bytes"), "ask for less"));
+    }
+    let mine = env!("CARGO_PKG_VERSION");
+    match serde_json::from_slice(&line) {
+        Ok(Preamble { version: VERSION, .. }) => {}
+        Ok(Preamble { version, consign }) => {
+            let message =
+                format!("consign {consign} asks in version {version} of the socket's language, and {mine} runs");
+            let help =
+                format!("the one that runs speaks version {VERSION}: restart it after an upgrade, or ask with it");
+            return Err(Refused::request(message, help));
+        }
+        Err(error) => return Err(Refused::request(format!("that is no request: {error}"), "ask with `consign`")),
+    }
+    let unknown = |error| Refused::request(format!("that is no request: {error}"), "ask with the consign that runs");
+    serde_json::from_slice(&line).map(Some).map_err(unknown)
+}

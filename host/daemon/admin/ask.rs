@@ -1,0 +1,154 @@
+//! What is said over the socket. Each side writes lines of JSON: the caller one,
+//! the daemon any number of events and then its answer.
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Instant;
+use crate::config::{ConfigErrors, Problem};
+use crate::domain::{Blame, CustomerName, Failure, Refused, RunId, ShareName, Slot};
+use crate::ledger::{Filling, LedgerError};
+use crate::run::Fared;
+
+/// Of this language. A caller of another version is told so.
+pub const VERSION: u32 = 1;
+
+/// Bytes of a caller's line.
+pub const LINE_MAX: usize = 64 << 10;
+
+/// A caller's line.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Request {
+    pub version: u32,
+    /// The caller's consign.
+    pub consign: String,
+    pub ask: Ask,
+}
+
+/// The part of a line that every version has.
+#[derive(Debug, Deserialize)]
+pub struct Preamble {
+    pub version: u32,
+    #[serde(default)]
+    pub consign: String,
+}
+
+/// Names are as somebody wrote them: the daemon knows what they stand for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Ask {
+    /// Answered by [`super::Standing`].
+    Status,
+    /// Answered by [`Reloaded`]. Without `wait` as soon as it has begun.
+    Reload { wait: bool },
+    /// Answered by [`Paused`].
+    Pause { share: String },
+    /// Answered by [`Resumed`].
+    Resume { share: String },
+    /// Answered by a [`crate::run::Report`], after events of each delivery.
+    Send {
+        share: String,
+        /// A slot; None for the latest.
+        at: Option<Instant>,
+        customers: Vec<String>,
+        /// Whether somebody waits for the end of it.
+        wait: bool,
+    },
+    /// Answered with nothing, after events with what was planned.
+    Backfill { share: String, from: String, to: String, customers: Vec<String> },
+    /// As `Send`.
+    Retry { run: String, customers: Vec<String>, wait: bool },
+    /// Answered by [`Told`].
+    Cancel { run: String, customers: Vec<String>, reason: Option<String> },
+}
+
+/// A line of the daemon.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Said {
+    Event(Event),
+    /// The last line, if it went well.
+    Ok(serde_json::Value),
+    /// The last line, if it did not.
+    Error(Refused),
+}
+
+/// Something on the way to an answer.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Event {
+    /// A run has begun, for so many customers.
+    Begun { run: RunId, slot: Slot, deliveries: usize },
+    /// A customer's delivery is to be tried again.
+    Waits { customer: CustomerName, due: Instant, failure: Failure },
+    /// A customer's delivery has come to its end.
+    Ended(Box<Fared>),
+    /// Slots were planned.
+    Planned(Vec<Filling>),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reloaded {
+    /// The generation that runs.
+    pub generation: u64,
+    /// False while it is still being read.
+    pub done: bool,
+    pub shares: usize,
+    /// What was probably not meant, each laid out for people.
+    pub warnings: Vec<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Paused {
+    pub share: ShareName,
+    pub since: Instant,
+    /// False when it was paused already.
+    pub changed: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resumed {
+    pub share: ShareName,
+    /// None when it was not paused.
+    pub since: Option<Instant>,
+    /// The first slot that the pause left out.
+    pub first_left_out: Option<Instant>,
+}
+
+/// What became of deliveries that are to be ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Told {
+    pub run: RunId,
+    /// Are ended, or are being so.
+    pub cancelled: Vec<CustomerName>,
+    /// Every byte of them is stored, so that they complete.
+    pub sealed: Vec<CustomerName>,
+    /// Had ended before.
+    pub ended: Vec<CustomerName>,
+}
+
+impl From<LedgerError> for Refused {
+    fn from(error: LedgerError) -> Self {
+        let blame = if matches!(error, LedgerError::Unknown { .. }) { Blame::Request } else { Blame::Ledger };
+        Self::new(blame, Failure::chain(&error), "")
+    }
+}
+
+impl From<ConfigErrors> for Refused {
+    fn from(errors: ConfigErrors) -> Self {
+        let problems = errors.problems().iter().map(Problem::to_json).collect();
+        Self { problems, text: errors.render(false), ..Self::new(Blame::Config, errors.summary(), "") }
+    }
+}
+
+impl From<Failure> for Refused {
+    fn from(failure: Failure) -> Self {
+        use crate::domain::Layer;
+        let blame = match failure.layer {
+            Layer::Config => Blame::Config,
+            Layer::Ledger => Blame::Ledger,
+            Layer::Local => Blame::Machine,
+            _ => Blame::Request,
+        };
+        Self::new(blame, failure.to_string(), failure.remedy)
+    }
+}

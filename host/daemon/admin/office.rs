@@ -1,0 +1,378 @@
+//! Answers callers. Most of what they ask is the ledger's business and done here;
+//! the daemon's loop is told what concerns what it has at work.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::timeout;
+
+use super::Caller;
+use super::ask::{Ask, Event, Paused, Reloaded, Resumed, Told};
+use super::overview::{Kept, Now, Overview, Running};
+use crate::calendar::When;
+use crate::clock::{Clock, Instant};
+use crate::config::Config;
+use crate::daemon::Generation;
+use crate::daemon::reload::{Loaded, Reloader};
+use crate::domain::{Blame, CustomerName, Failure, Layer, Refused, Retry, RunId, Slot};
+use crate::ledger::{Claim, DeliveryId, DeliveryState, Ledger, RunDetail, RunState};
+use crate::run::{Fared, Fate, Report, wanted};
+
+/// How long the loop may take to say what it does.
+const LOOP_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Slots of one transaction, so that others get their turn.
+const PIECE: usize = 1_000;
+
+/// Characters of a reason.
+const REASON_MAX: usize = 500;
+
+/// What the daemon's loop is to do.
+pub(in crate::daemon) enum Order {
+    Tell(oneshot::Sender<Now>),
+    /// A run by hand has begun in the ledger. What happens to its deliveries is told.
+    Begin {
+        claim: Claim,
+        watch: Watch,
+    },
+    /// Tries at once what waits for its next try. Answered with what did wait.
+    TryNow {
+        deliveries: Vec<DeliveryId>,
+        watch: Watch,
+        done: oneshot::Sender<Vec<DeliveryId>>,
+    },
+    /// These are marked in the ledger to be ended.
+    Cancel(Vec<DeliveryId>),
+    /// A configuration is being read.
+    Reloading,
+    /// It has been read, to be taken or not.
+    Reloaded {
+        loaded: Result<Box<Loaded>, Refused>,
+        done: oneshot::Sender<Result<Reloaded, Refused>>,
+    },
+}
+
+/// Hears of deliveries.
+pub(in crate::daemon) type Watch = mpsc::UnboundedSender<Event>;
+
+pub(in crate::daemon) struct Office {
+    pub ledger: Ledger,
+    pub clock: Clock,
+    pub desk: mpsc::Sender<Order>,
+    pub reloader: Arc<Reloader>,
+    /// What the loop works by.
+    pub current: watch::Receiver<Arc<Generation>>,
+    pub stopping: Arc<AtomicBool>,
+    pub config: PathBuf,
+    pub started: Instant,
+}
+
+impl Office {
+    pub(super) async fn answer(&self, ask: Ask, caller: &mut Caller) -> Result<Value, Refused> {
+        match ask {
+            Ask::Status => to_value(&self.overview().await?),
+            Ask::Reload { wait } => to_value(&self.reload(wait, caller).await?),
+            Ask::Pause { share } => to_value(&self.pause(&share, caller).await?),
+            Ask::Resume { share } => to_value(&self.resume(&share, caller).await?),
+            Ask::Send { share, at, customers, wait } => {
+                self.goes_on()?;
+                let config = self.config();
+                let share = wanted::share(&config, &share)?;
+                let customers = wanted::customers(&share, &customers)?;
+                let slot = wanted::slot(&share, at, false, &self.clock)?;
+                tracing::info!(share = %share.name, by = caller.name(), "a run by hand is asked for");
+                to_value(&self.begin((slot, customers), None, wait, caller).await?)
+            }
+            Ask::Backfill { share, from, to, customers } => {
+                self.backfill(&share, (&from, &to), &customers, caller).await?;
+                Ok(Value::Null)
+            }
+            Ask::Retry { run, customers, wait } => {
+                self.goes_on()?;
+                let (run, customers) = self.deliveries(&run, &customers).await?;
+                to_value(&self.retry(run, customers, wait, caller).await?)
+            }
+            Ask::Cancel { run, customers, reason } => {
+                let (run, customers) = self.deliveries(&run, &customers).await?;
+                to_value(&self.cancel(run, customers, reason, caller).await?)
+            }
+        }
+    }
+
+    fn config(&self) -> Arc<Config> {
+        self.current.borrow().config.clone()
+    }
+
+    /// Nothing new begins in a daemon that stops.
+    fn goes_on(&self) -> Result<(), Refused> {
+        if self.stopping.load(Ordering::Relaxed) { Err(stopping()) } else { Ok(()) }
+    }
+
+    async fn order(&self, order: Order) -> Result<(), Refused> {
+        self.desk.send(order).await.map_err(|_| stopping())
+    }
+
+    async fn overview(&self) -> Result<Overview, Refused> {
+        let (tell, told) = oneshot::channel();
+        let told = async {
+            self.desk.send(Order::Tell(tell)).await.ok()?;
+            told.await.ok()
+        };
+        let now = timeout(LOOP_PATIENCE, told).await.ok().flatten();
+        let kept = Kept::read(self.ledger.reader(), self.clock.now()).await?;
+        let daemon = Running {
+            pid: std::process::id(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            config: self.config.clone(),
+            state_dir: self.config().daemon.state_dir.clone(),
+            started: self.started,
+            now,
+        };
+        Ok(Overview { daemon: Some(daemon), ledger: Some(kept) })
+    }
+
+    async fn reload(&self, wait: bool, caller: &mut Caller) -> Result<Reloaded, Refused> {
+        self.goes_on()?;
+        tracing::info!(by = caller.name(), "a reload is asked for");
+        if wait {
+            caller.waits()?;
+            return self.reloader.clone().reload().await;
+        }
+        let (generation, shares) = {
+            let current = self.current.borrow();
+            (current.number, current.config.shares.len())
+        };
+        drop(tokio::spawn(self.reloader.clone().reload()));
+        Ok(Reloaded { generation, done: false, shares, warnings: Vec::new() })
+    }
+
+    async fn pause(&self, share: &str, caller: &Caller) -> Result<Paused, Refused> {
+        let share = wanted::share(&self.config(), share)?.name.clone();
+        let now = self.clock.now();
+        let earlier = self.ledger.pause(share.clone()).await?;
+        if earlier.is_none() {
+            tracing::info!(%share, by = caller.name(), "paused");
+        }
+        Ok(Paused { share, since: earlier.unwrap_or(now), changed: earlier.is_none() })
+    }
+
+    async fn resume(&self, share: &str, caller: &Caller) -> Result<Resumed, Refused> {
+        let share = wanted::share(&self.config(), share)?.name.clone();
+        let resumed = resume(&self.ledger, share).await?;
+        if resumed.since.is_some() {
+            tracing::info!(share = %resumed.share, by = caller.name(), "resumed");
+        }
+        Ok(resumed)
+    }
+
+    async fn backfill(
+        &self,
+        share: &str,
+        (from, to): (&str, &str),
+        customers: &[String],
+        caller: &mut Caller,
+    ) -> Result<(), Refused> {
+        let when = |text: &str| When::parse(text).map_err(|why| Refused::request(format!("'{text}' {why}"), ""));
+        let share = wanted::share(&self.config(), share)?;
+        let customers = wanted::customers(&share, customers)?;
+        let slots = wanted::slots(&share, (when(from)?, when(to)?), self.clock.now())?;
+        tracing::info!(share = %share.name, slots = slots.len(), by = caller.name(), "a backfill is asked for");
+        for piece in slots.chunks(PIECE) {
+            let filled = self.ledger.backfill(piece.to_vec(), customers.clone()).await?;
+            // Planned is planned, whoever listens.
+            if let Err(error) = caller.hears(Event::Planned(filled)).await {
+                tracing::debug!(error = %error, "nobody hears what was planned");
+            }
+        }
+        Ok(())
+    }
+
+    /// The run that is meant, and its customers who are: all of them when none is named.
+    async fn deliveries(&self, run: &str, named: &[String]) -> Result<(RunDetail, Vec<CustomerName>), Refused> {
+        let reader = self.ledger.reader();
+        let run = reader.run(wanted::run(reader, run).await?).await?;
+        let customers = customers_of(&run, named)?;
+        Ok((run, customers))
+    }
+
+    /// Begins a run, and hurries what waits of another. Tells the caller of all of it
+    /// until its end if somebody waits.
+    async fn begin(
+        &self,
+        (slot, customers): (Slot, Vec<CustomerName>),
+        waiting: Option<(RunId, Vec<DeliveryId>)>,
+        wait: bool,
+        caller: &mut Caller,
+    ) -> Result<Report, Refused> {
+        if wait {
+            caller.waits()?;
+        }
+        let (watch, heard) = mpsc::unbounded_channel();
+        let (mut going, mut hurried) = (0, None);
+        if let Some((run, deliveries)) = waiting {
+            let (done, waited) = oneshot::channel();
+            self.order(Order::TryNow { deliveries, watch: watch.clone(), done }).await?;
+            going = waited.await.map_err(|_| stopping())?.len();
+            hurried = Some(run).filter(|_| going > 0);
+        }
+        let started = self.ledger.start_manual(slot, customers).await?;
+        let mut outcomes: Vec<Fared> = Vec::new();
+        outcomes.extend(
+            started.committed.into_iter().map(|(customer, run)| Fared::earlier(customer, Fate::AlreadyCommitted, run)),
+        );
+        outcomes.extend(started.busy.into_iter().map(|(customer, run)| Fared::earlier(customer, Fate::Busy, run)));
+        let run = started.claim.as_ref().map(|claim| claim.run).or(hurried);
+        match started.claim {
+            Some(claim) => {
+                going += claim.deliveries.len();
+                self.order(Order::Begin { claim, watch }).await.map_err(|refused| begun_and_stopping(refused, run))?;
+            }
+            None => drop(watch),
+        }
+        let mut report = Report { slot: started.slot, run, outcomes };
+        if wait {
+            self.listen(&mut report, heard, going, caller).await?;
+        }
+        report.outcomes.sort_by(|a, b| a.customer.cmp(&b.customer));
+        Ok(report)
+    }
+
+    async fn listen(
+        &self,
+        report: &mut Report,
+        mut heard: mpsc::UnboundedReceiver<Event>,
+        mut going: usize,
+        caller: &mut Caller,
+    ) -> Result<(), Refused> {
+        let gone = |_| Refused::request("the caller is gone", "");
+        if let Some(run) = report.run {
+            let (slot, deliveries) = (report.slot.clone(), going);
+            caller.hears(Event::Begun { run, slot, deliveries }).await.map_err(gone)?;
+        }
+        while going > 0 {
+            let event = heard.recv().await.ok_or_else(|| begun_and_stopping(stopping(), report.run))?;
+            if let Event::Ended(fared) = &event {
+                report.outcomes.push((**fared).clone());
+                going -= 1;
+            }
+            caller.hears(event).await.map_err(gone)?;
+        }
+        Ok(())
+    }
+
+    async fn retry(
+        &self,
+        detail: RunDetail,
+        customers: Vec<CustomerName>,
+        wait: bool,
+        caller: &mut Caller,
+    ) -> Result<Report, Refused> {
+        let (failed, waiting) = to_retry(&detail, &customers)?;
+        let run = &detail.run;
+        tracing::info!(run = %run.run, share = %run.share, by = caller.name(), "a run is to be tried again");
+        let slot = Slot { share: run.share.clone(), at: run.slot, interval: run.interval };
+        let waiting = Some((run.run, waiting)).filter(|(_, waiting)| !waiting.is_empty());
+        self.begin((slot, failed), waiting, wait, caller).await
+    }
+
+    async fn cancel(
+        &self,
+        detail: RunDetail,
+        customers: Vec<CustomerName>,
+        reason: Option<String>,
+        caller: &Caller,
+    ) -> Result<Told, Refused> {
+        let run = detail.run.run;
+        is_open(&detail)?;
+        let why = cancelled_by(&caller.name(), reason.as_deref(), run);
+        tracing::warn!(%run, share = %detail.run.share, "{}", why.message);
+        let cancelled = self.ledger.cancel(run, customers, why).await?;
+        let (cancelled_customers, ids): (Vec<_>, Vec<_>) = cancelled.marked.into_iter().unzip();
+        self.order(Order::Cancel(ids)).await?;
+        Ok(Told { run, cancelled: cancelled_customers, sealed: cancelled.sealed, ended: cancelled.ended })
+    }
+}
+
+/// Ends a pause, and tells what it left out.
+pub async fn resume(ledger: &Ledger, share: crate::domain::ShareName) -> Result<Resumed, Refused> {
+    let since = ledger.resume(share.clone()).await?;
+    let first_left_out = match since {
+        Some(since) => ledger.reader().first_left_out(share.clone(), since).await?,
+        None => None,
+    };
+    Ok(Resumed { share, since, first_left_out })
+}
+
+/// Those of the run's customers who are named, or all.
+pub fn customers_of(detail: &RunDetail, named: &[String]) -> Result<Vec<CustomerName>, Refused> {
+    let all: Vec<&CustomerName> = detail.deliveries.iter().map(|delivery| &delivery.customer).collect();
+    if let Some(stranger) = named.iter().find(|name| !all.iter().any(|customer| customer.as_str() == *name)) {
+        let names: Vec<&str> = all.iter().map(|customer| customer.as_str()).collect();
+        let message = format!("run {} has no delivery to '{stranger}'", detail.run.run);
+        return Err(Refused::request(message, format!("it goes to: {}", names.join(", "))));
+    }
+    let is_named = |customer: &&CustomerName| named.is_empty() || named.iter().any(|name| name == customer.as_str());
+    Ok(all.into_iter().filter(is_named).cloned().collect())
+}
+
+/// What of a run can be tried again: who failed, and what waits for its next try.
+pub fn to_retry(
+    detail: &RunDetail,
+    customers: &[CustomerName],
+) -> Result<(Vec<CustomerName>, Vec<DeliveryId>), Refused> {
+    let (mut failed, mut waiting) = (Vec::new(), Vec::new());
+    for delivery in detail.deliveries.iter().filter(|delivery| customers.contains(&delivery.customer)) {
+        match delivery.state {
+            DeliveryState::Failed => failed.push(delivery.customer.clone()),
+            DeliveryState::Waiting | DeliveryState::Sealed if delivery.due.is_some() => waiting.push(delivery.id),
+            _ => {}
+        }
+    }
+    if failed.is_empty() && waiting.is_empty() {
+        let message = format!("nothing of run {} has failed", detail.run.run);
+        return Err(Refused::request(message, format!("`consign show {}` tells how it stands", detail.run.run)));
+    }
+    Ok((failed, waiting))
+}
+
+/// Whether there is something of a run that could be ended.
+pub fn is_open(detail: &RunDetail) -> Result<(), Refused> {
+    let run = &detail.run;
+    match run.state {
+        RunState::Running => Ok(()),
+        state => {
+            let message = format!("run {} has ended already: it {state}", run.run);
+            Err(Refused::request(message, "what is delivered stays in the bucket"))
+        }
+    }
+}
+
+/// As deliveries that somebody ended have it in the ledger.
+pub fn cancelled_by(who: &str, reason: Option<&str>, run: RunId) -> Failure {
+    let reason: String = reason.unwrap_or_default().split_whitespace().collect::<Vec<_>>().join(" ");
+    let reason: String = reason.chars().filter(|c| !c.is_control()).take(REASON_MAX).collect();
+    let message = match reason.as_str() {
+        "" => format!("cancelled by {who}"),
+        reason => format!("cancelled by {who}: {reason}"),
+    };
+    Failure::new(Layer::Schedule, Retry::Never, message, format!("`consign retry {run}` begins it again"))
+}
+
+fn stopping() -> Refused {
+    Refused::request("consign is stopping", "ask again when it has started")
+}
+
+fn begun_and_stopping(refused: Refused, run: Option<RunId>) -> Refused {
+    match run {
+        Some(run) => Refused { help: format!("run {run} has begun, and its next start goes on with it"), ..refused },
+        None => refused,
+    }
+}
+
+fn to_value<T: serde::Serialize>(answer: &T) -> Result<Value, Refused> {
+    serde_json::to_value(answer).map_err(|error| Refused::new(Blame::Machine, error.to_string(), ""))
+}

@@ -1,0 +1,89 @@
+//! What `consign status` tells: what is wrong, what is at work, what is to come.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::{Instant, ago};
+use crate::domain::{Refused, ShareName};
+use crate::ledger::{FailedRun, History, LedgerError, Pause, Reader, RunSummary, Standing};
+
+/// Entries of each list.
+const LISTED: usize = 50;
+
+/// Failed runs are listed for so long.
+const RECENT: std::time::Duration = std::time::Duration::from_secs(24 * 3600);
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Overview {
+    /// None when no daemon runs.
+    pub daemon: Option<Running>,
+    /// None when there is no ledger yet.
+    pub ledger: Option<Kept>,
+}
+
+/// A daemon, as it knows itself.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Running {
+    pub pid: u32,
+    pub version: String,
+    pub config: PathBuf,
+    pub state_dir: PathBuf,
+    pub started: Instant,
+    /// None when its loop does not answer.
+    pub now: Option<Now>,
+}
+
+/// What its loop says.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Now {
+    /// Of the configuration: 1 at the start, one more with each that took its place.
+    pub generation: u64,
+    pub since: Instant,
+    pub stopping: bool,
+    /// Nothing new begins, because the ledger has no room.
+    pub ledger_full: bool,
+    pub shares: usize,
+    pub customers: usize,
+    /// Deliveries at work at the same time, at most.
+    pub concurrency: usize,
+    /// Deliveries since the start.
+    pub delivered: u64,
+    pub failed: u64,
+    /// Slots since the start that nobody got, or not everybody.
+    pub left_out: u64,
+    /// The next slots that are due.
+    pub next: Vec<(ShareName, Instant)>,
+    pub reload: Option<LastReload>,
+}
+
+/// How the last reload ended.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct LastReload {
+    pub at: Instant,
+    /// Why the configuration was not taken; None if it was.
+    pub refused: Option<Refused>,
+}
+
+/// What the ledger knows.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Kept {
+    pub size_bytes: u64,
+    pub standing: Standing,
+    pub paused: Vec<Pause>,
+    /// Within a day, the newest first.
+    pub failed: Vec<FailedRun>,
+    pub last: Option<RunSummary>,
+}
+
+impl Kept {
+    pub async fn read(reader: &Reader, now: Instant) -> Result<Self, LedgerError> {
+        Ok(Self {
+            size_bytes: reader.bytes().await?,
+            standing: reader.standing_now(LISTED).await?,
+            paused: reader.pauses().await?,
+            failed: reader.failed_since(ago(now, RECENT), LISTED).await?,
+            last: reader.history(History { limit: 1, ..History::default() }).await?.into_iter().next(),
+        })
+    }
+}

@@ -1,0 +1,178 @@
+//! What the loop does for callers of the socket.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio::sync::watch;
+
+use super::DaemonError;
+use super::admin::ask::{Event, Reloaded};
+use super::admin::{LastReload, Now, Order, Watch};
+use super::calls::Answer;
+use super::desk::Desk;
+use super::generation::Generation;
+use super::notify::Manager;
+use super::reload::Loaded;
+use crate::clock::Instant;
+use crate::config::Problem;
+use crate::domain::{Blame, Failure, Refused};
+use crate::ledger::DeliveryId;
+
+/// Slots to come that are listed.
+const COMING: usize = 5;
+
+/// What callers know of the loop, and it of them.
+pub(super) struct Callers {
+    /// Who hears of a delivery.
+    watches: HashMap<DeliveryId, Watch>,
+    /// To be ended as soon as the loop has them.
+    doomed: HashMap<DeliveryId, Failure>,
+    pub current: watch::Sender<Arc<Generation>>,
+    pub stopping: Arc<AtomicBool>,
+    /// When the generation began.
+    since: Instant,
+    last: Option<LastReload>,
+}
+
+impl Callers {
+    pub fn new(first: Arc<Generation>, now: Instant) -> Self {
+        let (current, _) = watch::channel(first);
+        let (watches, doomed, stopping) = (HashMap::new(), HashMap::new(), Arc::default());
+        Self { watches, doomed, current, stopping, since: now, last: None }
+    }
+
+    pub fn doom(&mut self, delivery: DeliveryId, why: Failure) {
+        self.doomed.insert(delivery, why);
+    }
+
+    /// Why the delivery is to be ended at once, if it is.
+    pub fn doomed(&mut self, delivery: DeliveryId) -> Option<Failure> {
+        self.doomed.remove(&delivery)
+    }
+
+    /// Tells who wants to hear of it. None: nothing more is to be heard.
+    pub fn tell(&mut self, delivery: DeliveryId, event: Option<Event>) {
+        let is_last = !matches!(event, Some(Event::Waits { .. }));
+        if let (Some(watch), Some(event)) = (self.watches.get(&delivery), event) {
+            // Who asked may be gone.
+            let _ = watch.send(event);
+        }
+        if is_last {
+            self.watches.remove(&delivery);
+        }
+    }
+
+    /// Why the configuration that was read last is not the one that runs.
+    pub fn refused(&self) -> Option<String> {
+        let refused = self.last.as_ref()?.refused.as_ref()?;
+        Some(refused.message.clone())
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
+    }
+}
+
+impl Desk {
+    pub async fn obey(&mut self, order: Order, manager: &mut Manager) -> Result<(), DaemonError> {
+        match order {
+            Order::Tell(tell) => drop(tell.send(self.now())),
+            // It is in the ledger, and the next start goes on with it.
+            Order::Begin { .. } | Order::TryNow { .. } | Order::Reloading if self.callers.is_stopping() => {}
+            Order::Begin { claim, watch } => {
+                for (_, delivery) in &claim.deliveries {
+                    self.callers.watches.insert(*delivery, watch.clone());
+                }
+                self.take_in(claim);
+            }
+            Order::TryNow { deliveries, watch, done } => {
+                let mut waited = Vec::new();
+                for delivery in deliveries {
+                    if let Some(job) = self.retries.remove(delivery) {
+                        self.callers.watches.insert(delivery, watch.clone());
+                        self.enqueue(job);
+                        waited.push(delivery);
+                    }
+                }
+                drop(done.send(waited));
+            }
+            Order::Cancel(deliveries) => {
+                for delivery in deliveries {
+                    let ledger = self.ledger.clone();
+                    let open = async move { ledger.open_delivery(delivery).await.map(Box::new) };
+                    self.calls.ask(async move { Answer::Cancelled(delivery, open.await) });
+                }
+            }
+            Order::Reloading => manager.reloading(),
+            Order::Reloaded { loaded, done } => {
+                let ended = self.reloaded(loaded).await?;
+                if !self.callers.is_stopping() {
+                    manager.ready(&self.status());
+                }
+                drop(done.send(ended));
+            }
+        }
+        Ok(())
+    }
+
+    /// Err when the daemon cannot go on at all.
+    async fn reloaded(
+        &mut self,
+        loaded: Result<Box<Loaded>, Refused>,
+    ) -> Result<Result<Reloaded, Refused>, DaemonError> {
+        if self.callers.is_stopping() {
+            return Ok(Err(Refused::request("consign is stopping", "the next start reads the configuration")));
+        }
+        let adopted = match loaded {
+            Ok(loaded) => {
+                let Loaded { config, parts, warnings } = *loaded;
+                match self.adopt(config, parts).await {
+                    Ok(number) => Ok((number, warnings)),
+                    Err(DaemonError::Ledger(error)) if error.is_fatal() => return Err(error.into()),
+                    Err(DaemonError::Ledger(error)) => Err(error.into()),
+                    Err(error) => Err(Refused::new(Blame::Config, Failure::chain(&error), "")),
+                }
+            }
+            Err(refused) => Err(refused),
+        };
+        let now = self.clock.now();
+        let ended = match adopted {
+            Ok((generation, warnings)) => {
+                let warnings: Vec<String> = warnings.iter().map(|warning: &Problem| warning.render(false)).collect();
+                for warning in &warnings {
+                    tracing::warn!("{warning}");
+                }
+                self.callers.since = now;
+                self.callers.current.send_replace(self.generation.clone());
+                Ok(Reloaded { generation, done: true, shares: self.generation.config.shares.len(), warnings })
+            }
+            Err(refused) => {
+                let told = if refused.text.is_empty() { &refused.message } else { &refused.text };
+                let generation = self.generation.number;
+                tracing::error!(generation, "the new configuration is refused, and the old one runs on: {told}");
+                Err(refused)
+            }
+        };
+        self.callers.last = Some(LastReload { at: now, refused: ended.as_ref().err().cloned() });
+        Ok(ended)
+    }
+
+    fn now(&self) -> Now {
+        let config = &self.generation.config;
+        Now {
+            generation: self.generation.number,
+            since: self.callers.since,
+            stopping: self.callers.is_stopping(),
+            ledger_full: self.intake.is_full() || self.unrecorded.any(),
+            shares: config.shares.len(),
+            customers: config.customers.len(),
+            concurrency: config.daemon.concurrency,
+            delivered: self.tally.delivered,
+            failed: self.tally.failed,
+            left_out: self.tally.left_out,
+            next: self.intake.coming(COMING),
+            reload: self.callers.last.clone(),
+        }
+    }
+}

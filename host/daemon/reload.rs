@@ -1,0 +1,173 @@
+//! Reads the configuration again while deliveries go on, and hands it to the loop
+//! when all of it is good: because somebody asks, at SIGHUP, or because its files
+//! have changed.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::signal::unix::Signal;
+use tokio::sync::{Mutex, mpsc, oneshot, watch};
+use tokio::time::{Instant, sleep};
+
+use super::admin::Order;
+use super::admin::ask::Reloaded;
+use super::generation::{Generation, needs_restart};
+use crate::check::{self, Checked, Unsound};
+use crate::clock::Clock;
+use crate::config::{Config, ConfigErrors, Environment, Look, Problem, Watched};
+use crate::domain::{Blame, Refused};
+use crate::run::Parts;
+
+/// How often the files are looked at. They are read when two looks in a row are
+/// alike, so that nothing half written is taken.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+
+/// A configuration that can be carried out.
+pub(super) struct Loaded {
+    pub config: Arc<Config>,
+    pub parts: Arc<Parts>,
+    pub warnings: Vec<Problem>,
+}
+
+pub(super) struct Reloader {
+    path: PathBuf,
+    clock: Clock,
+    desk: mpsc::Sender<Order>,
+    current: watch::Receiver<Arc<Generation>>,
+    /// Held while the files are read.
+    turn: Mutex<Turn>,
+}
+
+struct Turn {
+    watched: Watched,
+    /// How the files looked before they were last read.
+    read: Look,
+    last: Option<Last>,
+}
+
+/// The last reload.
+struct Last {
+    began: Instant,
+    ended: Result<Reloaded, Refused>,
+}
+
+impl Reloader {
+    pub fn new(
+        path: PathBuf,
+        clock: Clock,
+        desk: mpsc::Sender<Order>,
+        current: watch::Receiver<Arc<Generation>>,
+    ) -> Self {
+        let watched = Watched::of(&path, &current.borrow().config);
+        let turn = Mutex::new(Turn { read: watched.look(), watched, last: None });
+        Self { path, clock, desk, current, turn }
+    }
+
+    /// Goes over to what the files say now, or stays with what there is. Who asks
+    /// while another reload is under way waits for it, and then for the next one,
+    /// which all who wait have in common.
+    pub async fn reload(self: Arc<Self>) -> Result<Reloaded, Refused> {
+        let asked = Instant::now();
+        let mut turn = self.turn.lock().await;
+        if let Some(last) = turn.last.as_ref().filter(|last| last.began >= asked) {
+            return last.ended.clone();
+        }
+        let began = Instant::now();
+        self.order(Order::Reloading).await?;
+        let before = turn.watched.look();
+        let reading = self.clone();
+        // A task, so that a fault in it is an answer too.
+        let (loaded, watched) = match tokio::spawn(async move { reading.load().await }).await {
+            Ok(read) => read,
+            Err(error) => (Err(Refused::new(Blame::Machine, format!("a fault in consign: {error}"), "")), None),
+        };
+        if let Some(watched) = watched {
+            turn.watched = watched;
+        }
+        turn.read = turn.watched.look().as_before(before);
+        let (done, ended) = oneshot::channel();
+        self.order(Order::Reloaded { loaded: loaded.map(Box::new), done }).await?;
+        let ended = ended.await.unwrap_or_else(|_| Err(stopping()));
+        turn.last = Some(Last { began, ended: ended.clone() });
+        ended
+    }
+
+    async fn order(&self, order: Order) -> Result<(), Refused> {
+        self.desk.send(order).await.map_err(|_| stopping())
+    }
+
+    /// And which files to watch from now on.
+    async fn load(&self) -> (Result<Loaded, Refused>, Option<Watched>) {
+        let surveyed = tokio::task::block_in_place(|| Config::survey(&self.path, &Environment::of_process()));
+        let (config, mut found) = match surveyed {
+            Ok(surveyed) => surveyed,
+            Err(errors) => {
+                let watched = Watched::of(&self.path, &self.current.borrow().config).and(&errors);
+                return (Err(errors.into()), Some(watched));
+            }
+        };
+        let watched = Watched::of(&self.path, &config);
+        for missing in config.check_secrets().problems() {
+            found.push(missing.clone());
+        }
+        let running = self.current.borrow().config.clone();
+        fixed(&running, &config, &mut found);
+        let checked = check::check(&config, &self.clock, found).await.map_err(|unsound| match unsound {
+            Unsound::Config(errors) => errors.into(),
+            Unsound::Failure(failure) => failure.into(),
+        });
+        let loaded = checked.map(|Checked { parts, warnings, .. }| Loaded {
+            config: Arc::new(config),
+            parts: Arc::new(parts),
+            warnings,
+        });
+        (loaded, Some(watched))
+    }
+
+    /// Reloads at each SIGHUP, and whenever the files have changed if the
+    /// configuration says `watch = true`. Never ends. What comes of it the loop logs.
+    pub async fn keep(self: Arc<Self>, mut hangup: Signal) {
+        let mut seen: Option<Look> = None;
+        loop {
+            tokio::select! {
+                Some(()) = hangup.recv() => {
+                    tracing::info!("SIGHUP: reading the configuration again");
+                    drop(self.clone().reload().await);
+                }
+                () = sleep(LOOK_EVERY) => {
+                    if !self.current.borrow().config.daemon.watch {
+                        seen = None;
+                        continue;
+                    }
+                    let (look, read) = self.look().await;
+                    let is_quiet = seen.as_ref() == Some(&look);
+                    if is_quiet && look != read {
+                        tracing::info!("the configuration's files have changed: reading them again");
+                        drop(self.clone().reload().await);
+                    }
+                    seen = Some(look);
+                }
+            }
+        }
+    }
+
+    /// How the files look now, and how they looked before they were last read.
+    async fn look(&self) -> (Look, Look) {
+        let turn = self.turn.lock().await;
+        (tokio::task::block_in_place(|| turn.watched.look()), turn.read.clone())
+    }
+}
+
+/// What cannot change while the daemon runs.
+fn fixed(running: &Config, new: &Config, found: &mut ConfigErrors) {
+    for key in needs_restart(running, new) {
+        let path: Vec<&str> = key.split('.').collect();
+        let message = format!("`{key}` cannot change while consign runs");
+        found.at(new.locate(&path), message, "put back what was there, or restart consign");
+    }
+}
+
+fn stopping() -> Refused {
+    Refused::request("consign is stopping", "the next start reads the configuration")
+}

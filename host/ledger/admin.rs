@@ -1,0 +1,251 @@
+//! What an operator asks of the ledger: what there is to do now, and to have the
+//! deliveries of a run ended.
+
+use serde::{Deserialize, Serialize};
+
+use super::claim::{cancel as mark, release};
+use super::db::{Db, Row, values};
+use super::row::{at, customer, json, maybe_at, origin, run_id, share, size, state, step, to_json};
+use super::state::DeliveryEvent;
+use super::{DeliveryId, DeliveryState, Ledger, LedgerError, Reader, write};
+use crate::clock::Instant;
+use crate::domain::{CustomerName, Failure, Origin, RunId, ShareName, SkipReason};
+
+/// All that is not at its end.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Standing {
+    /// Deliveries at work, those that began first.
+    pub at_work: Vec<Open>,
+    /// Deliveries of runs that have begun, without an attempt at work.
+    pub pending: u64,
+    /// Deliveries that failed and are to be tried again, the next ones first.
+    pub again: Vec<Open>,
+    /// As many of each there are, however many are listed.
+    pub at_work_count: u64,
+    pub again_count: u64,
+    /// Planned slots that nobody has begun.
+    pub slots: u64,
+    /// Shares of which slots wait for another slot of theirs, and how many.
+    pub held: Vec<(ShareName, u64)>,
+}
+
+/// A delivery that is not at its end.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Open {
+    pub run: RunId,
+    pub share: ShareName,
+    pub slot: Instant,
+    pub origin: Origin,
+    pub customer: CustomerName,
+    pub state: DeliveryState,
+    /// Of the last attempt; None before the first.
+    pub attempt: Option<u32>,
+    pub since: Option<Instant>,
+    /// When it is tried again, and after what.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub due: Option<Instant>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub failure: Option<Failure>,
+    /// It has been told to end.
+    pub cancelled: bool,
+}
+
+/// A run in which somebody did not get the slot.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FailedRun {
+    pub run: RunId,
+    pub share: ShareName,
+    pub slot: Instant,
+    pub finished: Instant,
+    pub failed: u64,
+    /// One of those who did not get it, and why.
+    pub customer: CustomerName,
+    pub failure: Option<Failure>,
+}
+
+/// What became of deliveries that are to be ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Cancelled {
+    /// Are marked: whoever has them at work, or takes them up, ends them.
+    pub marked: Vec<(CustomerName, DeliveryId)>,
+    /// Every byte of them is stored, so that they complete.
+    pub sealed: Vec<CustomerName>,
+    /// Had ended before.
+    pub ended: Vec<CustomerName>,
+}
+
+impl Ledger {
+    /// Marks deliveries of a run to be ended, of these customers or of all when none
+    /// is named. Whoever has them at work is to be told.
+    pub async fn cancel(
+        &self,
+        run: RunId,
+        customers: Vec<CustomerName>,
+        why: Failure,
+    ) -> Result<Cancelled, LedgerError> {
+        self.writer.run(move |ledger| cancel(ledger, run, &customers, &why)).await
+    }
+
+    /// The same for who knows that nobody is at work on the run: what has not begun
+    /// ends here and now, and with the last delivery the run.
+    pub async fn give_up(
+        &self,
+        run: RunId,
+        customers: Vec<CustomerName>,
+        why: Failure,
+    ) -> Result<Cancelled, LedgerError> {
+        let now = self.clock.now();
+        self.writer.run(move |ledger| give_up(ledger, now, run, &customers, &why)).await
+    }
+}
+
+impl Reader {
+    /// What is not at its end, at most `limit` of each kind.
+    pub async fn standing_now(&self, limit: usize) -> Result<Standing, LedgerError> {
+        self.read(move |ledger| standing(ledger, limit)).await
+    }
+
+    /// Runs that failed since then, the newest first, among the last ten thousand runs.
+    pub async fn failed_since(&self, since: Instant, limit: usize) -> Result<Vec<FailedRun>, LedgerError> {
+        self.read(move |ledger| failed_since(ledger, since, limit)).await
+    }
+
+    /// The first slot that the pause since `since` left out. It may be before `since`:
+    /// what was planned and had not begun is left out as well.
+    pub async fn first_left_out(&self, share: ShareName, since: Instant) -> Result<Option<Instant>, LedgerError> {
+        self.read(move |ledger| first_left_out(ledger, &share, since)).await
+    }
+}
+
+const OPEN: &str = "
+    SELECT r.id AS run_id, r.share, s.at, r.origin, d.customer, d.state, d.due_at, d.failure,
+           d.cancel IS NOT NULL AS cancelled, a.number, a.started_at
+    FROM runs r JOIN slots s ON s.id = r.slot JOIN deliveries d ON d.run = r.seq
+    LEFT JOIN attempts a ON a.delivery = d.id
+         AND a.number = (SELECT max(number) FROM attempts WHERE delivery = d.id)
+    WHERE r.state = 'running' AND d.state IN ('working', 'sealed', 'waiting')";
+
+/// At most `limit` of each list.
+fn standing(ledger: &Db, limit: usize) -> Result<Standing, LedgerError> {
+    let mut standing = Standing::default();
+    let counts = "SELECT d.state, d.due_at IS NOT NULL AS again, count(*) AS deliveries
+                  FROM runs r JOIN deliveries d ON d.run = r.seq WHERE r.state = 'running' GROUP BY 1, 2";
+    let counts = ledger
+        .all(counts, &[], |row| Ok((state(row, "state")?, row.get::<bool>("again")?, size(row, "deliveries")?)))?;
+    for (state, again, deliveries) in counts {
+        match state {
+            DeliveryState::Pending => standing.pending += deliveries,
+            DeliveryState::Waiting => standing.again_count += deliveries,
+            DeliveryState::Sealed if again => standing.again_count += deliveries,
+            DeliveryState::Working | DeliveryState::Sealed => standing.at_work_count += deliveries,
+            DeliveryState::Committed | DeliveryState::Failed => {}
+        }
+    }
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let list = |which: &str| ledger.all(&format!("{OPEN} {which} LIMIT ?1"), values![limit], open);
+    standing.at_work = list("AND d.state <> 'waiting' AND d.due_at IS NULL ORDER BY a.started_at, d.id")?;
+    standing.again = list("AND d.due_at IS NOT NULL ORDER BY d.due_at, d.id")?;
+    let pending: i64 = ledger.only("SELECT count(*) FROM slots WHERE state = 'pending'", &[])?;
+    standing.slots = pending.cast_unsigned();
+    let held = "SELECT share, count(*) AS slots FROM slots WHERE state = 'held' GROUP BY share ORDER BY share";
+    standing.held = ledger.all(held, &[], |row| Ok((share(row)?, size(row, "slots")?)))?;
+    Ok(standing)
+}
+
+fn open(row: &Row<'_>) -> Result<Open, LedgerError> {
+    Ok(Open {
+        run: run_id(row)?,
+        share: share(row)?,
+        slot: at(row, "at")?,
+        origin: origin(row)?,
+        customer: customer(row)?,
+        state: state(row, "state")?,
+        attempt: row.get::<Option<i64>>("number")?.and_then(|number| number.try_into().ok()),
+        since: maybe_at(row, "started_at")?,
+        due: maybe_at(row, "due_at")?,
+        failure: row.get::<Option<String>>("failure")?.map(json).transpose()?,
+        cancelled: row.get("cancelled")?,
+    })
+}
+
+fn failed_since(ledger: &Db, since: Instant, limit: usize) -> Result<Vec<FailedRun>, LedgerError> {
+    // Bounded by numbers, so that a long history without failures is not looked through.
+    let failed = "SELECT r.id AS run_id, r.share, s.at, r.finished_at, d.customer, d.failure,
+                         (SELECT count(*) FROM deliveries WHERE run = r.seq AND state = 'failed') AS failed
+                  FROM runs r JOIN slots s ON s.id = r.slot JOIN deliveries d ON d.run = r.seq
+                  WHERE r.seq > (SELECT coalesce(max(seq), 0) - 10000 FROM runs)
+                    AND r.state = 'failed' AND r.finished_at >= ?1
+                    AND d.id = (SELECT min(id) FROM deliveries WHERE run = r.seq AND state = 'failed')
+                  ORDER BY r.seq DESC LIMIT ?2";
+    ledger.all(failed, values![since, i64::try_from(limit).unwrap_or(i64::MAX)], |row| {
+        Ok(FailedRun {
+            run: run_id(row)?,
+            share: share(row)?,
+            slot: at(row, "at")?,
+            finished: at(row, "finished_at")?,
+            failed: size(row, "failed")?,
+            customer: customer(row)?,
+            failure: row.get::<Option<String>>("failure")?.map(json).transpose()?,
+        })
+    })
+}
+
+/// Has deliveries of a run ended: of these customers, or of all when none is named.
+fn cancel(ledger: &Db, run: RunId, customers: &[CustomerName], why: &Failure) -> Result<Cancelled, LedgerError> {
+    let mut cancelled = Cancelled::default();
+    let why = to_json(why)?;
+    for (id, customer, state) in deliveries(ledger, run)? {
+        if !customers.is_empty() && !customers.contains(&customer) {
+            continue;
+        }
+        match state {
+            DeliveryState::Pending | DeliveryState::Working | DeliveryState::Waiting => {
+                mark(ledger, id, &why)?;
+                cancelled.marked.push((customer, DeliveryId(id)));
+            }
+            DeliveryState::Sealed => cancelled.sealed.push(customer),
+            DeliveryState::Committed | DeliveryState::Failed => cancelled.ended.push(customer),
+        }
+    }
+    Ok(cancelled)
+}
+
+/// The same for who knows that nobody is at work: what has not begun ends here and
+/// now. What was cut off is ended by the next start, which aborts its uploads.
+fn give_up(
+    ledger: &Db,
+    now: Instant,
+    run: RunId,
+    customers: &[CustomerName],
+    why: &Failure,
+) -> Result<Cancelled, LedgerError> {
+    let cancelled = cancel(ledger, run, customers, why)?;
+    let why = to_json(why)?;
+    let mut ended = false;
+    for (id, customer, state) in deliveries(ledger, run)? {
+        let is_marked = cancelled.marked.iter().any(|(marked, _)| *marked == customer);
+        if is_marked && state != DeliveryState::Working {
+            step::<DeliveryState>(ledger, id, DeliveryEvent::Fail, "failure = ?3, due_at = NULL", values![&why])?;
+            release(ledger, id)?;
+            ended = true;
+        }
+    }
+    let is_open = |state| !matches!(state, DeliveryState::Committed | DeliveryState::Failed);
+    if ended && !deliveries(ledger, run)?.into_iter().any(|(_, _, state)| is_open(state)) {
+        write::run_finished(ledger, now, run)?;
+    }
+    Ok(cancelled)
+}
+
+fn deliveries(ledger: &Db, run: RunId) -> Result<Vec<(i64, CustomerName, DeliveryState)>, LedgerError> {
+    let all = "SELECT d.id, d.customer, d.state FROM runs r JOIN deliveries d ON d.run = r.seq
+               WHERE r.id = ?1 ORDER BY d.customer";
+    ledger.all(all, values![&run.to_string()], |row| Ok((row.get("id")?, customer(row)?, state(row, "state")?)))
+}
+
+fn first_left_out(ledger: &Db, share: &ShareName, since: Instant) -> Result<Option<Instant>, LedgerError> {
+    let first = "SELECT at FROM slots WHERE share = ?1 AND state = 'skipped' AND reason = ?2
+                 AND at >= coalesce((SELECT max(until) FROM pauses WHERE share = ?1 AND since < ?3), at)
+                 ORDER BY at LIMIT 1";
+    ledger.first(first, values![share.as_str(), SkipReason::Paused.as_str(), since], |row| at(row, "at"))
+}

@@ -1,0 +1,86 @@
+//! What came of a run that somebody asked for, customer by customer.
+
+use serde::{Deserialize, Serialize};
+
+use super::Work;
+use crate::domain::{CustomerName, Failure, MANIFEST_NAME, Manifest, RunId, Slot};
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Report {
+    pub slot: Slot,
+    /// None when nobody was left to deliver to.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub run: Option<RunId>,
+    /// In order of the customers' names.
+    pub outcomes: Vec<Fared>,
+}
+
+/// How one customer fared.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Fared {
+    pub customer: CustomerName,
+    pub state: Fate,
+    /// Where the manifest is: `s3://bucket/key`, or a path.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub place: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub manifest: Option<Manifest>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub failure: Option<Failure>,
+    /// The run that delivered it earlier, or is about to.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub earlier: Option<RunId>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Fate {
+    Committed,
+    AlreadyCommitted,
+    /// Another run is to deliver it, or is doing so.
+    Busy,
+    /// Stored whole but not visible: the next `send` or `run` goes on from there.
+    Sealed,
+    Failed,
+    /// To a directory.
+    Written,
+}
+
+impl Report {
+    /// Nobody is left without the slot.
+    pub fn is_whole(&self) -> bool {
+        let bad = |fared: &Fared| matches!(fared.state, Fate::Failed | Fate::Sealed | Fate::Busy);
+        !self.outcomes.iter().any(bad)
+    }
+}
+
+impl Fared {
+    pub fn new(customer: CustomerName, state: Fate) -> Self {
+        Self { customer, state, place: None, manifest: None, failure: None, earlier: None }
+    }
+
+    pub fn earlier(customer: CustomerName, state: Fate, run: RunId) -> Self {
+        Self { earlier: Some(run), ..Self::new(customer, state) }
+    }
+
+    pub fn failed(customer: CustomerName, state: Fate, failure: Failure) -> Self {
+        Self { failure: Some(failure), ..Self::new(customer, state) }
+    }
+
+    /// In the customer's bucket.
+    pub fn committed(work: &Work, manifest: Manifest) -> Self {
+        let place = Some(format!("s3://{}/{}", work.customer.bucket, key_of(work, &manifest)));
+        Self { place, manifest: Some(manifest), ..Self::new(work.customer.name.clone(), Fate::Committed) }
+    }
+
+    /// Under a directory.
+    pub fn written(work: &Work, dir: &std::path::Path, manifest: Manifest) -> Self {
+        let place = dir.join(work.customer.bucket.as_str()).join(key_of(work, &manifest));
+        let place = Some(place.display().to_string());
+        Self { place, manifest: Some(manifest), ..Self::new(work.customer.name.clone(), Fate::Written) }
+    }
+}
+
+fn key_of(work: &Work, manifest: &Manifest) -> String {
+    work.manifest_key().map_or_else(|_| format!("{}/{MANIFEST_NAME}", manifest.share), |key| key.to_string())
+}

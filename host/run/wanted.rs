@@ -1,0 +1,121 @@
+//! What somebody asks for by its name, looked up: shares, customers, slots, runs.
+
+use std::sync::Arc;
+
+use chrono::TimeDelta;
+
+use crate::calendar::{Calendar, When};
+use crate::clock::{Clock, Instant, exact};
+use crate::config::{Config, Share};
+use crate::domain::{Blame, CustomerName, Failure, Refused, RunId, Slot};
+use crate::ledger::{History, Reader};
+
+/// Slots of one call, so that a slip of the pen does not plan a century.
+const SLOTS_MAX: usize = 100_000;
+
+pub fn share(config: &Config, name: &str) -> Result<Arc<Share>, Refused> {
+    config.shares.get(name).cloned().ok_or_else(|| {
+        let names: Vec<&str> = config.shares.keys().map(|name| name.as_str()).collect();
+        Refused::request(format!("there is no share '{name}'"), format!("shares are: {}", names.join(", ")))
+    })
+}
+
+/// All of the share's when none is named.
+pub fn customers(share: &Share, wanted: &[String]) -> Result<Vec<CustomerName>, Refused> {
+    if wanted.is_empty() {
+        return Ok(share.to.clone());
+    }
+    let mut found: Vec<CustomerName> = wanted
+        .iter()
+        .map(|name| {
+            let message = || format!("share {} does not go to '{name}'", share.name);
+            one_of(&share.to, name).ok_or_else(|| Refused::request(message(), goes_to(&share.to)))
+        })
+        .collect::<Result<_, _>>()?;
+    found.sort();
+    found.dedup();
+    Ok(found)
+}
+
+fn one_of(customers: &[CustomerName], name: &str) -> Option<CustomerName> {
+    customers.iter().find(|customer| customer.as_str() == name).cloned()
+}
+
+fn goes_to(customers: &[CustomerName]) -> String {
+    let names: Vec<&str> = customers.iter().map(|name| name.as_str()).collect();
+    format!("it goes to: {}", names.join(", "))
+}
+
+/// The slot of the firing at `at`, or of the latest one. With `early` it may be yet to come.
+pub fn slot(share: &Share, at: Option<Instant>, early: bool, clock: &Clock) -> Result<Slot, Refused> {
+    let (calendar, now) = (&share.calendar, clock.now());
+    let never = || Refused::request(format!("share {} has never fired", share.name), "give --at INSTANT");
+    // `previous` is strictly before, and a firing of this very second counts.
+    let latest = |at: Instant| calendar.previous(at.checked_add_signed(TimeDelta::microseconds(1))?);
+    let at = match at {
+        None => latest(now).ok_or_else(never)?,
+        Some(at) if latest(at) == Some(at) => at,
+        Some(at) => {
+            let around = [latest(at), calendar.next(at)].into_iter().flatten().map(exact).collect::<Vec<_>>();
+            let what = format!("share {} does not fire at {}", share.name, exact(at));
+            let help = format!("a slot is one firing of the share's schedule; the nearest: {}", around.join(" and "));
+            return Err(Refused::request(what, help));
+        }
+    };
+    if at > now && !early {
+        let what = format!("the slot {} of share {} is yet to come", exact(at), share.name);
+        let help = match latest(now) {
+            Some(last) => format!("its data are complete at that time only; the latest firing was {}", exact(last)),
+            None => "its data are complete at that time only".to_owned(),
+        };
+        return Err(Refused::request(what, help));
+    }
+    Ok(Slot { share: share.name.clone(), at, interval: calendar.slot_at(at) })
+}
+
+/// The past slots of a range, in order. There is at least one.
+pub fn slots(share: &Share, (from, to): (When, When), now: Instant) -> Result<Vec<Slot>, Refused> {
+    let (Some(from), Some(to)) = (from.first(share.timezone), to.last(share.timezone)) else {
+        return Err(Refused::request("the range is beyond what a calendar holds", "write other dates"));
+    };
+    if to < from {
+        let what = format!("the range ends at {}, before it begins at {}", exact(to), exact(from));
+        return Err(Refused::request(what, "exchange --from and --to"));
+    }
+    let slot = |at| Slot { share: share.name.clone(), at, interval: share.calendar.slot_at(at) };
+    let past = firings(&share.calendar, from).take_while(|at| *at <= to && *at <= now);
+    let slots: Vec<Slot> = past.take(SLOTS_MAX + 1).map(slot).collect();
+    if slots.len() > SLOTS_MAX {
+        let last = exact(slots[SLOTS_MAX - 1].at);
+        let what = format!("the range has more than {SLOTS_MAX} slots");
+        return Err(Refused::request(what, format!("take it in pieces, the first one up to {last}")));
+    }
+    if slots.is_empty() {
+        let what = format!("share {} has no past slot from {} to {}", share.name, exact(from), exact(to));
+        let nearest = share.calendar.previous(now + TimeDelta::microseconds(1)).map(exact);
+        let help = nearest.map_or(String::new(), |last| format!("its latest one was {last}"));
+        return Err(Refused::request(what, help));
+    }
+    Ok(slots)
+}
+
+/// The firings at `from` and after it.
+pub fn firings(calendar: &Calendar, from: Instant) -> impl Iterator<Item = Instant> + use<'_> {
+    let first = from.checked_sub_signed(TimeDelta::nanoseconds(1)).and_then(|before| calendar.next(before));
+    std::iter::successors(first, |at| calendar.next(*at))
+}
+
+/// The run with this id, or the one whose id begins so.
+pub async fn run(reader: &Reader, text: &str) -> Result<RunId, Refused> {
+    if let Ok(run) = RunId::parse(text) {
+        return Ok(run);
+    }
+    let runs = reader.history(History { limit: 10_000, ..History::default() }).await;
+    let runs = runs.map_err(|error| Refused::new(Blame::Ledger, Failure::chain(&error), ""))?;
+    let mut found = runs.iter().map(|run| run.run).filter(|run| run.to_string().starts_with(text));
+    match (found.next(), found.next()) {
+        (Some(run), None) => Ok(run),
+        (Some(_), Some(_)) => Err(Refused::request(format!("several runs begin with '{text}'"), "give more of the id")),
+        _ => Err(Refused::request(format!("there is no run '{text}'"), "`consign history` lists them")),
+    }
+}

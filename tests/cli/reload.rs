@@ -1,0 +1,186 @@
+//! The configuration, read again while deliveries go on.
+
+use std::fs;
+use std::process::Stdio;
+
+use rustix::process::Signal;
+use serde_json::Value;
+
+use super::world::{self, Running, SOON, World, says, until};
+
+const SHARE: &str = r#"
+schedule = "* * * * * *"
+overlap = "allow"
+key = "first/{share}/{slot:%Y-%m-%d}/{slot:%H%M%SZ}/{name}"
+to = { customers = ["acme"] }
+"#;
+
+fn world() -> World {
+    World::new(&world::flights(&world::customer("acme", 1, "us-east-1", "\"AS\""), "tick", SHARE))
+}
+
+fn log(world: &World) -> String {
+    fs::read_to_string(world.path("daemon.log")).unwrap()
+}
+
+/// A daemon that delivers.
+fn daemon(world: &World) -> Running {
+    let daemon = world.daemon();
+    until("a slot is delivered", SOON, || world.runs().iter().any(|run| run["state"] == "succeeded"));
+    daemon
+}
+
+fn stop(mut daemon: Running) {
+    daemon.signal(Signal::TERM);
+    assert_eq!(daemon.wait(SOON).code(), Some(0));
+}
+
+/// The keys of the manifests that are in the bucket, once there is one of this kind.
+fn delivered(world: &World, under: &str) -> Vec<String> {
+    let keys =
+        || world::files(&world.path("buckets/acme-data")).into_keys().filter(|key| key.ends_with(world::MANIFEST));
+    until(&format!("something is delivered under {under}"), SOON, || {
+        keys().any(|key| key.starts_with(&format!("in/{under}/")))
+    });
+    keys().collect()
+}
+
+fn rewrite(world: &World, old: &str, new: &str) {
+    let text = world.text();
+    assert!(text.contains(old));
+    // As editors do it: nobody reads half a file.
+    world.write("consign.new", text.replace(old, new));
+    fs::rename(world.path("consign.new"), world.path("consign.toml")).unwrap();
+}
+
+fn now(world: &World) -> Value {
+    world.run(&["status", "--json"]).ended(0).json()["daemon"]["now"].clone()
+}
+
+/// What is at work ends under the configuration that it began with.
+#[test]
+fn reload_goes_over_while_deliveries_finish_under_the_old_one() {
+    let world = world();
+    let sandbox = world.sandbox();
+    let daemon = daemon(&world);
+    sandbox.signal(Signal::STOP);
+    let at_work = || {
+        let standing = world.run(&["status", "--json"]).ended(0).json()["ledger"]["standing"]["at_work"].clone();
+        let working = standing.as_array().unwrap().iter().filter(|open| open["state"] == "working");
+        working.map(|open| open["run"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    until("a delivery is at work", SOON, || !at_work().is_empty());
+    let before = at_work();
+    rewrite(&world, "first/", "second/");
+    world.run(&["reload", "--wait"]).ended(0).out_says(&["generation 2 of the configuration runs: 1 share"]);
+    assert_eq!(now(&world)["generation"], 2);
+    sandbox.signal(Signal::CONT);
+    let succeeded = |run: &str| world.runs().iter().any(|of| of["run"] == *run && of["state"] == "succeeded");
+    until("what was at work is delivered", SOON, || before.iter().all(|run| succeeded(run)));
+    for run in &before {
+        let shown = world.run(&["show", run, "--json"]).ended(0).json();
+        let key = shown["deliveries"][0]["manifest_key"].as_str().unwrap();
+        assert!(key.starts_with("in/first/"), "{key}");
+        assert_eq!(shown["deliveries"][0]["attempts"].as_array().unwrap().len(), 1, "{shown:#}");
+    }
+    delivered(&world, "second");
+    stop(daemon);
+    // Every slot once, under either.
+    let mut slots: Vec<Value> = world.runs().into_iter().map(|run| run["slot"].clone()).collect();
+    let all = slots.len();
+    slots.dedup();
+    assert_eq!(slots.len(), all);
+    assert_eq!(world::manifests(&world.path("buckets/acme-data")).len(), all);
+}
+
+#[test]
+fn reload_of_a_bad_configuration_changes_nothing_and_says_why() {
+    let world = world();
+    let _sandbox = world.sandbox();
+    let daemon = daemon(&world);
+    let good = world.text();
+    rewrite(&world, "region = \"us-east-1\"\nprefix", "region = \"us-east\"\nprefix");
+    rewrite(&world, "plugin = \"jsonl\"", "plugin = \"jsonl\"\noptions = { nul = 1 }");
+    let check = world.run(&["check", "--json"]).ended(3).json();
+    let reload = world.run(&["reload", "--wait", "--json"]).ended(3).json();
+    // All that `check` says, but for the path, which the daemon knows in full.
+    let told = |said: &Value| {
+        let problems = said["error"]["problems"].as_array().unwrap().iter();
+        problems.map(|problem| (problem["message"].clone(), problem["line"].clone())).collect::<Vec<_>>()
+    };
+    assert_eq!(told(&reload), told(&check), "{reload:#}");
+    assert_eq!(told(&reload).len(), 2);
+    let shown = world.run(&["reload", "--wait"]).ended(3);
+    says(&shown.stderr, &["us-east", "^^^^", "nul", "2 errors in the configuration"]);
+    assert_eq!(now(&world)["generation"], 1);
+    let status = world.run(&["status"]).ended(0).stdout;
+    says(&status, &["its files were refused at 20", "2 errors in the configuration", "generation 1 since"]);
+    says(&log(&world), &["the new configuration is refused, and the old one runs on", "options = { nul = 1 }"]);
+    // Not even TOML.
+    world.write("consign.toml", format!("{good}\n[oops"));
+    world.run(&["reload", "--wait"]).ended(3).err_says(&["consign.toml:", "[oops"]);
+    let delivered = now(&world)["delivered"].as_u64().unwrap();
+    until("the old one delivers", SOON, || now(&world)["delivered"].as_u64().unwrap() > delivered);
+    world.write("consign.toml", good);
+    world.run(&["reload", "--wait"]).ended(0).out_says(&["generation 2"]);
+    assert!(!world.run(&["status"]).ended(0).stdout.contains("refused"));
+    stop(daemon);
+}
+
+#[test]
+fn reload_refuses_what_needs_a_restart() {
+    let world = world();
+    let _sandbox = world.sandbox();
+    let daemon = daemon(&world);
+    rewrite(&world, "state_dir = \"state\"", "state_dir = \"state\" # moved\n");
+    world.run(&["reload", "--wait"]).ended(0);
+    // The socket is where the daemon is, and not where it would be.
+    let cache = world.text().lines().find(|line| line.starts_with("cache_dir")).unwrap().to_owned();
+    rewrite(&world, &cache, "cache_dir = \"elsewhere\"");
+    let shown = world.run(&["reload", "--wait"]).ended(3);
+    says(&shown.stderr, &["`daemon.cache_dir` cannot change while consign runs", "elsewhere", "restart consign"]);
+    stop(daemon);
+}
+
+#[test]
+fn reload_at_sighup_and_by_several_at_once() {
+    let world = world();
+    let _sandbox = world.sandbox();
+    let daemon = daemon(&world);
+    rewrite(&world, "first/", "second/");
+    daemon.signal(Signal::HUP);
+    delivered(&world, "second");
+    rewrite(&world, "second/", "third/");
+    let mut all: Vec<Running> = (0..5)
+        .map(|_| {
+            let mut command = world::command(world.dir(), &["--config", "consign.toml", "reload", "--wait"]);
+            Running::start(command.stdout(Stdio::null()).stderr(Stdio::null()))
+        })
+        .collect();
+    assert!(all.iter_mut().all(|one| one.wait(SOON).code() == Some(0)));
+    let generation = now(&world)["generation"].as_u64().unwrap();
+    assert!((3..=7).contains(&generation), "{generation}");
+    delivered(&world, "third");
+    world.run(&["reload"]).ended(0).out_says(&["is being read"]);
+    until("it has been read", SOON, || now(&world)["generation"] == generation + 1);
+    stop(daemon);
+}
+
+#[test]
+fn reload_by_itself_when_files_change() {
+    let world = world();
+    let _sandbox = world.sandbox();
+    rewrite(&world, "[daemon]\n", "include = [\"more/*.toml\"]\n[daemon]\nwatch = true\n");
+    let daemon = daemon(&world);
+    fs::create_dir(world.path("more")).unwrap();
+    world.write("more/acme.toml", "[shares.tock]\nschedule = \"sometimes\"\n");
+    let refused = "the new configuration is refused";
+    until("a bad one is refused", SOON, || log(&world).contains(refused));
+    std::thread::sleep(std::time::Duration::from_secs(7));
+    assert_eq!(log(&world).matches(refused).count(), 1, "it is said once: {}", log(&world));
+    let tock = SHARE.replace("first/", "tock/");
+    world.write("more/acme.toml", format!("[shares.tock]\ndataset = \"flights\"\nplugin = \"jsonl\"\n{tock}"));
+    delivered(&world, "tock");
+    assert_eq!(now(&world)["shares"], 2);
+    stop(daemon);
+}

@@ -1,0 +1,141 @@
+//! What an operator asks of the ledger, and has it do.
+
+use chrono::TimeDelta;
+use consign::clock::Clock;
+use consign::domain::{Failure, Layer, Retry, RunId};
+use consign::ledger::{DeliveryState, Ledger, LedgerError, RunState};
+
+use super::{customers, deliver, lasting, open, passing, planned, share, slot, start};
+
+fn why() -> Failure {
+    Failure::new(Layer::Schedule, Retry::Never, "cancelled by root", "`consign retry` begins it again")
+}
+
+/// A run with a delivery in each state that is not an end, and two that have ended.
+async fn run_in_all_states(ledger: &Ledger) -> RunId {
+    let slot = slot("orders", 1);
+    let names = ["committed", "failed", "pending", "sealed", "waiting", "working"];
+    ledger.plan(vec![planned(slot.clone(), &names)], vec![(share("orders"), slot.at)]).await.unwrap();
+    let claim = ledger.claim(1, 0).await.unwrap().runs.remove(0);
+    for (customer, id) in &claim.deliveries {
+        if customer.as_str() == "pending" {
+            continue;
+        }
+        let attempt = ledger.attempt_started(*id, None).await.unwrap().id;
+        match customer.as_str() {
+            "committed" => deliver(ledger, &slot, attempt, "u1").await.unwrap(),
+            "sealed" => ledger.sealed(attempt, &[]).await.unwrap(),
+            "waiting" => {
+                ledger.failed(attempt, passing(), Some(start() + TimeDelta::hours(3))).await.unwrap();
+            }
+            "failed" => ledger.failed(attempt, lasting(), None).await.unwrap(),
+            _ => {}
+        }
+    }
+    claim.run
+}
+
+async fn states(ledger: &Ledger, run: RunId) -> Vec<(String, DeliveryState)> {
+    let detail = ledger.reader().run(run).await.unwrap();
+    detail.deliveries.into_iter().map(|delivery| (delivery.customer.to_string(), delivery.state)).collect()
+}
+
+#[tokio::test]
+async fn a_cancelled_run_marks_what_is_not_stored() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = open(dir.path());
+    let run = run_in_all_states(&ledger).await;
+    let before = states(&ledger, run).await;
+    let cancelled = ledger.cancel(run, Vec::new(), why()).await.unwrap();
+    let marked: Vec<String> = cancelled.marked.iter().map(|(customer, _)| customer.to_string()).collect();
+    assert_eq!(marked, ["pending", "waiting", "working"]);
+    assert_eq!((cancelled.sealed, cancelled.ended), (customers(&["sealed"]), customers(&["committed", "failed"])));
+    // Whoever has them at work ends them: their states are as before.
+    assert_eq!(states(&ledger, run).await, before);
+    for (_, delivery) in cancelled.marked {
+        assert_eq!(ledger.open_delivery(delivery).await.unwrap().cancel, Some(why()));
+    }
+    let one = ledger.cancel(run, customers(&["sealed"]), why()).await.unwrap();
+    assert_eq!((one.marked.len(), one.sealed.len(), one.ended.len()), (0, 1, 0));
+}
+
+#[tokio::test]
+async fn what_nobody_has_at_work_is_given_up_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = open(dir.path());
+    let run = run_in_all_states(&ledger).await;
+    ledger.give_up(run, Vec::new(), why()).await.unwrap();
+    let failed: Vec<String> = states(&ledger, run)
+        .await
+        .into_iter()
+        .filter(|(_, state)| *state == DeliveryState::Failed)
+        .map(|(customer, _)| customer)
+        .collect();
+    // What was cut off is ended by the next start, which aborts its uploads.
+    assert_eq!(failed, ["failed", "pending", "waiting"]);
+    assert_eq!(ledger.reader().run(run).await.unwrap().run.state, RunState::Running);
+
+    let slot = slot("orders", 2);
+    ledger.plan(vec![planned(slot.clone(), &["acme"])], vec![(share("orders"), slot.at)]).await.unwrap();
+    let alone = ledger.claim(1, 0).await.unwrap().runs.remove(0).run;
+    ledger.give_up(alone, Vec::new(), why()).await.unwrap();
+    let detail = ledger.reader().run(alone).await.unwrap();
+    assert_eq!((detail.run.state, &detail.deliveries[0].failure), (RunState::Failed, &Some(why())));
+    // And it can be sent again.
+    assert!(ledger.start_manual(slot, customers(&["acme"])).await.unwrap().claim.is_some());
+}
+
+#[tokio::test]
+async fn what_there_is_to_do_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = open(dir.path());
+    let run = run_in_all_states(&ledger).await;
+    let reader = ledger.reader();
+    let now = reader.standing_now(10).await.unwrap();
+    let names = |list: &[consign::ledger::Open]| list.iter().map(|open| open.customer.to_string()).collect::<Vec<_>>();
+    assert_eq!((names(&now.at_work), now.at_work_count), (vec!["sealed".into(), "working".into()], 2));
+    assert_eq!((names(&now.again), now.again_count, now.pending), (vec!["waiting".into()], 1, 1));
+    assert_eq!((now.again[0].run, now.again[0].attempt), (run, Some(1)));
+    assert_eq!((&now.again[0].failure, now.again[0].due), (&Some(passing()), Some(start() + TimeDelta::hours(3))));
+    let later = slot("orders", 2);
+    ledger.plan(vec![planned(later.clone(), &["acme"])], vec![(share("orders"), later.at)]).await.unwrap();
+    assert_eq!(reader.standing_now(0).await.unwrap().slots, 1);
+    assert_eq!(reader.standing_now(1).await.unwrap().at_work.len(), 1, "a list has its limit, a count has none");
+    assert_eq!(reader.failed_since(start(), 10).await.unwrap(), []);
+    let alone = ledger.claim(1, 0).await.unwrap().runs.remove(0).run;
+    ledger.give_up(alone, Vec::new(), why()).await.unwrap();
+    let [failed] = &reader.failed_since(start(), 10).await.unwrap()[..] else { panic!("one run") };
+    assert_eq!((failed.run, failed.failed, &failed.failure), (alone, 1, &Some(why())));
+    assert_eq!(reader.failed_since(start() + TimeDelta::seconds(1), 10).await.unwrap(), []);
+    let unknown = reader.run(RunId::new(start())).await;
+    assert!(matches!(unknown, Err(LedgerError::Unknown { .. })));
+}
+
+/// What was planned and had not begun is left out too: it is before the pause.
+#[tokio::test]
+async fn the_first_slot_that_a_pause_left_out_may_be_before_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = Clock::fixed(start());
+    let ledger = Ledger::open(dir.path(), clock.clone()).unwrap();
+    let plan = async |n: i64| {
+        let slot = slot("orders", n);
+        ledger.plan(vec![planned(slot.clone(), &["acme"])], vec![(share("orders"), slot.at)]).await.unwrap();
+        slot.at
+    };
+    let first = async |since| ledger.reader().first_left_out(share("orders"), since).await.unwrap();
+    let first_at = plan(1).await;
+    clock.set(start() + TimeDelta::hours(2));
+    ledger.pause(share("orders")).await.unwrap();
+    let since = ledger.resume(share("orders")).await.unwrap().unwrap();
+    assert_eq!((since > first_at, first(since).await), (true, Some(first_at)));
+    // That of the pause before is not this one's.
+    clock.set(start() + TimeDelta::hours(3));
+    ledger.pause(share("orders")).await.unwrap();
+    clock.set(start() + TimeDelta::hours(5));
+    let since = ledger.resume(share("orders")).await.unwrap().unwrap();
+    assert_eq!(first(since).await, None);
+    ledger.pause(share("orders")).await.unwrap();
+    let at = plan(6).await;
+    let since = ledger.resume(share("orders")).await.unwrap().unwrap();
+    assert_eq!(first(since).await, Some(at));
+}
