@@ -23,6 +23,7 @@ use notify::{Manager, Status};
 
 use crate::clock::{Instant, exact};
 use crate::config::{Config, Overlap};
+use crate::crash::{self, Point};
 use crate::domain::{Failure, RunId, ShareName, SkipReason, Slot};
 use crate::ledger::{Claim, DeliveryId, Ledger, LedgerError, Planned, RunState};
 use crate::run::{Parts, passed};
@@ -198,6 +199,7 @@ impl Desk {
             if !plan.is_empty() {
                 let planned = plan.due.iter().map(|due| self.planned(due));
                 self.ledger.plan(planned.collect(), plan.cursors.clone()).await?;
+                crash::point(Point::Planned);
                 for due in &plan.due {
                     if let Some(reason) = due.skip {
                         skipped(&due.slot, reason);
@@ -221,6 +223,9 @@ impl Desk {
             let claims = self.ledger.claim(on_time, late).await?;
             if claims.looked_at == 0 {
                 return Ok(());
+            }
+            if !claims.runs.is_empty() {
+                crash::point(Point::Claimed);
             }
             for (slot, reason) in claims.skipped {
                 skipped(&slot, reason);
@@ -393,7 +398,10 @@ impl Desk {
 
     async fn finish(&mut self, run: RunId) -> Result<(), LedgerError> {
         match self.ledger.run_finished(run).await {
-            Ok(state) => tracing::info!(%run, ?state, "run ended"),
+            Ok(state) => {
+                crash::point(Point::RunFinished);
+                tracing::info!(%run, ?state, "run ended");
+            }
             Err(error) if error.is_fatal() => return Err(error),
             Err(error) => {
                 tracing::error!(%run, error = Failure::chain(&error), "the end of a run could not be recorded");
@@ -414,7 +422,11 @@ impl Desk {
                 self.unrecorded.since.get_or_insert_with(tokio::time::Instant::now);
                 Ok(())
             }
-            released => released,
+            Ok(()) => {
+                crash::point(Point::Released);
+                Ok(())
+            }
+            Err(error) => Err(error),
         }
     }
 

@@ -1,5 +1,6 @@
 //! The binary, end to end: what a person types, what is in the buckets after it.
 
+mod audit;
 mod buckets;
 mod check;
 mod clocks;
@@ -12,5 +13,6 @@ mod ledger;
 mod recovery;
 mod sandbox;
 mod service;
+mod sweeps;
 mod timing;
 mod world;

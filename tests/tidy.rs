@@ -13,10 +13,11 @@ use source::{Source, identifiers, rust_sources, text};
 
 /// The floor of each module of `host/`. Imports go down; on the second floor,
 /// where the peers are, never sideways.
-const FLOORS: [(&str, u8); 18] = [
+const FLOORS: [(&str, u8); 19] = [
     ("domain", 0),
     ("calendar", 0),
     ("clock", 0),
+    ("crash", 0),
     ("limits", 0),
     ("lock", 0),
     ("metrics", 0),

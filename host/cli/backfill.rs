@@ -10,6 +10,7 @@ use super::{Global, next, send, setup};
 use crate::calendar::When;
 use crate::clock::{Clock, Instant, ago, exact, to_the_second};
 use crate::config::{Config, Share};
+use crate::crash::{self, Point};
 use crate::domain::{CustomerName, ShareName, Slot};
 use crate::ledger::{Filling, Ledger, LedgerError};
 
@@ -70,6 +71,7 @@ pub async fn backfill(global: &Global, args: &BackfillArgs) -> Result<Exit, CliE
             let mut filled = Vec::with_capacity(slots.len());
             for piece in slots.chunks(PIECE) {
                 filled.extend(ledger.backfill(piece.to_vec(), customers.clone()).await?);
+                crash::point(Point::Backfilled);
             }
             filled
         }

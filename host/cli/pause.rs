@@ -6,6 +6,7 @@ use serde::Serialize;
 use super::output::{self, CliError, Exit, line};
 use super::{Global, send, setup};
 use crate::clock::{Clock, Instant, exact};
+use crate::crash::{self, Point};
 use crate::domain::ShareName;
 
 #[derive(Args)]
@@ -28,6 +29,7 @@ pub async fn pause(global: &Global, args: &PauseArgs) -> Result<Exit, CliError> 
     let clock = Clock::system();
     let now = clock.now();
     let earlier = setup::idle_ledger(&config, &clock)?.pause(share.name.clone()).await?;
+    crash::point(Point::Paused);
     let since = earlier.unwrap_or(now);
     if global.json {
         output::json(&Report { share: &share.name, changed: earlier.is_none(), paused_since: Some(since) });
@@ -45,6 +47,7 @@ pub async fn resume(global: &Global, args: &PauseArgs) -> Result<Exit, CliError>
     let share = send::share(&config, &args.share)?;
     let clock = Clock::system();
     let since = setup::idle_ledger(&config, &clock)?.resume(share.name.clone()).await?;
+    crash::point(Point::Resumed);
     if global.json {
         output::json(&Report { share: &share.name, changed: since.is_some(), paused_since: None });
         return Ok(Exit::Done);

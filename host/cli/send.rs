@@ -13,6 +13,7 @@ use super::progress::Progress;
 use super::{Global, setup};
 use crate::clock::{Clock, Instant, exact};
 use crate::config::{Config, Share};
+use crate::crash::{self, Point};
 use crate::delivery::Target;
 use crate::domain::{CustomerName, Failure, MANIFEST_NAME, Manifest, RunId, Slot};
 use crate::ledger::{Claim, DeliveryId, Ledger, LedgerError, RunState};
@@ -131,6 +132,7 @@ impl Sending {
         progress.skip(outcomes.len());
         let run = started.claim.as_ref().map(|claim| claim.run);
         if let Some(claim) = started.claim {
+            crash::point(Point::Claimed);
             outcomes.extend(self.deliver(ledger, &claim, progress).await?);
             finish(ledger, claim.run).await?;
         }
@@ -229,7 +231,11 @@ impl Sending {
 /// Ends a run, unless something of it is left for a later process.
 async fn finish(ledger: &Ledger, run: RunId) -> Result<(), LedgerError> {
     match ledger.run_finished(run).await {
-        Ok(_) | Err(LedgerError::StillOpen { .. }) => Ok(()),
+        Ok(_) => {
+            crash::point(Point::RunFinished);
+            Ok(())
+        }
+        Err(LedgerError::StillOpen { .. }) => Ok(()),
         Err(error) => Err(error),
     }
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::clock::{Clock, ago};
+use crate::crash::{self, Point};
 use crate::domain::Failure;
 use crate::ledger::Ledger;
 
@@ -14,7 +15,10 @@ pub(super) async fn keep(ledger: Ledger, clock: Clock, retention: Duration) {
     loop {
         match ledger.prune(ago(clock.now(), retention)).await {
             Ok(0) => {}
-            Ok(slots) => tracing::info!(slots, "forgot what ended before the ledger's retention"),
+            Ok(slots) => {
+                crash::point(Point::Pruned);
+                tracing::info!(slots, "forgot what ended before the ledger's retention");
+            }
             Err(error) => tracing::warn!(error = Failure::chain(&error), "cannot forget old slots"),
         }
         tokio::time::sleep(EVERY).await;
