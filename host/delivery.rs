@@ -25,6 +25,7 @@ mod compress;
 mod contents;
 mod directory;
 mod failure;
+mod manifest;
 mod object;
 mod parts;
 mod policy;
@@ -47,19 +48,16 @@ pub use vendor::{Vendor, VendorKeys};
 
 use crate::clock::Instant;
 use crate::config::Compression;
+use crate::crash::{self, Point};
 use crate::domain::{
-    Failure, Interval, Invalid, KeyFacts, KeyTemplate, Layer, LeafName, Manifest, ManifestObject, ObjectKey,
-    OutputEvent, Retry, SealedObject, ShareName, UploadJournal,
+    Failure, Interval, Invalid, KeyFacts, KeyTemplate, Layer, LeafName, ManifestObject, ObjectKey, OutputEvent, Retry,
+    SealedObject, ShareName, UploadJournal,
 };
-use bucket::{Aborted, Completing, Incomplete, Part};
+use bucket::Completing;
 use compress::Compressor;
-use contents::Contents;
 use object::{Common, Step};
 use store::Store;
 use uploads::REQUESTS_AT_ONCE;
-
-/// How often a manifest is tried while somebody else writes the same key.
-const MANIFEST_TRIES: u32 = 3;
 
 /// Settings that no delivery can work with.
 #[derive(Debug, thiserror::Error)]
@@ -349,114 +347,11 @@ impl Completed {
     pub fn objects(&self) -> &[ManifestObject] {
         &self.objects
     }
-
-    /// Puts the manifest, if there is none yet.
-    ///
-    /// # Errors
-    /// [`Layer::Conflict`] when a committed delivery is there that is not this one.
-    pub async fn manifest(self, manifest: &Manifest) -> Result<Committed, Failure> {
-        let mut text = serde_json::to_vec_pretty(manifest).map_err(|error| local(format!("the manifest: {error}")))?;
-        text.push(b'\n');
-        let text = Bytes::from(text);
-        let mut tries = 1;
-        loop {
-            let Err(incomplete) = self.put(text.clone()).await else { return Ok(self.committed()) };
-            if incomplete.contended && tries < MANIFEST_TRIES {
-                tries += 1;
-                continue;
-            }
-            if incomplete.contended {
-                let what = format!("'{}' is being written by somebody else all the time", self.manifest_key);
-                let remedy = "find out who else delivers with this profile";
-                return Err(Failure::new(Layer::Conflict, Retry::Later, what, remedy));
-            }
-            if incomplete.exists && self.was_ours().await? {
-                return Ok(self.committed());
-            }
-            return Err(incomplete.failure);
-        }
-    }
-
-    /// One try, which leaves no upload that it knows to be there.
-    async fn put(&self, text: Bytes) -> Result<(), Incomplete> {
-        let (store, uploads, key) = (&self.common.store, &self.common.uploads, &self.manifest_key);
-        let media_type = "application/json";
-        let created = uploads.create(store, key, media_type).await?;
-        let contents = Contents::in_memory(text);
-        let (bytes, checksum) = (contents.len(), contents.checksum);
-        let part = Part { key, upload_id: &created.upload_id, number: 1, offset: 0 };
-        let part = match store.part(part, contents).await {
-            Ok(part) => part,
-            Err(failure) => {
-                if let Err(left) = uploads.abort_one(store, key.as_str(), &created.upload_id).await {
-                    tracing::warn!(failure = %left, "the manifest's upload is left behind");
-                }
-                return Err(failure.into());
-            }
-        };
-        let object = SealedObject {
-            key: key.as_str().to_owned(),
-            upload_id: created.upload_id,
-            created: created.created,
-            media_type: media_type.to_owned(),
-            rows: 0,
-            bytes,
-            checksum_crc64nvme: checksum.base64(),
-            full_checksum: created.full_checksum,
-            parts: vec![part],
-        };
-        let how = Completing { if_none_match: true, resumed: false };
-        match store.complete(&object, how).await {
-            Ok(_) => Ok(()),
-            Err(incomplete) => self.give_up(&object.upload_id, incomplete).await,
-        }
-    }
-
-    /// Ends an upload of the manifest that did not complete. Nobody else completes
-    /// it: whether it is still there tells what became of it.
-    async fn give_up(&self, upload_id: &str, incomplete: Incomplete) -> Result<(), Incomplete> {
-        let (store, journal, key) = (&self.common.store, self.common.uploads.journal(), self.manifest_key.as_str());
-        if incomplete.exists {
-            // First, because after a crash an upload that we had aborted would
-            // look like one that had completed (`was_ours`).
-            journal.upload_aborted(upload_id).await?;
-        }
-        let aborted = store.abort(key, upload_id).await;
-        if incomplete.may_have_acted && matches!(aborted, Ok(Aborted::WasGone)) {
-            return Ok(());
-        }
-        if !incomplete.exists && aborted.is_ok() {
-            journal.upload_aborted(upload_id).await?;
-        }
-        let provable = matches!(aborted, Ok(Aborted::Now));
-        let contended = incomplete.contended && provable;
-        let failure = match store.as_ref() {
-            Store::Bucket(_) if incomplete.exists => failure::conflict(key, store.customer(), provable),
-            _ => incomplete.failure,
-        };
-        Err(Incomplete { failure, contended, ..incomplete })
-    }
-
-    /// There is a manifest. It is this run's if an earlier process had made an
-    /// upload of it that is no longer there.
-    async fn was_ours(&self) -> Result<bool, Failure> {
-        for upload_id in &self.earlier {
-            // First, for the same reason as in `give_up`.
-            self.common.uploads.journal().upload_aborted(upload_id).await?;
-            if self.common.store.abort(self.manifest_key.as_str(), upload_id).await? == Aborted::WasGone {
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    }
-
-    fn committed(self) -> Committed {
-        Committed { manifest_key: self.manifest_key, objects: self.objects }
-    }
 }
 
 async fn complete(store: &Store, object: SealedObject, how: Completing) -> Result<ManifestObject, Failure> {
     let stored = store.complete(&object, how).await.map_err(|incomplete| incomplete.failure)?;
+    crash::point(Point::ObjectCompleted);
     Ok(ManifestObject {
         key: object.key,
         bytes: object.bytes,
@@ -471,17 +366,10 @@ fn key_of(store: &Store, spec: &DeliverySpec, name: &LeafName) -> Result<ObjectK
     let customer = store.customer();
     let facts = KeyFacts { share: &spec.share, customer: &customer.name, slot: spec.slot, interval: spec.interval };
     customer.prefix.key(&spec.template, &facts, name).map_err(|Invalid(why)| {
-        let message = format!(
-            "'{name}' under the prefix '{}' and the template '{}' {why}",
-            customer.prefix,
-            spec.template.as_str()
-        );
-        Failure::new(
-            Layer::Config,
-            Retry::Never,
-            message,
-            format!("change key of share '{}' or the object's name", spec.share),
-        )
+        let (prefix, template) = (&customer.prefix, spec.template.as_str());
+        let message = format!("'{name}' under the prefix '{prefix}' and the template '{template}' {why}");
+        let remedy = format!("change key of share '{}' or the object's name", spec.share);
+        Failure::new(Layer::Config, Retry::Never, message, remedy)
     })
 }
 

@@ -5,7 +5,7 @@
 //! Floors, lowest first; imports only go down, peers never import each other:
 //!
 //! ```text
-//! 0 domain    domain  clock  calendar  limits  lock
+//! 0 domain    domain  clock  calendar  crash  limits  lock
 //! 1 config    config
 //! 2 peers     schedule  dataset  plugin  delivery  ledger  sandbox
 //! 3 path      run
@@ -26,6 +26,8 @@ pub mod domain;
 
 pub mod calendar;
 pub mod clock;
+#[doc(hidden)]
+pub mod crash;
 pub mod limits;
 pub mod lock;
 

@@ -3,7 +3,6 @@
 //! Nothing is decided twice: the dataset knows rows, the plugin formats, the
 //! delivery stores, the ledger remembers. This module only connects them.
 
-mod crash;
 mod parts;
 mod record;
 mod report;
@@ -18,6 +17,7 @@ use tokio::sync::mpsc;
 
 use crate::clock::exact;
 use crate::config::{Config, Customer, Dataset, Empty, FileDataset, Share, TableDataset};
+use crate::crash::{self, Point};
 use crate::dataset::{Batches, Request};
 use crate::delivery::{Committed, Delivery, DeliverySpec, Sealed, Target};
 use crate::domain::{
@@ -118,11 +118,11 @@ pub async fn deliver(
 /// Makes a sealed delivery visible, its manifest last.
 async fn finish(parts: &Parts, sealed: Sealed, draft: Manifest) -> Result<Delivered, Failure> {
     let completed = sealed.complete().await?;
-    crash::point("completed");
+    crash::point(Point::Completed);
     let objects = completed.objects().to_vec();
     let manifest = Manifest { objects, finished: parts.clock.now(), ..draft };
     let committed = completed.manifest(&manifest).await?;
-    crash::point("manifest");
+    crash::point(Point::Manifest);
     Ok(Delivered { manifest, committed })
 }
 

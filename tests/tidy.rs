@@ -17,6 +17,7 @@ const FLOORS: [(&str, u8); 19] = [
     ("domain", 0),
     ("calendar", 0),
     ("clock", 0),
+    ("crash", 0),
     ("limits", 0),
     ("lock", 0),
     ("metrics", 0),

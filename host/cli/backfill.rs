@@ -10,6 +10,7 @@ use super::{Global, setup};
 use crate::calendar::When;
 use crate::clock::{Clock, Instant, ago, exact, to_the_second};
 use crate::config::Config;
+use crate::crash::{self, Point};
 use crate::daemon::admin::ask::{Ask, Event};
 use crate::domain::{CustomerName, ShareName, Slot};
 use crate::ledger::{Filling, Ledger, LedgerError};
@@ -81,6 +82,7 @@ pub async fn backfill(global: &Global, args: &BackfillArgs) -> Result<Exit, CliE
             let mut filled = Vec::with_capacity(slots.len());
             for piece in slots.chunks(PIECE) {
                 filled.extend(ledger.backfill(piece.to_vec(), customers.clone()).await?);
+                crash::point(Point::Backfilled);
             }
             filled
         }

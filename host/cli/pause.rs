@@ -7,6 +7,7 @@ use super::client::{AT_ONCE, Client};
 use super::output::{self, CliError, Exit, line};
 use super::{Global, setup};
 use crate::clock::{Clock, Instant, exact};
+use crate::crash::{self, Point};
 use crate::daemon::admin;
 use crate::daemon::admin::ask::{Ask, Paused, Resumed};
 use crate::domain::ShareName;
@@ -36,6 +37,7 @@ pub async fn pause(global: &Global, args: &PauseArgs) -> Result<Exit, CliError> 
             let clock = Clock::system();
             let now = clock.now();
             let earlier = setup::idle_ledger(&config, &clock)?.pause(share.clone()).await?;
+            crash::point(Point::Paused);
             Paused { share, since: earlier.unwrap_or(now), changed: earlier.is_none() }
         }
     };
@@ -55,7 +57,9 @@ pub async fn resume(global: &Global, args: &PauseArgs) -> Result<Exit, CliError>
         None => {
             let config = setup::config(global)?;
             let share = wanted::share(&config, &share)?.name.clone();
-            admin::resume(&setup::idle_ledger(&config, &Clock::system())?, share).await?
+            let resumed = admin::resume(&setup::idle_ledger(&config, &Clock::system())?, share).await?;
+            crash::point(Point::Resumed);
+            resumed
         }
     };
     let Resumed { share, since, first_left_out } = resumed;

@@ -12,6 +12,7 @@ use super::progress::Progress;
 use super::{Global, report, setup, waiting};
 use crate::clock::{Clock, Instant};
 use crate::config::Config;
+use crate::crash::{self, Point};
 use crate::daemon::admin::ask::Ask;
 use crate::delivery::Target;
 use crate::domain::{CustomerName, Failure, RunId, Slot};
@@ -109,6 +110,7 @@ impl Sending {
         progress.skip(outcomes.len());
         let run = started.claim.as_ref().map(|claim| claim.run);
         if let Some(claim) = started.claim {
+            crash::point(Point::Claimed);
             outcomes.extend(self.deliver(ledger, &claim, progress).await?);
             finish(ledger, claim.run).await?;
         }
@@ -193,7 +195,11 @@ impl Sending {
 /// Ends a run, unless something of it is left for a later process.
 async fn finish(ledger: &Ledger, run: RunId) -> Result<(), LedgerError> {
     match ledger.run_finished(run).await {
-        Ok(_) | Err(LedgerError::StillOpen { .. }) => Ok(()),
+        Ok(_) => {
+            crash::point(Point::RunFinished);
+            Ok(())
+        }
+        Err(LedgerError::StillOpen { .. }) => Ok(()),
         Err(error) => Err(error),
     }
 }

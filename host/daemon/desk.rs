@@ -24,6 +24,7 @@ use super::recovery::Unrecorded;
 use super::retries::Retries;
 use crate::clock::{Clock, exact};
 use crate::config::Config;
+use crate::crash::{self, Point};
 use crate::domain::{Failure, RunId};
 use crate::ledger::{DeliveryId, DeliveryState, Ledger, LedgerError, OpenDelivery, RunState};
 use crate::run::{Fared, Fate, Parts, Stopper, passed};
@@ -290,7 +291,10 @@ impl Desk {
 
     fn run_ended(&mut self, run: RunId, ended: Result<RunState, LedgerError>) -> Result<(), LedgerError> {
         match ended {
-            Ok(state) => tracing::info!(%run, ?state, "run ended"),
+            Ok(state) => {
+                crash::point(Point::RunFinished);
+                tracing::info!(%run, ?state, "run ended");
+            }
             Err(error) if error.is_fatal() => return Err(error),
             Err(error) => {
                 tracing::error!(%run, error = Failure::chain(&error), "the end of a run could not be recorded");

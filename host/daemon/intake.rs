@@ -9,6 +9,7 @@ use super::job::{Delivery, Job, Task};
 use super::left_out::LeftOut;
 use crate::clock::{Instant, exact};
 use crate::config::{Config, Overlap};
+use crate::crash::{self, Point};
 use crate::domain::{Failure, ShareName};
 use crate::ledger::{Claim, Claims, Ledger, LedgerError, Planned};
 use crate::schedule::{Due, Plan, Planner, Recurring};
@@ -130,6 +131,7 @@ impl Desk {
         if self.intake.recorded(PLAN, planned)?.is_none() {
             return Ok(());
         }
+        crash::point(Point::Planned);
         self.intake.planner.recorded(plan);
         self.intake.due |= plan.more;
         self.intake.pending = true;
@@ -163,6 +165,9 @@ impl Desk {
             self.intake.pending = false;
             return Ok(());
         };
+        if !claims.runs.is_empty() {
+            crash::point(Point::Claimed);
+        }
         self.intake.pending = claims.looked_at > 0;
         let mut left_out = LeftOut::default();
         for (slot, reason) in &claims.skipped {

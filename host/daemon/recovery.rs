@@ -9,6 +9,7 @@ use super::calls::Answer;
 use super::desk::Desk;
 use super::job::{Delivery, Job, Task};
 use crate::clock::exact;
+use crate::crash::{self, Point};
 use crate::domain::RunId;
 use crate::ledger::{DeliveryId, LedgerError, OpenDelivery, RunState, Unfinished};
 
@@ -98,7 +99,11 @@ impl Desk {
                 self.unrecorded.release();
                 Ok(())
             }
-            released => released,
+            Ok(()) => {
+                crash::point(Point::Released);
+                Ok(())
+            }
+            Err(error) => Err(error),
         }
     }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use crate::clock::{Clock, ago};
+use crate::crash::{self, Point};
 use crate::domain::Failure;
 use crate::ledger::Ledger;
 
@@ -17,7 +18,10 @@ pub(super) async fn keep(ledger: Ledger, clock: Clock, retention: watch::Receive
         let before = ago(clock.now(), *retention.borrow());
         match ledger.prune(before).await {
             Ok(0) => {}
-            Ok(slots) => tracing::info!(slots, "forgot what ended before the ledger's retention"),
+            Ok(slots) => {
+                crash::point(Point::Pruned);
+                tracing::info!(slots, "forgot what ended before the ledger's retention");
+            }
             Err(error) => tracing::warn!(error = Failure::chain(&error), "cannot forget old slots"),
         }
         tokio::time::sleep(EVERY).await;

@@ -20,6 +20,7 @@ use aws_smithy_runtime_api::box_error::BoxError;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+use bytes::Bytes;
 use chrono::TimeDelta;
 use url::form_urlencoded;
 
@@ -94,6 +95,23 @@ impl Bucket {
     }
 
     pub(super) async fn part(&self, part: Part<'_>, contents: Contents) -> Result<SealedPart, Failure> {
+        self.send_part(part, contents)
+            .await
+            .map_err(|fault| self.failure(&fault, Operation::UploadPart, part.key.as_str()))
+    }
+
+    /// Whether the upload has neither completed nor been aborted. Asked by a part,
+    /// which needs no further right and changes nothing that is visible.
+    pub(super) async fn is_open(&self, key: &ObjectKey, upload_id: &str) -> Result<bool, Failure> {
+        let part = Part { key, upload_id, number: 1, offset: 0 };
+        match self.send_part(part, Contents::in_memory(Bytes::from_static(b"?"))).await {
+            Ok(_) => Ok(true),
+            Err(fault) if fault.no_such_upload() => Ok(false),
+            Err(fault) => Err(self.failure(&fault, Operation::UploadPart, key.as_str())),
+        }
+    }
+
+    async fn send_part(&self, part: Part<'_>, contents: Contents) -> Result<SealedPart, Fault> {
         let usual = self.vendor.aws().part_bytes.max(1);
         let weight = u32::try_from(contents.len().div_ceil(usual)).unwrap_or(u32::MAX).max(1);
         let checksum = contents.checksum.base64();
@@ -118,12 +136,8 @@ impl Bucket {
                 let timeouts = self.vendor.timeouts(weight);
                 request.config_override(aws_sdk_s3::Config::builder().timeout_config(timeouts)).send()
             })
-            .await
-            .map_err(|fault| self.failure(&fault, Operation::UploadPart, part.key.as_str()))?;
-        let Some(etag) = answer.e_tag() else {
-            let fault = Fault::garbled("the answer has no ETag");
-            return Err(self.failure(&fault, Operation::UploadPart, part.key.as_str()));
-        };
+            .await?;
+        let Some(etag) = answer.e_tag() else { return Err(Fault::garbled("the answer has no ETag")) };
         Ok(SealedPart { etag: etag.to_owned(), checksum_crc64nvme: checksum })
     }
 

@@ -93,6 +93,10 @@ impl Directory {
         Ok(Stored { etag: String::new() })
     }
 
+    pub(super) async fn is_open(&self, key: &ObjectKey) -> Result<bool, Failure> {
+        self.on_disk(temporary(&self.path(key.as_str())), |temporary| temporary.try_exists()).await
+    }
+
     pub(super) async fn abort(&self, key: &str, _upload_id: &str) -> Result<Aborted, Failure> {
         let temporary = temporary(&self.path(key));
         self.on_disk(temporary, |temporary| match fs::remove_file(temporary) {

@@ -133,6 +133,14 @@ impl Store {
         }
     }
 
+    /// Whether the upload has neither completed nor been aborted.
+    pub(super) async fn is_open(&self, key: &ObjectKey, upload_id: &str) -> Result<bool, Failure> {
+        match self {
+            Store::Bucket(bucket) => bucket.is_open(key, upload_id).await,
+            Store::Directory(directory) => directory.is_open(key).await,
+        }
+    }
+
     pub(super) async fn abort(&self, key: &str, upload_id: &str) -> Result<Aborted, Failure> {
         match self {
             Store::Bucket(bucket) => bucket.abort(key, upload_id).await,

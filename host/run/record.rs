@@ -7,9 +7,10 @@ use async_trait::async_trait;
 use chrono::TimeDelta;
 
 use super::retry::{self, Retrying};
-use super::{Delivered, Parts, Stop, Work, crash, deliver};
+use super::{Delivered, Parts, Stop, Work, deliver};
 use crate::clock::{Instant, exact};
 use crate::config::{Config, Customer};
+use crate::crash::{self, Point};
 use crate::delivery::{Delivery, Left, Target};
 use crate::domain::{
     CustomerName, Failure, Layer, Manifest, ObjectKey, Retry, RunId, SealedObject, Slot, UploadJournal,
@@ -58,23 +59,29 @@ struct Journal {
 #[async_trait]
 impl UploadJournal for Journal {
     async fn upload_created(&self, key: &ObjectKey, upload_id: &str) -> Result<(), Failure> {
+        crash::point(Point::UploadAnswered);
         self.ledger.upload_created(self.attempt, key, upload_id).await.map_err(|error| error.to_failure())?;
-        crash::point("upload-created");
+        crash::point(Point::UploadCreated);
         Ok(())
     }
 
     async fn upload_aborted(&self, upload_id: &str) -> Result<(), Failure> {
-        self.ledger.upload_aborted(self.attempt, upload_id).await.map_err(|error| error.to_failure())
+        crash::point(Point::AbortAnswered);
+        self.ledger.upload_aborted(self.attempt, upload_id).await.map_err(|error| error.to_failure())?;
+        crash::point(Point::Aborted);
+        Ok(())
     }
 
     async fn drafted(&self, draft: &Manifest) -> Result<(), Failure> {
-        self.ledger.drafted(self.attempt, draft).await.map_err(|error| error.to_failure())
+        self.ledger.drafted(self.attempt, draft).await.map_err(|error| error.to_failure())?;
+        crash::point(Point::Drafted);
+        Ok(())
     }
 
     async fn sealed(&self, objects: &[SealedObject]) -> Result<(), Failure> {
         self.ledger.sealed(self.attempt, objects).await.map_err(|error| error.to_failure())?;
         self.sealed.store(true, Ordering::Relaxed);
-        crash::point("sealed");
+        crash::point(Point::Sealed);
         Ok(())
     }
 }
@@ -161,6 +168,7 @@ impl Recorder<'_> {
         };
         if let Some(attempt) = attempt {
             self.ledger.interrupted(attempt.id).await?;
+            crash::point(Point::Interrupted);
         }
         self.attempt(&work, id).await.map(Some)
     }
@@ -173,7 +181,7 @@ impl Recorder<'_> {
             }
             attempt => attempt?,
         };
-        crash::point("started");
+        crash::point(Point::Started);
         say_attempt(attempt.number);
         let journal = self.journal(attempt.id, false);
         let delivered = match Target::bucket(&self.parts.vendor, &work.customer, work.run) {
@@ -224,6 +232,7 @@ impl Recorder<'_> {
                     objects: manifest.objects.clone(),
                 };
                 self.ledger.committed(at_work.attempt, committed).await?;
+                crash::point(Point::Committed);
                 return Ok(Outcome::Committed(Box::new(manifest)));
             }
             Err(failure) => failure,
@@ -241,6 +250,7 @@ impl Recorder<'_> {
         }
         let due = due.filter(|_| late.is_none());
         self.ledger.failed(at_work.attempt, failure.clone(), due).await?;
+        crash::point(if due.is_some() { Point::Waiting } else { Point::Failed });
         if let Some(due) = due {
             return Ok(Outcome::Waits { failure, due, sealed });
         }
@@ -288,23 +298,34 @@ impl Recorder<'_> {
         let Some((_, target)) = way.filter(|(profile, _)| leads(profile)) else {
             let bucket = destination.map(|to| to.to_string()).unwrap_or_default();
             tracing::warn!(key, bucket, "an upload is left to its bucket's lifecycle rule: no profile leads there");
-            return self.ledger.upload_abandoned(attempt, &upload_id).await;
+            return self.abandon(attempt, &upload_id).await;
         };
         let aborted = match target {
             Ok(target) => target.abort_upload(&key, &upload_id).await,
             Err(failure) => Err(failure.clone()),
         };
         match aborted {
-            Ok(()) => self.ledger.upload_aborted(attempt, &upload_id).await,
+            Ok(()) => {
+                crash::point(Point::AbortAnswered);
+                self.ledger.upload_aborted(attempt, &upload_id).await?;
+                crash::point(Point::Aborted);
+                Ok(())
+            }
             Err(failure) if self.parts.clock.now() - created > ABANDONED_AFTER => {
                 tracing::warn!(key, %failure, "an upload is left to its bucket's lifecycle rule: it cannot be aborted");
-                self.ledger.upload_abandoned(attempt, &upload_id).await
+                self.abandon(attempt, &upload_id).await
             }
             Err(failure) => {
                 tracing::warn!(key, %failure, "an upload is left behind; the next start tries again");
                 Ok(())
             }
         }
+    }
+
+    async fn abandon(&self, attempt: AttemptId, upload_id: &str) -> Result<(), LedgerError> {
+        self.ledger.upload_abandoned(attempt, upload_id).await?;
+        crash::point(Point::Abandoned);
+        Ok(())
     }
 }
 

@@ -76,7 +76,8 @@ fn daemon_until(world: &World, what: &str, done: impl Fn() -> bool) {
 /// takes up what it finds instead of asking for the daemon.
 #[test]
 fn recovery_after_every_step_commits_once() {
-    for point in ["upload-created", "sealed", "completed", "manifest"] {
+    // The second upload is the manifest's.
+    for point in ["upload-created", "sealed", "completed", "upload-created:2", "manifest"] {
         let world = World::new(&config());
         let _sandbox = world.sandbox();
         crashed(&world, point);
@@ -94,6 +95,21 @@ fn recovery_after_every_step_commits_once() {
         assert!(!uploads.contains(&"created"), "{point}: {uploads:?}");
         assert_eq!(open_uploads(&world), 0, "{point}");
     }
+}
+
+/// A process that found the manifest to be its own dies before it has written that down.
+#[test]
+fn recovery_that_dies_too_still_finds_its_own_manifest() {
+    let world = World::new(&config());
+    let _sandbox = world.sandbox();
+    crashed(&world, "manifest");
+    let run = world.runs()[0]["run"].clone();
+    for point in ["aborted", "manifest", "manifest"] {
+        crashed(&world, point);
+    }
+    let said = world.run(&SEND).ended(0).json();
+    assert_eq!(said["outcomes"][0]["state"], "already-committed", "{said}");
+    assert_eq!(manifest(&world, "acme-data").1["run"], run);
 }
 
 /// What was stored in one bucket is not looked for in another.

@@ -108,13 +108,20 @@ pub fn until(what: &str, patience: Duration, mut done: impl FnMut() -> bool) {
 
 /// The binary in `dir`, with the sandbox's keys and nothing else in its environment.
 pub fn command(dir: &Path, args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_consign"));
+    command_under(&[], dir, args)
+}
+
+/// The same, started by another program.
+fn command_under(wrapper: &[String], dir: &Path, args: &[&str]) -> Command {
+    let mut words = wrapper.iter().map(String::as_str).chain([env!("CARGO_BIN_EXE_consign")]);
+    let mut command = Command::new(words.next().unwrap());
     command
         .current_dir(dir)
         .env_clear()
         .env("HOME", dir)
         .env("CONSIGN_DEMO_ACCESS_KEY_ID", "AKIACONSIGNSANDBOX00")
         .env("CONSIGN_DEMO_SECRET_ACCESS_KEY", "consign-sandbox-secret")
+        .args(words)
         .args(args);
     command
 }
@@ -248,10 +255,17 @@ impl World {
 
     /// The daemon; what it logs is in `daemon.log`.
     pub fn daemon(&self) -> Running {
+        self.start(&[], &["run"], &[])
+    }
+
+    /// Any command, started by another program and with more in its environment;
+    /// what it logs is in `daemon.log`.
+    pub fn start(&self, wrapper: &[String], args: &[&str], environment: &[(&str, &str)]) -> Running {
         let log = File::options().append(true).create(true).open(self.path("daemon.log")).unwrap();
-        let mut command = command(self.dir(), &["--config", "consign.toml", "run"]);
-        let environment = self.environment.iter().map(|(name, value)| (name, value));
-        Running::start(command.envs(environment).stdout(Stdio::null()).stderr(log))
+        let args = [&["--config", "consign.toml"], args].concat();
+        let mut command = command_under(wrapper, self.dir(), &args);
+        command.envs(self.environment.iter().map(|(name, value)| (name, value))).envs(environment.iter().copied());
+        Running::start(command.stdout(Stdio::null()).stderr(log))
     }
 
     /// S3 and STS for the configuration's customers, objects in `buckets`; the

@@ -1,0 +1,430 @@
+//! Crash sweeps: consign dies at its first write to the ledger, at its second,
+//! and so on, and at every named point (`host/crash.rs`); and the same with
+//! errors of the disk. Each time the next process makes everything good.
+//!
+//! By default each sweep takes some of the numbers, spread over the whole life;
+//! `CONSIGN_SWEEP=all` takes every one. strace does it (Debian: strace); where it
+//! is not installed or may not trace, those tests say so and test nothing.
+
+use std::fs;
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::{Command, ExitStatus};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, NaiveTime, TimeDelta, Utc};
+use consign::clock::Clock;
+use consign::crash::Point;
+use consign::domain::{Interval, Origin, ShareName, SkipReason, Slot};
+use consign::ledger::{Ledger, Planned};
+use rustix::process::Signal;
+use serde_json::Value;
+
+use super::audit::Audit;
+use super::world::{self, MANIFEST, Running, SOON, World};
+
+/// Several objects for each delivery, two slots that were missed, and another try at once.
+const SHARE: &str = r#"
+schedule = "@daily"
+catch_up = "all"
+catch_up_window = "3days"
+max_object_size = "100 kB"
+retry = { attempts = 20, backoff = "50ms", max_backoff = "200ms" }
+to = { customers = ["acme", "beta"] }
+"#;
+
+const CUSTOMERS: [(&str, u64); 2] = [("acme", 714), ("beta", 342)];
+
+/// Lives at the same time: each waits for disks and sockets most of the time.
+const LANES: usize = 3;
+
+/// A process that gets nowhere is ended after this.
+const PATIENCE: Duration = Duration::from_secs(4);
+
+fn is_whole() -> bool {
+    std::env::var("CONSIGN_SWEEP").is_ok_and(|wanted| wanted == "all")
+}
+
+/// The first of the two slots.
+fn first_slot() -> DateTime<Utc> {
+    Clock::system().now().date_naive().and_time(NaiveTime::MIN).and_utc() - TimeDelta::days(1)
+}
+
+/// What the process does whose calls are counted.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Life {
+    /// `consign send`, into a ledger that is there or that it makes.
+    Send { new_ledger: bool },
+    /// `consign run`: forgets an old slot, catches up with two, ends when told.
+    Daemon,
+}
+
+impl Life {
+    fn args(self) -> Vec<String> {
+        let args = match self {
+            Life::Send { .. } => format!("send daily --at {}", first_slot().to_rfc3339()),
+            Life::Daemon => "run".to_owned(),
+        };
+        args.split(' ').map(str::to_owned).collect()
+    }
+
+    fn world(self) -> World {
+        let customers =
+            world::customer("acme", 1, "us-east-1", "\"AS\"") + &world::customer("beta", 2, "us-east-1", "\"HA\"");
+        let world = World::new(&world::flights(&customers, "daily", SHARE));
+        if self != (Life::Send { new_ledger: true }) {
+            prepare(&world);
+        }
+        world
+    }
+
+    /// One process, from its start to its end, whoever ends it.
+    fn live(self, world: &World, wrapper: &[String], environment: &[(&str, &str)]) -> ExitStatus {
+        let args = self.args();
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        let mut process = world.start(wrapper, &args, environment);
+        if self == Life::Daemon {
+            let (begun, earlier) = (Instant::now(), readiness(world));
+            let is_done = || readiness(world) > earlier && manifests(world) >= 2 * CUSTOMERS.len();
+            while process.is_running() && begun.elapsed() < PATIENCE && !is_done() {
+                sleep(Duration::from_millis(20));
+            }
+            if process.is_running() {
+                process.signal(Signal::TERM);
+            }
+        }
+        process.wait(SOON)
+    }
+
+    /// All is right, and every slot is there that this process was to deliver.
+    fn audit(self, audit: &Audit<'_>) {
+        let slots = audit.slots();
+        for day in 0..if self == Life::Daemon { 2 } else { 1 } {
+            let slot = first_slot() + TimeDelta::days(day);
+            assert!(slots.contains(&slot), "{slot} is lost: {slots:?}");
+        }
+    }
+
+    /// A process that nothing happens to: it leaves nothing undone.
+    fn make_good(self, world: &World) {
+        match self {
+            Life::Send { .. } => {
+                let args = self.args();
+                world.run(&args.iter().map(String::as_str).collect::<Vec<_>>()).ended(0);
+            }
+            Life::Daemon => daemon_until(world, "both slots are committed", |runs| {
+                runs.len() >= 2 && runs.iter().all(|run| run["state"] == "succeeded")
+            }),
+        }
+    }
+}
+
+/// A ledger that knows a slot to be forgotten, and that two have been missed since.
+fn prepare(world: &World) {
+    let share = ShareName::parse("daily").unwrap();
+    let at: DateTime<Utc> = "2020-01-02T00:00:00Z".parse().unwrap();
+    let interval = Interval { start: at - TimeDelta::days(1), end: at };
+    let slot = Slot { share: share.clone(), at, interval };
+    let skip = Some(SkipReason::Missed);
+    let old = Planned { skip, ..Planned::new(slot, Vec::new(), Origin::Schedule) };
+    let ledger = Ledger::open(&world.path("state"), Clock::fixed(at)).unwrap();
+    let planned = ledger.plan(vec![old], vec![(share, first_slot() - TimeDelta::days(1))]);
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(planned).unwrap();
+}
+
+fn manifests(world: &World) -> usize {
+    fn count(folder: &std::path::Path) -> usize {
+        let Ok(entries) = fs::read_dir(folder) else { return 0 };
+        let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
+        paths.map(|path| if path.is_dir() { count(&path) } else { usize::from(path.ends_with(MANIFEST)) }).sum()
+    }
+    CUSTOMERS.iter().map(|(name, _)| count(&world.path(&format!("buckets/{name}-data")))).sum()
+}
+
+fn daemon_until(world: &World, what: &str, done: impl Fn(&[Value]) -> bool) {
+    let earlier = readiness(world);
+    let mut daemon = world.daemon();
+    let begun = Instant::now();
+    while !(readiness(world) > earlier && done(&world.runs())) {
+        assert!(daemon.is_running() && begun.elapsed() < SOON, "{what}: {:?}\n{}", world.runs(), log(world));
+        sleep(Duration::from_millis(10));
+    }
+    stop(daemon);
+}
+
+fn stop(mut daemon: Running) {
+    daemon.signal(Signal::TERM);
+    assert_eq!(daemon.wait(SOON).code(), Some(0));
+}
+
+/// How often a daemon was ready: before that, a signal just ends it.
+fn readiness(world: &World) -> usize {
+    log(world).matches("consign is ready").count()
+}
+
+fn log(world: &World) -> String {
+    fs::read_to_string(world.path("daemon.log")).unwrap_or_default()
+}
+
+/// What happens to one of the system calls on the ledger's files.
+#[derive(Clone, Copy)]
+struct Fault {
+    calls: &'static str,
+    /// As strace says it.
+    what: &'static str,
+    /// That call and all that follow.
+    for_good: bool,
+}
+
+impl Fault {
+    const fn new(calls: &'static str, what: &'static str) -> Self {
+        Self { calls, what, for_good: false }
+    }
+
+    fn is_kill(self) -> bool {
+        self.what.starts_with("signal")
+    }
+
+    /// Calls are counted for each thread, and the ledger's files are written by one.
+    fn strace(self, life: Life, world: &World, number: usize) -> Vec<String> {
+        let Fault { calls, what, .. } = self;
+        let on = if self.for_good { "+" } else { "" };
+        let mut words = vec!["strace".to_owned(), "-D".to_owned(), "-f".to_owned(), "-qq".to_owned()];
+        words.extend(["-o".to_owned(), world.path("trace").display().to_string()]);
+        // A new ledger has another name while it is made.
+        if life != (Life::Send { new_ledger: true }) {
+            for file in ["ledger.db", "ledger.db-wal"] {
+                words.extend(["-P".to_owned(), world.path(&format!("state/{file}")).display().to_string()]);
+            }
+        }
+        words.extend(["-e".to_owned(), format!("trace={calls}")]);
+        words.extend(["-e".to_owned(), format!("inject={calls}:{what}:when={number}{on}"), "--".to_owned()]);
+        words
+    }
+
+    /// Whether it came to pass.
+    fn has_hit(self, world: &World, status: ExitStatus) -> bool {
+        match self.is_kill() {
+            true => status.signal() == Some(Signal::KILL.as_raw()),
+            false => fs::read_to_string(world.path("trace")).unwrap().contains("INJECTED"),
+        }
+    }
+}
+
+/// Has the fault happen at call number 1, 1 + `step` and so on, until a life goes
+/// by without it. After each, what is left is made good and audited.
+fn sweep(life: Life, fault: Fault, step: usize) {
+    if !may_trace() {
+        println!("not tested: strace is not installed, or may not trace (on Debian, apt-get install strace)");
+        return;
+    }
+    let step = if is_whole() { 1 } else { step };
+    let (next, over, hits) = (AtomicUsize::new(0), AtomicBool::new(false), AtomicUsize::new(0));
+    let failed = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..LANES {
+            scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    let number = 1 + step * next.fetch_add(1, Ordering::Relaxed);
+                    let one = std::panic::catch_unwind(|| one(life, fault, number));
+                    match one {
+                        Ok(true) => drop(hits.fetch_add(1, Ordering::Relaxed)),
+                        Ok(false) => over.store(true, Ordering::Relaxed),
+                        Err(_) => failed.lock().unwrap().push(number),
+                    }
+                }
+            });
+        }
+    });
+    let (hits, failed) = (hits.into_inner(), failed.into_inner().unwrap());
+    println!("{life:?}, {} at {}: {hits} times, {} breaches", fault.what, fault.calls, failed.len());
+    assert!(failed.is_empty(), "{life:?}, {} at {} number {failed:?}: see above", fault.what, fault.calls);
+    assert!(hits > 2, "{hits} of the calls were hit: are they still those that the ledger makes?");
+}
+
+fn one(life: Life, fault: Fault, number: usize) -> bool {
+    let world = life.world();
+    let _sandbox = world.sandbox();
+    let strace = fault.strace(life, &world, number);
+    let status = life.live(&world, &strace, &[]);
+    let hit = fault.has_hit(&world, status);
+    // What cannot be written down of an upload is as unknown as after a kill.
+    let mut kills = usize::from(hit);
+    if fault.is_kill() && hit {
+        // And at the same number again, on the way back.
+        kills += usize::from(life.live(&world, &strace, &[]).signal().is_some());
+    } else {
+        assert!(status.code().is_some(), "{status}: {}", log(&world));
+    }
+    life.make_good(&world);
+    life.audit(&Audit { world: &world, customers: &CUSTOMERS, kills, failed: !fault.is_kill() });
+    hit
+}
+
+fn may_trace() -> bool {
+    let tried = Command::new("strace").args(["-D", "-qq", "-o", "/dev/null", "true"]).status();
+    tried.is_ok_and(|status| status.success())
+}
+
+const SEND: Life = Life::Send { new_ledger: false };
+const KILL: &str = "signal=KILL";
+
+#[test]
+fn sweep_kills_send_at_every_fsync() {
+    sweep(SEND, Fault::new("fsync,fdatasync", KILL), 2);
+}
+
+#[test]
+fn sweep_kills_send_at_every_write() {
+    sweep(SEND, Fault::new("pwrite64", KILL), 23);
+}
+
+#[test]
+fn sweep_kills_send_that_makes_its_ledger() {
+    let life = Life::Send { new_ledger: true };
+    sweep(life, Fault::new("fsync,fdatasync", KILL), 4);
+    sweep(life, Fault::new("pwrite64", KILL), 41);
+}
+
+#[test]
+fn sweep_kills_the_daemon_at_every_fsync() {
+    sweep(Life::Daemon, Fault::new("fsync,fdatasync", KILL), 5);
+}
+
+#[test]
+fn sweep_kills_the_daemon_at_every_write() {
+    sweep(Life::Daemon, Fault::new("pwrite64", KILL), 53);
+}
+
+/// A disk that fails once: the process ends, or the delivery is tried again.
+#[test]
+fn sweep_of_errors_of_the_disk() {
+    sweep(Life::Daemon, Fault::new("fsync,fdatasync", "error=EIO"), 9);
+    sweep(Life::Daemon, Fault::new("pwrite64", "error=EIO"), 97);
+    sweep(SEND, Fault::new("fsync,fdatasync", "error=EIO"), 5);
+}
+
+/// A disk that is full, for once or from then on: the daemon waits for room.
+#[test]
+fn sweep_of_a_full_disk() {
+    sweep(Life::Daemon, Fault::new("pwrite64", "error=ENOSPC"), 97);
+    sweep(Life::Daemon, Fault { for_good: true, ..Fault::new("pwrite64", "error=ENOSPC") }, 97);
+    sweep(SEND, Fault::new("pwrite64", "error=ENOSPC"), 53);
+}
+
+/// How a process comes to a point.
+enum Way {
+    /// As the daemon's life goes.
+    Plainly,
+    /// As the daemon goes on with what died when its first upload was created.
+    Recovering,
+    /// The same, and the customers' prefixes are others by then.
+    Moved,
+    /// There is no S3.
+    NoAnswer,
+    /// S3 refuses.
+    Refused,
+    /// A command, after another one.
+    Command(Option<&'static str>, &'static str),
+}
+
+fn way(point: Point) -> Way {
+    match point {
+        Point::Released | Point::Planned | Point::Claimed | Point::Started | Point::Pruned => Way::Plainly,
+        Point::UploadAnswered | Point::UploadCreated | Point::Drafted | Point::Sealed => Way::Plainly,
+        Point::ObjectCompleted | Point::Completed | Point::Manifest => Way::Plainly,
+        Point::Committed | Point::RunFinished => Way::Plainly,
+        Point::Interrupted | Point::AbortAnswered | Point::Aborted => Way::Recovering,
+        Point::Abandoned => Way::Moved,
+        Point::Waiting => Way::NoAnswer,
+        Point::Failed => Way::Refused,
+        Point::Paused => Way::Command(None, "pause daily"),
+        Point::Resumed => Way::Command(Some("pause daily"), "resume daily"),
+        Point::Backfilled => Way::Command(None, "backfill daily --from 2025-01-01 --to 2025-01-02"),
+    }
+}
+
+#[test]
+fn sweep_of_all_points() {
+    let next = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..LANES {
+            scope.spawn(|| {
+                while let Some(point) = Point::ALL.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let times = if is_whole() { 1..=usize::MAX } else { 1..=1 };
+                    let died = times.into_iter().take_while(|time| dies_at(*point, *time)).count();
+                    println!("{}: {died} times", point.name());
+                    assert!(died > 0, "{} is never reached", point.name());
+                }
+            });
+        }
+    });
+}
+
+/// False when the life goes by without reaching the point so many times.
+fn dies_at(point: Point, time: usize) -> bool {
+    let world = Life::Daemon.world();
+    let wanted = format!("{}:{time}", point.name());
+    let at = |point: &str| Life::Daemon.live(&world, &[], &[("CONSIGN_CRASH_AT", point)]).signal().is_some();
+    let change = |old: &str, new: &str| world.write("consign.toml", world.text().replace(old, new));
+    let way = way(point);
+    let mut sandbox = match way {
+        Way::NoAnswer => None,
+        _ => Some(world.sandbox()),
+    };
+    let mut kills = 1;
+    let died = match way {
+        Way::Plainly => at(&wanted),
+        Way::NoAnswer => {
+            let died = at(&wanted);
+            sandbox = Some(world.sandbox());
+            died
+        }
+        Way::Refused => {
+            change("test-1f-acme", "test-1f-wrong");
+            let died = at(&wanted);
+            change("test-1f-wrong", "test-1f-acme");
+            died
+        }
+        Way::Recovering | Way::Moved => {
+            kills += 1;
+            assert!(at(Point::UploadCreated.name()));
+            if matches!(way, Way::Moved) {
+                // The roles are made of the configuration that the sandbox finds.
+                drop(sandbox.take());
+                change("prefix = \"in/\"", "prefix = \"moved/\"");
+                sandbox = Some(world.sandbox_again());
+            }
+            at(&wanted)
+        }
+        Way::Command(before, command) => {
+            let words = |command: &'static str| command.split(' ').collect::<Vec<_>>();
+            if let Some(before) = before {
+                world.run(&words(before)).ended(0);
+            }
+            let mut process = world.start(&[], &words(command), &[("CONSIGN_CRASH_AT", &wanted)]);
+            let died = process.wait(SOON).signal().is_some();
+            world.run(&words(command)).ended(0);
+            // What is paused is not delivered.
+            world.run(&["resume", "daily"]).ended(0);
+            died
+        }
+    };
+    let failed = matches!(way, Way::Refused);
+    let runs_min = if point == Point::Backfilled { 4 } else { 2 };
+    daemon_until(&world, "what was planned has ended", |runs| {
+        let ended = |run: &Value| run["state"] == "succeeded" || (failed && run["state"] == "failed");
+        runs.len() >= runs_min && runs.iter().all(ended)
+    });
+    if failed {
+        for day in [0, 1] {
+            let slot = (first_slot() + TimeDelta::days(day)).to_rfc3339();
+            world.run(&["send", "daily", "--at", &slot]).ended(0);
+        }
+    }
+    Life::Daemon.audit(&Audit { world: &world, customers: &CUSTOMERS, kills, failed });
+    drop(sandbox);
+    died
+}
