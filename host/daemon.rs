@@ -4,10 +4,12 @@
 //! so that stopping at any instant loses nothing but the work of that instant.
 
 mod job;
+mod nodes;
 mod notify;
 mod retention;
+mod unrecorded;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,11 +22,12 @@ use tracing::field::Empty;
 
 use job::{Job, Progress, Task, carry_out};
 use notify::{Manager, Status};
+use unrecorded::Unrecorded;
 
 use crate::clock::{Instant, exact};
 use crate::config::{Config, Overlap};
 use crate::domain::{Failure, RunId, ShareName, SkipReason, Slot};
-use crate::ledger::{Claim, DeliveryId, Ledger, LedgerError, Planned, RunState};
+use crate::ledger::{Claim, DeliveryId, Ledger, LedgerError, Planned, RunState, Unfinished};
 use crate::run::{Parts, passed};
 use crate::schedule::{Due, Planner, Recurring, ScheduleError, Ticker};
 
@@ -75,34 +78,38 @@ async fn until_stopped(
     let room = Arc::new(Semaphore::new(config.daemon.concurrency));
     let late_room = Arc::new(Semaphore::new(late(config.daemon.concurrency)));
     let (open, tasks, waiting) = (HashMap::new(), HashMap::new(), BTreeMap::new());
-    let (work, unrecorded) = (JoinSet::new(), Unrecorded::default());
+    let (work, unrecorded, looked) = (JoinSet::new(), Unrecorded::default(), None);
     let (tally, mut manager) = (Tally::default(), Manager::of_process());
-    let mut desk = Desk { config, parts, ledger, room, late_room, open, work, tasks, waiting, unrecorded, tally };
+    let mut desk =
+        Desk { config, parts, ledger, room, late_room, open, work, tasks, waiting, unrecorded, looked, tally };
     desk.resume().await?;
     tracing::info!(shares = desk.config.shares.len(), "consign is ready");
     let retention = retention::keep(desk.ledger.clone(), desk.parts.clock.clone(), desk.config.ledger.retention);
     let mut retention = std::pin::pin!(retention);
-    let mut full = false;
-    manager.ready(&desk.status(planner.next(), full));
+    let mut unable = None;
+    manager.ready(&desk.status(planner.next(), unable));
     let mut stop = std::pin::pin!(stop);
     loop {
-        // A disk without room stops new work, not the daemon: the next tick tries again.
+        // A disk without room, or a database that does not answer, stops new work and not the
+        // daemon: the next tick tries again.
         match desk.go_on(&mut planner, &mut manager).await {
-            Ok(()) if full => {
-                tracing::info!("the ledger has room again");
-                full = false;
+            Ok(()) if unable.is_some() => {
+                tracing::info!("the ledger can be written again");
+                unable = None;
             }
             Ok(()) => {}
-            Err(LedgerError::Full { .. }) if full => {}
-            Err(error @ LedgerError::Full { .. }) => {
-                tracing::error!(error = Failure::chain(&error), "cannot record slots");
-                full = true;
-            }
-            Err(error) => return Err(error.into()),
+            Err(error) => match error.passes() {
+                None => return Err(error.into()),
+                why if unable.is_some() => unable = why,
+                why => {
+                    tracing::error!(error = Failure::chain(&error), "cannot record slots");
+                    unable = why;
+                }
+            },
         }
         manager.progress();
         if manager.wants_status() {
-            manager.status(&desk.status(planner.next(), full));
+            manager.status(&desk.status(planner.next(), unable));
         }
         tokio::select! {
             () = &mut stop => break,
@@ -147,6 +154,8 @@ struct Desk {
     /// What is to be tried again, by when.
     waiting: BTreeMap<(Instant, DeliveryId), Job>,
     unrecorded: Unrecorded,
+    /// When it was last looked for what others on the same ledger left.
+    looked: Option<tokio::time::Instant>,
     tally: Tally,
 }
 
@@ -157,25 +166,17 @@ struct Tally {
     failed: u64,
 }
 
-/// What the ledger had no room for: taken up again after a while.
-#[derive(Default)]
-struct Unrecorded {
-    deliveries: BTreeMap<DeliveryId, Job>,
-    runs: BTreeSet<RunId>,
-    /// What an earlier process held.
-    release: bool,
-    since: Option<tokio::time::Instant>,
-}
-
 impl Desk {
     async fn go_on(&mut self, planner: &mut Planner, manager: &mut Manager) -> Result<(), LedgerError> {
         self.stop_what_is_late();
+        self.look_after_others().await?;
         self.plan(planner, manager).await?;
         self.take_up_unrecorded().await?;
         let now = self.parts.clock.now();
         while let Some(entry) = self.waiting.first_entry().filter(|entry| entry.key().0 <= now) {
+            // It stays when that cannot be read now.
+            let open = self.ledger.open_delivery(entry.key().1).await?;
             let job = entry.remove();
-            let open = self.ledger.open_delivery(job.delivery).await?;
             self.spawn(job, Task::Resume(Box::new(open)));
         }
         Ok(())
@@ -284,7 +285,12 @@ impl Desk {
     /// uploads are left, and its end stands.
     async fn resume(&mut self) -> Result<(), LedgerError> {
         self.release_held().await?;
-        for unfinished in self.ledger.unfinished().await? {
+        let left = self.ledger.unfinished().await?;
+        self.take_up(left).await
+    }
+
+    async fn take_up(&mut self, left: Vec<Unfinished>) -> Result<(), LedgerError> {
+        for unfinished in left {
             let (run, slot, running) = (unfinished.run, unfinished.slot, unfinished.state == RunState::Running);
             let (share, at, deliveries) = (&slot.share, exact(slot.at), unfinished.deliveries.len());
             match running {
@@ -374,9 +380,9 @@ impl Desk {
                 if error.is_fatal() {
                     return Err(error);
                 }
-                if matches!(error, LedgerError::Full { .. }) {
+                if let Some(why) = error.passes() {
                     self.unrecorded.deliveries.insert(job.delivery, job);
-                    self.unrecorded.since.get_or_insert_with(tokio::time::Instant::now);
+                    self.unrecorded.begin(why);
                 }
                 return Ok(());
             }
@@ -397,9 +403,9 @@ impl Desk {
             Err(error) if error.is_fatal() => return Err(error),
             Err(error) => {
                 tracing::error!(%run, error = Failure::chain(&error), "the end of a run could not be recorded");
-                if matches!(error, LedgerError::Full { .. }) {
+                if let Some(why) = error.passes() {
                     self.unrecorded.runs.insert(run);
-                    self.unrecorded.since.get_or_insert_with(tokio::time::Instant::now);
+                    self.unrecorded.begin(why);
                 }
             }
         }
@@ -409,9 +415,9 @@ impl Desk {
     /// What an earlier process held begins again, once there is room to write that down.
     async fn release_held(&mut self) -> Result<(), LedgerError> {
         match self.ledger.release_held().await {
-            Err(LedgerError::Full { .. }) => {
+            Err(error) if let Some(why) = error.passes() => {
                 self.unrecorded.release = true;
-                self.unrecorded.since.get_or_insert_with(tokio::time::Instant::now);
+                self.unrecorded.begin(why);
                 Ok(())
             }
             released => released,
@@ -420,18 +426,20 @@ impl Desk {
 
     /// Goes on with what the ledger had no room for, as a restart would.
     async fn take_up_unrecorded(&mut self) -> Result<(), LedgerError> {
-        if self.unrecorded.since.is_none_or(|since| since.elapsed() < AGAIN_AFTER) {
+        if self.unrecorded.since.is_none_or(|(since, _)| since.elapsed() < AGAIN_AFTER) {
             return Ok(());
         }
-        let Unrecorded { deliveries, runs, release, .. } = std::mem::take(&mut self.unrecorded);
-        if release {
+        if std::mem::take(&mut self.unrecorded.release) {
             self.release_held().await?;
         }
-        for (delivery, job) in deliveries {
-            let open = self.ledger.open_delivery(delivery).await?;
+        while let Some(entry) = self.unrecorded.deliveries.first_entry() {
+            // It stays when that cannot be read now.
+            let open = self.ledger.open_delivery(*entry.key()).await?;
+            let job = entry.remove();
             self.spawn(job, Task::Resume(Box::new(open)));
         }
-        for run in runs {
+        self.unrecorded.since = None;
+        for run in std::mem::take(&mut self.unrecorded.runs) {
             self.finish(run).await?;
         }
         Ok(())
@@ -468,10 +476,10 @@ impl Desk {
         }
     }
 
-    fn status(&self, next: Option<Instant>, ledger_full: bool) -> Status {
+    fn status(&self, next: Option<Instant>, unable: Option<&'static str>) -> Status {
         let at_work = self.config.daemon.concurrency - self.room.available_permits();
         Status {
-            ledger_full: ledger_full || self.unrecorded.since.is_some(),
+            unable: unable.or(self.unrecorded.since.map(|(_, why)| why)),
             shares: self.config.shares.len(),
             next,
             at_work,

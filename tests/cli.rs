@@ -9,6 +9,7 @@ mod demo;
 mod flights;
 mod inputs;
 mod ledger;
+mod postgres;
 mod recovery;
 mod sandbox;
 mod service;

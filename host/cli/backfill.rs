@@ -11,7 +11,7 @@ use crate::calendar::When;
 use crate::clock::{Clock, Instant, ago, exact, to_the_second};
 use crate::config::{Config, Share};
 use crate::domain::{CustomerName, ShareName, Slot};
-use crate::ledger::{Filling, Ledger, LedgerError};
+use crate::ledger::{Filling, LedgerError, Reader};
 
 /// Slots of one call, so that a slip of the pen does not plan a century.
 const SLOTS_MAX: usize = 100_000;
@@ -125,7 +125,7 @@ fn forgotten(config: &Config, slots: &[Slot], now: Instant) {
 }
 
 async fn look(config: &Config, slots: Vec<Slot>, customers: Vec<CustomerName>) -> Result<Vec<Filling>, CliError> {
-    match Ledger::read_only(&config.daemon.state_dir) {
+    match Reader::of(config) {
         Ok(reader) => Ok(reader.standing(slots, customers).await?),
         Err(LedgerError::Missing { .. }) => {
             let nobody =

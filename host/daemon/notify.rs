@@ -103,7 +103,8 @@ fn notify(states: &[NotifyState<'_>]) {
 
 /// What the daemon does, in one line.
 pub(super) struct Status {
-    pub ledger_full: bool,
+    /// Why the ledger cannot be written.
+    pub unable: Option<&'static str>,
     pub shares: usize,
     pub next: Option<Instant>,
     pub at_work: usize,
@@ -118,8 +119,8 @@ pub(super) struct Status {
 
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.ledger_full {
-            f.write_str("the disk of the ledger is full, nothing new begins; ")?;
+        if let Some(why) = self.unable {
+            write!(f, "{why}, nothing new begins; ")?;
         }
         let Self { shares, at_work, waiting, again, delivered, failed, .. } = self;
         write!(f, "{shares} {}", if *shares == 1 { "share" } else { "shares" })?;
@@ -140,11 +141,11 @@ mod tests {
     fn the_status_says_first_what_is_wrong() {
         let at = "2026-03-01T06:00:00Z".parse().unwrap();
         let (shares, at_work, waiting, again, delivered, failed) = (1, 2, 3, 4, 5, 6);
-        let status = Status { ledger_full: false, shares, next: Some(at), at_work, waiting, again, delivered, failed };
+        let status = Status { unable: None, shares, next: Some(at), at_work, waiting, again, delivered, failed };
         let good = "1 share, next slot 2026-03-01T06:00:00Z; 2 at work, 3 waiting, 4 to be tried again; \
                     since the start 5 delivered, 6 failed";
         assert_eq!(status.to_string(), good);
-        let full = Status { ledger_full: true, ..status };
+        let full = Status { unable: Some("the disk of the ledger is full"), ..status };
         assert_eq!(full.to_string(), format!("the disk of the ledger is full, nothing new begins; {good}"));
     }
 }

@@ -17,7 +17,7 @@ use serde_json::Value;
 use super::world::{self, Running, SOON, World, until};
 use crate::support::disk::SmallDisk;
 
-const SHARE: &str = r#"
+pub(super) const SHARE: &str = r#"
 schedule = "*/1 * * * * *"
 overlap = "allow"
 to = { customers = ["acme"] }
@@ -35,19 +35,19 @@ fn world(carriers: &str) -> World {
 }
 
 /// Runs by id.
-fn in_state<'a>(runs: &'a [Value], state: &str) -> BTreeSet<&'a str> {
+pub(super) fn in_state<'a>(runs: &'a [Value], state: &str) -> BTreeSet<&'a str> {
     runs.iter().filter(|run| run["state"] == state).map(|run| run["run"].as_str().unwrap()).collect()
 }
 
 /// Waits until the ledger is as wanted, while the daemon lives.
-fn wait(world: &World, daemon: &mut Running, what: &str, done: impl Fn(&[Value]) -> bool) {
+pub(super) fn wait(world: &World, daemon: &mut Running, what: &str, done: impl Fn(&[Value]) -> bool) {
     until(what, SOON, || {
         assert!(daemon.is_running(), "{}", fs::read_to_string(world.path("daemon.log")).unwrap());
         done(&world.runs())
     });
 }
 
-fn stop(mut daemon: Running) {
+pub(super) fn stop(mut daemon: Running) {
     daemon.signal(Signal::TERM);
     assert_eq!(daemon.wait(SOON).code(), Some(0));
 }
@@ -55,7 +55,7 @@ fn stop(mut daemon: Running) {
 /// Every slot was run once and committed; there is one manifest for each and
 /// nothing that no manifest names; no upload is left but what a kill kept the
 /// ledger from hearing of. Returns the slots in order.
-fn audit(world: &World, rows: u64, kills: usize) -> Vec<DateTime<Utc>> {
+pub(super) fn audit(world: &World, rows: u64, kills: usize) -> Vec<DateTime<Utc>> {
     let runs = world.runs();
     let manifests = world::manifests(&world.path("buckets/acme-data"));
     let mut committed = BTreeMap::new();
