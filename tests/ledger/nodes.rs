@@ -12,6 +12,11 @@ use consign::ledger::{Attempt, Claim, DeliveryState, History, Ledger, LedgerErro
 use super::{customers, deliver, key, object, passing, planned, receipt, share, slot, start};
 use crate::support::postgres::{LEASE, Postgres};
 
+/// What another node does when the lease of the last one has run out: it has its
+/// row to itself, so that what is under way there is over.
+const TAKE_FOR_DEAD: &str = "UPDATE nodes SET state = 'dead', ended_at = clock_timestamp()
+    WHERE id = (SELECT id FROM nodes ORDER BY id DESC LIMIT 1 FOR UPDATE)";
+
 /// A ledger in a schema of its own.
 struct Shared {
     server: &'static Postgres,
@@ -74,9 +79,7 @@ async fn nodes_that_were_taken_for_dead_write_nothing() {
             }
             work.push((claim, attempt, objects, n % 2 == 0));
         }
-        shared.psql(
-            "UPDATE nodes SET state = 'dead', ended_at = clock_timestamp() WHERE id = (SELECT max(id) FROM nodes)",
-        );
+        shared.psql(TAKE_FOR_DEAD);
         for (claim, attempt, objects, sealed) in &work {
             let said = match sealed {
                 true => late.committed(attempt.id, receipt(objects)).await,
@@ -122,9 +125,7 @@ async fn nodes_that_race_with_who_takes_over_commit_once() {
                 late.committed(attempt.id, receipt(&objects)).await
             },
             async {
-                let dead = "UPDATE nodes SET state = 'dead', ended_at = clock_timestamp()
-                            WHERE id = (SELECT max(id) FROM nodes)";
-                tokio::task::block_in_place(|| shared.psql(dead));
+                tokio::task::block_in_place(|| shared.psql(TAKE_FOR_DEAD));
                 next.unfinished().await.unwrap();
                 next.committed(attempt.id, receipt(&objects)).await
             }
@@ -257,7 +258,8 @@ async fn nodes_pause_for_all() {
     for n in 0..20 {
         let plan = vec![planned(slot("a", n), &["acme"])];
         let (paused, planned) = tokio::join!(one.pause(share("a")), two.plan(plan, vec![]));
-        (paused.unwrap(), planned.unwrap());
+        paused.unwrap();
+        planned.unwrap();
         assert!(two.claim(9, 0).await.unwrap().runs.is_empty());
         two.resume(share("a")).await.unwrap();
     }
@@ -336,4 +338,35 @@ async fn nodes_refuse_what_is_not_their_ledger() {
     shared.server.psql("CREATE ROLE poor LOGIN; REVOKE ALL ON DATABASE postgres FROM poor");
     let no_right = at(&url.replace("consign@", "poor@"));
     assert!(no_right.contains("permission denied") && no_right.contains("grant"), "{no_right}");
+}
+
+/// A certificate that nobody vouches for, or of another host, is not answered to.
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_check_who_answers() {
+    let Some(server) = Postgres::start() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let Some(authority) = server.with_tls(dir.path()) else { return };
+    let at = |host: &str, query: &str| {
+        let url = server.url().replace("127.0.0.1", host) + "?" + query;
+        Ledger::connect(&Database::new(&url, "consign", LEASE), Clock::fixed(start()))
+            .map_err(|error| error.to_string())
+    };
+    let trusted = format!("sslmode=verify-full&sslrootcert={}", authority.display());
+    // The server hears of its certificate a moment after it was told.
+    let told = std::time::Instant::now();
+    let ledger = loop {
+        match at("localhost", &trusted) {
+            Ok(ledger) => break ledger,
+            Err(error) => assert!(told.elapsed() < LEASE * 5, "{error}"),
+        }
+        tokio::time::sleep(LEASE / 20).await;
+    };
+    ledger.plan(vec![planned(slot("a", 1), &["acme"])], vec![]).await.unwrap();
+    let unencrypted = "SELECT count(*) FROM pg_stat_ssl s JOIN pg_stat_activity USING (pid)
+                       WHERE application_name = 'consign' AND NOT ssl";
+    assert_eq!(server.psql(unencrypted), "0");
+    let unknown = at("localhost", "sslmode=verify-full").err().unwrap();
+    assert!(unknown.contains("UnknownIssuer") && unknown.contains("sslrootcert"), "{unknown}");
+    let other = at("127.0.0.1", &trusted).err().unwrap();
+    assert!(other.contains("not valid for name") && other.contains("as its certificate does"), "{other}");
 }

@@ -82,6 +82,34 @@ impl Postgres {
         self.wait();
     }
 
+    /// Has it speak TLS as `localhost`, with a certificate signed by an authority
+    /// of its own; returns the authority's. None: there is no `openssl`.
+    pub fn with_tls(&self, dir: &Path) -> Option<PathBuf> {
+        let script = "set -e; request='openssl req -newkey rsa:2048 -nodes'; \
+            $request -x509 -keyout ca.key -out ca.pem -subj '/CN=test authority' -addext basicConstraints=critical,CA:TRUE; \
+            $request -keyout server.key -out server.csr -subj /CN=localhost; \
+            printf 'subjectAltName=DNS:localhost\\nbasicConstraints=CA:FALSE\\n' >extensions; \
+            openssl x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -extfile extensions -out server.pem";
+        let made = Command::new("sh").args(["-c", script]).current_dir(dir).stderr(Stdio::null()).status().unwrap();
+        if !made.success() {
+            println!("SKIPPED: no openssl");
+            return None;
+        }
+        for name in ["server.pem", "server.key"] {
+            let file = self.data.join(name);
+            fs::copy(dir.join(name), &file).unwrap();
+            fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+            if rustix::process::geteuid().is_root() {
+                chown(&file, Some(user()), Some(user())).unwrap();
+            }
+        }
+        for (key, value) in [("ssl_cert_file", "server.pem"), ("ssl_key_file", "server.key"), ("ssl", "on")] {
+            self.psql(&format!("ALTER SYSTEM SET {key} = '{value}'"));
+        }
+        self.psql("SELECT pg_reload_conf()");
+        Some(dir.join("ca.pem"))
+    }
+
     /// What `psql` says.
     pub fn psql(&self, sql: &str) -> String {
         Self::ask(&self.url(), sql)

@@ -84,6 +84,9 @@ impl Server {
             "3D000" => "make it with `createdb`, or correct `url` of [ledger]",
             "42501" => "grant the user CREATE on the database, or USAGE and CREATE on the schema",
             "53300" => "raise the server's max_connections; each consign has five",
+            _ if code.is_empty() && error.to_string().contains("TLS") => {
+                "name the host as its certificate does, and whoever signed it with `sslrootcert` in `url`"
+            }
             _ if code.is_empty() => "check that the server runs and listens there, and that nothing is in between",
             _ => "see the server's log",
         };
