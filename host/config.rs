@@ -36,6 +36,7 @@ use std::path::Path;
 
 pub use credentials::{Credentials, StaticCredentials};
 pub use environment::Environment;
+pub use ledger::{Database, DatabaseUrl, Tls};
 pub use model::{
     Aws, CatchUp, Compression, Config, Customer, Daemon, Dataset, Empty, Encryption, FileDataset, FileFormat,
     LedgerSettings, Missed, Overlap, Plugin, PluginSource, RetryPolicy, Share, TableDataset, TableSource, Tenant,
@@ -118,7 +119,8 @@ impl Config {
         let base = |file: usize| origin.directory(file);
         let daemon = table("daemon").map(|t| section("daemon", root, t, &daemon::DAEMON));
         let daemon = daemon::read(daemon, env, base, &mut problems);
-        let ledger = ledger::read(table("ledger").map(|t| section("ledger", root, t, &ledger::LEDGER)));
+        let ledger = table("ledger").map(|t| section("ledger", root, t, &ledger::LEDGER));
+        let ledger = ledger::read(ledger, env, &mut problems);
         let aws = aws::read(table("aws").map(|t| section("aws", root, t, &aws::AWS)), env, &mut problems);
         let datasets = dataset::read(table("datasets"), base, &mut problems);
         let plugins = plugin::read(table("plugins"), base, &mut problems);

@@ -20,6 +20,7 @@ mod generation;
 mod intake;
 mod job;
 mod left_out;
+mod nodes;
 mod notify;
 mod orders;
 mod queue;

@@ -1,5 +1,6 @@
 //! The durable record of slots, runs, deliveries, attempts and uploads: an
-//! SQLite file that one process writes and any may read.
+//! SQLite file that one process writes and any may read, or a PostgreSQL
+//! database that several write.
 //!
 //! A row exists before the side effect that it records, and an answer means
 //! that the change is on disk. `docs/ARCHITECTURE.md` draws the states;
@@ -10,16 +11,21 @@ mod claim;
 mod db;
 mod error;
 mod open;
+mod place;
+mod postgres;
 mod read;
 mod row;
+mod shared;
 mod slots;
 mod state;
 mod upkeep;
 mod write;
 mod writer;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -32,6 +38,7 @@ use crate::domain::{
 pub use admin::{Cancelled, FailedRun, Open, Standing};
 use db::Db;
 pub use error::LedgerError;
+use postgres::Node;
 pub use read::{
     AttemptDetail, DeliveryDetail, History, ObjectDetail, OpenAttempt, OpenDelivery, OpenUpload, RunDetail, RunSummary,
     Skipped, Unfinished, UploadDetail,
@@ -190,13 +197,13 @@ impl Ledger {
         let reader = Self::read_only(dir)?;
         let failed =
             |error| LedgerError::Files { action: "start the writer of", path: dir.to_owned(), source: Arc::new(error) };
-        let writer = Writer::start(db, lock).map_err(failed)?;
+        let writer = Writer::start(vec![db], Some(lock), None).map_err(failed)?;
         Ok(Self { reader, writer: Arc::new(writer), clock })
     }
 
     /// Opens the ledger in `dir` for reading, with no lock: a daemon may be writing it.
     pub fn read_only(dir: &Path) -> Result<Reader, LedgerError> {
-        Ok(Reader(Arc::new(Mutex::new(open::readable(dir)?))))
+        Ok(Reader::new(open::readable(dir)?))
     }
 
     /// Copies the ledger in `dir` to the new file `to`, as it is at one instant.
@@ -365,9 +372,49 @@ impl Ledger {
     }
 
     /// What an earlier process left: runs that did not end, and uploads that may
-    /// still be in a bucket. Ask before anything is claimed.
+    /// still be in a bucket. Ask before anything is claimed. Of several processes
+    /// each has its own: this one gets what those left that are no more, and has
+    /// it from then on.
     pub async fn unfinished(&self) -> Result<Vec<Unfinished>, LedgerError> {
-        self.reader.read(read::unfinished).await
+        self.left(None, None).await
+    }
+
+    /// The same, of one slot.
+    pub async fn unfinished_of(&self, slot: &Slot) -> Result<Vec<Unfinished>, LedgerError> {
+        self.left(None, Some((slot.share.clone(), slot.at))).await
+    }
+
+    /// The same while work goes on: `known` is what this process has at work.
+    pub async fn left_by_others(&self, known: BTreeSet<RunId>) -> Result<Vec<Unfinished>, LedgerError> {
+        self.left(Some(known), None).await
+    }
+
+    async fn left(
+        &self,
+        known: Option<BTreeSet<RunId>>,
+        of: Option<(ShareName, Instant)>,
+    ) -> Result<Vec<Unfinished>, LedgerError> {
+        self.writer.run(move |ledger| read::unfinished(ledger, known.as_ref(), of.as_ref())).await
+    }
+
+    /// Deliveries of this process that are to be ended: another one says so.
+    pub async fn cancelled(&self) -> Result<Vec<DeliveryId>, LedgerError> {
+        self.writer.run(shared::cancelled).await
+    }
+
+    /// How often to look after what other processes leave and say; None when
+    /// there can be no other.
+    pub fn heartbeat(&self) -> Option<Duration> {
+        self.writer.node().map(Node::every)
+    }
+
+    /// Err when this process has lost its work to another one: nothing may be
+    /// taken from the bucket any more.
+    pub async fn is_ours(&self) -> Result<(), LedgerError> {
+        match self.writer.node() {
+            None => Ok(()),
+            Some(_) => self.writer.run(|_| Ok(())).await,
+        }
     }
 
     /// What there is to go on with of one delivery.

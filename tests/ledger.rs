@@ -1,4 +1,19 @@
-//! The ledger: what it promises, on a real file.
+//! The ledger: what it promises, on a real file and in a real PostgreSQL.
+
+/// The same tests again, on PostgreSQL.
+macro_rules! on_postgres {
+    ($($(#[$attribute:meta])* $test:ident),+ $(,)?) => {
+        mod on_postgres {
+            $(
+                #[test]
+                $(#[$attribute])*
+                fn $test() {
+                    crate::ledger::with_postgres(super::$test);
+                }
+            )+
+        }
+    };
+}
 
 mod admin;
 mod admission;
@@ -6,20 +21,25 @@ mod crash;
 mod files;
 mod migration;
 mod model;
+mod nodes;
 mod upkeep;
 
+use std::cell::Cell;
 use std::path::Path;
 
 use chrono::DateTime;
 use consign::clock::{Clock, Instant};
+use consign::config::Database;
 use consign::domain::{
     AccountId, BucketName, CustomerName, CustomerPrefix, Destination, Failure, Interval, KeyFacts, KeyTemplate, Layer,
     LeafName, ManifestObject, ObjectKey, Origin, Retry, SealedObject, ShareName, SkipReason, Slot,
 };
 use consign::ledger::{
-    AttemptId, AttemptState, Committed, DeliveryState, History, Ledger, LedgerError, Planned, RunState, Started,
-    UploadState,
+    AttemptId, AttemptState, Committed, DeliveryState, History, Ledger, LedgerError, Planned, Reader, RunState,
+    Started, UploadState,
 };
+
+use crate::support::postgres::{LEASE, Postgres};
 
 fn utc(text: &str) -> Instant {
     DateTime::parse_from_rfc3339(text).unwrap().to_utc()
@@ -29,8 +49,50 @@ fn start() -> Instant {
     utc("2024-01-01T00:00:00Z")
 }
 
+thread_local! {
+    /// The tests on this thread are about PostgreSQL.
+    static ON_POSTGRES: Cell<bool> = const { Cell::new(false) };
+}
+
+/// In the process of its own that a test starts: the server.
+const POSTGRES_URL: &str = "CONSIGN_TEST_POSTGRES";
+
+/// Runs a test whose ledgers are in PostgreSQL, if there is one.
+fn with_postgres(test: fn()) {
+    if Postgres::shared().is_some() {
+        ON_POSTGRES.set(true);
+        test();
+        ON_POSTGRES.set(false);
+    }
+}
+
+/// Where the ledger of `dir` is, if it is in PostgreSQL.
+fn database(dir: &Path) -> Option<Database> {
+    let url = match std::env::var(POSTGRES_URL) {
+        Ok(url) => url,
+        Err(_) if ON_POSTGRES.get() => Postgres::shared().unwrap().url(),
+        Err(_) => return None,
+    };
+    let letters = dir.file_name().unwrap().to_str().unwrap().bytes().map(|byte| format!("{byte:x}"));
+    Some(Database::new(&url, &format!("t{}", letters.collect::<String>()), LEASE))
+}
+
 fn open(dir: &Path) -> Ledger {
-    Ledger::open(dir, Clock::fixed(start())).unwrap()
+    open_at(dir, Clock::fixed(start()))
+}
+
+fn open_at(dir: &Path, clock: Clock) -> Ledger {
+    match database(dir) {
+        None => Ledger::open(dir, clock).unwrap(),
+        Some(database) => Ledger::connect(&database, clock).unwrap(),
+    }
+}
+
+fn read_only(dir: &Path) -> Reader {
+    match database(dir) {
+        None => Ledger::read_only(dir).unwrap(),
+        Some(database) => Reader::connect(&database).unwrap(),
+    }
 }
 
 fn share(name: &str) -> ShareName {
@@ -416,7 +478,7 @@ async fn history_is_filtered_and_newest_first() {
 async fn readers_see_whole_commits_while_the_writer_works() {
     let dir = tempfile::tempdir().unwrap();
     let ledger = open(dir.path());
-    let reader = Ledger::read_only(dir.path()).unwrap();
+    let reader = read_only(dir.path());
     let writing = tokio::spawn(async move {
         for n in 0..60 {
             ledger.start_manual(slot("a", n), customers(&["acme", "globex"])).await.unwrap();
@@ -462,4 +524,22 @@ async fn throughput() {
     tasks.join_all().await;
     let rate = DELIVERIES as f64 / clock.elapsed().as_secs_f64();
     println!("{DELIVERIES} slots planned and claimed in {claimed:?}; then {rate:.0} deliveries/s of 5 commits each");
+}
+
+on_postgres! {
+    a_run_from_slot_to_commit,
+    planning_again_changes_nothing_and_cursors_never_go_back,
+    skipped_slots_are_on_record_and_are_not_claimed,
+    a_repeat_by_hand_only_redoes_what_failed,
+    a_slot_sent_early_by_hand_is_still_planned_for_the_others,
+    what_a_dead_process_left_is_told_and_can_be_ended,
+    an_upload_left_by_a_failed_attempt_is_told_until_it_is_aborted,
+    a_slot_is_not_done_while_a_run_by_hand_is_at_work,
+    a_manifest_key_belongs_to_one_slot,
+    what_is_to_be_tried_again_says_when,
+    what_an_attempt_left_says_where_it_is,
+    a_command_that_fails_undoes_only_itself,
+    history_is_filtered_and_newest_first,
+    readers_see_whole_commits_while_the_writer_works,
+    #[ignore = "a measurement"] throughput,
 }

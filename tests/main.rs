@@ -6,6 +6,7 @@
 mod support {
     pub mod disk;
     pub mod ministack;
+    pub mod postgres;
 }
 
 mod cli;

@@ -39,13 +39,15 @@ const PEERS: u8 = 2;
 
 /// What begins a path or an identifier, and the only modules of `host/` that
 /// may say it.
-const ONLY_IN: [(&str, &[&str]); 15] = [
+const ONLY_IN: [(&str, &[&str]); 17] = [
     ("aws_", &["delivery"]),
     ("datafusion", &["dataset"]),
     ("object_store", &["dataset"]),
     ("parquet", &["dataset"]),
     ("wasmtime", &["plugin"]),
     ("rusqlite", &["ledger"]),
+    ("postgres", &["ledger"]),
+    ("tokio_postgres", &["ledger"]),
     ("tokio_cron_scheduler", &["schedule"]),
     ("croner", &["calendar"]),
     ("sd_notify", &["daemon"]),

@@ -13,7 +13,7 @@ use crate::config::Config;
 use crate::crash::{self, Point};
 use crate::daemon::admin::ask::{Ask, Event};
 use crate::domain::{CustomerName, ShareName, Slot};
-use crate::ledger::{Filling, Ledger, LedgerError};
+use crate::ledger::{Filling, LedgerError, Reader};
 use crate::run::wanted;
 
 /// Slots of one transaction, so that others get their turn.
@@ -128,7 +128,7 @@ fn forgotten(config: &Config, slots: &[Slot], now: Instant) {
 }
 
 async fn look(config: &Config, slots: Vec<Slot>, customers: Vec<CustomerName>) -> Result<Vec<Filling>, CliError> {
-    match Ledger::read_only(&config.daemon.state_dir) {
+    match Reader::of(config) {
         Ok(reader) => Ok(reader.standing(slots, customers).await?),
         Err(LedgerError::Missing { .. }) => {
             let nobody =

@@ -7,9 +7,7 @@ use super::{Global, setup};
 use crate::clock::{exact, to_the_second};
 use crate::config::{Config, near};
 use crate::domain::{CustomerName, Invalid, ShareName};
-use crate::ledger::{
-    AttemptDetail, DeliveryDetail, History, Ledger, LedgerError, Reader, RunDetail, RunSummary, Skipped,
-};
+use crate::ledger::{AttemptDetail, DeliveryDetail, History, LedgerError, Reader, RunDetail, RunSummary, Skipped};
 use crate::run::wanted;
 
 #[derive(Args)]
@@ -140,7 +138,7 @@ pub async fn show(global: &Global, args: &ShowArgs) -> Result<Exit, CliError> {
 
 /// None before the first run.
 fn reader(config: &Config) -> Result<Option<Reader>, CliError> {
-    match Ledger::read_only(&config.daemon.state_dir) {
+    match Reader::of(config) {
         Ok(reader) => Ok(Some(reader)),
         Err(LedgerError::Missing { .. }) => Ok(None),
         Err(error) => Err(error.into()),

@@ -9,7 +9,7 @@ use serde_json::json;
 use super::output::{self, CliError, Exit, bytes, line, thousands};
 use super::{Global, setup};
 use crate::clock::{Clock, ago, to_the_second};
-use crate::ledger::{Checked, Ledger};
+use crate::ledger::{Checked, Ledger, Reader};
 
 #[derive(Subcommand)]
 pub enum LedgerCommand {
@@ -42,10 +42,9 @@ pub enum LedgerCommand {
 
 pub async fn ledger(global: &Global, command: &LedgerCommand) -> Result<Exit, CliError> {
     let config = setup::config(global)?;
-    let dir = &config.daemon.state_dir;
     match command {
         LedgerCommand::Check => {
-            let checked = Ledger::read_only(dir)?.check().await?;
+            let checked = Reader::of(&config)?.check().await?;
             match global.json {
                 true => output::json(&checked),
                 false => print(&checked),
@@ -53,7 +52,12 @@ pub async fn ledger(global: &Global, command: &LedgerCommand) -> Result<Exit, Cl
             Ok(if checked.findings.is_empty() { Exit::Done } else { Exit::Ledger })
         }
         LedgerCommand::Backup { file } => {
-            tokio::task::block_in_place(|| Ledger::backup(dir, file))?;
+            if config.ledger.database.is_some() {
+                let message = "the ledger is in PostgreSQL, which copies its databases itself";
+                let help = "run `pg_dump --schema` with the `schema` of [ledger] (`consign`, unless it says otherwise)";
+                return Err(CliError::new(Exit::Usage, message, help));
+            }
+            tokio::task::block_in_place(|| Ledger::backup(&config.daemon.state_dir, file))?;
             match global.json {
                 true => output::json(&json!({ "file": file })),
                 false => line(&format!("copied to {}", file.display())),
@@ -64,7 +68,7 @@ pub async fn ledger(global: &Global, command: &LedgerCommand) -> Result<Exit, Cl
             let clock = Clock::system();
             let before = ago(clock.now(), older_than.unwrap_or(config.ledger.retention));
             let (slots, freed) = if *dry_run {
-                (Ledger::read_only(dir)?.prunable(before).await?, None)
+                (Reader::of(&config)?.prunable(before).await?, None)
             } else {
                 let ledger = setup::ledger(&config, &clock)?;
                 let size = ledger.reader().bytes().await?;

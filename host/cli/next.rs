@@ -10,7 +10,7 @@ use crate::calendar::Change;
 use crate::clock::{Clock, Instant, exact};
 use crate::config::Share;
 use crate::domain::{Interval, ShareName};
-use crate::ledger::Ledger;
+use crate::ledger::Reader;
 use crate::run::wanted;
 
 #[derive(Args)]
@@ -61,7 +61,7 @@ pub async fn next(global: &Global, args: &NextArgs) -> Result<Exit, CliError> {
     let share = wanted::share(&config, &args.share)?;
     let from = args.from.unwrap_or_else(|| Clock::system().now());
     // Who only looks at the calendar needs no ledger.
-    let pauses = match Ledger::read_only(&config.daemon.state_dir) {
+    let pauses = match Reader::of(&config) {
         Ok(reader) => reader.pauses().await.unwrap_or_default(),
         Err(_) => Vec::new(),
     };

@@ -121,8 +121,7 @@ impl Sending {
     /// Brings to its end what an earlier process left of these deliveries. Whoever
     /// has the ledger's lock knows that nobody else is at work on them.
     async fn take_up(&self, ledger: &Ledger) -> Result<(), CliError> {
-        let same = |slot: &Slot| (&slot.share, slot.at) == (&self.slot.share, self.slot.at);
-        for left in ledger.unfinished().await?.into_iter().filter(|left| same(&left.slot)) {
+        for left in ledger.unfinished_of(&self.slot).await? {
             for delivery in left.deliveries.into_iter().filter(|open| self.customers.contains(&open.customer)) {
                 let customer = delivery.customer.clone();
                 self.recorder(ledger, left.run, &left.slot, &customer).resume(delivery).await?;

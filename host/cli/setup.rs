@@ -59,14 +59,14 @@ fn is_ours(cache: &Path) -> bool {
     ours(cache) && below("plugins") && below("spill")
 }
 
-/// Opens the configuration's ledger and takes its lock.
+/// Opens the configuration's ledger: takes its lock, or becomes one of its nodes.
 pub fn ledger(config: &Config, clock: &Clock) -> Result<Ledger, CliError> {
-    Ok(Ledger::open(&config.daemon.state_dir, clock.clone())?)
+    Ok(Ledger::of(config, clock.clone())?)
 }
 
 /// The same for who has something to tell the daemon, which does not listen.
 pub fn idle_ledger(config: &Config, clock: &Clock) -> Result<Ledger, CliError> {
-    Ledger::open(&config.daemon.state_dir, clock.clone()).map_err(|error| match error {
+    Ledger::of(config, clock.clone()).map_err(|error| match error {
         LedgerError::Held { dir, holder } => {
             let message = format!("the ledger in {} is held by {holder}, which has no socket", dir.display());
             let help = "it may be starting, or sending something by hand: repeat this in a moment";

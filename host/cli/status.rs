@@ -6,7 +6,7 @@ use super::{Global, setup};
 use crate::clock::{Clock, Instant, to_the_second};
 use crate::daemon::admin::ask::Ask;
 use crate::daemon::admin::{Kept, Now, Overview, Running};
-use crate::ledger::{DeliveryState, FailedRun, Ledger, LedgerError, Open};
+use crate::ledger::{DeliveryState, FailedRun, LedgerError, Open, Reader};
 
 /// Entries of each list for people.
 const SHOWN: usize = 10;
@@ -28,7 +28,7 @@ pub async fn status(global: &Global) -> Result<Exit, CliError> {
 /// What its ledger knows all the same.
 async fn without_daemon(global: &Global) -> Result<Overview, CliError> {
     let config = setup::config(global)?;
-    let ledger = match Ledger::read_only(&config.daemon.state_dir) {
+    let ledger = match Reader::of(&config) {
         Ok(reader) => Some(Kept::read(&reader, Clock::system().now()).await?),
         Err(LedgerError::Missing { .. }) => None,
         Err(error) => return Err(error.into()),
@@ -83,8 +83,8 @@ fn print_wrong(daemon: Option<&Running>, kept: Option<&Kept>) {
     match daemon.map(|daemon| &daemon.now) {
         Some(None) => wrong.push("its loop does not answer: journalctl -u consign, and the machine's disks".to_owned()),
         Some(Some(now)) => {
-            if now.ledger_full {
-                wrong.push("the disk of the ledger is full, and nothing new begins: make room".to_owned());
+            if let Some(why) = &now.unable {
+                wrong.push(format!("{why}, and nothing new begins; once that is mended it goes on by itself"));
             }
             if now.stopping {
                 wrong.push("it is stopping: what is at work ends, and nothing new begins".to_owned());

@@ -33,14 +33,15 @@ enum Place {
 }
 
 /// `{ env = "NAME" }` or `{ credential = "NAME" }`.
-#[derive(Clone)]
-struct Reference {
+#[derive(Clone, PartialEq)]
+pub(super) struct Reference {
+    table: &'static str,
     key: &'static str,
     word: Word,
     name: String,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq)]
 enum Word {
     Env,
     Credential,
@@ -94,7 +95,7 @@ impl std::fmt::Debug for Credentials {
 }
 
 impl Reference {
-    fn value(&self, environment: &Environment) -> Result<Secret, Invalid> {
+    pub(super) fn value(&self, environment: &Environment) -> Result<Secret, Invalid> {
         match self.word {
             Word::Env => environment.secret_variable(&self.name),
             Word::Credential => environment.credential(&self.name),
@@ -106,27 +107,35 @@ impl Config {
     /// Errors for the references to secrets that cannot be followed, each at its place.
     pub fn check_secrets(&self) -> ConfigErrors {
         let mut errors = ConfigErrors::new();
+        let mut wrong = |reference: &Reference, why: Invalid| {
+            let word = match reference.word {
+                Word::Env => "env",
+                Word::Credential => "credential",
+            };
+            let (why, help) = in_two(&why);
+            let place = self.locate(&[reference.table, reference.key, word]);
+            errors.at(place, format!("{} {} {why}", reference.key, quote(&reference.name)), help);
+        };
         for (reference, environment) in self.aws.credentials.iter().flat_map(Credentials::references) {
             if let Err(why) = reference.value(environment) {
-                let word = match reference.word {
-                    Word::Env => "env",
-                    Word::Credential => "credential",
-                };
-                let (why, help) = in_two(&why);
-                let place = self.locate(&["aws", reference.key, word]);
-                errors.at(place, format!("{} {} {why}", reference.key, quote(&reference.name)), help);
+                wrong(reference, why);
             }
+        }
+        if let Some(database) = &self.ledger.database
+            && let (Some(reference), Err(why)) = (database.reference(), database.resolve())
+        {
+            wrong(reference, why);
         }
         errors
     }
 }
 
-fn reference(section: &Section<'_>, key: &'static str) -> Option<Reference> {
+pub(super) fn reference(section: &Section<'_>, key: &'static str) -> Option<Reference> {
     let (word, entry) = section.node(key)?.table().filter(|table| table.len() == 1)?.iter().next()?;
     let word = match word.as_str() {
         "env" => Word::Env,
         "credential" => Word::Credential,
         _ => return None,
     };
-    Some(Reference { key, word, name: entry.node.text()?.to_owned() })
+    Some(Reference { table: section.shape.noun, key, word, name: entry.node.text()?.to_owned() })
 }

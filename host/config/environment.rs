@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::domain::{Invalid, Secret};
 
 /// A snapshot of environment variables.
-#[derive(Clone, Default)]
+#[derive(Clone, Default, PartialEq)]
 pub struct Environment {
     variables: BTreeMap<String, String>,
 }

@@ -16,6 +16,7 @@ use crate::domain::{
 use crate::limits::Limits;
 
 use super::credentials::Credentials;
+use super::ledger::Database;
 use super::origin::Origin;
 use super::report::Problem;
 
@@ -63,6 +64,8 @@ pub struct Daemon {
 pub struct LedgerSettings {
     /// How long what has ended is remembered.
     pub retention: Duration,
+    /// Where it is, unless it is a file in `state_dir`.
+    pub database: Option<Database>,
 }
 
 /// `[aws]`: the vendor's side.

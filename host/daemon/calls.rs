@@ -11,7 +11,7 @@ use futures::stream::FuturesUnordered;
 use tokio::time::Instant;
 
 use crate::domain::RunId;
-use crate::ledger::{Claims, DeliveryId, LedgerError, OpenDelivery, RunState};
+use crate::ledger::{Claims, DeliveryId, LedgerError, OpenDelivery, RunState, Unfinished};
 use crate::schedule::Plan;
 
 /// Without an answer for this long the daemon does not get on.
@@ -27,6 +27,8 @@ pub(super) enum Answer {
     Cancelled(DeliveryId, Result<Box<OpenDelivery>>),
     RunEnded(RunId, Result<RunState>),
     Released(Result<()>),
+    /// What other consign on the same ledger left, and what they want ended.
+    Others(Result<(Vec<Unfinished>, Vec<DeliveryId>)>),
 }
 
 #[derive(Default)]

@@ -17,6 +17,7 @@ use super::calls::{Answer, Calls};
 use super::generation::{Generation, needs_restart};
 use super::intake::Intake;
 use super::job::{Delivery, Job, Progress, Task, carry_out};
+use super::nodes::Others;
 use super::notify::Status;
 use super::orders::Callers;
 use super::queue::{Limits, Place, Queue};
@@ -46,6 +47,7 @@ pub(super) struct Desk {
     /// Deliveries still open, by run that has not ended.
     pub(super) open: HashMap<RunId, usize>,
     pub(super) unrecorded: Unrecorded,
+    pub(super) others: Others,
     pub(super) tally: Tally,
     pub(super) callers: Callers,
     /// How long what has ended is remembered.
@@ -89,6 +91,7 @@ impl Desk {
             calls: Calls::default(),
             open: HashMap::new(),
             unrecorded: Unrecorded::default(),
+            others: Others::default(),
             tally: Tally::default(),
             callers,
             retention,
@@ -132,6 +135,7 @@ impl Desk {
     /// Begins all that may begin.
     pub fn go_on(&mut self) {
         let now = self.clock.now();
+        self.look_after_others();
         self.plan(now);
         self.take_up_unrecorded();
         while let Some(job) = self.retries.next(now) {
@@ -156,7 +160,11 @@ impl Desk {
         match answer {
             Answer::Planned(plan, planned) => self.planned(&plan, planned)?,
             Answer::Claimed(claims) => self.claimed(claims)?,
-            Answer::Cancelled(delivery, open) => self.cancelled(delivery, *open?),
+            Answer::Cancelled(delivery, Ok(open)) => self.cancelled(delivery, *open),
+            // Its mark is found again.
+            Answer::Cancelled(_, Err(error)) if error.passes().is_some() => {}
+            Answer::Cancelled(_, Err(error)) => return Err(error),
+            Answer::Others(found) => self.others_left(found)?,
             Answer::RunEnded(run, ended) => self.run_ended(run, ended)?,
             Answer::Released(released) => self.released(released)?,
         }
@@ -267,8 +275,8 @@ impl Desk {
                 if error.is_fatal() {
                     return Err(error);
                 }
-                if matches!(error, LedgerError::Full { .. }) {
-                    self.unrecorded.delivery(delivery);
+                if let Some(why) = error.passes() {
+                    self.unrecorded.delivery(delivery, why);
                 }
                 return Ok(());
             }
@@ -298,18 +306,23 @@ impl Desk {
             Err(error) if error.is_fatal() => return Err(error),
             Err(error) => {
                 tracing::error!(%run, error = Failure::chain(&error), "the end of a run could not be recorded");
-                if matches!(error, LedgerError::Full { .. }) {
-                    self.unrecorded.run(run);
+                if let Some(why) = error.passes() {
+                    self.unrecorded.run(run, why);
                 }
             }
         }
         Ok(())
     }
 
+    /// Why the ledger cannot be written.
+    pub fn unable(&self) -> Option<&'static str> {
+        self.intake.unable().or(self.unrecorded.why())
+    }
+
     pub fn status(&self) -> Status {
         Status {
             refused: self.callers.refused(),
-            ledger_full: self.intake.is_full() || self.unrecorded.any(),
+            unable: self.unable(),
             shares: self.generation.config.shares.len(),
             next: self.intake.next_slot(),
             at_work: self.queue.at_work(),

@@ -16,8 +16,10 @@ pub struct Generation {
 
 /// The keys that have changed and cannot change while the daemon runs.
 pub fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
-    let (old, new) = (&old.daemon, &new.daemon);
-    let changed =
-        [("daemon.state_dir", old.state_dir != new.state_dir), ("daemon.cache_dir", old.cache_dir != new.cache_dir)];
+    let changed = [
+        ("daemon.state_dir", old.daemon.state_dir != new.daemon.state_dir),
+        ("daemon.cache_dir", old.daemon.cache_dir != new.daemon.cache_dir),
+        ("ledger.url, schema or lease", old.ledger.database != new.ledger.database),
+    ];
     changed.into_iter().filter(|(_, changed)| *changed).map(|(key, _)| key).collect()
 }

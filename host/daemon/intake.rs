@@ -11,7 +11,7 @@ use crate::clock::{Instant, exact};
 use crate::config::{Config, Overlap};
 use crate::crash::{self, Point};
 use crate::domain::{Failure, ShareName};
-use crate::ledger::{Claim, Claims, Ledger, LedgerError, Planned};
+use crate::ledger::{Claim, Claims, DeliveryId, Ledger, LedgerError, Planned};
 use crate::schedule::{Due, Plan, Planner, Recurring};
 
 /// How far planning and claiming are.
@@ -24,8 +24,8 @@ pub(super) struct Intake {
     /// Something may be pending in the ledger.
     pending: bool,
     claiming: bool,
-    /// The disk had no room for a plan, or for a claim.
-    no_room: [bool; 2],
+    /// Why the ledger did not take a plan, or a claim.
+    unable: [Option<&'static str>; 2],
 }
 
 const PLAN: usize = 0;
@@ -34,7 +34,7 @@ const CLAIM: usize = 1;
 impl Intake {
     pub async fn open(ledger: &Ledger, config: &Config, now: Instant) -> Result<Self, LedgerError> {
         let planner = planner(ledger, config, now).await?;
-        Ok(Self { planner, due: true, planning: false, pending: true, claiming: false, no_room: [false; 2] })
+        Ok(Self { planner, due: true, planning: false, pending: true, claiming: false, unable: [None; 2] })
     }
 
     /// Plans by another configuration from now on. No plan may be under way, so that its cursors are read.
@@ -58,9 +58,9 @@ impl Intake {
         self.planning
     }
 
-    /// Nothing new can be recorded.
-    pub fn is_full(&self) -> bool {
-        self.no_room.contains(&true)
+    /// Why nothing new can be recorded.
+    pub fn unable(&self) -> Option<&'static str> {
+        self.unable[PLAN].or(self.unable[CLAIM])
     }
 
     pub fn next_slot(&self) -> Option<Instant> {
@@ -72,25 +72,27 @@ impl Intake {
         self.planner.coming(limit)
     }
 
-    /// A disk without room stops new work, not the daemon: the next tick tries again.
+    /// A disk without room, or a database that does not answer, stops new work and
+    /// not the daemon: the next tick tries again.
     fn recorded<T>(&mut self, what: usize, answer: Result<T, LedgerError>) -> Result<Option<T>, LedgerError> {
-        let was_full = self.is_full();
-        let answer = match answer {
-            Err(LedgerError::Full { source }) => {
-                self.no_room[what] = true;
-                if !was_full {
-                    let error = Failure::chain(&LedgerError::Full { source });
-                    tracing::error!(error, "cannot record slots");
+        let was_unable = self.unable().is_some();
+        match answer {
+            Ok(answer) => {
+                self.unable[what] = None;
+                if was_unable && self.unable().is_none() {
+                    tracing::info!("the ledger can be written again");
                 }
-                return Ok(None);
+                Ok(Some(answer))
             }
-            answer => answer?,
-        };
-        self.no_room[what] = false;
-        if was_full && !self.is_full() {
-            tracing::info!("the ledger has room again");
+            Err(error) if error.passes().is_some() => {
+                self.unable[what] = error.passes();
+                if !was_unable {
+                    tracing::error!(error = Failure::chain(&error), "cannot record slots");
+                }
+                Ok(None)
+            }
+            Err(error) => Err(error),
         }
-        Ok(Some(answer))
     }
 }
 
@@ -175,14 +177,18 @@ impl Desk {
         }
         self.tally.left_out += left_out.tell();
         for delivery in claims.cancelled {
-            let ledger = self.ledger.clone();
-            self.calls
-                .ask(async move { Answer::Cancelled(delivery, ledger.open_delivery(delivery).await.map(Box::new)) });
+            self.look_at_cancelled(delivery);
         }
         for claim in claims.runs {
             self.take_in(claim);
         }
         Ok(())
+    }
+
+    /// Has a delivery ended that is marked for it.
+    pub fn look_at_cancelled(&mut self, delivery: DeliveryId) {
+        let ledger = self.ledger.clone();
+        self.calls.ask(async move { Answer::Cancelled(delivery, ledger.open_delivery(delivery).await.map(Box::new)) });
     }
 
     /// The deliveries of a run wait for their places.

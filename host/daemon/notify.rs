@@ -115,7 +115,8 @@ fn notify(states: &[NotifyState<'_>]) {
 pub(super) struct Status {
     /// Why the configuration that was read last does not run.
     pub refused: Option<String>,
-    pub ledger_full: bool,
+    /// Why the ledger cannot be written.
+    pub unable: Option<&'static str>,
     pub shares: usize,
     pub next: Option<Instant>,
     pub at_work: usize,
@@ -132,8 +133,8 @@ pub(super) struct Status {
 
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.ledger_full {
-            f.write_str("the disk of the ledger is full, nothing new begins; ")?;
+        if let Some(why) = self.unable {
+            write!(f, "{why}, nothing new begins; ")?;
         }
         if let Some(why) = &self.refused {
             write!(f, "the new configuration is refused ({why}) and the old one runs on; ")?;
@@ -156,17 +157,16 @@ mod tests {
     #[test]
     fn the_status_says_first_what_is_wrong() {
         let at = "2026-03-01T06:00:00Z".parse().unwrap();
-        let (shares, at_work, waiting, again, next, ledger_full) = (1, 2, 3, 4, Some(at), false);
+        let (shares, at_work, waiting, again, next, unable) = (1, 2, 3, 4, Some(at), None);
         let (delivered, failed, left_out) = (5, 6, 7);
         let refused = None;
-        let status =
-            Status { refused, ledger_full, shares, next, at_work, waiting, again, delivered, failed, left_out };
+        let status = Status { refused, unable, shares, next, at_work, waiting, again, delivered, failed, left_out };
         let good = "1 share, next slot 2026-03-01T06:00:00Z; 2 at work, 3 waiting, 4 to be tried again; \
                     since the start 5 delivered, 6 failed, 7 left out";
         assert_eq!(status.to_string(), good);
-        let full = Status { ledger_full: true, ..status };
+        let full = Status { unable: Some("the disk of the ledger is full"), ..status };
         assert_eq!(full.to_string(), format!("the disk of the ledger is full, nothing new begins; {good}"));
-        let refused = Status { refused: Some("1 error in the configuration".into()), ledger_full: false, ..full };
+        let refused = Status { refused: Some("1 error in the configuration".into()), unable: None, ..full };
         let why = "the new configuration is refused (1 error in the configuration) and the old one runs on";
         assert_eq!(refused.to_string(), format!("{why}; {good}"));
     }

@@ -164,7 +164,7 @@ impl Desk {
             generation: self.generation.number,
             since: self.callers.since,
             stopping: self.callers.is_stopping(),
-            ledger_full: self.intake.is_full() || self.unrecorded.any(),
+            unable: self.unable().map(str::to_owned),
             shares: config.shares.len(),
             customers: config.customers.len(),
             concurrency: config.daemon.concurrency,

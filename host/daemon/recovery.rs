@@ -1,4 +1,4 @@
-//! What an earlier process left, and what a full disk kept from being recorded.
+//! What an earlier process left, and what the ledger could not take.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -13,37 +13,46 @@ use crate::crash::{self, Point};
 use crate::domain::RunId;
 use crate::ledger::{DeliveryId, LedgerError, OpenDelivery, RunState, Unfinished};
 
-/// How long a full disk is left alone before what it had no room for is tried again.
+/// How long a full disk, or a database that is away, is left alone before what it had no room for is tried again.
 const AGAIN_AFTER: Duration = Duration::from_secs(10);
 
-/// What the ledger had no room for: taken up again after a while.
+/// What the ledger had no room for, or did not answer: taken up again after a while.
 #[derive(Default)]
 pub(super) struct Unrecorded {
     deliveries: BTreeMap<DeliveryId, Delivery>,
     runs: BTreeSet<RunId>,
     /// What an earlier process held.
     release: bool,
-    since: Option<Instant>,
+    /// From then on there is something in it, and why the ledger could not take it.
+    since: Option<(Instant, &'static str)>,
 }
 
 impl Unrecorded {
-    pub fn any(&self) -> bool {
-        self.since.is_some()
+    pub fn why(&self) -> Option<&'static str> {
+        self.since.map(|(_, why)| why)
     }
 
-    pub fn delivery(&mut self, delivery: Delivery) {
+    pub fn runs(&self) -> impl Iterator<Item = RunId> {
+        self.runs.iter().copied()
+    }
+
+    pub fn delivery(&mut self, delivery: Delivery, why: &'static str) {
         self.deliveries.insert(delivery.id, delivery);
-        self.since.get_or_insert_with(Instant::now);
+        self.begin(why);
     }
 
-    pub fn run(&mut self, run: RunId) {
+    pub fn run(&mut self, run: RunId, why: &'static str) {
         self.runs.insert(run);
-        self.since.get_or_insert_with(Instant::now);
+        self.begin(why);
     }
 
-    fn release(&mut self) {
+    fn release(&mut self, why: &'static str) {
         self.release = true;
-        self.since.get_or_insert_with(Instant::now);
+        self.begin(why);
+    }
+
+    fn begin(&mut self, why: &'static str) {
+        self.since.get_or_insert_with(|| (Instant::now(), why));
     }
 }
 
@@ -60,7 +69,7 @@ impl Desk {
         Ok(())
     }
 
-    fn take_up(&mut self, unfinished: Unfinished) {
+    pub fn take_up(&mut self, unfinished: Unfinished) {
         let Unfinished { run, slot, origin, deadline, state, deliveries } = unfinished;
         let (share, at, count) = (&slot.share, exact(slot.at), deliveries.len());
         let is_running = state == RunState::Running;
@@ -95,8 +104,8 @@ impl Desk {
     pub fn released(&mut self, released: Result<(), LedgerError>) -> Result<(), LedgerError> {
         self.intake.look_for_pending();
         match released {
-            Err(LedgerError::Full { .. }) => {
-                self.unrecorded.release();
+            Err(error) if let Some(why) = error.passes() => {
+                self.unrecorded.release(why);
                 Ok(())
             }
             Ok(()) => {
@@ -109,7 +118,7 @@ impl Desk {
 
     /// Goes on with what the ledger had no room for, as a restart would.
     pub fn take_up_unrecorded(&mut self) {
-        if self.unrecorded.since.is_none_or(|since| since.elapsed() < AGAIN_AFTER) {
+        if self.unrecorded.since.is_none_or(|(since, _)| since.elapsed() < AGAIN_AFTER) {
             return;
         }
         let Unrecorded { deliveries, runs, release, .. } = std::mem::take(&mut self.unrecorded);

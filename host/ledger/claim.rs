@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 
 use super::db::{Db, Row, Value, values};
 use super::row::{at, customer, json, maybe_at, origin, overlap, slot, state, step, to_json};
+use super::shared::{self, share_lock};
 use super::slots::{begin, finish_slot, taken};
 use super::state::{DeliveryEvent, DeliveryState, SlotEvent, SlotState};
 use super::{Claim, Claims, DeliveryId, LedgerError, Wanted, write};
@@ -47,14 +48,19 @@ struct Sorted {
 }
 
 pub(super) fn claim(ledger: &Db, now: Instant, on_time: &Wanted, late: &Wanted) -> Result<Claims, LedgerError> {
+    shared::release_stale(ledger)?;
     let (mut claims, mut late) = (Claims::default(), late.clone());
     for origin in [Origin::Schedule, Origin::CatchUp, Origin::Backfill] {
         let pending = pending(ledger, origin, if origin.is_late() { &late } else { on_time })?;
-        claims.looked_at += pending.len();
         if origin.is_late() {
             late.slots -= pending.len();
         }
         for pending in pending {
+            // What is at work is judged by one node at a time; another one comes back to it.
+            if !ledger.alone_if_free(&share_lock(&pending.slot.share))? {
+                continue;
+            }
+            claims.looked_at += 1;
             admit(ledger, now, pending, &mut claims)?;
         }
     }
@@ -84,16 +90,20 @@ fn pending(ledger: &Db, of: Origin, wanted: &Wanted) -> Result<Vec<Pending>, Led
         false => format!("AND share NOT IN ({})", names.join(", ")),
     };
     let oldest = format!(
-        "SELECT * FROM slots WHERE state = 'pending' AND origin = ?1 {bound} {except} ORDER BY at, id LIMIT ?2"
+        "SELECT * FROM slots WHERE state = 'pending' AND origin = ?1 {bound} {except} ORDER BY at, id LIMIT ?2 {}",
+        ledger.locked_if_free()
     );
     ledger.all(&oldest, &values, read)
 }
 
 /// What the schedule has planned of a share and nobody has begun.
 pub(super) fn pending_of(ledger: &Db, share: &ShareName) -> Result<Vec<Pending>, LedgerError> {
-    let planned =
-        "SELECT * FROM slots WHERE share = ?1 AND state = 'pending' AND origin IN ('schedule', 'catch-up') ORDER BY at";
-    ledger.all(planned, values![share.as_str()], read)
+    let planned = format!(
+        "SELECT * FROM slots WHERE share = ?1 AND state = 'pending' AND origin IN ('schedule', 'catch-up')
+         ORDER BY at {}",
+        ledger.locked()
+    );
+    ledger.all(&planned, values![share.as_str()], read)
 }
 
 fn read(row: &Row<'_>) -> Result<Pending, LedgerError> {
@@ -275,8 +285,9 @@ pub(super) fn release_all(ledger: &Db) -> Result<(), LedgerError> {
     release_where(ledger, "state = 'held'", &[])
 }
 
-fn release_where(ledger: &Db, which: &str, values: &[Value<'_>]) -> Result<(), LedgerError> {
-    for id in ledger.all(&format!("SELECT id FROM slots WHERE {which}"), values, |row| row.get(0))? {
+pub(super) fn release_where(ledger: &Db, which: &str, values: &[Value<'_>]) -> Result<(), LedgerError> {
+    let held = format!("SELECT id FROM slots WHERE {which} ORDER BY id {}", ledger.locked_if_free());
+    for id in ledger.all(&held, values, |row| row.get(0))? {
         step::<SlotState>(ledger, id, SlotEvent::Release, "", &[])?;
     }
     Ok(())

@@ -1,22 +1,31 @@
-//! The connection that the commands work on. They are one code for every
-//! database: SQL that each of them understands, numbers and text for values.
+//! The connection that the commands work on. They are one code for both
+//! databases: SQL that each of them understands, numbers and text for values.
+//! Where they differ is here, and in what is done to a ledger as a whole.
 //!
 //! Text of statements has its values as `?1`, `?2`, and is kept prepared by it.
 
-use rusqlite::types::{FromSql, ToSql, ToSqlOutput, ValueRef};
-use rusqlite::{Connection, OptionalExtension, RowIndex, params_from_iter};
+use std::error::Error;
+use std::fmt::Display;
+
+use bytes::BytesMut;
+use postgres::types::{FromSqlOwned, IsNull, Type, to_sql_checked};
+use rusqlite::types::{FromSql, ToSqlOutput, ValueRef};
+use rusqlite::{Connection, OptionalExtension, params_from_iter};
 
 use super::LedgerError;
+use super::postgres::Session;
 use crate::clock::Instant;
 
 /// A connection, inside of a transaction while a command has it.
 pub(super) enum Db {
     Sqlite(Connection),
+    Postgres(Box<Session>),
 }
 
 /// One row of an answer.
 pub(super) enum Row<'a> {
     Sqlite(&'a rusqlite::Row<'a>),
+    Postgres(&'a postgres::Row),
 }
 
 /// What a statement is given.
@@ -38,6 +47,7 @@ impl Db {
     pub(super) fn execute(&self, sql: &str, values: &[Value<'_>]) -> Result<usize, LedgerError> {
         match self {
             Db::Sqlite(connection) => Ok(connection.prepare_cached(sql)?.execute(params_from_iter(values))?),
+            Db::Postgres(session) => session.execute(sql, values),
         }
     }
 
@@ -58,6 +68,7 @@ impl Db {
                 }
                 Ok(all)
             }
+            Db::Postgres(session) => session.query(sql, values)?.iter().map(|row| read(&Row::Postgres(row))).collect(),
         }
     }
 
@@ -73,6 +84,9 @@ impl Db {
                 let mut statement = connection.prepare_cached(sql)?;
                 let found = statement.query_row(params_from_iter(values), |row| Ok(read(&Row::Sqlite(row))));
                 found.optional()?.transpose()
+            }
+            Db::Postgres(session) => {
+                session.query(sql, values)?.first().map(|row| read(&Row::Postgres(row))).transpose()
             }
         }
     }
@@ -96,23 +110,40 @@ impl Db {
                 let _snapshot = connection.unchecked_transaction()?;
                 work(self)
             }
+            Db::Postgres(session) => {
+                session.begin_reading()?;
+                let came = work(self);
+                session.roll_back();
+                came
+            }
         }
     }
 
     pub(super) fn begin(&self) -> Result<(), LedgerError> {
-        self.control("BEGIN IMMEDIATE")
+        match self {
+            Db::Sqlite(_) => self.control("BEGIN IMMEDIATE"),
+            Db::Postgres(session) => session.begin(),
+        }
     }
 
+    /// Err([`LedgerError::Conflict`]): nothing of it was kept, and it may be done again.
     pub(super) fn commit(&self) -> Result<(), LedgerError> {
-        self.control("COMMIT")
+        match self {
+            Db::Sqlite(_) => self.control("COMMIT"),
+            Db::Postgres(session) => session.commit(),
+        }
     }
 
-    /// Undoes the transaction, if there still is one: a full disk may have ended it.
+    /// Undoes the transaction, if there still is one.
     pub(super) fn roll_back(&self) {
-        if self.is_in_transaction()
-            && let Err(error) = self.control("ROLLBACK")
-        {
-            tracing::error!(error = %error, "the ledger could not roll back");
+        match self {
+            Db::Sqlite(_) if self.is_in_transaction().is_err() => {}
+            Db::Sqlite(_) => {
+                if let Err(error) = self.control("ROLLBACK") {
+                    tracing::error!(error = %error, "the ledger could not roll back");
+                }
+            }
+            Db::Postgres(session) => session.roll_back(),
         }
     }
 
@@ -129,14 +160,66 @@ impl Db {
         self.control("RELEASE command")
     }
 
-    pub(super) fn is_in_transaction(&self) -> bool {
+    /// Err says what ended the transaction: a full disk, a lost connection.
+    pub(super) fn is_in_transaction(&self) -> Result<(), LedgerError> {
         match self {
-            Db::Sqlite(connection) => !connection.is_autocommit(),
+            Db::Sqlite(connection) if connection.is_autocommit() => {
+                // SQLite itself rolls back when the disk is full.
+                let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_FULL);
+                let why = Some("the transaction was rolled back".to_owned());
+                Err(rusqlite::Error::SqliteFailure(code, why).into())
+            }
+            Db::Sqlite(_) => Ok(()),
+            Db::Postgres(session) => session.is_connected(),
         }
     }
 
     fn control(&self, sql: &str) -> Result<(), LedgerError> {
-        self.execute(sql, &[]).map(drop)
+        match self {
+            Db::Sqlite(connection) => Ok(connection.prepare_cached(sql)?.execute([]).map(drop)?),
+            Db::Postgres(session) => session.control(sql),
+        }
+    }
+}
+
+/// What several writers need, and the one writer of SQLite does not: the rows
+/// and names that one of them has to itself until its transaction ends.
+impl Db {
+    /// Ends a SELECT whose rows are then changed.
+    pub(super) fn locked(&self) -> &'static str {
+        match self {
+            Db::Postgres(session) if session.is_writer() => "FOR UPDATE",
+            _ => "",
+        }
+    }
+
+    /// The same, without the rows that another writer has.
+    pub(super) fn locked_if_free(&self) -> &'static str {
+        if self.locked().is_empty() { "" } else { "FOR UPDATE SKIP LOCKED" }
+    }
+
+    /// Has `name` to itself, once others are done with it.
+    pub(super) fn alone(&self, name: &str) -> Result<(), LedgerError> {
+        match self {
+            Db::Sqlite(_) => Ok(()),
+            Db::Postgres(session) => session.lock("pg_advisory_xact_lock", name).map(drop),
+        }
+    }
+
+    /// Has `name` to itself and others who ask like this.
+    pub(super) fn together(&self, name: &str) -> Result<(), LedgerError> {
+        match self {
+            Db::Sqlite(_) => Ok(()),
+            Db::Postgres(session) => session.lock("pg_advisory_xact_lock_shared", name).map(drop),
+        }
+    }
+
+    /// Has `name` to itself, or gives way.
+    pub(super) fn alone_if_free(&self, name: &str) -> Result<bool, LedgerError> {
+        match self {
+            Db::Sqlite(_) => Ok(true),
+            Db::Postgres(session) => session.lock("pg_try_advisory_xact_lock", name),
+        }
     }
 }
 
@@ -144,19 +227,20 @@ impl Row<'_> {
     pub(super) fn get<T: Column>(&self, column: impl Name) -> Result<T, LedgerError> {
         match self {
             Row::Sqlite(row) => Ok(row.get(column)?),
+            Row::Postgres(row) => Ok(row.try_get(column)?),
         }
     }
 }
 
 /// A type that columns have.
-pub(super) trait Column: FromSql {}
-impl<T: FromSql> Column for T {}
+pub(super) trait Column: FromSql + FromSqlOwned {}
+impl<T: FromSql + FromSqlOwned> Column for T {}
 
 /// A column's name, or its place.
-pub(super) trait Name: RowIndex {}
-impl<T: RowIndex> Name for T {}
+pub(super) trait Name: rusqlite::RowIndex + postgres::row::RowIndex + Display {}
+impl<T: rusqlite::RowIndex + postgres::row::RowIndex + Display> Name for T {}
 
-impl ToSql for Value<'_> {
+impl rusqlite::ToSql for Value<'_> {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
         Ok(ToSqlOutput::Borrowed(match *self {
             Value::Null => ValueRef::Null,
@@ -164,6 +248,23 @@ impl ToSql for Value<'_> {
             Value::Text(text) => ValueRef::Text(text.as_bytes()),
         }))
     }
+}
+
+impl postgres::types::ToSql for Value<'_> {
+    fn to_sql(&self, column: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn Error + Sync + Send>> {
+        match self {
+            Value::Null => Ok(IsNull::Yes),
+            Value::Number(number) if *column == Type::INT8 => number.to_sql(column, out),
+            Value::Text(text) if *column == Type::TEXT => text.to_sql(column, out),
+            value => Err(format!("{value:?} is no {column}").into()),
+        }
+    }
+
+    fn accepts(column: &Type) -> bool {
+        [Type::INT8, Type::TEXT].contains(column)
+    }
+
+    to_sql_checked!();
 }
 
 impl From<i64> for Value<'_> {

@@ -26,6 +26,26 @@ pub enum LedgerError {
         #[source]
         source: Arc<rusqlite::Error>,
     },
+    #[error("cannot open the ledger at {place}: {why}; {remedy}")]
+    Unreachable { place: String, why: String, remedy: String },
+    #[error("the ledger's database does not answer; work goes on by itself when it does")]
+    Away {
+        #[source]
+        source: Arc<postgres::Error>,
+    },
+    #[error("the ledger's database refuses; see its log")]
+    Database {
+        #[source]
+        source: Arc<postgres::Error>,
+    },
+    #[error("another consign was in the way in the ledger's database, again and again")]
+    Conflict,
+    #[error("the lease on this consign's work ran out, and another one has it; start it again")]
+    Fenced,
+    #[error(
+        "the ledger's database was lost at the end of a transaction, so it is unknown whether that counts; start consign again"
+    )]
+    Unsure,
     #[error("cannot read or write the ledger; check its disk and permissions")]
     Storage {
         #[source]
@@ -57,12 +77,23 @@ pub enum LedgerError {
 impl LedgerError {
     /// Whether nothing can be recorded any more, as opposed to this one thing.
     pub fn is_fatal(&self) -> bool {
-        matches!(self, LedgerError::Storage { .. } | LedgerError::Damaged { .. } | LedgerError::Stopped)
+        use LedgerError::{Damaged, Database, Fenced, Stopped, Storage, Unsure};
+        matches!(self, Storage { .. } | Damaged { .. } | Database { .. } | Stopped | Fenced | Unsure)
+    }
+
+    /// What is the matter, if it passes without anybody restarting consign.
+    pub fn passes(&self) -> Option<&'static str> {
+        match self {
+            LedgerError::Full { .. } => Some("the disk of the ledger is full"),
+            LedgerError::Away { .. } | LedgerError::Conflict => Some("the ledger's database does not answer"),
+            _ => None,
+        }
     }
 
     pub fn retry(&self) -> Retry {
         match self {
-            LedgerError::Full { .. } | LedgerError::Storage { .. } => Retry::Later,
+            error if error.passes().is_some() => Retry::Later,
+            LedgerError::Storage { .. } | LedgerError::Fenced | LedgerError::Unsure => Retry::Later,
             _ => Retry::Never,
         }
     }
@@ -70,6 +101,10 @@ impl LedgerError {
     /// As a delivery's failure.
     pub fn to_failure(&self) -> Failure {
         let remedy = match self {
+            LedgerError::Away { .. } | LedgerError::Database { .. } | LedgerError::Conflict | LedgerError::Unsure => {
+                "check the database of [ledger], and the network to it"
+            }
+            LedgerError::Fenced => "nothing: the consign that has the work delivers it",
             LedgerError::Full { .. } => "free some room on the disk that holds consign's state directory",
             _ => "check the disk and permissions of consign's state directory",
         };

@@ -1,11 +1,12 @@
 //! What the ledger tells: history for people, leftovers for recovery.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
 use super::db::{Db, Row, values};
 use super::row::{at, customer, destination, json, maybe_at, number, origin, reason, run_id, share, size, slot, state};
+use super::shared;
 use super::state::State;
 use super::{AttemptId, AttemptState, DeliveryId, DeliveryState, LedgerError, Pause, RunState, UploadState};
 use crate::clock::Instant;
@@ -169,8 +170,8 @@ const SUMMARY: &str = "
            (SELECT count(*) FROM deliveries d WHERE d.run = r.seq) AS deliveries,
            (SELECT count(*) FROM deliveries d WHERE d.run = r.seq AND d.state = 'committed') AS committed,
            (SELECT count(*) FROM deliveries d WHERE d.run = r.seq AND d.state = 'failed') AS failed,
-           (SELECT coalesce(sum(rows), 0) FROM deliveries d WHERE d.run = r.seq AND d.state = 'committed') AS rows,
-           (SELECT coalesce(sum(bytes), 0) FROM deliveries d WHERE d.run = r.seq AND d.state = 'committed') AS bytes
+           (SELECT CAST(coalesce(sum(rows), 0) AS BIGINT) FROM deliveries d WHERE d.run = r.seq AND d.state = 'committed') AS rows,
+           (SELECT CAST(coalesce(sum(bytes), 0) AS BIGINT) FROM deliveries d WHERE d.run = r.seq AND d.state = 'committed') AS bytes
     FROM runs r JOIN slots s ON s.id = r.slot";
 
 pub(super) fn cursor(ledger: &Db, share: &ShareName) -> Result<Option<Instant>, LedgerError> {
@@ -190,8 +191,8 @@ pub(super) fn pauses(ledger: &Db) -> Result<Vec<Pause>, LedgerError> {
 pub(super) fn history(ledger: &Db, filter: &History) -> Result<Vec<RunSummary>, LedgerError> {
     let query = format!(
         "{SUMMARY}
-         WHERE (?1 IS NULL OR s.share = ?1) AND (?3 IS NULL OR r.state = ?3)
-           AND (?2 IS NULL OR EXISTS (SELECT 1 FROM deliveries d WHERE d.run = r.seq AND d.customer = ?2))
+         WHERE (s.share = ?1 OR ?1 IS NULL) AND (r.state = ?3 OR ?3 IS NULL)
+           AND (EXISTS (SELECT 1 FROM deliveries d WHERE d.run = r.seq AND d.customer = ?2) OR ?2 IS NULL)
          ORDER BY r.seq DESC LIMIT ?4"
     );
     let share = filter.share.as_ref().map(ShareName::as_str);
@@ -203,7 +204,7 @@ pub(super) fn history(ledger: &Db, filter: &History) -> Result<Vec<RunSummary>, 
 
 pub(super) fn skipped(ledger: &Db, only: Option<&ShareName>, limit: usize) -> Result<Vec<Skipped>, LedgerError> {
     ledger.all(
-        "SELECT * FROM slots WHERE state = 'skipped' AND (?1 IS NULL OR share = ?1) ORDER BY at DESC, id DESC LIMIT ?2",
+        "SELECT * FROM slots WHERE state = 'skipped' AND (share = ?1 OR ?1 IS NULL) ORDER BY at DESC, id DESC LIMIT ?2",
         values![only.map(ShareName::as_str), i64::try_from(limit).unwrap_or(i64::MAX)],
         |row| Ok(Skipped { slot: slot(row)?, reason: reason(row)?, recorded: at(row, "planned_at")? }),
     )
@@ -293,22 +294,42 @@ fn uploads(ledger: &Db, attempt: AttemptId) -> Result<Vec<UploadDetail>, LedgerE
     })
 }
 
-pub(super) fn unfinished(ledger: &Db) -> Result<Vec<Unfinished>, LedgerError> {
+/// Runs that did not end, or left uploads.
+pub(super) const OPEN_RUNS: &str = "
+    SELECT seq FROM runs WHERE state = 'running' UNION
+    SELECT d.run FROM uploads u JOIN attempts a ON a.id = u.attempt JOIN deliveries d ON d.id = a.delivery
+    WHERE u.state = 'created'";
+
+/// What is left of processes that are no more, and is not among `known`; of one slot, if that is said.
+pub(super) fn unfinished(
+    ledger: &Db,
+    known: Option<&BTreeSet<RunId>>,
+    of: Option<&(ShareName, Instant)>,
+) -> Result<Vec<Unfinished>, LedgerError> {
+    let (share, slot_at) = of.map_or((None, None), |(share, at)| (Some(share.as_str()), Some(*at)));
+    let taken = shared::take_over(ledger, share, slot_at)?;
+    let own = shared::is_own(ledger);
     let left = ledger.all(
-        "SELECT r.seq, r.id AS run_id, r.origin, r.state, s.share, s.at, s.interval_start, s.interval_end,
+        &format!(
+            "SELECT r.seq, r.id AS run_id, r.origin, r.state, s.share, s.at, s.interval_start, s.interval_end,
                     CASE r.origin WHEN 'manual' THEN NULL ELSE s.deadline_at END AS deadline
              FROM runs r JOIN slots s ON s.id = r.slot
-             WHERE r.seq IN (SELECT seq FROM runs WHERE state = 'running')
-                OR r.seq IN (SELECT d.run FROM uploads u JOIN attempts a ON a.id = u.attempt
-                             JOIN deliveries d ON d.id = a.delivery WHERE u.state = 'created')",
-        &[],
+             WHERE r.seq IN ({OPEN_RUNS})
+               AND (s.share = ?1 OR ?1 IS NULL) AND (s.at = ?2 OR ?2 IS NULL) {own}"
+        ),
+        values![share, slot_at],
         |row| {
             let (run, slot, origin, state) = (run_id(row)?, slot(row)?, origin(row)?, state(row, "state")?);
             let (deadline, deliveries) = (maybe_at(row, "deadline")?, Vec::new());
             Ok((row.get("seq")?, Unfinished { run, slot, origin, deadline, state, deliveries }))
         },
     )?;
-    let mut left: BTreeMap<i64, Unfinished> = left.into_iter().collect();
+    // While work goes on, uploads that ended runs of one's own left are not told again and again.
+    let is_new = |seq: &i64, left: &Unfinished| {
+        let open = left.state == RunState::Running || taken.contains(seq);
+        known.is_none_or(|known| open && !known.contains(&left.run))
+    };
+    let mut left: BTreeMap<i64, Unfinished> = left.into_iter().filter(|(seq, left)| is_new(seq, left)).collect();
     for (seq, unfinished) in &mut left {
         unfinished.deliveries = open_deliveries(ledger, *seq)?;
     }

@@ -1,6 +1,5 @@
 //! Values as columns.
 
-use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ValueRef};
 use serde::de::DeserializeOwned;
 
 use super::LedgerError;
@@ -11,16 +10,6 @@ use crate::config::Overlap;
 use crate::domain::{
     AccountId, BucketName, CustomerName, Destination, Interval, Invalid, Origin, RunId, ShareName, SkipReason, Slot,
 };
-
-/// An instant as microseconds since 1970.
-pub(super) struct At(pub(super) Instant);
-
-impl FromSql for At {
-    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
-        let micros = value.as_i64()?;
-        Instant::from_timestamp_micros(micros).map(At).ok_or(FromSqlError::OutOfRange(micros))
-    }
-}
 
 /// A count or size as a column; sizes beyond 2^63 do not exist.
 pub(super) fn count(number: u64) -> i64 {
@@ -36,11 +25,17 @@ pub(super) fn number(row: &Row<'_>, column: &str) -> Result<u32, LedgerError> {
 }
 
 pub(super) fn at(row: &Row<'_>, column: &str) -> Result<Instant, LedgerError> {
-    Ok(row.get::<At>(column)?.0)
+    instant(row.get(column)?)
 }
 
 pub(super) fn maybe_at(row: &Row<'_>, column: &str) -> Result<Option<Instant>, LedgerError> {
-    Ok(row.get::<Option<At>>(column)?.map(|at| at.0))
+    row.get::<Option<i64>>(column)?.map(instant).transpose()
+}
+
+/// From microseconds since 1970.
+fn instant(micros: i64) -> Result<Instant, LedgerError> {
+    let unreadable = || LedgerError::Unreadable { what: "an instant", text: micros.to_string() };
+    Instant::from_timestamp_micros(micros).ok_or_else(unreadable)
 }
 
 pub(super) fn share(row: &Row<'_>) -> Result<ShareName, LedgerError> {

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use super::claim::{leave_out, pending_of, release_share};
 use super::db::{Db, values};
 use super::row::{at, json, run_id, state, step, to_json};
+use super::shared::share_lock;
 use super::state::{DeliveryState, RunState, SlotEvent, SlotState, State as _};
 use super::{Claim, DeliveryId, Filling, LedgerError, Planned, Started};
 use crate::clock::Instant;
@@ -18,6 +19,7 @@ pub(super) fn plan(
     planned: &[Planned],
     cursors: &[(ShareName, Instant)],
 ) -> Result<usize, LedgerError> {
+    ledger.together(PAUSES)?;
     let any_pause: bool = ledger.only("SELECT EXISTS (SELECT 1 FROM pauses)", &[])?;
     let mut new = 0;
     for plan in planned {
@@ -42,6 +44,9 @@ pub(super) fn plan(
     }
     Ok(new)
 }
+
+/// Nobody pauses a share while slots are planned, and the other way round.
+const PAUSES: &str = "pauses";
 
 /// Now, or when the slot was: a slot of a pause is left out also when it is
 /// planned after the pause.
@@ -105,8 +110,8 @@ struct Known {
 }
 
 fn known(ledger: &Db, slot: &Slot) -> Result<Option<Known>, LedgerError> {
-    let select = "SELECT * FROM slots WHERE share = ?1 AND at = ?2";
-    ledger.first(select, values![slot.share.as_str(), slot.at], |row| {
+    let select = format!("SELECT * FROM slots WHERE share = ?1 AND at = ?2 {}", ledger.locked());
+    ledger.first(&select, values![slot.share.as_str(), slot.at], |row| {
         let (id, state) = (row.get("id")?, state(row, "state")?);
         let (origin, customers) = (super::row::origin(row)?, json(row.get("customers")?)?);
         Ok(Known { id, state, origin, slot: super::row::slot(row)?, customers })
@@ -189,12 +194,13 @@ pub(super) fn backfill(
 ) -> Result<Vec<Filling>, LedgerError> {
     let mut all = Vec::with_capacity(slots.len());
     for asked in slots {
+        ledger.alone(&share_lock(&asked.share))?;
         let (known, filling) = stands(ledger, asked, customers)?;
         if !filling.to_deliver.is_empty() {
             let mut plan = Planned::new(filling.slot.clone(), filling.to_deliver.clone(), Origin::Backfill);
             plan.overlap = Overlap::Queue;
             match known {
-                None => drop(insert(ledger, now, &plan, SlotState::Pending)?),
+                None => drop(insert(ledger, now, &plan, SlotState::Pending)?.ok_or(LedgerError::Conflict)?),
                 Some(known) if matches!(known.state, SlotState::Pending | SlotState::Held) => {
                     let all = to_json(&known.customers.iter().chain(&plan.customers).collect::<BTreeSet<_>>())?;
                     ledger.execute("UPDATE slots SET customers = ?2 WHERE id = ?1", values![known.id, &all])?;
@@ -210,6 +216,8 @@ pub(super) fn backfill(
 /// Pauses a share from `now` on. What the schedule had planned and nobody had
 /// begun is left out. Returns since when it was paused, if it was.
 pub(super) fn pause(ledger: &Db, now: Instant, share: &ShareName) -> Result<Option<Instant>, LedgerError> {
+    ledger.alone(PAUSES)?;
+    ledger.alone(&share_lock(share))?;
     let select = "SELECT since FROM pauses WHERE share = ?1 AND until IS NULL";
     if let Some(since) = ledger.first(select, values![share.as_str()], |row| at(row, "since"))? {
         return Ok(Some(since));
@@ -272,6 +280,8 @@ pub(super) fn begin(
 
 /// A slot is done when its last run is, unless something of it is yet to begin.
 pub(super) fn finish_slot(ledger: &Db, slot: i64) -> Result<(), LedgerError> {
+    // Another node's run of it may be ending too.
+    ledger.all(&format!("SELECT id FROM slots WHERE id = ?1 {}", ledger.locked()), values![slot], |_| Ok(()))?;
     let running: bool = ledger.only(
         "SELECT state = 'running' AND NOT EXISTS (SELECT 1 FROM runs WHERE slot = ?1 AND state = 'running')
              FROM slots WHERE id = ?1",

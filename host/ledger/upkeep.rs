@@ -82,8 +82,9 @@ pub(super) fn check(ledger: &Db) -> Result<Checked, LedgerError> {
     Ok(Checked { slots, runs, deliveries, bytes: bytes(ledger)?, findings })
 }
 
-/// What SQLite finds wrong with its file.
+/// What SQLite finds wrong with its file. PostgreSQL looks after its own.
 fn damage(ledger: &Db) -> Result<Vec<String>, LedgerError> {
+    let Db::Sqlite(_) = ledger else { return Ok(Vec::new()) };
     let whole = format!("PRAGMA integrity_check({FINDINGS_MAX})");
     let mut findings: Vec<String> = ledger.all(&whole, &[], |row| row.get(0))?;
     findings.retain(|found| found != "ok");
@@ -95,8 +96,13 @@ fn damage(ledger: &Db) -> Result<Vec<String>, LedgerError> {
     Ok(findings)
 }
 
-/// Bytes of the file, without its journal.
+/// Bytes of the file, without its journal; of the tables and indexes in PostgreSQL.
 pub(super) fn bytes(ledger: &Db) -> Result<u64, LedgerError> {
+    if let Db::Postgres(_) = ledger {
+        let sizes = "SELECT coalesce(sum(pg_total_relation_size(c.oid)), 0)::BIGINT FROM pg_class c
+                     WHERE c.relnamespace = current_schema()::REGNAMESPACE AND c.relkind = 'r'";
+        return number(ledger, sizes);
+    }
     Ok(number(ledger, "PRAGMA page_count")? * number(ledger, "PRAGMA page_size")?)
 }
 
@@ -144,6 +150,10 @@ pub(super) fn forgettable(ledger: &Db, before: Instant) -> Result<u64, LedgerErr
 /// Forgets some slots that ended before; returns how many, zero at the end.
 /// Cursors stay, so that no slot is ever planned again.
 pub(super) fn forget(ledger: &Db, before: Instant) -> Result<usize, LedgerError> {
+    // One node at a time.
+    if !ledger.alone_if_free("prune")? {
+        return Ok(0);
+    }
     let oldest = format!("SELECT s.id {FORGETTABLE} ORDER BY s.at LIMIT {SLOTS_MAX}");
     let slots: Vec<i64> = ledger.all(&oldest, values![before], |row| row.get(0))?;
     let deliveries = "SELECT id FROM deliveries WHERE slot = ?1";
@@ -166,6 +176,8 @@ pub(super) fn forget(ledger: &Db, before: Instant) -> Result<usize, LedgerError>
 
 /// Gives some free pages back to the file system; false when there are none.
 pub(super) fn shrink(ledger: &Db) -> Result<bool, LedgerError> {
+    // PostgreSQL's autovacuum has the room used again.
+    let Db::Sqlite(_) = ledger else { return Ok(false) };
     let free = || number(ledger, "PRAGMA freelist_count");
     let before = free()?;
     if before == 0 {

@@ -1,34 +1,51 @@
-//! The one thread that writes. Commands that wait together are committed
-//! together: one fsync then pays for all of them.
+//! The thread that writes. Commands that wait together are committed together:
+//! one fsync then pays for all of them. SQLite has one such thread; PostgreSQL,
+//! where much of the time goes into waiting for answers, a few.
 
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use tokio::sync::{mpsc, oneshot};
 
 use super::LedgerError;
 use super::db::Db;
+use super::postgres::Node;
 use crate::lock::Lock;
 
-/// Commands of one transaction.
+/// Commands of one transaction, where one thread commits all.
 const BATCH_MAX: usize = 512;
+/// The same where others could do some of them, or wait for their rows.
+const BATCH_OF_SEVERAL: usize = 64;
+/// How often a command is run that others were in the way of.
+const TRIES_MAX: usize = 5;
 /// Commands that may wait before callers do.
 const QUEUE_MAX: usize = 4096;
 
-/// Owns the connection through its thread. Dropping it waits until what was
+/// Owns the connections through their threads. Dropping it waits until what was
 /// sent is committed and the lock released.
 pub(super) struct Writer {
     queue: Option<mpsc::Sender<Box<dyn Command>>>,
-    thread: Option<JoinHandle<()>>,
+    threads: Vec<JoinHandle<()>>,
+    /// Leaves when what was sent is committed.
+    node: Option<Node>,
 }
 
 /// What somebody waits for.
 trait Command: Send {
     /// Does it; what comes of it is told later. May be undone and done again.
-    /// True when its changes are to be committed.
-    fn run(&mut self, db: &Db) -> bool;
+    fn run(&mut self, db: &Db) -> Ran;
 
     /// Tells how it ended: `None` when the batch is on disk.
     fn answer(self: Box<Self>, failed: Option<&LedgerError>);
+}
+
+/// What there is to do with the changes of a command.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ran {
+    Done,
+    ToUndo,
+    /// To be undone, and done again.
+    InTheWay,
 }
 
 struct Waiting<T, W> {
@@ -38,15 +55,20 @@ struct Waiting<T, W> {
 }
 
 impl<T: Send, W: Fn(&Db) -> Result<T, LedgerError> + Send> Command for Waiting<T, W> {
-    fn run(&mut self, db: &Db) -> bool {
+    fn run(&mut self, db: &Db) -> Ran {
         let came = (self.work)(db);
-        let keep = came.is_ok();
+        let ran = match &came {
+            Ok(_) => Ran::Done,
+            Err(LedgerError::Conflict) => Ran::InTheWay,
+            Err(_) => Ran::ToUndo,
+        };
         self.came = Some(came);
-        keep
+        ran
     }
 
     fn answer(self: Box<Self>, failed: Option<&LedgerError>) {
         let answer = match (self.came, failed) {
+            (_, Some(error)) if error.is_fatal() => Err(error.clone()),
             (Some(Err(own)), _) => Err(own),
             (_, Some(error)) => Err(error.clone()),
             (Some(Ok(done)), None) => Ok(done),
@@ -58,14 +80,23 @@ impl<T: Send, W: Fn(&Db) -> Result<T, LedgerError> + Send> Command for Waiting<T
 }
 
 impl Writer {
-    pub(super) fn start(db: Db, lock: Lock) -> Result<Self, std::io::Error> {
+    /// One thread for each of `connections`. `lock` and `node` end when the last
+    /// command is committed.
+    pub(super) fn start(connections: Vec<Db>, lock: Option<Lock>, node: Option<Node>) -> Result<Self, std::io::Error> {
+        let batch_max = if connections.len() == 1 { BATCH_MAX } else { BATCH_OF_SEVERAL };
         let (queue, commands) = mpsc::channel(QUEUE_MAX);
-        let thread = std::thread::Builder::new().name("ledger".to_owned()).spawn(move || {
-            write(&db, commands);
-            drop(db);
-            drop(lock);
-        })?;
-        Ok(Self { queue: Some(queue), thread: Some(thread) })
+        let shared = Arc::new((Mutex::new(commands), lock));
+        let mut writer = Self { queue: Some(queue), threads: Vec::new(), node };
+        for db in connections {
+            let shared = Arc::clone(&shared);
+            let work = move || write(&db, &shared.0, batch_max);
+            writer.threads.push(std::thread::Builder::new().name("ledger".to_owned()).spawn(work)?);
+        }
+        Ok(writer)
+    }
+
+    pub(super) fn node(&self) -> Option<&Node> {
+        self.node.as_ref()
     }
 
     /// Runs `work` in a transaction and answers when it is on disk. An error of
@@ -76,6 +107,9 @@ impl Writer {
         &self,
         work: impl Fn(&Db) -> Result<T, LedgerError> + Send + 'static,
     ) -> Result<T, LedgerError> {
+        if self.node.as_ref().is_some_and(Node::is_fenced) {
+            return Err(LedgerError::Fenced);
+        }
         let (tell, told) = oneshot::channel();
         let queue = self.queue.as_ref().ok_or(LedgerError::Stopped)?;
         queue.send(Box::new(Waiting { work, came: None, tell })).await.map_err(|_| LedgerError::Stopped)?;
@@ -86,17 +120,22 @@ impl Writer {
 impl Drop for Writer {
     fn drop(&mut self) {
         drop(self.queue.take());
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            tracing::error!("the ledger's writer ended in a panic");
+        for thread in self.threads.drain(..) {
+            if thread.join().is_err() {
+                tracing::error!("the ledger's writer ended in a panic");
+            }
         }
     }
 }
 
-fn write(db: &Db, mut commands: mpsc::Receiver<Box<dyn Command>>) {
-    let mut batch = Vec::with_capacity(BATCH_MAX);
-    while commands.blocking_recv_many(&mut batch, BATCH_MAX) > 0 {
+fn write(db: &Db, commands: &Mutex<mpsc::Receiver<Box<dyn Command>>>, batch_max: usize) {
+    let mut batch = Vec::with_capacity(batch_max);
+    // Whoever waits for commands has the others wait for it.
+    let next = |batch: &mut Vec<_>| {
+        let mut commands = commands.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        commands.blocking_recv_many(batch, batch_max)
+    };
+    while next(&mut batch) > 0 {
         let failed = commit(db, &mut batch).err();
         for command in batch.drain(..) {
             command.answer(failed.as_ref());
@@ -105,43 +144,53 @@ fn write(db: &Db, mut commands: mpsc::Receiver<Box<dyn Command>>) {
 }
 
 fn commit(db: &Db, batch: &mut [Box<dyn Command>]) -> Result<(), LedgerError> {
-    // Hardly ever does one fail, and then it costs a second time instead of a mark each time.
-    let done = together(db, batch)?;
-    if !done {
-        one_by_one(db, batch)?;
+    let mut ended = Err(LedgerError::Conflict);
+    for _ in 0..TRIES_MAX {
+        ended = match together(db, batch) {
+            Ok(Some(())) => Ok(()),
+            // Hardly ever does one fail, and then it costs a second time instead of a mark each time.
+            Ok(None) => one_by_one(db, batch),
+            Err(error) => Err(error),
+        };
+        if !matches!(ended, Err(LedgerError::Conflict)) {
+            break;
+        }
     }
-    Ok(())
+    ended
 }
 
-/// Commits all, or none: false when one of them is to be undone.
-fn together(db: &Db, batch: &mut [Box<dyn Command>]) -> Result<bool, LedgerError> {
+/// Commits all, or none: that is when one of them is to be undone.
+fn together(db: &Db, batch: &mut [Box<dyn Command>]) -> Result<Option<()>, LedgerError> {
     db.begin()?;
-    if !batch.iter_mut().all(|command| command.run(db)) {
+    if !batch.iter_mut().all(|command| command.run(db) == Ran::Done) {
         db.roll_back();
-        return Ok(false);
+        return Ok(None);
     }
-    db.commit().map(|()| true).inspect_err(|_| db.roll_back())
+    db.commit().map(Some).inspect_err(|_| db.roll_back())
 }
 
 /// Commits all but those that fail.
 fn one_by_one(db: &Db, batch: &mut [Box<dyn Command>]) -> Result<(), LedgerError> {
     db.begin()?;
-    let each = |command: &mut Box<dyn Command>| {
-        db.mark()?;
-        let keep = command.run(db);
-        if !db.is_in_transaction() {
-            return Err(lost());
-        }
-        if !keep {
-            db.undo()?;
-        }
-        db.unmark()
-    };
-    batch.iter_mut().try_for_each(each).and_then(|()| db.commit()).inspect_err(|_| db.roll_back())
+    batch
+        .iter_mut()
+        .try_for_each(|command| one(db, &mut **command))
+        .and_then(|()| db.commit())
+        .inspect_err(|_| db.roll_back())
 }
 
-/// SQLite itself rolls a transaction back when the disk is full.
-fn lost() -> LedgerError {
-    let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_FULL);
-    LedgerError::from(rusqlite::Error::SqliteFailure(code, Some("the transaction was rolled back".to_owned())))
+fn one(db: &Db, command: &mut dyn Command) -> Result<(), LedgerError> {
+    for tries in 1.. {
+        db.mark()?;
+        let ran = command.run(db);
+        db.is_in_transaction()?;
+        if ran != Ran::Done {
+            db.undo()?;
+        }
+        db.unmark()?;
+        if ran != Ran::InTheWay || tries == TRIES_MAX {
+            break;
+        }
+    }
+    Ok(())
 }

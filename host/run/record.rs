@@ -146,6 +146,7 @@ impl Recorder<'_> {
         {
             say_attempt(attempt.number);
             let journal = self.journal(attempt.id, true);
+            self.ledger.is_ours().await?;
             let finished = self.roll_forward(work, journal, left, draft).await;
             let at_work = Try { delivery: id, attempt: attempt.id, tries };
             return self.record(at_work, Some(work), true, finished).await.map(Some);
@@ -300,6 +301,8 @@ impl Recorder<'_> {
             tracing::warn!(key, bucket, "an upload is left to its bucket's lifecycle rule: no profile leads there");
             return self.abandon(attempt, &upload_id).await;
         };
+        // Another consign that has taken over may be completing it.
+        self.ledger.is_ours().await?;
         let aborted = match target {
             Ok(target) => target.abort_upload(&key, &upload_id).await,
             Err(failure) => Err(failure.clone()),

@@ -18,7 +18,7 @@ use super::audit::Audit;
 use super::world::{self, Running, SOON, World, until};
 use crate::support::disk::SmallDisk;
 
-const SHARE: &str = r#"
+pub(super) const SHARE: &str = r#"
 schedule = "*/1 * * * * *"
 overlap = "allow"
 to = { customers = ["acme"] }
@@ -33,25 +33,25 @@ fn world(carriers: &str) -> World {
 }
 
 /// Runs by id.
-fn in_state<'a>(runs: &'a [Value], state: &str) -> BTreeSet<&'a str> {
+pub(super) fn in_state<'a>(runs: &'a [Value], state: &str) -> BTreeSet<&'a str> {
     runs.iter().filter(|run| run["state"] == state).map(|run| run["run"].as_str().unwrap()).collect()
 }
 
 /// Waits until the ledger is as wanted, while the daemon lives.
-fn wait(world: &World, daemon: &mut Running, what: &str, done: impl Fn(&[Value]) -> bool) {
+pub(super) fn wait(world: &World, daemon: &mut Running, what: &str, done: impl Fn(&[Value]) -> bool) {
     until(what, SOON, || {
         assert!(daemon.is_running(), "{}", fs::read_to_string(world.path("daemon.log")).unwrap());
         done(&world.runs())
     });
 }
 
-fn stop(mut daemon: Running) {
+pub(super) fn stop(mut daemon: Running) {
     daemon.signal(Signal::TERM);
     assert_eq!(daemon.wait(SOON).code(), Some(0));
 }
 
 /// All that was planned was delivered. Returns the slots in order.
-fn audit(world: &World, rows: u64, kills: usize) -> Vec<DateTime<Utc>> {
+pub(super) fn audit(world: &World, rows: u64, kills: usize) -> Vec<DateTime<Utc>> {
     assert!(world.runs().iter().all(|run| run["origin"] == "schedule"));
     Audit { world, customers: &[("acme", rows)], kills, failed: false }.slots()
 }
@@ -251,7 +251,7 @@ fn daemon_goes_on_when_its_full_disk_has_room() {
         let succeeded = in_state(runs, "succeeded");
         left.iter().all(|run| succeeded.contains(run["run"].as_str().unwrap())) && succeeded.len() > left.len()
     });
-    assert!(log().contains("the ledger has room again"));
+    assert!(log().contains("the ledger can be written again"));
     stop(daemon);
     audit(&world, 58_665 + 54_635, 0);
 }

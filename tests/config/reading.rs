@@ -7,7 +7,7 @@ use chrono_tz::Tz;
 use consign::clock::Instant;
 use consign::config::{
     CatchUp, Compression, Config, ConfigErrors, Dataset, Empty, Encryption, Environment, FileFormat, Missed, Overlap,
-    PluginSource,
+    PluginSource, Tls,
 };
 use consign::domain::{ParamValue, ShareName};
 use proptest::prelude::*;
@@ -389,4 +389,27 @@ proptest! {
             prop_assert!(!errors.to_string().is_empty());
         }
     }
+}
+
+#[test]
+fn the_ledgers_url_is_a_place_and_a_secret() {
+    let at = |url: &str| load(&format!("[ledger]\nurl = \"{url}\"")).unwrap().ledger.database.unwrap();
+    let database = at("postgresql://consign@db.example.com:5433/c?sslrootcert=/etc/ca.pem&user=x");
+    assert_eq!((database.schema.as_str(), database.lease), ("consign", Duration::from_secs(30)));
+    let found = database.resolve().unwrap();
+    assert_eq!(found.place, "postgres://db.example.com:5433/c");
+    assert_eq!(found.url.reveal(), "postgresql://consign@db.example.com:5433/c?user=x");
+    assert_eq!(found.tls, Tls::Verified { root: Some("/etc/ca.pem".into()) });
+    for (url, tls) in [
+        ("postgres://db.example.com/c", Tls::Verified { root: None }),
+        ("postgres://db.example.com/c?sslmode=disable", Tls::Off),
+        ("postgres://127.0.0.1/c", Tls::Off),
+        ("postgres://[::1]/c", Tls::Off),
+        ("postgres:///c?host=/run/postgresql", Tls::Off),
+        ("postgres://localhost/c?sslmode=verify-full", Tls::Verified { root: None }),
+    ] {
+        assert_eq!(at(url).resolve().unwrap().tls, tls, "{url}");
+    }
+    assert!(!format!("{:?}", at("postgres://db/c")).contains("db/c"));
+    assert!(load("").unwrap().ledger.database.is_none());
 }

@@ -6,7 +6,7 @@ use consign::config::Overlap;
 use consign::domain::{Origin, SkipReason, Slot};
 use consign::ledger::{Claim, Claims, DeliveryId, DeliveryState, Filling, History, Ledger, Planned, RunState, Wanted};
 
-use super::{customers, deliver, open, passing, planned, share, slot, start};
+use super::{customers, deliver, open, open_at, passing, planned, share, slot, start};
 
 /// Plans the share's slots of these hours.
 async fn plan(ledger: &Ledger, overlap: Overlap, origin: Origin, hours: &[i64], names: &[&str]) {
@@ -197,7 +197,7 @@ async fn what_is_late_never_costs_a_slot_on_time() {
 async fn a_slot_whose_deadline_has_passed_does_not_begin() {
     let dir = tempfile::tempdir().unwrap();
     let clock = Clock::fixed(start());
-    let ledger = Ledger::open(dir.path(), clock.clone()).unwrap();
+    let ledger = open_at(dir.path(), clock.clone());
     let deadline = Some(start() + TimeDelta::minutes(10));
     let plan = |n| Planned { deadline, overlap: Overlap::Queue, ..planned(slot("a", n), &["acme", "globex"]) };
     ledger.plan(vec![plan(0), plan(1), plan(2)], Vec::new()).await.unwrap();
@@ -221,7 +221,7 @@ async fn a_slot_whose_deadline_has_passed_does_not_begin() {
 async fn a_paused_share_leaves_its_slots_out_and_does_not_make_up_for_them() {
     let dir = tempfile::tempdir().unwrap();
     let clock = Clock::fixed(start());
-    let ledger = Ledger::open(dir.path(), clock.clone()).unwrap();
+    let ledger = open_at(dir.path(), clock.clone());
     let to = |n| start() + TimeDelta::hours(n);
     let plan = async |n| ledger.plan(vec![planned(slot("a", n), &["acme"])], vec![(share("a"), to(n))]).await.unwrap();
     plan(1).await;
@@ -368,4 +368,21 @@ async fn slots_of_shares_that_are_not_wanted_hide_no_others() {
     assert_eq!((began(&claims), claims.looked_at), (vec![], 0));
     let claims = ledger.claim(but(&["b"]), 0).await.unwrap();
     assert_eq!((began(&claims), claims.looked_at), (vec!["a".to_owned(); 2], 2));
+}
+
+on_postgres! {
+    skip_leaves_out_what_would_overlap_customer_by_customer,
+    what_waits_for_another_try_is_in_nobodys_way,
+    queue_waits_customer_by_customer_also_through_a_restart,
+    cancel_gives_up_the_earlier_one_unless_it_is_sealed,
+    allow_lets_both_go_on,
+    what_is_late_goes_one_by_one_behind_what_is_on_time,
+    what_is_late_never_costs_a_slot_on_time,
+    a_slot_whose_deadline_has_passed_does_not_begin,
+    a_paused_share_leaves_its_slots_out_and_does_not_make_up_for_them,
+    backfill_plans_what_nobody_has_and_leaves_the_rest_alone,
+    a_long_backlog_is_claimed_in_good_time,
+    what_the_schedule_is_yet_to_plan_is_not_filled_in,
+    of_a_long_backfill_only_some_is_held_and_all_of_it_begins,
+    slots_of_shares_that_are_not_wanted_hide_no_others,
 }

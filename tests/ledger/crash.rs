@@ -7,7 +7,8 @@ use std::process::{Child, Command, Stdio};
 use consign::clock::Clock;
 use consign::ledger::{DeliveryState, History, Ledger, LedgerError};
 
-use super::{customers, deliver, open, slot, start};
+use super::{POSTGRES_URL, customers, database, deliver, open, slot, start};
+use crate::support::postgres::Postgres;
 
 const DIR: &str = "CONSIGN_TEST_LEDGER";
 
@@ -41,6 +42,7 @@ fn run_child(dir: &Path, count: usize) -> (Child, Vec<String>, BufReader<std::pr
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "ledger::crash::child", "--ignored", "--nocapture"])
         .env(DIR, dir)
+        .envs(database(dir).map(|_| (POSTGRES_URL, Postgres::shared().unwrap().url())))
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
@@ -85,6 +87,10 @@ async fn killed_at_any_moment_every_acknowledged_commit_is_there() {
                 ledger.interrupted(attempt.id).await.unwrap();
             }
         }
+        if database(dir.path()).is_some() {
+            assert_eq!(ledger.reader().check().await.unwrap().findings, Vec::<String>::new());
+            continue;
+        }
         drop(ledger);
         let raw = rusqlite::Connection::open(dir.path().join("ledger.db")).unwrap();
         let found: String = raw.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
@@ -109,3 +115,5 @@ async fn a_living_process_holds_the_ledger_and_a_killed_one_lets_go() {
     kill(child);
     open(dir.path());
 }
+
+on_postgres! { killed_at_any_moment_every_acknowledged_commit_is_there }

@@ -580,8 +580,13 @@ async fn compare(ledger: &Ledger, model: &Model) {
     }
 }
 
+/// Fewer, where each command asks a server.
+fn cases() -> u32 {
+    if super::ON_POSTGRES.get() { 16 } else { 64 }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(), failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn random_commands_agree_with_the_model(ops in proptest::collection::vec(op(), 30..90)) {
@@ -602,3 +607,5 @@ proptest! {
         });
     }
 }
+
+on_postgres! { random_commands_agree_with_the_model }

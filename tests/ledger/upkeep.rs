@@ -14,7 +14,7 @@ fn at(hour: i64) -> Instant {
 
 /// The ledger as of another time.
 fn open_at(dir: &std::path::Path, hour: i64) -> Ledger {
-    Ledger::open(dir, Clock::fixed(at(hour))).unwrap()
+    super::open_at(dir, Clock::fixed(at(hour)))
 }
 
 /// Slots 0 to `slots`, each delivered to acme at its own hour.
@@ -164,4 +164,10 @@ async fn what_can_never_be_is_found() {
         let findings = check(&ledger).await.findings;
         assert!(findings.iter().any(|found| found.contains(expected)), "{damage}: {findings:?}");
     }
+}
+
+on_postgres! {
+    what_ended_before_is_forgotten_and_never_planned_again,
+    what_the_schedule_is_yet_to_plan_is_kept,
+    what_is_not_over_is_kept,
 }

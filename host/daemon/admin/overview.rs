@@ -41,8 +41,8 @@ pub struct Now {
     pub generation: u64,
     pub since: Instant,
     pub stopping: bool,
-    /// Nothing new begins, because the ledger has no room.
-    pub ledger_full: bool,
+    /// Why nothing new begins, if the ledger cannot be written.
+    pub unable: Option<String>,
     pub shares: usize,
     pub customers: usize,
     /// Deliveries at work at the same time, at most.

@@ -1,0 +1,65 @@
+//! What other consign on the same ledger leave and say.
+
+use std::collections::BTreeSet;
+
+use tokio::time::Instant;
+
+use super::calls::Answer;
+use super::desk::Desk;
+use crate::domain::RunId;
+use crate::ledger::{DeliveryId, LedgerError, Unfinished};
+
+/// What has been found of others.
+#[derive(Default)]
+pub(super) struct Others {
+    looking: bool,
+    looked: Option<Instant>,
+    /// Found once: it may be one of this process's own, on its way from the ledger.
+    seen: BTreeSet<RunId>,
+}
+
+impl Desk {
+    /// With each heartbeat of the ledger, if it has any: looks for what is left of a
+    /// consign that is no more, and for what another one has given up. Of its own it
+    /// finds what it was not told that it has: the answer was lost.
+    pub fn look_after_others(&mut self) {
+        let Some(every) = self.ledger.heartbeat() else { return };
+        if self.others.looking || self.others.looked.is_some_and(|looked| looked.elapsed() < every) {
+            return;
+        }
+        self.others.looking = true;
+        let known = self.open.keys().copied().chain(self.unrecorded.runs()).collect();
+        let ledger = self.ledger.clone();
+        self.calls.ask(async move {
+            let found = async { Ok((ledger.left_by_others(known).await?, ledger.cancelled().await?)) };
+            Answer::Others(found.await)
+        });
+    }
+
+    pub fn others_left(
+        &mut self,
+        found: Result<(Vec<Unfinished>, Vec<DeliveryId>), LedgerError>,
+    ) -> Result<(), LedgerError> {
+        self.others.looking = false;
+        self.others.looked = Some(Instant::now());
+        let (left, cancelled) = match found {
+            Err(error) if error.passes().is_some() => return Ok(()),
+            found => found?,
+        };
+        let seen = std::mem::take(&mut self.others.seen);
+        for unfinished in left {
+            let run = unfinished.run;
+            if self.open.contains_key(&run) || self.unrecorded.runs().any(|unrecorded| unrecorded == run) {
+                continue;
+            }
+            match seen.contains(&run) {
+                true => self.take_up(unfinished),
+                false => drop(self.others.seen.insert(run)),
+            }
+        }
+        for delivery in cancelled {
+            self.look_at_cancelled(delivery);
+        }
+        Ok(())
+    }
+}

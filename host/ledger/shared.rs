@@ -1,0 +1,72 @@
+//! What there is to do when several processes have one ledger: each run is of
+//! the node that began it, or took it over.
+//!
+//! A new run gets its node from the session (`postgres/0001_first.sql`), so that
+//! the commands need not know of it.
+
+use std::collections::BTreeSet;
+
+use super::claim::release_where;
+use super::db::{Db, values};
+use super::read::OPEN_RUNS;
+use super::{DeliveryId, LedgerError};
+use crate::clock::Instant;
+use crate::domain::ShareName;
+
+/// Runs that one look takes over. The others are left to the next, or to another node.
+const RUNS_MAX: i64 = 200;
+
+/// What `node` of a session's own runs is.
+const OWN: &str = "current_setting('consign.node')::BIGINT";
+
+/// Takes over what nodes left that are no more; returns the runs.
+pub(super) fn take_over(ledger: &Db, share: Option<&str>, at: Option<Instant>) -> Result<BTreeSet<i64>, LedgerError> {
+    let Db::Postgres(_) = ledger else { return Ok(BTreeSet::new()) };
+    let left = format!(
+        "UPDATE runs SET node = {OWN} WHERE seq IN
+             (SELECT r.seq FROM runs r JOIN slots s ON s.id = r.slot
+              WHERE r.seq IN ({OPEN_RUNS}) AND r.node NOT IN (SELECT id FROM nodes WHERE state = 'alive')
+                AND (s.share = ?1 OR ?1 IS NULL) AND (s.at = ?2 OR ?2 IS NULL)
+              ORDER BY r.seq LIMIT ?3 FOR UPDATE OF r SKIP LOCKED)
+         RETURNING seq"
+    );
+    Ok(ledger.all(&left, values![share, at, RUNS_MAX], |row| row.get("seq"))?.into_iter().collect())
+}
+
+/// The condition for a run `r` to be this node's.
+pub(super) fn is_own(ledger: &Db) -> String {
+    match ledger {
+        Db::Sqlite(_) => String::new(),
+        Db::Postgres(_) => format!("AND r.node = {OWN}"),
+    }
+}
+
+/// Deliveries of this node that are to be ended, and that nobody has told it of.
+pub(super) fn cancelled(ledger: &Db) -> Result<Vec<DeliveryId>, LedgerError> {
+    let Db::Postgres(_) = ledger else { return Ok(Vec::new()) };
+    let marked = format!(
+        "SELECT d.id FROM runs r JOIN deliveries d ON d.run = r.seq
+         WHERE r.node = {OWN} AND r.state = 'running' AND d.cancel IS NOT NULL
+           AND d.state IN ('pending', 'working', 'sealed', 'waiting')"
+    );
+    ledger.all(&marked, &[], |row| row.get("id").map(DeliveryId))
+}
+
+/// Slots that wait for what is over: a delivery of another node came to its end
+/// while the slot was being held, and neither saw the other.
+pub(super) fn release_stale(ledger: &Db) -> Result<(), LedgerError> {
+    let Db::Postgres(_) = ledger else { return Ok(()) };
+    release_where(
+        ledger,
+        "state = 'held' AND NOT EXISTS
+             (SELECT 1 FROM runs r JOIN deliveries d ON d.run = r.seq
+              WHERE r.share = slots.share AND r.state = 'running' AND r.slot <> slots.id
+                AND d.state IN ('pending', 'working', 'sealed') AND d.due_at IS NULL)",
+        &[],
+    )
+}
+
+/// What is changed for a whole share is done by one at a time.
+pub(super) fn share_lock(share: &ShareName) -> String {
+    format!("share {share}")
+}

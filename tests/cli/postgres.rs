@@ -1,0 +1,181 @@
+//! Several daemons on one ledger in PostgreSQL: they share the work, and what a
+//! dead or a paused one had is delivered once.
+
+use std::fs;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use super::daemon::{SHARE, audit, in_state, stop, wait};
+use super::world::{self, Running, SOON, World, until};
+use crate::support::postgres::Postgres;
+
+const ROWS: u64 = 58_665 + 54_635;
+
+/// Daemons that have one ledger, each with a part of the work.
+struct Pair {
+    world: World,
+    _sandbox: Running,
+    schema: String,
+    url: String,
+}
+
+impl Pair {
+    /// `keys` are of `[daemon]`.
+    fn new(url: &str, keys: &str) -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let schema = format!("daemons{}", NEXT.fetch_add(1, Ordering::Relaxed));
+        let carriers = r#"["UA", "B6"]"#;
+        let flights = world::flights(&world::customer("acme", 1, "us-east-1", carriers), "tick", SHARE);
+        let ledger = format!("[ledger]\nurl = \"{url}\"\nschema = \"{schema}\"\nlease = \"2s\"\n");
+        let world = World::new(&format!("{keys}\n{ledger}{flights}"));
+        let _sandbox = world.sandbox();
+        Self { world, _sandbox, schema, url: url.to_owned() }
+    }
+
+    fn psql(&self, sql: &str) -> String {
+        Postgres::ask(&self.url, &format!("SET search_path TO {}; {sql}", self.schema))
+    }
+
+    /// A daemon, and its node.
+    fn daemon(&self) -> (Running, String) {
+        let daemon = self.world.daemon();
+        let node = format!("SELECT id FROM nodes WHERE name LIKE '%process {}'", daemon.id());
+        let mut id = String::new();
+        until("the daemon is a node", SOON, || {
+            // There may be no table yet.
+            let there = self.psql("SELECT to_regclass('nodes') IS NOT NULL");
+            id = if there == "t" { self.psql(&node) } else { String::new() };
+            !id.is_empty()
+        });
+        (daemon, id)
+    }
+
+    /// How many runs in `state` a node has.
+    fn has(&self, node: &str, state: &str) -> u32 {
+        self.psql(&format!("SELECT count(*) FROM runs WHERE node = {node} AND state = '{state}'")).parse().unwrap()
+    }
+
+    /// Runs that a node has at work.
+    fn at_work(&self, node: &str) -> Vec<String> {
+        let ids = self.psql(&format!("SELECT id FROM runs WHERE node = {node} AND state = 'running'"));
+        ids.lines().map(str::to_owned).collect()
+    }
+
+    fn wait_for(&self, daemon: &mut Running, what: &str, runs: &[String]) {
+        wait(&self.world, daemon, what, |all| {
+            let succeeded = in_state(all, "succeeded");
+            runs.iter().all(|run| succeeded.contains(run.as_str()))
+        });
+    }
+
+    fn is_sound(&self) {
+        self.world.run(&["ledger", "check"]).ended(0).out_says(&["the ledger is whole"]);
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.world.path("daemon.log")).unwrap()
+    }
+}
+
+#[test]
+fn postgres_two_daemons_share_and_a_killed_ones_work_is_taken_over() {
+    let Some(server) = Postgres::shared() else { return };
+    let pair = Pair::new(&server.url(), "concurrency = 1");
+    let mut daemons = vec![pair.daemon(), pair.daemon()];
+    // Whichever has something, for the first to ask gets it.
+    let mut at = None;
+    until("one has something at work", SOON, || {
+        at = daemons.iter().position(|(_, node)| !pair.at_work(node).is_empty());
+        at.is_some()
+    });
+    let (mut killed, one) = daemons.remove(at.unwrap());
+    let (mut second, two) = daemons.remove(0);
+    killed.signal(Signal::KILL);
+    killed.wait(SOON);
+    let left = pair.at_work(&one);
+    pair.wait_for(&mut second, "what the killed one had is delivered", &left);
+    until("the other one begins what comes", SOON, || pair.has(&two, "succeeded") > u32::try_from(left.len()).unwrap());
+    if !left.is_empty() {
+        assert_eq!(pair.psql(&format!("SELECT state FROM nodes WHERE id = {one}")), "dead");
+    }
+    stop(second);
+    audit(&pair.world, ROWS, 1);
+    pair.is_sound();
+}
+
+#[test]
+fn postgres_a_daemon_paused_beyond_its_lease_is_fenced() {
+    let Some(server) = Postgres::shared() else { return };
+    let pair = Pair::new(&server.url(), "");
+    let (mut paused, one) = pair.daemon();
+    let (mut other, _) = pair.daemon();
+    // Until it stands still in the middle of a run.
+    let mut had = Vec::new();
+    until("it is paused in the middle of a run", SOON, || {
+        paused.signal(Signal::STOP);
+        had = pair.at_work(&one);
+        if had.is_empty() {
+            paused.signal(Signal::CONT);
+        }
+        !had.is_empty()
+    });
+    pair.wait_for(&mut other, "what the paused one had is delivered", &had);
+    assert_eq!(pair.psql(&format!("SELECT state FROM nodes WHERE id = {one}")), "dead");
+    paused.signal(Signal::CONT);
+    assert_eq!(paused.wait(SOON).code(), Some(4), "{}", pair.log());
+    world::says(&pair.log(), &["the lease on this consign's work ran out"]);
+    // As systemd does.
+    let (mut again, three) = pair.daemon();
+    until("it is back, as another node", SOON, || {
+        assert!(again.is_running() && other.is_running(), "{}", pair.log());
+        pair.has(&three, "succeeded") > 0
+    });
+    stop(again);
+    stop(other);
+    audit(&pair.world, ROWS, 1);
+    pair.is_sound();
+}
+
+#[test]
+fn postgres_that_restarts_does_not_end_the_daemon() {
+    let Some(mut server) = Postgres::start() else { return };
+    let pair = Pair::new(&server.url(), "");
+    let (mut daemon, node) = pair.daemon();
+    let mut had = Vec::new();
+    for _ in 0..2 {
+        until("something is at work", SOON, || !pair.at_work(&node).is_empty());
+        had.extend(pair.at_work(&node));
+        server.restart(Duration::from_millis(500));
+        assert!(daemon.is_running(), "{}", pair.log());
+    }
+    pair.wait_for(&mut daemon, "what was at work is delivered", &had);
+    let before = pair.has(&node, "succeeded");
+    until("it goes on", SOON, || {
+        assert!(daemon.is_running(), "{}", pair.log());
+        pair.has(&node, "succeeded") >= before + 2
+    });
+    stop(daemon);
+    audit(&pair.world, ROWS, 0);
+    pair.is_sound();
+}
+
+/// `consign send`, `pause` and `ledger` beside a running daemon.
+#[test]
+fn postgres_takes_commands_while_a_daemon_runs() {
+    let Some(server) = Postgres::shared() else { return };
+    let pair = Pair::new(&server.url(), "");
+    let (daemon, _) = pair.daemon();
+    pair.world.run(&["send", "tick", "--at", "2024-03-01T06:00:00Z"]).ended(0).out_says(&["delivered"]);
+    pair.world.run(&["send", "tick", "--at", "2024-03-01T06:00:00Z"]).ended(0).out_says(&["was delivered before"]);
+    pair.world.run(&["pause", "tick"]).ended(0);
+    pair.world.run(&["next", "tick"]).ended(0).out_says(&["paused"]);
+    pair.world.run(&["resume", "tick"]).ended(0);
+    pair.world.run(&["ledger", "prune", "--older-than", "1d"]).ended(0);
+    pair.world.run(&["ledger", "backup", "copy.db"]).ended(2).err_says(&["pg_dump"]);
+    pair.is_sound();
+    stop(daemon);
+    // No file of SQLite was made.
+    assert!(!pair.world.path("state/ledger.db").exists());
+}
