@@ -37,7 +37,7 @@ fn parsed<T>(parse: fn(&str) -> Result<T, Invalid>) -> impl Fn(&str) -> Result<T
 }
 
 pub async fn history(global: &Global, args: &HistoryArgs) -> Result<Exit, CliError> {
-    let config = setup::config(global)?;
+    let config = setup::config_as_it_is(global)?;
     if args.skipped {
         return skipped(global, &config, args).await;
     }
@@ -121,7 +121,7 @@ fn known(config: &Config, args: &HistoryArgs) -> Result<(), CliError> {
 }
 
 pub async fn show(global: &Global, args: &ShowArgs) -> Result<Exit, CliError> {
-    let config = setup::config(global)?;
+    let config = setup::config_as_it_is(global)?;
     let Some(reader) = reader(&config)? else {
         let message = format!("there is no run '{}', because nothing has run yet", args.run);
         return Err(CliError::new(Exit::Failed, message, "`consign run` and `consign send` make runs"));

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::Global;
+use super::log::Priority;
 use super::output::{self, CliError, Exit};
 use crate::clock::Clock;
 use crate::config::{Config, Daemon, Environment};
@@ -30,6 +31,17 @@ pub fn block_on<T>(work: impl Future<Output = Result<T, CliError>>) -> Result<T,
 pub fn config(global: &Global) -> Result<Config, CliError> {
     let config = Config::load(&global.config, &Environment::of_process())?;
     output::warnings(&config.warnings);
+    Ok(config)
+}
+
+/// The same for who only looks at what has happened: an error in the configuration
+/// that is there now is no reason not to tell.
+pub fn config_as_it_is(global: &Global) -> Result<Config, CliError> {
+    let (config, found) = Config::survey(&global.config, &Environment::of_process())?;
+    if found.has_errors() && !global.json {
+        let text = format!("warning: {}; `consign check` tells them", found.summary());
+        output::stderr(Priority::Warning, &text);
+    }
     Ok(config)
 }
 

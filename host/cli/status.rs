@@ -27,7 +27,7 @@ pub async fn status(global: &Global) -> Result<Exit, CliError> {
 
 /// What its ledger knows all the same.
 async fn without_daemon(global: &Global) -> Result<Overview, CliError> {
-    let config = setup::config(global)?;
+    let config = setup::config_as_it_is(global)?;
     let ledger = match Reader::of(&config) {
         Ok(reader) => Some(Kept::read(&reader, Clock::system().now()).await?),
         Err(LedgerError::Missing { .. }) => None,
