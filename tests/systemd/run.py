@@ -306,7 +306,9 @@ def a_full_disk_is_said_and_passes(service):
     until("it says so no more", SOON, lambda: not service.show("StatusText").startswith(full))
     service.until_delivering()
     assert service.pid() == pid, "it was restarted"
-    until("all is delivered", SOON, lambda: not [run for run in service.runs()[3:] if run["state"] != "succeeded"])
+    # Of another share some runs have failed, as they should.
+    undone = lambda: [run for run in service.runs()[3:] if run["share"] == "tick" and run["state"] != "succeeded"]
+    until("all is delivered", SOON, lambda: not undone())
     service.box.run(f"""
         systemctl stop consign
         rm -r /root/state
