@@ -13,11 +13,8 @@ use crate::config::Config;
 use crate::crash::{self, Point};
 use crate::daemon::admin::ask::{Ask, Event};
 use crate::domain::{CustomerName, ShareName, Slot};
-use crate::ledger::{Filling, LedgerError, Reader};
+use crate::ledger::Filling;
 use crate::run::wanted;
-
-/// Slots of one transaction, so that others get their turn.
-const PIECE: usize = 1_000;
 
 /// Slots that are listed for people.
 const SHOWN: usize = 20;
@@ -80,8 +77,8 @@ pub async fn backfill(global: &Global, args: &BackfillArgs) -> Result<Exit, CliE
         None => {
             let ledger = setup::idle_ledger(&config, &clock)?;
             let mut filled = Vec::with_capacity(slots.len());
-            for piece in slots.chunks(PIECE) {
-                filled.extend(ledger.backfill(piece.to_vec(), customers.clone()).await?);
+            for piece in wanted::pieces(&slots) {
+                filled.extend(ledger.backfill(piece, customers.clone()).await?);
                 crash::point(Point::Backfilled);
             }
             filled
@@ -128,14 +125,13 @@ fn forgotten(config: &Config, slots: &[Slot], now: Instant) {
 }
 
 async fn look(config: &Config, slots: Vec<Slot>, customers: Vec<CustomerName>) -> Result<Vec<Filling>, CliError> {
-    match Reader::of(config) {
-        Ok(reader) => Ok(reader.standing(slots, customers).await?),
-        Err(LedgerError::Missing { .. }) => {
+    match setup::reader(config)? {
+        Some(reader) => Ok(reader.standing(slots, customers).await?),
+        None => {
             let nobody =
                 |slot| Filling { slot, to_deliver: customers.clone(), committed: Vec::new(), under_way: Vec::new() };
             Ok(slots.into_iter().map(nobody).collect())
         }
-        Err(error) => Err(error.into()),
     }
 }
 

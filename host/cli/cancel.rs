@@ -53,10 +53,9 @@ async fn in_the_ledger(global: &Global, args: &CancelArgs) -> Result<Told, CliEr
     let reader = ledger.reader();
     let detail = reader.run(wanted::run(reader, &args.run).await?).await?;
     admin::is_open(&detail)?;
-    let customers = admin::customers_of(&detail, &args.customers)?;
+    let customers = wanted::customers_of(&detail, &args.customers)?;
     let run = detail.run.run;
-    let user = rustix::process::geteuid();
-    let who = if user.is_root() { "root".to_owned() } else { format!("user {}", user.as_raw()) };
+    let who = admin::named(rustix::process::geteuid().as_raw());
     let why = admin::cancelled_by(&who, args.reason.as_deref(), run);
     let cancelled = ledger.give_up(run, customers, why).await?;
     let marked = cancelled.marked.into_iter().map(|(customer, _)| customer).collect();

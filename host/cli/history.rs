@@ -7,7 +7,7 @@ use super::{Global, setup};
 use crate::clock::{exact, to_the_second};
 use crate::config::{Config, near};
 use crate::domain::{CustomerName, Invalid, ShareName};
-use crate::ledger::{AttemptDetail, DeliveryDetail, History, LedgerError, Reader, RunDetail, RunSummary, Skipped};
+use crate::ledger::{AttemptDetail, DeliveryDetail, History, RunDetail, RunSummary, Skipped};
 use crate::run::wanted;
 
 #[derive(Args)]
@@ -43,7 +43,7 @@ pub async fn history(global: &Global, args: &HistoryArgs) -> Result<Exit, CliErr
     }
     let filter =
         History { share: args.share.clone(), customer: args.customer.clone(), limit: args.limit, ..History::default() };
-    let runs = match reader(&config)? {
+    let runs = match setup::reader(&config)? {
         Some(reader) => reader.history(filter).await?,
         None => Vec::new(),
     };
@@ -76,7 +76,7 @@ pub async fn history(global: &Global, args: &HistoryArgs) -> Result<Exit, CliErr
 }
 
 async fn skipped(global: &Global, config: &Config, args: &HistoryArgs) -> Result<Exit, CliError> {
-    let slots = match reader(config)? {
+    let slots = match setup::reader(config)? {
         Some(reader) => reader.skipped(args.share.clone(), args.limit).await?,
         None => Vec::new(),
     };
@@ -122,7 +122,7 @@ fn known(config: &Config, args: &HistoryArgs) -> Result<(), CliError> {
 
 pub async fn show(global: &Global, args: &ShowArgs) -> Result<Exit, CliError> {
     let config = setup::config_as_it_is(global)?;
-    let Some(reader) = reader(&config)? else {
+    let Some(reader) = setup::reader(&config)? else {
         let message = format!("there is no run '{}', because nothing has run yet", args.run);
         return Err(CliError::new(Exit::Failed, message, "`consign run` and `consign send` make runs"));
     };
@@ -134,15 +134,6 @@ pub async fn show(global: &Global, args: &ShowArgs) -> Result<Exit, CliError> {
         print(&config, &detail);
     }
     Ok(Exit::Done)
-}
-
-/// None before the first run.
-fn reader(config: &Config) -> Result<Option<Reader>, CliError> {
-    match Reader::of(config) {
-        Ok(reader) => Ok(Some(reader)),
-        Err(LedgerError::Missing { .. }) => Ok(None),
-        Err(error) => Err(error.into()),
-    }
 }
 
 fn print(config: &Config, detail: &RunDetail) {

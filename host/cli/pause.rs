@@ -35,10 +35,9 @@ pub async fn pause(global: &Global, args: &PauseArgs) -> Result<Exit, CliError> 
             let config = setup::config(global)?;
             let share = wanted::share(&config, &share)?.name.clone();
             let clock = Clock::system();
-            let now = clock.now();
-            let earlier = setup::idle_ledger(&config, &clock)?.pause(share.clone()).await?;
+            let paused = admin::pause(&setup::idle_ledger(&config, &clock)?, &clock, share).await?;
             crash::point(Point::Paused);
-            Paused { share, since: earlier.unwrap_or(now), changed: earlier.is_none() }
+            paused
         }
     };
     let Paused { share, since, changed } = paused;

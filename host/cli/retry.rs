@@ -12,7 +12,6 @@ use super::{Global, setup, waiting};
 use crate::clock::Clock;
 use crate::daemon::admin;
 use crate::daemon::admin::ask::Ask;
-use crate::domain::Slot;
 use crate::run::{Parts, wanted};
 
 #[derive(Args)]
@@ -41,13 +40,12 @@ pub async fn retry(global: &Global, args: &RetryArgs) -> Result<Exit, CliError> 
     let ledger = setup::ledger(&config, &clock)?;
     let reader = ledger.reader();
     let detail = reader.run(wanted::run(reader, &args.run).await?).await?;
-    let customers = admin::customers_of(&detail, &args.customers)?;
+    let customers = wanted::customers_of(&detail, &args.customers)?;
     let (mut customers, waiting) = admin::to_retry(&detail, &customers)?;
     let waits = |delivery: &&crate::ledger::DeliveryDetail| waiting.contains(&delivery.id);
     customers.extend(detail.deliveries.iter().filter(waits).map(|delivery| delivery.customer.clone()));
     let parts = Arc::new(Parts::build(&config, clock).await?);
-    let run = &detail.run;
-    let slot = Slot { share: run.share.clone(), at: run.slot, interval: run.interval };
+    let slot = detail.run.whole_slot();
     let progress = Progress::start(!global.json, &slot.share, customers.len());
     let made = Sending { config, parts, slot, customers }.to_buckets(&ledger, &progress).await?;
     progress.finish();

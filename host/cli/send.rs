@@ -100,22 +100,14 @@ impl Sending {
     pub async fn to_buckets(&self, ledger: &Ledger, progress: &Progress) -> Result<Report, CliError> {
         self.take_up(ledger).await?;
         let started = ledger.start_manual(self.slot.clone(), self.customers.clone()).await?;
-        let mut outcomes: Vec<Fared> = Vec::new();
-        for (customer, run) in started.committed {
-            outcomes.push(Fared::earlier(customer, Fate::AlreadyCommitted, run));
-        }
-        for (customer, run) in started.busy {
-            outcomes.push(Fared::earlier(customer, Fate::Busy, run));
-        }
-        progress.skip(outcomes.len());
-        let run = started.claim.as_ref().map(|claim| claim.run);
+        let mut report = Report::of(&started);
+        progress.skip(report.outcomes.len());
         if let Some(claim) = started.claim {
             crash::point(Point::Claimed);
-            outcomes.extend(self.deliver(ledger, &claim, progress).await?);
+            report.outcomes.extend(self.deliver(ledger, &claim, progress).await?);
             finish(ledger, claim.run).await?;
         }
-        outcomes.sort_by(|a, b| a.customer.cmp(&b.customer));
-        Ok(Report { slot: started.slot, run, outcomes })
+        Ok(report.sorted())
     }
 
     /// Brings to its end what an earlier process left of these deliveries. Whoever
@@ -181,9 +173,8 @@ impl Sending {
             }
         };
         let outcomes = stream::iter(self.customers.clone()).map(one);
-        let mut outcomes: Vec<_> = outcomes.buffer_unordered(self.config.daemon.concurrency).collect().await;
-        outcomes.sort_by(|a, b| a.customer.cmp(&b.customer));
-        Report { slot: self.slot.clone(), run: Some(run), outcomes }
+        let outcomes = outcomes.buffer_unordered(self.config.daemon.concurrency).collect().await;
+        Report { slot: self.slot.clone(), run: Some(run), outcomes }.sorted()
     }
 
     fn work(&self, customer: &CustomerName, run: RunId, slot: Slot) -> Result<Work, Failure> {

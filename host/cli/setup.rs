@@ -9,7 +9,7 @@ use super::log::Priority;
 use super::output::{self, CliError, Exit};
 use crate::clock::Clock;
 use crate::config::{Config, Daemon, Environment};
-use crate::ledger::{Ledger, LedgerError};
+use crate::ledger::{Ledger, LedgerError, Reader};
 
 /// What still computes or waits for a disk when a command has ended is not waited
 /// for longer than this: whoever says stop twice means it.
@@ -86,4 +86,13 @@ pub fn idle_ledger(config: &Config, clock: &Clock) -> Result<Ledger, CliError> {
         }
         error => error.into(),
     })
+}
+
+/// The configuration's ledger, to be read. None before the first run.
+pub fn reader(config: &Config) -> Result<Option<Reader>, CliError> {
+    match Reader::of(config) {
+        Ok(reader) => Ok(Some(reader)),
+        Err(LedgerError::Missing { .. }) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
 }

@@ -6,7 +6,7 @@ use super::{Global, setup};
 use crate::clock::{Clock, Instant, to_the_second};
 use crate::daemon::admin::ask::Ask;
 use crate::daemon::admin::{Kept, Now, Overview, Running};
-use crate::ledger::{DeliveryState, FailedRun, LedgerError, Open, Reader};
+use crate::ledger::{DeliveryState, FailedRun, Open};
 
 /// Entries of each list for people.
 const SHOWN: usize = 10;
@@ -28,10 +28,9 @@ pub async fn status(global: &Global) -> Result<Exit, CliError> {
 /// What its ledger knows all the same.
 async fn without_daemon(global: &Global) -> Result<Overview, CliError> {
     let config = setup::config_as_it_is(global)?;
-    let ledger = match Reader::of(&config) {
-        Ok(reader) => Some(Kept::read(&reader, Clock::system().now()).await?),
-        Err(LedgerError::Missing { .. }) => None,
-        Err(error) => return Err(error.into()),
+    let ledger = match setup::reader(&config)? {
+        Some(reader) => Some(Kept::read(&reader, Clock::system().now()).await?),
+        None => None,
     };
     Ok(Overview { daemon: None, ledger })
 }

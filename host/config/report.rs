@@ -6,6 +6,7 @@ use annotate_snippets::{AnnotationKind, Level, Origin, Renderer, Snippet, render
 
 use super::model::Config;
 use super::source::{Location, SourceFile, Span, mask, passwords, within};
+use crate::domain::{Blame, Refused};
 
 /// Problems of a configuration. `Display` shows all of them without colour,
 /// over several lines.
@@ -116,6 +117,13 @@ impl std::fmt::Debug for ConfigErrors {
 }
 
 impl std::error::Error for ConfigErrors {}
+
+impl From<ConfigErrors> for Refused {
+    fn from(errors: ConfigErrors) -> Self {
+        let problems = errors.problems().iter().map(Problem::to_json).collect();
+        Self { problems, text: errors.render(false), ..Self::new(Blame::Config, errors.summary(), "") }
+    }
+}
 
 impl Problem {
     pub fn new(severity: Severity, location: Location, message: impl Into<String>, help: impl Into<String>) -> Self {

@@ -25,7 +25,7 @@ use crate::domain::{Blame, Refused};
 
 use ask::{Event, LINE_MAX, Preamble, Request, Said, VERSION};
 pub(super) use office::{Office, Order, Watch};
-pub use office::{cancelled_by, customers_of, is_open, resume, to_retry};
+pub use office::{cancelled_by, is_open, pause, resume, to_retry};
 pub use overview::{Kept, LastReload, Now, Overview, Running};
 use socket::{Bound, SocketError};
 
@@ -92,10 +92,7 @@ pub(super) struct Caller {
 impl Caller {
     /// As records name it.
     pub fn name(&self) -> String {
-        match self.user {
-            0 => "root".to_owned(),
-            user => format!("user {user}"),
-        }
+        named(self.user)
     }
 
     /// Goes from those who are attended to over to those who wait for an end.
@@ -138,6 +135,14 @@ async fn attend(stream: UnixStream, office: Arc<Office>, place: Option<OwnedSema
     };
     if let Err(error) = caller.say(&said).await {
         tracing::debug!(error = %error, "a caller did not wait for its answer");
+    }
+}
+
+/// Who asked, as records name it.
+pub fn named(user: u32) -> String {
+    match user {
+        0 => "root".to_owned(),
+        user => format!("user {user}"),
     }
 }
 

@@ -9,11 +9,10 @@ use tokio::sync::watch;
 use super::DaemonError;
 use super::admin::ask::{Event, Reloaded};
 use super::admin::{LastReload, Now, Order, Watch};
-use super::calls::Answer;
 use super::desk::Desk;
 use super::generation::Generation;
 use super::notify::Manager;
-use super::reload::Loaded;
+use super::reload::{Loaded, stopping};
 use crate::clock::Instant;
 use crate::config::Problem;
 use crate::domain::{Blame, Failure, Refused};
@@ -99,9 +98,7 @@ impl Desk {
             }
             Order::Cancel(deliveries) => {
                 for delivery in deliveries {
-                    let ledger = self.ledger.clone();
-                    let open = async move { ledger.open_delivery(delivery).await.map(Box::new) };
-                    self.calls.ask(async move { Answer::Cancelled(delivery, open.await) });
+                    self.look_at_cancelled(delivery);
                 }
             }
             Order::Reloading => manager.reloading(),
@@ -122,7 +119,7 @@ impl Desk {
         loaded: Result<Box<Loaded>, Refused>,
     ) -> Result<Result<Reloaded, Refused>, DaemonError> {
         if self.callers.is_stopping() {
-            return Ok(Err(Refused::request("consign is stopping", "the next start reads the configuration")));
+            return Ok(Err(stopping()));
         }
         let adopted = match loaded {
             Ok(loaded) => {

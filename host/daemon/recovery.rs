@@ -32,8 +32,8 @@ impl Unrecorded {
         self.since.map(|(_, why)| why)
     }
 
-    pub fn runs(&self) -> impl Iterator<Item = RunId> {
-        self.runs.iter().copied()
+    pub fn runs(&self) -> &BTreeSet<RunId> {
+        &self.runs
     }
 
     pub fn delivery(&mut self, delivery: Delivery, why: &'static str) {

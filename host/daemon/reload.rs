@@ -168,6 +168,6 @@ fn fixed(running: &Config, new: &Config, found: &mut ConfigErrors) {
     }
 }
 
-fn stopping() -> Refused {
+pub(super) fn stopping() -> Refused {
     Refused::request("consign is stopping", "the next start reads the configuration")
 }

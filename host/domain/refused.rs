@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::{Failure, Layer};
+
 /// Whose fault it is. Who asked from a command line sees it as an exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -39,5 +41,17 @@ impl Refused {
     /// What was asked for is not there, or cannot be now.
     pub fn request(message: impl Into<String>, help: impl Into<String>) -> Self {
         Self::new(Blame::Request, message, help)
+    }
+}
+
+impl From<Failure> for Refused {
+    fn from(failure: Failure) -> Self {
+        let blame = match failure.layer {
+            Layer::Config => Blame::Config,
+            Layer::Ledger => Blame::Ledger,
+            Layer::Local => Blame::Machine,
+            _ => Blame::Request,
+        };
+        Self::new(blame, failure.to_string(), failure.remedy)
     }
 }

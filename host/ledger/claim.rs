@@ -285,6 +285,17 @@ pub(super) fn release_all(ledger: &Db) -> Result<(), LedgerError> {
     release_where(ledger, "state = 'held'", &[])
 }
 
+/// The condition for a slot to wait for another one of its share while none is at work.
+macro_rules! held_for_nothing {
+    () => {
+        "state = 'held' AND NOT EXISTS
+             (SELECT 1 FROM runs r JOIN deliveries d ON d.run = r.seq
+              WHERE r.share = slots.share AND r.state = 'running' AND r.slot <> slots.id
+                AND d.state IN ('pending', 'working', 'sealed') AND d.due_at IS NULL)"
+    };
+}
+pub(super) use held_for_nothing;
+
 pub(super) fn release_where(ledger: &Db, which: &str, values: &[Value<'_>]) -> Result<(), LedgerError> {
     let held = format!("SELECT id FROM slots WHERE {which} ORDER BY id {}", ledger.locked_if_free());
     for id in ledger.all(&held, values, |row| row.get(0))? {

@@ -198,6 +198,17 @@ impl Db {
         if self.locked().is_empty() { "" } else { "FOR UPDATE SKIP LOCKED" }
     }
 
+    /// Has the row of a slot to itself, once others are done with it.
+    pub(super) fn lock_slot(&self, slot: i64) -> Result<(), LedgerError> {
+        match self.locked() {
+            "" => Ok(()),
+            locked => {
+                let select = format!("SELECT id FROM slots WHERE id = ?1 {locked}");
+                self.all(&select, values![slot], |_| Ok(())).map(drop)
+            }
+        }
+    }
+
     /// Has `name` to itself, once others are done with it.
     pub(super) fn alone(&self, name: &str) -> Result<(), LedgerError> {
         match self {

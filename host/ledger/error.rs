@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use rusqlite::ErrorCode;
 
-use crate::domain::{Failure, Layer, Retry, Slot};
+use crate::domain::{Blame, Failure, Layer, Refused, Retry, Slot};
 
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum LedgerError {
@@ -117,5 +117,12 @@ impl From<rusqlite::Error> for LedgerError {
         let full = error.sqlite_error_code() == Some(ErrorCode::DiskFull);
         let source = Arc::new(error);
         if full { LedgerError::Full { source } } else { LedgerError::Storage { source } }
+    }
+}
+
+impl From<LedgerError> for Refused {
+    fn from(error: LedgerError) -> Self {
+        let blame = if matches!(error, LedgerError::Unknown { .. }) { Blame::Request } else { Blame::Ledger };
+        Self::new(blame, Failure::chain(&error), "")
     }
 }

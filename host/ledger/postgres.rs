@@ -68,10 +68,7 @@ impl Session {
             "BEGIN; SELECT pg_current_xact_id(), pg_backend_pid() FROM nodes
              WHERE id = {node} AND state = 'alive' FOR KEY SHARE"
         );
-        // Once more: the connection may have broken since it was last used.
-        let answer =
-            self.simple(&begin).or_else(|error| if is_passing(&error) { self.simple(&begin) } else { Err(error) });
-        let row = answer?.into_iter().find_map(|message| match message {
+        let row = self.first_words(&begin)?.into_iter().find_map(|message| match message {
             SimpleQueryMessage::Row(row) => Some((row.get(0)?.to_owned(), row.get(1)?.to_owned())),
             _ => None,
         });
@@ -84,10 +81,7 @@ impl Session {
     }
 
     pub(super) fn begin_reading(&self) -> Result<(), LedgerError> {
-        let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
-        let begun =
-            self.simple(begin).or_else(|error| if is_passing(&error) { self.simple(begin) } else { Err(error) });
-        begun.map(drop)
+        self.first_words("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").map(drop)
     }
 
     pub(super) fn commit(&self) -> Result<(), LedgerError> {
@@ -101,7 +95,6 @@ impl Session {
 
     /// What became of a transaction whose answer was lost.
     fn ask_for(&self, transaction: &Transaction) -> Result<(), LedgerError> {
-        let unsure = |_| LedgerError::Unsure;
         let Transaction { id, backend } = transaction;
         // It may not have noticed yet that nobody listens. The number of a process may be another one's by now.
         let end = format!(
@@ -112,7 +105,7 @@ impl Session {
         let deadline = Instant::now() + PATIENCE;
         loop {
             // An error is no answer; whether there is one is asked below.
-            let _ = self.simple(&end).map_err(unsure);
+            let _ = self.simple(&end);
             match self.simple(&status).map(first_text) {
                 Ok(Some(status)) if status == "committed" => return Ok(()),
                 Ok(Some(status)) if status == "aborted" => return Err(LedgerError::Conflict),
@@ -196,6 +189,14 @@ impl Session {
         self.with_client(|client| client.simple_query(sql))
     }
 
+    /// The same, to begin with: once more if the connection has broken since it was last used.
+    fn first_words(&self, sql: &str) -> Result<Vec<SimpleQueryMessage>, LedgerError> {
+        match self.simple(sql) {
+            Err(error) if is_passing(&error) => self.simple(sql),
+            answer => answer,
+        }
+    }
+
     fn connect(&self) -> Result<(), LedgerError> {
         if self.client.borrow().is_some() {
             return Ok(());
@@ -224,17 +225,15 @@ impl Session {
 
     fn drop_client(&self) {
         self.prepared.borrow_mut().clear();
-        let client = self.client.take();
-        off_runtime(|| drop(client));
+        if let Some(client) = self.client.take() {
+            off_runtime(|| drop(client));
+        }
     }
 }
 
 impl Drop for Session {
     fn drop(&mut self) {
-        let client = self.client.take();
-        if client.is_some() {
-            off_runtime(|| drop(client));
-        }
+        self.drop_client();
     }
 }
 

@@ -44,6 +44,13 @@ pub struct RunSummary {
     pub bytes: u64,
 }
 
+impl RunSummary {
+    /// The run's slot, as commands take it.
+    pub fn whole_slot(&self) -> Slot {
+        Slot { share: self.share.clone(), at: self.slot, interval: self.interval }
+    }
+}
+
 /// A slot that was not run.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Skipped {

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 
-use super::claim::release_where;
+use super::claim::{held_for_nothing, release_where};
 use super::db::{Db, values};
 use super::read::OPEN_RUNS;
 use super::{DeliveryId, LedgerError};
@@ -56,14 +56,7 @@ pub(super) fn cancelled(ledger: &Db) -> Result<Vec<DeliveryId>, LedgerError> {
 /// while the slot was being held, and neither saw the other.
 pub(super) fn release_stale(ledger: &Db) -> Result<(), LedgerError> {
     let Db::Postgres(_) = ledger else { return Ok(()) };
-    release_where(
-        ledger,
-        "state = 'held' AND NOT EXISTS
-             (SELECT 1 FROM runs r JOIN deliveries d ON d.run = r.seq
-              WHERE r.share = slots.share AND r.state = 'running' AND r.slot <> slots.id
-                AND d.state IN ('pending', 'working', 'sealed') AND d.due_at IS NULL)",
-        &[],
-    )
+    release_where(ledger, held_for_nothing!(), &[])
 }
 
 /// What is changed for a whole share is done by one at a time.

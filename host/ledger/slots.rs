@@ -281,7 +281,7 @@ pub(super) fn begin(
 /// A slot is done when its last run is, unless something of it is yet to begin.
 pub(super) fn finish_slot(ledger: &Db, slot: i64) -> Result<(), LedgerError> {
     // Another node's run of it may be ending too.
-    ledger.all(&format!("SELECT id FROM slots WHERE id = ?1 {}", ledger.locked()), values![slot], |_| Ok(()))?;
+    ledger.lock_slot(slot)?;
     let running: bool = ledger.only(
         "SELECT state = 'running' AND NOT EXISTS (SELECT 1 FROM runs WHERE slot = ?1 AND state = 'running')
              FROM slots WHERE id = ?1",

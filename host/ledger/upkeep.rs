@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use super::claim::held_for_nothing;
 use super::db::{Db, values};
 use super::{LedgerError, open};
 use crate::clock::Instant;
@@ -58,10 +59,7 @@ const RULES: [(&str, &str); 7] = [
     ),
     (
         "slot {} waits for another one of its share, but none is at work",
-        "SELECT id FROM slots s WHERE state = 'held'
-         AND NOT EXISTS (SELECT 1 FROM runs r JOIN deliveries d ON d.run = r.seq
-                         WHERE r.share = s.share AND r.state = 'running' AND r.slot <> s.id
-                           AND d.state IN ('pending', 'working', 'sealed') AND d.due_at IS NULL)",
+        concat!("SELECT id FROM slots WHERE ", held_for_nothing!()),
     ),
     (
         "delivery {} is of another slot than its run",

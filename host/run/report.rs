@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Work;
 use crate::domain::{CustomerName, Failure, MANIFEST_NAME, Manifest, RunId, Slot};
+use crate::ledger::Started;
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Report {
@@ -47,6 +48,22 @@ pub enum Fate {
 }
 
 impl Report {
+    /// Of a run that is yet to come to its end: who is left alone, and why.
+    pub fn of(started: &Started) -> Self {
+        let earlier = |list: &[(CustomerName, RunId)], fate| {
+            list.iter().map(|(customer, run)| Fared::earlier(customer.clone(), fate, *run)).collect::<Vec<_>>()
+        };
+        let mut outcomes = earlier(&started.committed, Fate::AlreadyCommitted);
+        outcomes.extend(earlier(&started.busy, Fate::Busy));
+        Self { slot: started.slot.clone(), run: started.claim.as_ref().map(|claim| claim.run), outcomes }
+    }
+
+    /// Puts the customers in the order of their names.
+    pub fn sorted(mut self) -> Self {
+        self.outcomes.sort_by(|a, b| a.customer.cmp(&b.customer));
+        self
+    }
+
     /// Nobody is left without the slot.
     pub fn is_whole(&self) -> bool {
         let bad = |fared: &Fared| matches!(fared.state, Fate::Failed | Fate::Sealed | Fate::Busy);

@@ -7,11 +7,14 @@ use chrono::TimeDelta;
 use crate::calendar::{Calendar, When};
 use crate::clock::{Clock, Instant, exact};
 use crate::config::{Config, Share};
-use crate::domain::{Blame, CustomerName, Failure, Refused, RunId, Slot};
-use crate::ledger::{History, Reader};
+use crate::domain::{CustomerName, Refused, RunId, Slot};
+use crate::ledger::{History, Reader, RunDetail};
 
 /// Slots of one call, so that a slip of the pen does not plan a century.
 const SLOTS_MAX: usize = 100_000;
+
+/// Slots that are planned in one transaction, so that others get their turn.
+const PIECE: usize = 1_000;
 
 pub fn share(config: &Config, name: &str) -> Result<Arc<Share>, Refused> {
     config.shares.get(name).cloned().ok_or_else(|| {
@@ -22,28 +25,28 @@ pub fn share(config: &Config, name: &str) -> Result<Arc<Share>, Refused> {
 
 /// All of the share's when none is named.
 pub fn customers(share: &Share, wanted: &[String]) -> Result<Vec<CustomerName>, Refused> {
-    if wanted.is_empty() {
-        return Ok(share.to.clone());
+    some_of(&share.to, wanted, |stranger| format!("share {} does not go to '{stranger}'", share.name))
+}
+
+/// All of the run's when none is named.
+pub fn customers_of(run: &RunDetail, wanted: &[String]) -> Result<Vec<CustomerName>, Refused> {
+    let all: Vec<CustomerName> = run.deliveries.iter().map(|delivery| delivery.customer.clone()).collect();
+    some_of(&all, wanted, |stranger| format!("run {} has no delivery to '{stranger}'", run.run.run))
+}
+
+/// Those of `all`, which are in order, that are named, or all of them.
+fn some_of(
+    all: &[CustomerName],
+    named: &[String],
+    unknown: impl Fn(&str) -> String,
+) -> Result<Vec<CustomerName>, Refused> {
+    let names = || all.iter().map(CustomerName::as_str);
+    if let Some(stranger) = named.iter().find(|name| !names().any(|known| known == *name)) {
+        let help = format!("it goes to: {}", names().collect::<Vec<_>>().join(", "));
+        return Err(Refused::request(unknown(stranger), help));
     }
-    let mut found: Vec<CustomerName> = wanted
-        .iter()
-        .map(|name| {
-            let message = || format!("share {} does not go to '{name}'", share.name);
-            one_of(&share.to, name).ok_or_else(|| Refused::request(message(), goes_to(&share.to)))
-        })
-        .collect::<Result<_, _>>()?;
-    found.sort();
-    found.dedup();
-    Ok(found)
-}
-
-fn one_of(customers: &[CustomerName], name: &str) -> Option<CustomerName> {
-    customers.iter().find(|customer| customer.as_str() == name).cloned()
-}
-
-fn goes_to(customers: &[CustomerName]) -> String {
-    let names: Vec<&str> = customers.iter().map(|name| name.as_str()).collect();
-    format!("it goes to: {}", names.join(", "))
+    let is_named = |customer: &&CustomerName| named.is_empty() || named.iter().any(|name| name == customer.as_str());
+    Ok(all.iter().filter(is_named).cloned().collect())
 }
 
 /// The slot of the firing at `at`, or of the latest one. With `early` it may be yet to come.
@@ -99,6 +102,11 @@ pub fn slots(share: &Share, (from, to): (When, When), now: Instant) -> Result<Ve
     Ok(slots)
 }
 
+/// Slots to be planned, a piece for each transaction.
+pub fn pieces(slots: &[Slot]) -> impl Iterator<Item = Vec<Slot>> {
+    slots.chunks(PIECE).map(<[Slot]>::to_vec)
+}
+
 /// The firings at `from` and after it.
 pub fn firings(calendar: &Calendar, from: Instant) -> impl Iterator<Item = Instant> + use<'_> {
     let first = from.checked_sub_signed(TimeDelta::nanoseconds(1)).and_then(|before| calendar.next(before));
@@ -110,8 +118,7 @@ pub async fn run(reader: &Reader, text: &str) -> Result<RunId, Refused> {
     if let Ok(run) = RunId::parse(text) {
         return Ok(run);
     }
-    let runs = reader.history(History { limit: 10_000, ..History::default() }).await;
-    let runs = runs.map_err(|error| Refused::new(Blame::Ledger, Failure::chain(&error), ""))?;
+    let runs = reader.history(History { limit: 10_000, ..History::default() }).await?;
     let mut found = runs.iter().map(|run| run.run).filter(|run| run.to_string().starts_with(text));
     match (found.next(), found.next()) {
         (Some(run), None) => Ok(run),

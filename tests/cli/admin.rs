@@ -11,7 +11,7 @@ use chrono::{DateTime, Utc};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use super::world::{self, Running, SOON, World, says, until};
+use super::world::{self, Running, SOON, World, says, stop, until};
 
 /// More than a second's work.
 const MANY: &str = r#"["UA", "B6", "EV", "DL", "AA", "MQ"]"#;
@@ -28,15 +28,6 @@ fn daemon(world: &World) -> Running {
     let daemon = world.daemon();
     until("the daemon can be asked", SOON, || world.run(&["status"]).code == 0);
     daemon
-}
-
-fn stop(mut daemon: Running) {
-    daemon.signal(Signal::TERM);
-    assert_eq!(daemon.wait(SOON).code(), Some(0));
-}
-
-fn log(world: &World) -> String {
-    fs::read_to_string(world.path("daemon.log")).unwrap()
 }
 
 fn in_state(world: &World, state: &str) -> Vec<String> {
@@ -225,7 +216,7 @@ fn admin_cancel_without_a_daemon_ends_what_waits() {
     let world = world("0 6 1 1 *", "\"AS\"", retry);
     let daemon = daemon(&world);
     world.run(&["send", "tick", "--detach"]).ended(0);
-    until("it waits for its next try", SOON, || log(&world).contains("to be tried again"));
+    until("it waits for its next try", SOON, || world.log().contains("to be tried again"));
     let text = world.run(&["status"]).ended(0).stdout;
     says(&text, &["to be tried again: 1", "  tick ", " to acme: at 20", "    network: "]);
     stop(daemon);
@@ -246,7 +237,7 @@ fn admin_retry_begins_again_what_failed_and_hurries_what_waits() {
     drop(sandbox);
     let daemon = daemon(&world);
     world.run(&["send", "tick", "--detach"]).ended(0);
-    until("it waits for its next try", SOON, || log(&world).contains("to be tried again"));
+    until("it waits for its next try", SOON, || world.log().contains("to be tried again"));
     let run = in_state(&world, "running").remove(0);
     // Its second try is its last.
     world.run(&["retry", &run]).ended(1).out_says(&["FAILED  network: "]);

@@ -15,7 +15,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use super::audit::Audit;
-use super::world::{self, Running, SOON, World, until};
+use super::world::{self, Running, SOON, World, stop, until};
 use crate::support::disk::SmallDisk;
 
 pub(super) const SHARE: &str = r#"
@@ -40,14 +40,9 @@ pub(super) fn in_state<'a>(runs: &'a [Value], state: &str) -> BTreeSet<&'a str> 
 /// Waits until the ledger is as wanted, while the daemon lives.
 pub(super) fn wait(world: &World, daemon: &mut Running, what: &str, done: impl Fn(&[Value]) -> bool) {
     until(what, SOON, || {
-        assert!(daemon.is_running(), "{}", fs::read_to_string(world.path("daemon.log")).unwrap());
+        assert!(daemon.is_running(), "{}", world.log());
         done(&world.runs())
     });
-}
-
-pub(super) fn stop(mut daemon: Running) {
-    daemon.signal(Signal::TERM);
-    assert_eq!(daemon.wait(SOON).code(), Some(0));
 }
 
 /// All that was planned was delivered. Returns the slots in order.
@@ -113,7 +108,7 @@ fn daemon_cuts_off_what_takes_longer_than_its_drain() {
     let _sandbox = world.sandbox();
     let text = world.text();
     world.write("consign.toml", text.replace("[daemon]\n", "[daemon]\ndrain_timeout = \"0s\"\n"));
-    let log = || fs::read_to_string(world.path("daemon.log")).unwrap();
+    let log = || world.log();
     // A stop that came too late for a run at work is tried again.
     for _ in 0..10 {
         let mut daemon = world.daemon();
@@ -144,8 +139,8 @@ fn daemon_starts_when_an_ended_run_left_an_upload() {
     let run = leave_an_upload(&world);
     let mut daemon = world.daemon();
     until("the upload could not be aborted", SOON, || {
-        assert!(daemon.is_running(), "{}", fs::read_to_string(world.path("daemon.log")).unwrap());
-        fs::read_to_string(world.path("daemon.log")).unwrap().contains("an upload is left behind")
+        assert!(daemon.is_running(), "{}", world.log());
+        world.log().contains("an upload is left behind")
     });
     stop(daemon);
     let states = |of: &Value| {
@@ -200,7 +195,7 @@ fn daemon_tries_again_what_may_pass() {
     let mut daemon = world.daemon();
     wait(&world, &mut daemon, "a slot is committed", |runs| !in_state(runs, "succeeded").is_empty());
     drop(sandbox);
-    let log = || fs::read_to_string(world.path("daemon.log")).unwrap();
+    let log = || world.log();
     until("a delivery is to be tried again", SOON, || log().contains("to be tried again"));
     let gone = world.runs().len();
     wait(&world, &mut daemon, "more slots fail", |runs| runs.len() >= gone + 2);
@@ -238,7 +233,7 @@ fn daemon_goes_on_when_its_full_disk_has_room() {
     let Some(disk) = SmallDisk::mount(&world.path("state"), 64) else { return };
     let _sandbox = world.sandbox();
     let mut daemon = world.daemon();
-    let log = || fs::read_to_string(world.path("daemon.log")).unwrap();
+    let log = || world.log();
     wait(&world, &mut daemon, "a slot is committed and another at work", |runs| {
         !in_state(runs, "succeeded").is_empty() && !in_state(runs, "running").is_empty()
     });

@@ -1,14 +1,13 @@
 //! Several daemons on one ledger in PostgreSQL: they share the work, and what a
 //! dead or a paused one had is delivered once.
 
-use std::fs;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use rustix::process::Signal;
 
-use super::daemon::{SHARE, audit, in_state, stop, wait};
-use super::world::{self, Running, SOON, World, until};
+use super::daemon::{SHARE, audit, in_state, wait};
+use super::world::{self, Running, SOON, World, stop, until};
 use crate::support::postgres::Postgres;
 
 const ROWS: u64 = 58_665 + 54_635;
@@ -73,10 +72,6 @@ impl Pair {
     fn is_sound(&self) {
         self.world.run(&["ledger", "check"]).ended(0).out_says(&["the ledger is whole"]);
     }
-
-    fn log(&self) -> String {
-        fs::read_to_string(self.world.path("daemon.log")).unwrap()
-    }
 }
 
 #[test]
@@ -124,12 +119,12 @@ fn postgres_a_daemon_paused_beyond_its_lease_is_fenced() {
     pair.wait_for(&mut other, "what the paused one had is delivered", &had);
     assert_eq!(pair.psql(&format!("SELECT state FROM nodes WHERE id = {one}")), "dead");
     paused.signal(Signal::CONT);
-    assert_eq!(paused.wait(SOON).code(), Some(4), "{}", pair.log());
-    world::says(&pair.log(), &["the lease on this consign's work ran out"]);
+    assert_eq!(paused.wait(SOON).code(), Some(4), "{}", pair.world.log());
+    world::says(&pair.world.log(), &["the lease on this consign's work ran out"]);
     // As systemd does.
     let (mut again, three) = pair.daemon();
     until("it is back, as another node", SOON, || {
-        assert!(again.is_running() && other.is_running(), "{}", pair.log());
+        assert!(again.is_running() && other.is_running(), "{}", pair.world.log());
         pair.has(&three, "succeeded") > 0
     });
     stop(again);
@@ -148,12 +143,12 @@ fn postgres_that_restarts_does_not_end_the_daemon() {
         until("something is at work", SOON, || !pair.at_work(&node).is_empty());
         had.extend(pair.at_work(&node));
         server.restart(Duration::from_millis(500));
-        assert!(daemon.is_running(), "{}", pair.log());
+        assert!(daemon.is_running(), "{}", pair.world.log());
     }
     pair.wait_for(&mut daemon, "what was at work is delivered", &had);
     let before = pair.has(&node, "succeeded");
     until("it goes on", SOON, || {
-        assert!(daemon.is_running(), "{}", pair.log());
+        assert!(daemon.is_running(), "{}", pair.world.log());
         pair.has(&node, "succeeded") >= before + 2
     });
     stop(daemon);

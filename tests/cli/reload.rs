@@ -6,7 +6,7 @@ use std::process::Stdio;
 use rustix::process::Signal;
 use serde_json::Value;
 
-use super::world::{self, Running, SOON, World, says, until};
+use super::world::{self, Running, SOON, World, says, stop, until};
 
 const SHARE: &str = r#"
 schedule = "* * * * * *"
@@ -19,20 +19,11 @@ fn world() -> World {
     World::new(&world::flights(&world::customer("acme", 1, "us-east-1", "\"AS\""), "tick", SHARE))
 }
 
-fn log(world: &World) -> String {
-    fs::read_to_string(world.path("daemon.log")).unwrap()
-}
-
 /// A daemon that delivers.
 fn daemon(world: &World) -> Running {
     let daemon = world.daemon();
     until("a slot is delivered", SOON, || world.runs().iter().any(|run| run["state"] == "succeeded"));
     daemon
-}
-
-fn stop(mut daemon: Running) {
-    daemon.signal(Signal::TERM);
-    assert_eq!(daemon.wait(SOON).code(), Some(0));
 }
 
 /// The keys of the manifests that are in the bucket, once there is one of this kind.
@@ -115,7 +106,7 @@ fn reload_of_a_bad_configuration_changes_nothing_and_says_why() {
     assert_eq!(now(&world)["generation"], 1);
     let status = world.run(&["status"]).ended(0).stdout;
     says(&status, &["its files were refused at 20", "2 errors in the configuration", "generation 1 since"]);
-    says(&log(&world), &["the new configuration is refused, and the old one runs on", "options = { nul = 1 }"]);
+    says(&world.log(), &["the new configuration is refused, and the old one runs on", "options = { nul = 1 }"]);
     // What has happened is told all the same.
     world.run(&["history", "-n", "1"]).ended(0).err_says(&["warning: 1 error in the configuration; `consign check`"]);
     // Not even TOML.
@@ -177,9 +168,9 @@ fn reload_by_itself_when_files_change() {
     fs::create_dir(world.path("more")).unwrap();
     world.write("more/acme.toml", "[shares.tock]\nschedule = \"sometimes\"\n");
     let refused = "the new configuration is refused";
-    until("a bad one is refused", SOON, || log(&world).contains(refused));
+    until("a bad one is refused", SOON, || world.log().contains(refused));
     std::thread::sleep(std::time::Duration::from_secs(7));
-    assert_eq!(log(&world).matches(refused).count(), 1, "it is said once: {}", log(&world));
+    assert_eq!(world.log().matches(refused).count(), 1, "it is said once: {}", world.log());
     let tock = SHARE.replace("first/", "tock/");
     world.write("more/acme.toml", format!("[shares.tock]\ndataset = \"flights\"\nplugin = \"jsonl\"\n{tock}"));
     delivered(&world, "tock");

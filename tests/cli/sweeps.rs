@@ -23,7 +23,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use super::audit::Audit;
-use super::world::{self, MANIFEST, Running, SOON, World};
+use super::world::{self, MANIFEST, SOON, World, stop};
 
 /// Several objects for each delivery, two slots that were missed, and another try at once.
 const SHARE: &str = r#"
@@ -152,11 +152,6 @@ fn daemon_until(world: &World, what: &str, done: impl Fn(&[Value]) -> bool) {
         sleep(Duration::from_millis(10));
     }
     stop(daemon);
-}
-
-fn stop(mut daemon: Running) {
-    daemon.signal(Signal::TERM);
-    assert_eq!(daemon.wait(SOON).code(), Some(0));
 }
 
 /// How often a daemon was ready: before that, a signal just ends it.

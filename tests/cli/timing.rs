@@ -5,10 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
 use chrono::{DateTime, Utc};
-use rustix::process::Signal;
 use serde_json::Value;
 
-use super::world::{self, Running, SOON, World, until};
+use super::world::{self, Running, SOON, World, stop, until};
 
 /// So many rows, and so much work on them, that a delivery takes longer than the second between two slots.
 const MANY: &str = r#"["UA", "B6", "EV", "DL", "AA", "MQ"]"#;
@@ -22,20 +21,11 @@ fn world(schedule: &str, carriers: &str, more: &str) -> World {
     World::new(&world::flights(&customer, "tick", &keys))
 }
 
-fn log(world: &World) -> String {
-    fs::read_to_string(world.path("daemon.log")).unwrap()
-}
-
 fn wait(world: &World, daemon: &mut Running, what: &str, done: impl Fn() -> bool) {
     until(what, SOON, || {
-        assert!(daemon.is_running(), "{}", log(world));
+        assert!(daemon.is_running(), "{}", world.log());
         done()
     });
-}
-
-fn stop(mut daemon: Running) {
-    daemon.signal(Signal::TERM);
-    assert_eq!(daemon.wait(SOON).code(), Some(0));
 }
 
 fn at(value: &Value) -> DateTime<Utc> {
@@ -95,7 +85,7 @@ fn timing_overlap_skips_and_says_so() {
     }
     let seconds: Vec<_> = seconds.into_keys().collect();
     assert!(seconds.windows(2).all(|pair| (pair[1] - pair[0]).num_seconds() == 1), "a slot is missing: {seconds:?}");
-    assert!(log(&world).contains("slot skipped"), "{}", log(&world));
+    assert!(world.log().contains("slot skipped"), "{}", world.log());
 }
 
 /// The newest slot ends what is before it; nothing of what was given up is left.

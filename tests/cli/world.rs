@@ -97,6 +97,12 @@ impl Drop for Running {
     }
 }
 
+/// Ends a daemon as the service manager does; it ends well.
+pub fn stop(mut daemon: Running) {
+    daemon.signal(Signal::TERM);
+    assert_eq!(daemon.wait(SOON).code(), Some(0));
+}
+
 /// Asks until the answer is yes.
 pub fn until(what: &str, patience: Duration, mut done: impl FnMut() -> bool) {
     let started = Instant::now();
@@ -251,6 +257,11 @@ impl World {
 
     pub fn run(&self, args: &[&str]) -> Ran {
         consign(self.dir(), &[&["--config", "consign.toml"], args].concat())
+    }
+
+    /// What its daemons have logged.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.path("daemon.log")).unwrap()
     }
 
     /// The daemon; what it logs is in `daemon.log`.

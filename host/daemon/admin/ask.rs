@@ -4,9 +4,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Instant;
-use crate::config::{ConfigErrors, Problem};
-use crate::domain::{Blame, CustomerName, Failure, Refused, RunId, ShareName, Slot};
-use crate::ledger::{Filling, LedgerError};
+use crate::domain::{CustomerName, Failure, Refused, RunId, ShareName, Slot};
+use crate::ledger::Filling;
 use crate::run::Fared;
 
 /// Of this language. A caller of another version is told so.
@@ -124,31 +123,4 @@ pub struct Told {
     pub sealed: Vec<CustomerName>,
     /// Had ended before.
     pub ended: Vec<CustomerName>,
-}
-
-impl From<LedgerError> for Refused {
-    fn from(error: LedgerError) -> Self {
-        let blame = if matches!(error, LedgerError::Unknown { .. }) { Blame::Request } else { Blame::Ledger };
-        Self::new(blame, Failure::chain(&error), "")
-    }
-}
-
-impl From<ConfigErrors> for Refused {
-    fn from(errors: ConfigErrors) -> Self {
-        let problems = errors.problems().iter().map(Problem::to_json).collect();
-        Self { problems, text: errors.render(false), ..Self::new(Blame::Config, errors.summary(), "") }
-    }
-}
-
-impl From<Failure> for Refused {
-    fn from(failure: Failure) -> Self {
-        use crate::domain::Layer;
-        let blame = match failure.layer {
-            Layer::Config => Blame::Config,
-            Layer::Ledger => Blame::Ledger,
-            Layer::Local => Blame::Machine,
-            _ => Blame::Request,
-        };
-        Self::new(blame, failure.to_string(), failure.remedy)
-    }
 }

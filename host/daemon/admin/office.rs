@@ -18,15 +18,12 @@ use crate::clock::{Clock, Instant};
 use crate::config::Config;
 use crate::daemon::Generation;
 use crate::daemon::reload::{Loaded, Reloader};
-use crate::domain::{Blame, CustomerName, Failure, Layer, Refused, Retry, RunId, Slot};
+use crate::domain::{Blame, CustomerName, Failure, Layer, Refused, Retry, RunId, ShareName, Slot};
 use crate::ledger::{Claim, DeliveryId, DeliveryState, Ledger, RunDetail, RunState};
-use crate::run::{Fared, Fate, Report, wanted};
+use crate::run::{Report, wanted};
 
 /// How long the loop may take to say what it does.
 const LOOP_PATIENCE: Duration = Duration::from_secs(5);
-
-/// Slots of one transaction, so that others get their turn.
-const PIECE: usize = 1_000;
 
 /// Characters of a reason.
 const REASON_MAX: usize = 500;
@@ -152,12 +149,11 @@ impl Office {
 
     async fn pause(&self, share: &str, caller: &Caller) -> Result<Paused, Refused> {
         let share = wanted::share(&self.config(), share)?.name.clone();
-        let now = self.clock.now();
-        let earlier = self.ledger.pause(share.clone()).await?;
-        if earlier.is_none() {
-            tracing::info!(%share, by = caller.name(), "paused");
+        let paused = pause(&self.ledger, &self.clock, share).await?;
+        if paused.changed {
+            tracing::info!(share = %paused.share, by = caller.name(), "paused");
         }
-        Ok(Paused { share, since: earlier.unwrap_or(now), changed: earlier.is_none() })
+        Ok(paused)
     }
 
     async fn resume(&self, share: &str, caller: &Caller) -> Result<Resumed, Refused> {
@@ -181,8 +177,8 @@ impl Office {
         let customers = wanted::customers(&share, customers)?;
         let slots = wanted::slots(&share, (when(from)?, when(to)?), self.clock.now())?;
         tracing::info!(share = %share.name, slots = slots.len(), by = caller.name(), "a backfill is asked for");
-        for piece in slots.chunks(PIECE) {
-            let filled = self.ledger.backfill(piece.to_vec(), customers.clone()).await?;
+        for piece in wanted::pieces(&slots) {
+            let filled = self.ledger.backfill(piece, customers.clone()).await?;
             // Planned is planned, whoever listens.
             if let Err(error) = caller.hears(Event::Planned(filled)).await {
                 tracing::debug!(error = %error, "nobody hears what was planned");
@@ -195,7 +191,7 @@ impl Office {
     async fn deliveries(&self, run: &str, named: &[String]) -> Result<(RunDetail, Vec<CustomerName>), Refused> {
         let reader = self.ledger.reader();
         let run = reader.run(wanted::run(reader, run).await?).await?;
-        let customers = customers_of(&run, named)?;
+        let customers = wanted::customers_of(&run, named)?;
         Ok((run, customers))
     }
 
@@ -220,25 +216,21 @@ impl Office {
             hurried = Some(run).filter(|_| going > 0);
         }
         let started = self.ledger.start_manual(slot, customers).await?;
-        let mut outcomes: Vec<Fared> = Vec::new();
-        outcomes.extend(
-            started.committed.into_iter().map(|(customer, run)| Fared::earlier(customer, Fate::AlreadyCommitted, run)),
-        );
-        outcomes.extend(started.busy.into_iter().map(|(customer, run)| Fared::earlier(customer, Fate::Busy, run)));
-        let run = started.claim.as_ref().map(|claim| claim.run).or(hurried);
+        let mut report = Report::of(&started);
+        report.run = report.run.or(hurried);
         match started.claim {
             Some(claim) => {
                 going += claim.deliveries.len();
-                self.order(Order::Begin { claim, watch }).await.map_err(|refused| begun_and_stopping(refused, run))?;
+                self.order(Order::Begin { claim, watch })
+                    .await
+                    .map_err(|refused| begun_and_stopping(refused, report.run))?;
             }
             None => drop(watch),
         }
-        let mut report = Report { slot: started.slot, run, outcomes };
         if wait {
             self.listen(&mut report, heard, going, caller).await?;
         }
-        report.outcomes.sort_by(|a, b| a.customer.cmp(&b.customer));
-        Ok(report)
+        Ok(report.sorted())
     }
 
     async fn listen(
@@ -274,9 +266,8 @@ impl Office {
         let (failed, waiting) = to_retry(&detail, &customers)?;
         let run = &detail.run;
         tracing::info!(run = %run.run, share = %run.share, by = caller.name(), "a run is to be tried again");
-        let slot = Slot { share: run.share.clone(), at: run.slot, interval: run.interval };
         let waiting = Some((run.run, waiting)).filter(|(_, waiting)| !waiting.is_empty());
-        self.begin((slot, failed), waiting, wait, caller).await
+        self.begin((run.whole_slot(), failed), waiting, wait, caller).await
     }
 
     async fn cancel(
@@ -297,26 +288,21 @@ impl Office {
     }
 }
 
+/// Begins a pause, unless the share is paused already.
+pub async fn pause(ledger: &Ledger, clock: &Clock, share: ShareName) -> Result<Paused, Refused> {
+    let now = clock.now();
+    let earlier = ledger.pause(share.clone()).await?;
+    Ok(Paused { share, since: earlier.unwrap_or(now), changed: earlier.is_none() })
+}
+
 /// Ends a pause, and tells what it left out.
-pub async fn resume(ledger: &Ledger, share: crate::domain::ShareName) -> Result<Resumed, Refused> {
+pub async fn resume(ledger: &Ledger, share: ShareName) -> Result<Resumed, Refused> {
     let since = ledger.resume(share.clone()).await?;
     let first_left_out = match since {
         Some(since) => ledger.reader().first_left_out(share.clone(), since).await?,
         None => None,
     };
     Ok(Resumed { share, since, first_left_out })
-}
-
-/// Those of the run's customers who are named, or all.
-pub fn customers_of(detail: &RunDetail, named: &[String]) -> Result<Vec<CustomerName>, Refused> {
-    let all: Vec<&CustomerName> = detail.deliveries.iter().map(|delivery| &delivery.customer).collect();
-    if let Some(stranger) = named.iter().find(|name| !all.iter().any(|customer| customer.as_str() == *name)) {
-        let names: Vec<&str> = all.iter().map(|customer| customer.as_str()).collect();
-        let message = format!("run {} has no delivery to '{stranger}'", detail.run.run);
-        return Err(Refused::request(message, format!("it goes to: {}", names.join(", "))));
-    }
-    let is_named = |customer: &&CustomerName| named.is_empty() || named.iter().any(|name| name == customer.as_str());
-    Ok(all.into_iter().filter(is_named).cloned().collect())
 }
 
 /// What of a run can be tried again: who failed, and what waits for its next try.

@@ -54,7 +54,8 @@ impl Bound {
             Err(error) if error.kind() != ErrorKind::NotFound => return Err(failed("replace")(error)),
             _ => {}
         }
-        let listener = at_short_path(&path, |short| UnixListener::bind(short)).map_err(failed("make"))?;
+        let bound = address(&path).and_then(|(_folder, address)| UnixListener::bind(address));
+        let listener = bound.map_err(failed("make"))?;
         // The state directory is its user's alone, and each caller is asked who it is.
         std::fs::set_permissions(&path, Permissions::from_mode(0o600)).map_err(failed("restrict"))?;
         Ok(Self { listener, path, _lock: lock })
@@ -77,10 +78,8 @@ pub fn path(state_dir: &Path) -> PathBuf {
 pub async fn connect(state_dir: &Path) -> io::Result<Option<UnixStream>> {
     let path = path(state_dir);
     let connected = async {
-        match short(&path)? {
-            None => UnixStream::connect(&path).await,
-            Some((_folder, short)) => UnixStream::connect(short).await,
-        }
+        let (_folder, address) = address(&path)?;
+        UnixStream::connect(address).await
     };
     match connected.await {
         Ok(stream) => Ok(Some(stream)),
@@ -89,21 +88,14 @@ pub async fn connect(state_dir: &Path) -> io::Result<Option<UnixStream>> {
     }
 }
 
-fn at_short_path<T>(path: &Path, work: impl FnOnce(&Path) -> io::Result<T>) -> io::Result<T> {
-    match short(path)? {
-        None => work(path),
-        Some((_folder, short)) => work(&short),
-    }
-}
-
-/// Another path to the same file, through its open folder, if this one is too long
-/// for a socket.
-fn short(path: &Path) -> io::Result<Option<(File, PathBuf)>> {
+/// A path to the same file that is short enough for a socket: another one, through
+/// its open folder, if this one is too long.
+fn address(path: &Path) -> io::Result<(Option<File>, PathBuf)> {
     if path.as_os_str().as_bytes().len() < ADDRESS_MAX {
-        return Ok(None);
+        return Ok((None, path.to_owned()));
     }
     let folder = File::open(path.parent().unwrap_or(Path::new(".")))?;
     let name = path.file_name().unwrap_or_default();
     let short = Path::new("/proc/self/fd").join(folder.as_raw_fd().to_string()).join(name);
-    Ok(Some((folder, short)))
+    Ok((Some(folder), short))
 }

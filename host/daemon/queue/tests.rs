@@ -38,6 +38,26 @@ fn begun(queue: &mut Queue<i64>) -> Vec<i64> {
     begin_all(queue).into_iter().map(|(id, _)| id).collect()
 }
 
+/// How many places the thousand that hang have taken when the other thousand is done.
+fn places_of(hanging: impl Iterator<Item = Turn>, good: impl Iterator<Item = Turn>) -> usize {
+    let mut queue = queue(LIMITS, hanging.chain(good));
+    let (mut stuck, mut done) = (Vec::new(), BTreeSet::new());
+    while done.len() < 1000 {
+        let begun = begin_all(&mut queue);
+        assert!(!begun.is_empty(), "places stay empty after {} deliveries", done.len());
+        for (id, place) in begun {
+            match id < 1000 {
+                true => stuck.push(place),
+                false => {
+                    assert!(done.insert(id));
+                    queue.done(place);
+                }
+            }
+        }
+    }
+    stuck.len()
+}
+
 #[test]
 fn shares_take_turns_and_so_do_their_customers() {
     let many = (0..40).map(|n| turn(0, n % 4 * 2));
@@ -54,22 +74,7 @@ fn shares_take_turns_and_so_do_their_customers() {
 fn a_share_that_hangs_leaves_places_to_the_others() {
     let hanging = (0..1000).map(|n| turn(0, n * 2));
     let good = (0..1000).map(|n| turn(1 + n % 10, n * 2));
-    let mut queue = queue(LIMITS, hanging.chain(good));
-    let (mut stuck, mut done) = (Vec::new(), BTreeSet::new());
-    while done.len() < 1000 {
-        let begun = begin_all(&mut queue);
-        assert!(!begun.is_empty(), "places stay empty after {} deliveries", done.len());
-        for (id, place) in begun {
-            match id < 1000 {
-                true => stuck.push(place),
-                false => {
-                    assert!(done.insert(id));
-                    queue.done(place);
-                }
-            }
-        }
-    }
-    assert_eq!(stuck.len(), LIMITS.share);
+    assert_eq!(places_of(hanging, good), LIMITS.share);
 }
 
 #[test]
@@ -77,22 +82,7 @@ fn a_customer_and_a_bucket_that_hang_leave_places_to_the_others() {
     // Customers 0 and 1 have one bucket.
     let hanging = (0..1000).map(|n| turn(n % 50, n % 2));
     let good = (0..1000).map(|n| turn(n % 50, 2 + n % 20));
-    let mut queue = queue(LIMITS, hanging.chain(good));
-    let (mut stuck, mut done) = (Vec::new(), BTreeSet::new());
-    while done.len() < 1000 {
-        let begun = begin_all(&mut queue);
-        assert!(!begun.is_empty(), "places stay empty after {} deliveries", done.len());
-        for (id, place) in begun {
-            match id < 1000 {
-                true => stuck.push(place),
-                false => {
-                    assert!(done.insert(id));
-                    queue.done(place);
-                }
-            }
-        }
-    }
-    assert_eq!(stuck.len(), LIMITS.bucket);
+    assert_eq!(places_of(hanging, good), LIMITS.bucket);
 }
 
 #[test]
