@@ -150,7 +150,7 @@ impl Config {
 }
 
 fn section<'a>(name: &'a str, root: &tree::Table, table: &'a tree::Table, shape: &'static Shape) -> Section<'a> {
-    let name_span = root.get(name).map_or(Span { file: 0, start: 0, end: 0 }, |entry| entry.key);
+    let name_span = root.get(name).map_or(Span::START, |entry| entry.key);
     Section { name, name_span, table, shape }
 }
 

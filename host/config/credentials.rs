@@ -132,7 +132,7 @@ impl Config {
 
 pub(super) fn reference(section: &Section<'_>, key: &'static str) -> Option<Reference> {
     let (word, entry) = section.node(key)?.table().filter(|table| table.len() == 1)?.iter().next()?;
-    let word = match word.as_str() {
+    let word = match word {
         "env" => Word::Env,
         "credential" => Word::Credential,
         _ => return None,

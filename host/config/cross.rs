@@ -247,10 +247,10 @@ fn recipients<'a>(config: &'a Config, share: &'a Share) -> impl Iterator<Item = 
 
 /// Where the value at this path stands, or the nearest name above it.
 fn place(config: &Config, path: &[&str]) -> Span {
-    let mut span = Span { file: 0, start: 0, end: 0 };
+    let mut span = Span::START;
     let mut table = Some(config.origin.root());
     for step in path {
-        let Some(entry) = table.and_then(|table| table.get(*step)) else { break };
+        let Some(entry) = table.and_then(|table| table.get(step)) else { break };
         table = Node::table(&entry.node);
         span = if table.is_some() { entry.key } else { entry.node.span };
     }

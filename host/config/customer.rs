@@ -242,12 +242,12 @@ fn groups(section: &Section<'_>, problems: &mut Problems) -> Vec<GroupName> {
 }
 
 fn params(table: &Table) -> BTreeMap<String, ParamValue> {
-    table.iter().filter_map(|(name, entry)| Some((name.clone(), param(&entry.node)?))).collect()
+    table.iter().filter_map(|(name, entry)| Some((name.to_owned(), param(&entry.node)?))).collect()
 }
 
 fn param(node: &Node) -> Option<ParamValue> {
     Some(match &node.value {
-        Value::Text(text) => ParamValue::Text(text.clone()),
+        Value::Text(text) => ParamValue::Text(text.to_string()),
         Value::Int(number) => ParamValue::Int(*number),
         Value::Float(number) => ParamValue::Float(*number),
         Value::Bool(value) => ParamValue::Bool(*value),
@@ -296,13 +296,13 @@ fn tags(section: &Section<'_>, problems: &mut Problems) -> BTreeMap<String, Stri
         problems.error(section.key_span("tags"), message, "keep the 10 that matter");
     }
     let mut tags = BTreeMap::new();
-    for (name, entry) in table {
+    for (name, entry) in table.iter() {
         let Some(text) = entry.node.text() else { continue };
         if text.chars().count() > 256 || !text.chars().all(tag_letter) {
             let why = Invalid::new(format!("is not a value that S3 takes; write at most 256 of {TAG_LETTERS}"));
             invalid(entry.node.span, "tag value", text, &why, "", problems);
         }
-        tags.insert(name.clone(), text.to_owned());
+        tags.insert(name.to_owned(), text.to_owned());
     }
     tags
 }

@@ -91,7 +91,7 @@ pub(crate) fn read(
     let int = |key| section.and_then(|s| s.int(key));
     let path = |key: &str, variable: &str, fallback: &str| match section.and_then(|s| Some((s.text(key)?, s.span(key))))
     {
-        Some((text, span)) => base(span.file).join(text),
+        Some((text, span)) => base(span.file()).join(text),
         None => env.directory(variable).unwrap_or_else(|| Path::new(fallback).into()),
     };
     Daemon {

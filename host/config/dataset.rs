@@ -157,7 +157,7 @@ fn tables(
     problems: &mut Problems,
 ) -> TableDataset {
     let mut sources = BTreeMap::new();
-    for (name, entry) in section.node("tables").and_then(|node| node.table()).into_iter().flatten() {
+    for (name, entry) in section.node("tables").and_then(|node| node.table()).into_iter().flat_map(Table::iter) {
         if let (Ok(table), Some(source)) = (TableName::parse(name), source(name, entry, base, problems)) {
             sources.insert(table, source);
         }
@@ -230,8 +230,8 @@ fn source(name: &str, entry: &Entry, base: &impl Fn(usize) -> PathBuf, problems:
         }
     };
     let partitions = section.texts("partitions").into_iter().map(|(column, _)| column.to_owned()).collect();
-    let columns = section.node("columns").and_then(|node| node.table()).into_iter().flatten();
-    let columns = columns.filter_map(|(name, entry)| Some((name.clone(), entry.node.text()?.to_owned()))).collect();
+    let columns = section.node("columns").and_then(|node| node.table()).into_iter().flat_map(Table::iter);
+    let columns = columns.filter_map(|(name, entry)| Some((name.to_owned(), entry.node.text()?.to_owned()))).collect();
     Some(TableSource { path: place(path, span, base, problems)?, format, partitions, columns })
 }
 
@@ -293,7 +293,7 @@ fn place(path: &str, span: Span, base: &impl Fn(usize) -> PathBuf, problems: &mu
             Err(why) => why,
         },
         Some(_) => refused("is a URL that consign does not read"),
-        None => match base(span.file).join(path).to_str() {
+        None => match base(span.file()).join(path).to_str() {
             Some(text) => return Some(keep_slash(text, path)),
             None => refused("is in a folder whose name is not UTF-8"),
         },

@@ -1,6 +1,6 @@
 //! From paths to one tree: the main file and those it includes.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use toml::de::DeTable;
 use super::origin::Origin;
 use super::report::{ConfigErrors, Problem, Problems, Severity, quote};
 use super::source::{Location, SourceFile, Span, mask, passwords, secret_lines};
-use super::tree::{Node, Table, TooLarge, Value, convert};
+use super::tree::{Entry, Keyed, Node, Reading, Table, Value};
 
 /// Tables whose entries may come from several files.
 const SPREAD: [&str; 4] = ["datasets", "plugins", "customers", "shares"];
@@ -25,8 +25,9 @@ struct Parsed {
 /// Reads everything. Err: a file cannot be read or is not TOML, and nothing
 /// else could be said that is not a consequence of it.
 pub(crate) fn read(path: &Path) -> Result<(Origin, Problems), ConfigErrors> {
+    let mut reading = Reading::default();
     let main = match std::fs::read(path) {
-        Ok(bytes) => parse(path, bytes, 0),
+        Ok(bytes) => parse(path, bytes, 0, &mut reading),
         Err(error) => return Err(unreadable(path, &error)),
     };
     let mut parsed = vec![main];
@@ -39,7 +40,7 @@ pub(crate) fn read(path: &Path) -> Result<(Origin, Problems), ConfigErrors> {
             Ok(paths) => {
                 for path in paths.into_iter().filter(|path| known.insert(absolute(path))) {
                     match std::fs::read(&path) {
-                        Ok(bytes) => parsed.push(parse(&path, bytes, parsed.len())),
+                        Ok(bytes) => parsed.push(parse(&path, bytes, parsed.len(), &mut reading)),
                         Err(error) => {
                             let message = format!("cannot read {} ({})", path.display(), error.kind());
                             notes.push((span, message, "make it readable for consign, or do not include it".into()));
@@ -93,13 +94,13 @@ fn unreadable(path: &Path, error: &std::io::Error) -> ConfigErrors {
     errors
 }
 
-fn parse(path: &Path, bytes: Vec<u8>, file: usize) -> Parsed {
+fn parse(path: &Path, bytes: Vec<u8>, file: usize, reading: &mut Reading) -> Parsed {
     let mut errors = Vec::new();
     let mut text = match String::from_utf8(bytes) {
         Ok(text) => text,
         Err(error) => {
             let start = error.utf8_error().valid_up_to();
-            let span = Span { file, start, end: start + '\u{fffd}'.len_utf8() };
+            let span = Span::new(file, start..start + '\u{fffd}'.len_utf8());
             errors.push((span, "the file is not UTF-8 here".into(), "save it as UTF-8".into()));
             String::from_utf8_lossy(error.as_bytes()).into_owned()
         }
@@ -107,21 +108,21 @@ fn parse(path: &Path, bytes: Vec<u8>, file: usize) -> Parsed {
     let (document, failures) = DeTable::parse_recoverable(&text);
     let mut hidden = secret_lines(&text);
     hidden.extend(passwords(&text));
-    let mut numbers = Vec::new();
-    let table = convert(document.get_ref(), file, &mut hidden, &mut numbers);
+    let table = reading.table(document.get_ref(), file);
+    hidden.append(&mut reading.hidden);
     if errors.is_empty() {
         let mut lines = BTreeSet::new();
         for failure in failures {
             let range = failure.span().unwrap_or(text.len()..text.len());
             // What follows on the same line is mostly a consequence.
             if lines.insert(text.get(..range.start).unwrap_or("").matches('\n').count()) {
-                let span = Span { file, start: range.start, end: range.end };
+                let span = Span::new(file, range.clone());
                 let (message, help) = syntax(failure.message(), text.get(range).unwrap_or(""));
                 errors.push((span, message, help));
             }
         }
     }
-    for TooLarge(span) in numbers {
+    for span in reading.too_large.drain(..) {
         errors.push((span, "the number does not fit in 64 bits".into(), "write a smaller one, or a string".into()));
     }
     drop(document);
@@ -195,41 +196,44 @@ pub(super) fn matches(main: &Path, pattern: &str) -> Result<Vec<PathBuf>, (Strin
 
 /// One root of all files. A table or name may be in one of them only.
 fn merge(tables: Vec<Table>, problems: &mut Problems) -> Table {
-    let mut root = Table::new();
+    let mut root: Vec<Keyed> = Vec::new();
+    // Names of tables that are in several files: put in order once, when all are here.
+    let mut spread: BTreeMap<Arc<str>, Vec<Keyed>> = BTreeMap::new();
     for (file, table) in tables.into_iter().enumerate() {
-        for (key, mut entry) in table {
-            if key == "include" && file > 0 {
+        for (key, entry) in table.into_entries() {
+            if &*key == "include" && file > 0 {
                 let help = "include it from the main file";
                 problems.error(entry.key, "an included file cannot include others", help);
                 continue;
             }
-            let spread = SPREAD.contains(&key.as_str());
-            match root.get_mut(&key) {
-                Some(first) => match (&mut first.node.value, entry.node.value) {
-                    (Value::Table(into), Value::Table(from)) if spread => join(&key, into, from, problems),
-                    (_, value) => {
-                        entry.node = Node { span: entry.node.span, value };
-                        twice(&format!("`[{key}]`"), entry.key, first.key, problems);
-                    }
-                },
-                None => {
-                    root.insert(key, entry);
+            let is_spread = SPREAD.contains(&&*key);
+            let first = root.iter().find(|(known, _)| *known == key).map(|(_, first)| first);
+            match (first.map(|first| (first.key, &first.node.value)), entry.node.value) {
+                (None, value) => {
+                    let node = Node { span: entry.node.span, value };
+                    root.push((key, Entry { key: entry.key, node }));
                 }
+                (Some((_, Value::Table(_))), Value::Table(names)) if is_spread => {
+                    spread.entry(key).or_default().extend(names.into_entries());
+                }
+                (Some((first, _)), _) => twice(&format!("`[{key}]`"), entry.key, first, problems),
             }
         }
     }
-    root
-}
-
-fn join(key: &str, into: &mut Table, from: Table, problems: &mut Problems) {
-    for (name, entry) in from {
-        match into.get(&name) {
-            Some(first) => twice(&format!("`[{key}.{name}]`"), entry.key, first.key, problems),
-            None => {
-                into.insert(name, entry);
+    for (key, entry) in &mut root {
+        let Some(more) = spread.remove(key) else { continue };
+        if let Value::Table(names) = &mut entry.node.value {
+            let mut all = std::mem::take(names).into_entries();
+            all.extend(more);
+            let (joined, again) = Table::new(all);
+            for (name, entry) in again {
+                let first = joined.get(&name).map_or(entry.key, |first| first.key);
+                twice(&format!("`[{key}.{name}]`"), entry.key, first, problems);
             }
+            *names = joined;
         }
     }
+    Table::new(root).0
 }
 
 fn twice(what: &str, second: Span, first: Span, problems: &mut Problems) {

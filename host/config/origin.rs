@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use super::model::Config;
 use super::report::locate;
@@ -19,11 +19,11 @@ struct Read {
     root: Node,
 }
 
-static NOTHING: Table = Table::new();
+static NOTHING: LazyLock<Table> = LazyLock::new(Table::default);
 
 impl Origin {
     pub(super) fn new(files: Vec<Arc<SourceFile>>, root: Table) -> Self {
-        let span = Span { file: 0, start: 0, end: 0 };
+        let span = Span::START;
         Self(Some(Arc::new(Read { files, root: Node { span, value: Value::Table(root) } })))
     }
 
@@ -84,8 +84,8 @@ impl Config {
     pub fn locate_inside(&self, path: &[&str], part: &Range<usize>) -> Location {
         let inside = self.origin.entry(path).and_then(|(read, entry)| {
             let (span, value) = (entry.node.span, entry.node.text()?);
-            let file = read.files.get(span.file)?;
-            let part = within(file, &(span.start..span.end), value, part)?;
+            let file = read.files.get(span.file())?;
+            let part = within(file, &span.range(), value, part)?;
             Some(Location { file: file.clone(), span: Some(part) })
         });
         inside.unwrap_or_else(|| self.locate(path))

@@ -110,7 +110,7 @@ pub(crate) fn read(
                 }
                 continue;
             };
-            PluginSource::File { path: base(section.span("path").file).join(path), sha256 }
+            PluginSource::File { path: base(section.span("path").file()).join(path), sha256 }
         };
         read.insert(name.clone(), Arc::new(Plugin { name, source, limits }));
     }

@@ -245,9 +245,8 @@ impl Problems {
 
     /// The part of a string's value, or the whole string when the part cannot be told.
     pub fn inside(&self, literal: Span, value: &str, part: &std::ops::Range<usize>) -> Span {
-        let found =
-            self.files.get(literal.file).and_then(|file| within(file, &(literal.start..literal.end), value, part));
-        found.map_or(literal, |found| Span { file: literal.file, start: found.start, end: found.end })
+        let found = self.files.get(literal.file()).and_then(|file| within(file, &literal.range(), value, part));
+        found.map_or(literal, |found| Span::new(literal.file(), found))
     }
 
     pub fn location(&self, span: Span) -> Location {
@@ -256,8 +255,8 @@ impl Problems {
 }
 
 pub(crate) fn locate(files: &[Arc<SourceFile>], span: Span) -> Location {
-    match files.get(span.file) {
-        Some(file) => Location { file: file.clone(), span: Some(span.start..span.end) },
+    match files.get(span.file()) {
+        Some(file) => Location { file: file.clone(), span: Some(span.range()) },
         None => Location::file("".as_ref()),
     }
 }

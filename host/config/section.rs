@@ -23,7 +23,7 @@ pub(crate) struct Section<'a> {
 impl<'a> Section<'a> {
     /// The subtables of a table of names, those that are tables.
     pub fn each(parent: Option<&'a Table>, shape: &'static Shape) -> impl Iterator<Item = Section<'a>> {
-        parent.into_iter().flatten().filter_map(move |(name, entry)| {
+        parent.into_iter().flat_map(Table::iter).filter_map(move |(name, entry)| {
             Some(Section { name, name_span: entry.key, table: entry.node.table()?, shape })
         })
     }

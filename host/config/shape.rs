@@ -103,7 +103,7 @@ struct Place<'a> {
 /// Reports all that does not fit the shape: unknown and missing keys, wrong
 /// types, numbers out of range, words that are no choice.
 pub(crate) fn check_root(shape: &'static Shape, table: &Table, problems: &mut Problems) {
-    let start = Span { file: 0, start: 0, end: 0 };
+    let start = Span::START;
     check_table(shape, table, Place { name: "", name_span: start, example: "" }, problems);
 }
 
@@ -114,7 +114,7 @@ fn check_table(shape: &Shape, table: &Table, place: Place<'_>, problems: &mut Pr
         (name, noun) => format!("{noun} {}", quote(name)),
     };
     let mut meant = Vec::new();
-    for (name, entry) in table {
+    for (name, entry) in table.iter() {
         if let Some(key) = shape.keys.iter().find(|key| key.name == name) {
             let example = format!("{} = {}", key.name, key.example);
             check(&key.kind, &entry.node, Place { name, name_span: entry.key, example: &example }, problems);
@@ -125,7 +125,7 @@ fn check_table(shape: &Shape, table: &Table, place: Place<'_>, problems: &mut Pr
             problems.error(entry.key, format!("`include` is not a key of {owner}"), help);
             continue;
         }
-        let synonym = shape.synonyms.iter().find(|(word, _)| word == name).map(|(_, key)| *key);
+        let synonym = shape.synonyms.iter().find(|(word, _)| *word == name).map(|(_, key)| *key);
         let help = match synonym.or_else(|| near(name, shape.keys.iter().map(|key| key.name))) {
             // Two tables of one name may be written apart by mistake; two values may not.
             Some(key) if !table.contains_key(key) || entry.node.table().is_some() => {
@@ -178,7 +178,7 @@ fn check(kind: &Kind, node: &Node, place: Place<'_>, problems: &mut Problems) {
         }),
         (Kind::Table(shape), Value::Table(table)) => check_table(shape, table, place, problems),
         (Kind::Map(names), Value::Table(table)) => {
-            for (name, entry) in table {
+            for (name, entry) in table.iter() {
                 if let Err(why) = (names.rule)(name) {
                     invalid(entry.key, names.noun, name, &why, "", problems);
                 }
@@ -228,8 +228,8 @@ fn check_secret(node: &Node, place: Place<'_>, problems: &mut Problems) {
     const WORDS: [&str; 2] = ["env", "credential"];
     let one = table.iter().next().filter(|_| table.len() == 1);
     match one {
-        Some((word, entry)) if WORDS.contains(&word.as_str()) && entry.node.text().is_some() => {}
-        Some((word, entry)) if let Some(meant) = near(word, WORDS).filter(|meant| meant != word) => {
+        Some((word, entry)) if WORDS.contains(&word) && entry.node.text().is_some() => {}
+        Some((word, entry)) if let Some(meant) = near(word, WORDS).filter(|meant| *meant != word) => {
             problems.error(
                 entry.key,
                 format!("unknown key {} in `{key}`", quote(word)),

@@ -205,29 +205,55 @@ static TO: Shape = Shape {
     synonyms: &[("customer", "customers"), ("group", "groups"), ("everyone", "all")],
 };
 
-/// Names that shares refer to, whether or not what they name is right.
+/// Names that shares refer to, whether or not what they name is right. Each is
+/// kept once, however many shares say it.
 struct Known<'a> {
     root: &'a Table,
     groups: BTreeMap<&'a str, Vec<&'a str>>,
+    customers: BTreeMap<&'a str, CustomerName>,
+    datasets: BTreeMap<&'a str, DatasetName>,
+    plugins: BTreeMap<&'a str, PluginName>,
 }
 
 impl<'a> Known<'a> {
+    fn new(root: &'a Table) -> Self {
+        let mut known = Self {
+            root,
+            groups: BTreeMap::new(),
+            customers: BTreeMap::new(),
+            datasets: BTreeMap::new(),
+            plugins: BTreeMap::new(),
+        };
+        known.customers = each(known.names("customers"), CustomerName::parse);
+        known.datasets = each(known.names("datasets"), DatasetName::parse);
+        known.plugins = each(known.names("plugins").chain(SHIPPED), PluginName::parse);
+        for section in Section::each(known.table("customers"), &super::customer::CUSTOMER) {
+            for (group, _) in section.texts("groups") {
+                known.groups.entry(group).or_default().push(section.name);
+            }
+        }
+        known
+    }
+
     fn table(&self, key: &str) -> Option<&'a Table> {
         self.root.get(key).and_then(|entry| entry.node.table())
     }
 
     fn names(&self, key: &str) -> impl Iterator<Item = &'a str> {
-        self.table(key).into_iter().flatten().map(|(name, _)| name.as_str())
+        self.table(key).into_iter().flat_map(Table::iter).map(|(name, _)| name)
     }
 }
 
+/// Those that are names.
+fn each<'a, N>(
+    names: impl Iterator<Item = &'a str>,
+    rule: impl Fn(&str) -> Result<N, Invalid>,
+) -> BTreeMap<&'a str, N> {
+    names.filter_map(|name| Some((name, rule(name).ok()?))).collect()
+}
+
 pub(crate) fn read(root: &Table, problems: &mut Problems) -> BTreeMap<ShareName, Arc<Share>> {
-    let mut known = Known { root, groups: BTreeMap::new() };
-    for section in Section::each(known.table("customers"), &super::customer::CUSTOMER) {
-        for (group, _) in section.texts("groups") {
-            known.groups.entry(group).or_default().push(section.name);
-        }
-    }
+    let known = Known::new(root);
     let mut read = BTreeMap::new();
     for section in Section::each(known.table("shares"), &SHARE) {
         let Ok(name) = ShareName::parse(section.name) else { continue };
@@ -319,7 +345,7 @@ fn dataset(section: &Section<'_>, known: &Known<'_>, problems: &mut Problems) ->
     match known.table("datasets").and_then(|datasets| datasets.get(text)) {
         Some(entry) => {
             let of_files = entry.node.table().is_some_and(|d| d.contains_key("files") && !d.contains_key("tables"));
-            Some((DatasetName::parse(text).ok()?, of_files))
+            Some((known.datasets.get(text)?.clone(), of_files))
         }
         None => {
             unknown("dataset", text, section.span("dataset"), known.names("datasets"), problems);
@@ -344,7 +370,7 @@ fn plugin(section: &Section<'_>, known: &Known<'_>, problems: &mut Problems) -> 
         unknown("plugin", text, section.span("plugin"), known.names("plugins").chain(SHIPPED), problems);
         return None;
     }
-    PluginName::parse(text).ok()
+    known.plugins.get(text).cloned()
 }
 
 fn no_plugin(section: &Section<'_>, problems: &mut Problems) -> Option<PluginName> {
@@ -371,8 +397,8 @@ fn options(section: &Section<'_>, problems: &mut Problems) -> String {
     let empty = || "{}".to_owned();
     let Some(node) = section.node("options").filter(|node| node.table().is_some()) else { return empty() };
     let own = section.text("plugin").unwrap_or("");
-    for (name, entry) in node.table().into_iter().flatten() {
-        let moved = match (name.as_str(), own) {
+    for (name, entry) in node.table().into_iter().flat_map(Table::iter) {
+        let moved = match (name, own) {
             ("compression", "csv" | "jsonl") => "compression",
             ("max_object_bytes" | "max_object_size", "csv" | "jsonl" | "parquet") => "max_object_size",
             _ => continue,
@@ -461,7 +487,7 @@ fn recipients(to: &Section<'_>, share: &str, known: &Known<'_>, problems: &mut P
         problems.error(to.name_span, message, help);
         return None;
     }
-    found.into_iter().map(|name| CustomerName::parse(name).ok()).collect()
+    found.into_iter().map(|name| known.customers.get(name).cloned()).collect()
 }
 
 fn is_list(node: &Node) -> bool {

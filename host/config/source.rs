@@ -10,15 +10,33 @@ pub(crate) struct SourceFile {
     pub text: String,
 }
 
-/// A stretch of one file, by its number in the order of reading.
+/// A stretch of one file, by its number in the order of reading. There are two
+/// for each key of a configuration, so it is small.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Span {
-    pub file: usize,
-    pub start: usize,
-    pub end: usize,
+    file: u32,
+    start: u32,
+    end: u32,
 }
 
 impl Span {
+    /// Where the main file begins.
+    pub const START: Span = Span { file: 0, start: 0, end: 0 };
+
+    pub fn new(file: usize, range: Range<usize>) -> Self {
+        // Nobody reads messages about what is beyond 4 GB.
+        let small = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+        Self { file: small(file), start: small(range.start), end: small(range.end) }
+    }
+
+    pub fn file(self) -> usize {
+        self.file as usize
+    }
+
+    pub fn range(self) -> Range<usize> {
+        self.start as usize..self.end as usize
+    }
+
     pub fn covers(&self, other: Span) -> bool {
         self.file == other.file && self.start <= other.start && other.end <= self.end
     }

@@ -1,8 +1,9 @@
 //! A configuration as parsed: TOML values that know where they stand, from one
 //! file or merged from several.
 
-use std::collections::BTreeMap;
+use std::collections::HashSet;
 use std::ops::Range;
+use std::sync::Arc;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -16,25 +17,28 @@ pub(crate) struct Node {
 }
 
 pub(crate) enum Value {
-    Text(String),
+    Text(Arc<str>),
     Int(i64),
     Float(f64),
     Bool(bool),
-    Time(Datetime),
-    List(Vec<Node>),
+    Time(Box<Datetime>),
+    List(Box<[Node]>),
     Table(Table),
 }
 
-pub(crate) type Table = BTreeMap<String, Entry>;
+/// Keys in order, each with its value. There are three tables in each of a
+/// hundred thousand shares, so this is a sorted list: each of a `BTreeMap`'s nodes
+/// has room for eleven entries.
+#[derive(Default)]
+pub(crate) struct Table(Box<[Keyed]>);
+
+pub(crate) type Keyed = (Arc<str>, Entry);
 
 pub(crate) struct Entry {
     /// Where the key is written: the place to name when something is missing.
     pub key: Span,
     pub node: Node,
 }
-
-/// Where a number stands that does not fit its type.
-pub(crate) struct TooLarge(pub Span);
 
 impl Node {
     pub fn text(&self) -> Option<&str> {
@@ -61,7 +65,7 @@ impl Node {
     /// As JSON; dates and times become strings. Err is where a number stands that JSON cannot hold.
     pub fn to_json(&self) -> Result<serde_json::Value, Span> {
         Ok(match &self.value {
-            Value::Text(text) => text.as_str().into(),
+            Value::Text(text) => (**text).into(),
             Value::Int(number) => (*number).into(),
             Value::Float(number) if number.is_finite() => (*number).into(),
             Value::Float(_) => return Err(self.span),
@@ -74,7 +78,7 @@ impl Node {
                 entries.sort_by_key(|(_, entry)| entry.key);
                 let mut object = serde_json::Map::new();
                 for (key, entry) in entries {
-                    object.insert(key.clone(), entry.node.to_json()?);
+                    object.insert(key.to_owned(), entry.node.to_json()?);
                 }
                 object.into()
             }
@@ -85,7 +89,7 @@ impl Node {
     pub fn nearest(&self, path: &[&str]) -> Span {
         let Some((step, rest)) = path.split_first() else { return self.span };
         match &self.value {
-            Value::Table(table) => match table.get(*step) {
+            Value::Table(table) => match table.get(step) {
                 // A table of its own is best shown by its name.
                 Some(entry) if rest.is_empty() && entry.node.table().is_some() => entry.key,
                 Some(entry) => entry.node.nearest_below(rest, entry.key),
@@ -102,14 +106,14 @@ impl Node {
     /// The entry at a path of keys.
     pub fn entry(&self, path: &[&str]) -> Option<&Entry> {
         let (step, rest) = path.split_first()?;
-        let entry = self.table()?.get(*step)?;
+        let entry = self.table()?.get(step)?;
         if rest.is_empty() { Some(entry) } else { entry.node.entry(rest) }
     }
 
     /// Whether the place is here or somewhere below.
     pub fn holds(&self, place: Span) -> bool {
         let below = match &self.value {
-            Value::Table(table) => table.values().any(|entry| entry.holds(place)),
+            Value::Table(table) => table.iter().any(|(_, entry)| entry.holds(place)),
             Value::List(list) => list.iter().any(|node| node.holds(place)),
             _ => false,
         };
@@ -118,7 +122,7 @@ impl Node {
 
     fn nearest_below(&self, path: &[&str], name: Span) -> Span {
         match (&self.value, path.first()) {
-            (Value::Table(table), Some(step)) if !table.contains_key(*step) => name,
+            (Value::Table(table), Some(step)) if !table.contains_key(step) => name,
             _ => self.nearest(path),
         }
     }
@@ -131,58 +135,112 @@ impl Entry {
     }
 }
 
-/// Takes over a parsed document, noting what is to be hidden when it is shown.
-pub(crate) fn convert(
-    table: &DeTable<'_>,
-    file: usize,
-    hidden: &mut Vec<Range<usize>>,
-    errors: &mut Vec<TooLarge>,
-) -> Table {
-    let mut converted = Table::new();
-    for (key, value) in table {
-        let node = convert_value(value, file, hidden, errors);
-        let name = key.get_ref().to_string();
-        if sounds_secret(&name) {
-            hide_texts(&node, hidden);
+impl Table {
+    /// Of entries in any order. Of those with one key the first stays; the others are returned.
+    pub fn new(mut entries: Vec<Keyed>) -> (Self, Vec<Keyed>) {
+        // Stable, so that the first stays first.
+        entries.sort_by(|(a, _), (b, _)| a.cmp(b));
+        let mut again = Vec::new();
+        let mut kept: Vec<Keyed> = Vec::with_capacity(entries.len());
+        for (key, entry) in entries {
+            match kept.last() {
+                Some((last, _)) if *last == key => again.push((key, entry)),
+                _ => kept.push((key, entry)),
+            }
         }
-        converted.insert(name, Entry { key: span(file, &key.span()), node });
+        (Self(kept.into()), again)
     }
-    converted
+
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub fn get(&self, key: &str) -> Option<&Entry> {
+        self.0.binary_search_by(|(other, _)| (**other).cmp(key)).ok().map(|index| &self.0[index].1)
+    }
+
+    pub fn get_key_value(&self, key: &str) -> Option<(&str, &Entry)> {
+        let index = self.0.binary_search_by(|(other, _)| (**other).cmp(key)).ok()?;
+        let (key, entry) = &self.0[index];
+        Some((key, entry))
+    }
+
+    pub fn contains_key(&self, key: &str) -> bool {
+        self.get(key).is_some()
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Entry)> {
+        self.0.iter().map(|(key, entry)| (&**key, entry))
+    }
+
+    pub fn into_entries(self) -> Vec<Keyed> {
+        self.0.into_vec()
+    }
 }
 
-fn convert_value(
-    value: &Spanned<DeValue<'_>>,
-    file: usize,
-    hidden: &mut Vec<Range<usize>>,
-    errors: &mut Vec<TooLarge>,
-) -> Node {
-    let span = span(file, &value.span());
-    let value = match value.get_ref() {
-        DeValue::String(text) => Value::Text(text.to_string()),
-        DeValue::Integer(digits) => match i64::from_str_radix(digits.as_str(), digits.radix()) {
-            Ok(number) => Value::Int(number),
-            Err(_) => {
-                errors.push(TooLarge(span));
-                Value::Int(0)
+/// A parsed document as it is taken over, one file after another.
+#[derive(Default)]
+pub(crate) struct Reading {
+    /// Each text once: most keys and values are written again and again.
+    texts: HashSet<Arc<str>>,
+    /// Of the file at hand: what is to be hidden when it is shown.
+    pub hidden: Vec<Range<usize>>,
+    /// Of the file at hand: where numbers stand that do not fit their type.
+    pub too_large: Vec<Span>,
+}
+
+impl Reading {
+    pub fn table(&mut self, table: &DeTable<'_>, file: usize) -> Table {
+        let entries = table.iter().map(|(key, value)| {
+            let node = self.node(value, file);
+            let name = key.get_ref();
+            if sounds_secret(name) {
+                hide_texts(&node, &mut self.hidden);
             }
-        },
-        DeValue::Float(digits) => match digits.as_str().parse::<f64>() {
-            Ok(number) if number.is_finite() || !digits.as_str().contains(|c: char| c.is_ascii_digit()) => {
-                Value::Float(number)
+            (self.text(name), Entry { key: Span::new(file, key.span()), node })
+        });
+        // A parsed table has each key once.
+        Table::new(entries.collect()).0
+    }
+
+    fn node(&mut self, value: &Spanned<DeValue<'_>>, file: usize) -> Node {
+        let span = Span::new(file, value.span());
+        let value = match value.get_ref() {
+            DeValue::String(text) => Value::Text(self.text(text)),
+            DeValue::Integer(digits) => match i64::from_str_radix(digits.as_str(), digits.radix()) {
+                Ok(number) => Value::Int(number),
+                Err(_) => {
+                    self.too_large.push(span);
+                    Value::Int(0)
+                }
+            },
+            DeValue::Float(digits) => match digits.as_str().parse::<f64>() {
+                Ok(number) if number.is_finite() || !digits.as_str().contains(|c: char| c.is_ascii_digit()) => {
+                    Value::Float(number)
+                }
+                _ => {
+                    self.too_large.push(span);
+                    Value::Float(0.0)
+                }
+            },
+            DeValue::Boolean(value) => Value::Bool(*value),
+            DeValue::Datetime(time) => Value::Time(Box::new(*time)),
+            DeValue::Array(list) => Value::List(list.iter().map(|item| self.node(item, file)).collect()),
+            DeValue::Table(table) => Value::Table(self.table(table, file)),
+        };
+        Node { span, value }
+    }
+
+    fn text(&mut self, text: &str) -> Arc<str> {
+        match self.texts.get(text) {
+            Some(known) => known.clone(),
+            None => {
+                let text = Arc::<str>::from(text);
+                self.texts.insert(text.clone());
+                text
             }
-            _ => {
-                errors.push(TooLarge(span));
-                Value::Float(0.0)
-            }
-        },
-        DeValue::Boolean(value) => Value::Bool(*value),
-        DeValue::Datetime(time) => Value::Time(*time),
-        DeValue::Array(list) => {
-            Value::List(list.iter().map(|item| convert_value(item, file, hidden, errors)).collect())
         }
-        DeValue::Table(table) => Value::Table(convert(table, file, hidden, errors)),
-    };
-    Node { span, value }
+    }
 }
 
 /// References name a secret and may be shown; anything else may be one.
@@ -190,16 +248,12 @@ fn hide_texts(node: &Node, hidden: &mut Vec<Range<usize>>) {
     match &node.value {
         Value::List(list) => list.iter().for_each(|item| hide_texts(item, hidden)),
         Value::Table(table) => {
-            for (key, entry) in table {
+            for (key, entry) in table.iter() {
                 if key != "env" && key != "credential" {
                     hide_texts(&entry.node, hidden);
                 }
             }
         }
-        _ => hidden.push(node.span.start..node.span.end),
+        _ => hidden.push(node.span.range()),
     }
-}
-
-fn span(file: usize, range: &Range<usize>) -> Span {
-    Span { file, start: range.start, end: range.end }
 }

@@ -5,6 +5,7 @@ mod units;
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
+use std::sync::{Arc, LazyLock};
 
 use chrono::format::{Item, StrftimeItems};
 
@@ -39,8 +40,8 @@ pub struct LeafName(String);
 /// placeholder for the run or the attempt: a repeat must overwrite itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyTemplate {
-    text: String,
-    pieces: Vec<Piece>,
+    text: Arc<str>,
+    pieces: Arc<[Piece]>,
 }
 
 /// What a template is filled with.
@@ -215,7 +216,7 @@ impl KeyTemplate {
         let literal: String =
             pieces.iter().map(|p| if let Piece::Literal(text) = p { text.as_str() } else { "x" }).collect();
         check_segments(&literal)?;
-        Ok(Self { text: text.into(), pieces })
+        Ok(Self { text: text.into(), pieces: pieces.into() })
     }
 
     pub fn as_str(&self) -> &str {
@@ -243,7 +244,7 @@ impl KeyTemplate {
             write!(key, "{}", at.format(format))
                 .map_err(|_| Invalid::new(format!("cannot format an instant by '{format}'")))
         };
-        for piece in &self.pieces {
+        for piece in self.pieces.iter() {
             match piece {
                 Piece::Literal(text) => key.push_str(text),
                 Piece::Share => key.push_str(facts.share.as_str()),
@@ -274,9 +275,9 @@ impl Piece {
 
 impl Default for KeyTemplate {
     fn default() -> Self {
-        Self {
-            text: Self::DEFAULT.into(),
-            pieces: vec![
+        // Most shares have it, so there is one.
+        static USUAL: LazyLock<KeyTemplate> = LazyLock::new(|| {
+            let pieces = [
                 Piece::Share,
                 Piece::Literal("/".into()),
                 Piece::Slot("%Y-%m-%d".into()),
@@ -284,8 +285,10 @@ impl Default for KeyTemplate {
                 Piece::Slot("%H%M%SZ".into()),
                 Piece::Literal("/".into()),
                 Piece::Name,
-            ],
-        }
+            ];
+            KeyTemplate { text: KeyTemplate::DEFAULT.into(), pieces: pieces.into() }
+        });
+        USUAL.clone()
     }
 }
 

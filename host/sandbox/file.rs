@@ -116,7 +116,7 @@ impl SandboxConfig {
         let (origin, mut problems) = read_file(path).map_err(SandboxError::File)?;
         let root = origin.root();
         check_root(&SANDBOX, root, &mut problems);
-        let start = Span { file: 0, start: 0, end: 0 };
+        let start = Span::START;
         let section = Section { name: "", name_span: start, table: root, shape: &SANDBOX };
         let config = sandbox(&section, &mut problems);
         let mut found = problems.sorted();
@@ -213,7 +213,7 @@ fn tables<'a>(
     shape: &'static Shape,
 ) -> impl Iterator<Item = Section<'a>> + use<'a> {
     let list = match section.node(key).map(|node| &node.value) {
-        Some(Value::List(list)) => list.as_slice(),
+        Some(Value::List(list)) => &**list,
         _ => &[],
     };
     list.iter().filter_map(move |node| Some(Section { name: key, name_span: node.span, table: node.table()?, shape }))

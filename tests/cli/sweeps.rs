@@ -115,6 +115,10 @@ impl Life {
                 world.run(&args.iter().map(String::as_str).collect::<Vec<_>>()).ended(0);
             }
             Life::Daemon => daemon_until(world, "both slots are committed", |runs| {
+                if let Some(failed) = runs.iter().find(|run| run["state"] == "failed") {
+                    let shown = world.run(&["show", failed["run"].as_str().unwrap(), "--json"]).ended(0);
+                    panic!("{}\n{}", shown.stdout, log(world));
+                }
                 runs.len() >= 2 && runs.iter().all(|run| run["state"] == "succeeded")
             }),
         }
