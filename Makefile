@@ -27,7 +27,7 @@ PACKAGE := target/package
 CARGO_DEB_VERSION := 3.8.0
 CARGO_DEB := $(CACHE)/cargo-deb-$(CARGO_DEB_VERSION)/bin/cargo-deb
 
-.PHONY: help setup tools rust-target build test demo lint fmt bench deb test-systemd deny clean
+.PHONY: help setup tools rust-target build test demo lint fmt bench bench-scale deb test-systemd deny clean
 
 help:
 	@echo "make demo     deliver a real dataset to several airlines, on this machine alone"
@@ -35,6 +35,7 @@ help:
 	@echo "make test     build everything and run all tests"
 	@echo "make lint     formatting, and clippy with warnings as errors"
 	@echo "make bench    formatting speed, in the sandbox and natively (a release build: slow)"
+	@echo "make bench-scale  many deliveries, many shares, against the targets (docs/limits.md)"
 	@echo "make deb      the Debian package, in target/package (PROFILE=dev: of the tests' binary)"
 	@echo "make test-systemd  install, run, upgrade and purge the package under a real systemd"
 	@echo "              (root, systemd-container, debootstrap)"
@@ -95,6 +96,10 @@ fmt:
 
 bench: setup
 	cargo bench --bench format
+
+# In the profile of the tests, because a release build of everything takes long.
+bench-scale: setup
+	cargo bench $(SELECT) --profile dev --bench scale
 
 # What the binary itself can make of it, it makes.
 deb: setup $(CARGO_DEB)
