@@ -1,6 +1,6 @@
 //! Plugins that cannot be used, and what each says of a share's options.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use arrow::datatypes::SchemaRef;
 
@@ -23,21 +23,25 @@ pub(super) fn unusable(config: &Config, unusable: Vec<BadPlugin>, found: &mut Co
     }
 }
 
-/// Asks every plugin about its options and the columns it will get.
+/// Asks every plugin about its options and the columns it will get, once where
+/// many shares say the same.
 pub(super) fn options(
     config: &Config,
     parts: &Parts,
     schemas: &BTreeMap<DatasetName, SchemaRef>,
     found: &mut ConfigErrors,
 ) {
+    let mut answers = HashMap::new();
     for (name, share) in &config.shares {
         let Some(schema) = schemas.get(&share.dataset) else { continue };
         let Ok((component, _)) = parts.component(config, share) else { continue };
-        match tokio::task::block_in_place(|| component.check(&share.options, schema)) {
-            Ok(said) => said.into_iter().for_each(|said| found.push(told(config, share, &component, said))),
-            Err(error) => {
+        let ask = || tokio::task::block_in_place(|| component.check(&share.options, schema));
+        let question = (&share.plugin, share.options.as_str(), &share.dataset);
+        match answers.entry(question).or_insert_with(|| ask().map_err(|error| Failure::chain(&error))) {
+            Ok(said) => said.iter().for_each(|said| found.push(told(config, share, &component, said.clone()))),
+            Err(why) => {
                 let place = config.locate(&["shares", name.as_str(), "plugin"]);
-                found.at(place, Failure::chain(&error), "");
+                found.at(place, why.clone(), "");
             }
         }
     }

@@ -71,9 +71,11 @@ pub(crate) fn read(path: &Path) -> Result<(Origin, Problems), ConfigErrors> {
 /// What the files give for a key of one of the main tables, however wrong the rest
 /// is, and the file that says it.
 pub(crate) fn glimpse(path: &Path, table: &str, key: &str) -> Option<(PathBuf, String)> {
-    let main = parse(path, std::fs::read(path).ok()?, 0);
+    let mut reading = Reading::default();
+    let main = parse(path, std::fs::read(path).ok()?, 0, &mut reading);
     let included = includes(&main.table).into_iter().filter_map(|(pattern, _)| matches(path, &pattern).ok()).flatten();
-    let included: Vec<Parsed> = included.filter_map(|path| Some(parse(&path, std::fs::read(&path).ok()?, 0))).collect();
+    let mut parsed = |path: PathBuf| Some(parse(&path, std::fs::read(&path).ok()?, 0, &mut reading));
+    let included: Vec<Parsed> = included.filter_map(&mut parsed).collect();
     std::iter::once(main).chain(included).find_map(|file| {
         let text = file.table.get(table)?.node.table()?.get(key)?.node.text()?.to_owned();
         Some((file.source.path, text))
