@@ -6,6 +6,8 @@
 //! CONSIGN_BENCH_ONLY=ledger make bench-scale           # or config, slots, idle
 //! ```
 //!
+//! The ledger is in SQLite, and in PostgreSQL where there is one.
+//!
 //! - **ledger**: deliveries without rows, plugin or bucket, through every step that a
 //!   real one writes down: claimed, attempt, two uploads, draft, sealed, committed,
 //!   run ended. Against one at a time, and against bare SQLite.
@@ -23,30 +25,31 @@
 )]
 
 use std::collections::HashSet;
-use std::fs::{self, File};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use consign::calendar::{Calendar, Jitter};
 use consign::clock::Clock;
-use consign::config::{CatchUp, Config, Environment};
+use consign::config::{CatchUp, Database};
 use consign::domain::{
     AccountId, BucketName, CustomerName, CustomerPrefix, Destination, Interval, KeyFacts, KeyTemplate, LeafName,
     Manifest, ManifestInterval, ManifestObject, ObjectKey, Origin, SealedObject, SealedPart, ShareName, Slot,
 };
 use consign::ledger::{Claim, Committed, Ledger, Planned};
 use consign::schedule::{Planner, Recurring};
+use postgres::Postgres;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-const CONSIGN: &str = env!("CARGO_BIN_EXE_consign");
-const IDLE: Duration = Duration::from_secs(30);
+#[path = "scale/config.rs"]
+mod config;
 
-/// `USER_HZ`, which programs see as 100 on every Linux.
-const TICKS_PER_SECOND: f64 = 100.0;
+/// The tests' server, which does not wait for its disk (`fsync = off`).
+#[path = "../tests/support/postgres.rs"]
+#[expect(dead_code, clippy::unwrap_used, reason = "the tests' own, of which this uses a part")]
+mod postgres;
 
 /// Where the ledger is, and what it is to do there.
 struct Backend {
@@ -56,15 +59,26 @@ struct Backend {
     open: fn(&Path) -> Option<Ledger>,
 }
 
-const BACKENDS: [Backend; 1] = [Backend {
-    name: "SQLite",
-    deliveries_per_second: 5_000.0,
-    open: |dir| Some(Ledger::open(dir, Clock::system()).expect("a ledger")),
-}];
+const BACKENDS: [Backend; 2] = [
+    Backend {
+        name: "SQLite",
+        deliveries_per_second: 5_000.0,
+        open: |dir| Some(Ledger::open(dir, Clock::system()).expect("a ledger")),
+    },
+    Backend {
+        name: "PostgreSQL",
+        deliveries_per_second: 1_000.0,
+        open: |dir| {
+            let schema = dir.file_name()?.to_str()?.replace('-', "_");
+            let database = Database::new(&Postgres::shared()?.url(), &schema, Duration::from_secs(60));
+            Some(Ledger::connect(&database, Clock::system()).expect("a ledger"))
+        },
+    },
+];
 
 fn main() {
     if let Ok(path) = std::env::var("CONSIGN_BENCH_LOAD") {
-        return load(Path::new(&path));
+        return config::load(Path::new(&path));
     }
     let only = std::env::var("CONSIGN_BENCH_ONLY").ok();
     let wanted = |part: &str| only.as_deref().is_none_or(|only| only == part);
@@ -84,12 +98,12 @@ fn main() {
     }
     if wanted("config") || wanted("idle") {
         let dir = tempfile::tempdir().expect("a temporary directory");
-        write_config(dir.path(), shares);
+        config::write(dir.path(), shares);
         if wanted("config") {
-            config(dir.path(), shares);
+            config::read(dir.path(), shares);
         }
         if wanted("idle") {
-            idle(dir.path());
+            config::idle(dir.path());
         }
     }
 }
@@ -121,8 +135,6 @@ fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime")
 }
 
-// ---- ledger
-
 fn ledger(backend: &Backend, dir: &Path) {
     let deliveries = number("CONSIGN_BENCH_DELIVERIES").unwrap_or(20_000);
     let name = backend.name;
@@ -139,6 +151,9 @@ fn ledger(backend: &Backend, dir: &Path) {
         rates.push(rate);
     }
     row(&format!("{name}, 512 at once against 1 at a time"), rates[3] / rates[0], "times", Target::None);
+    if name != "SQLite" {
+        return;
+    }
     let bare = bare_sqlite(&dir.join("bare.db"), deliveries);
     row("bare SQLite, 5 rows a delivery, 512 deliveries a commit", bare, "/s", Target::None);
     row(&format!("{name}, 512 at once against bare SQLite"), rates[3] / bare, "times", Target::None);
@@ -293,8 +308,6 @@ fn completed(key: &ObjectKey) -> ManifestObject {
     }
 }
 
-// ---- slots
-
 fn slots(backend: &Backend, dir: &Path, shares: usize) {
     let Some(ledger) = (backend.open)(dir) else { return };
     let calendar = Calendar::parse("0 6 * * *", chrono_tz::Tz::UTC).expect("a calendar");
@@ -337,154 +350,4 @@ fn slots(backend: &Backend, dir: &Path, shares: usize) {
     let seconds = runtime().block_on(work);
     let figure = format!("{}, {shares} slots of one minute are pending", backend.name);
     row(&figure, seconds, "s", Target::Under(2.0));
-}
-
-// ---- config
-
-fn write_config(dir: &Path, shares: usize) {
-    let customers = shares.div_ceil(10);
-    let state = "[daemon]\nstate_dir = \"state\"\ncache_dir = \"cache\"\n";
-    let main = format!(
-        "include = [\"customers.d/*.toml\", \"shares.d/*.toml\"]\n{state}[aws]\nregion = \"us-east-1\"\n\
-         endpoint_url = \"http://127.0.0.1:1\"\naccess_key_id = {{ env = \"KEY\" }}\n\
-         secret_access_key = {{ env = \"SECRET\" }}\n[datasets.orders]\ntables.orders = \"orders.csv\"\n\
-         tenant_column = \"customer_id\"\n"
-    );
-    fs::write(dir.join("consign.toml"), main).expect("the configuration");
-    fs::write(dir.join("orders.csv"), "customer_id,amount\n1,2\n").expect("a table");
-    let write = |folder: &str, count: usize, one: &dyn Fn(usize) -> String| {
-        fs::create_dir_all(dir.join(folder)).expect("a folder");
-        for first in (0..count).step_by(1_000) {
-            let text: String = (first..count.min(first + 1_000)).map(one).collect();
-            fs::write(dir.join(folder).join(format!("{first:06}.toml")), text).expect("a file");
-        }
-    };
-    write("customers.d", customers, &|n| {
-        format!(
-            "[customers.customer-{n:05}]\nrole_arn = \"arn:aws:iam::{:012}:role/consign-delivery\"\n\
-             external_id = \"bench-{n:08}-7f0c\"\nbucket = \"bench-{n:05}\"\nregion = \"eu-west-1\"\n\
-             prefix = \"in/\"\nparams = {{ customer_id = {n} }}\n",
-            100_000_000_000 + n
-        )
-    });
-    write("shares.d", shares, &|n| {
-        // A few dozen schedules, none of which is due soon.
-        let (minute, hour) = (n % 6 * 10, n / 6 % 10);
-        format!(
-            "[shares.share-{n:06}]\nschedule = \"{minute} {hour} 1 1 *\"\ntimezone = \"America/New_York\"\n\
-             dataset = \"orders\"\nplugin = \"csv\"\noptions = {{ delimiter = \";\" }}\ncompression = \"gzip\"\n\
-             to = {{ customers = [\"customer-{:05}\"] }}\n",
-            n / 10
-        )
-    });
-}
-
-fn environment() -> Environment {
-    Environment::from_pairs([("KEY", "AKIACONSIGNSANDBOX00"), ("SECRET", "consign-sandbox-secret")])
-}
-
-/// In a process of its own.
-fn load(path: &Path) {
-    let started = Instant::now();
-    let config = Config::load(path, &environment()).unwrap_or_else(|errors| panic!("{errors}"));
-    println!("{} {}", started.elapsed().as_secs_f64(), config.shares.len());
-    let status = fs::read_to_string("/proc/self/status").expect("its status");
-    println!("{}", peak_kb(&status));
-}
-
-fn config(dir: &Path, shares: usize) {
-    let mut files: Vec<PathBuf> = vec![dir.join("consign.toml")];
-    for folder in ["customers.d", "shares.d"] {
-        files.extend(fs::read_dir(dir.join(folder)).expect("a folder").map(|entry| entry.expect("a file").path()));
-    }
-    let started = Instant::now();
-    let mut bytes = 0;
-    for file in &files {
-        let text = fs::read_to_string(file).expect("a file");
-        bytes += text.len();
-        std::hint::black_box(toml::from_str::<toml::Table>(&text).expect("TOML"));
-    }
-    let bare = started.elapsed().as_secs_f64();
-    let child = Command::new(std::env::current_exe().expect("this program"))
-        .env("CONSIGN_BENCH_LOAD", dir.join("consign.toml"))
-        .output()
-        .expect("a process that loads");
-    let said = String::from_utf8_lossy(&child.stdout).into_owned();
-    assert!(child.status.success(), "{said}{}", String::from_utf8_lossy(&child.stderr));
-    let mut words = said.split_whitespace().map(|word| word.parse::<f64>().expect("a number"));
-    let mut next = || words.next().expect("three numbers");
-    let (seconds, loaded, peak) = (next(), next(), next());
-    assert_eq!(loaded as usize, shares);
-    row(&format!("bare TOML parser, {} files, {:.1} MB", files.len(), bytes as f64 / 1e6), bare, "s", Target::None);
-    row(&format!("configuration of {shares} shares, time"), seconds, "s", Target::Under(2.0));
-    row("  against the bare parser", seconds / bare, "times", Target::None);
-    row("  peak memory", peak / 1e3, "MB", Target::Under(200.0));
-    let started = Instant::now();
-    let mut check = consign(dir, &["check", "--quiet"]).stdout(Stdio::null()).spawn().expect("consign check");
-    let peak = watch(&mut check);
-    row("`consign check` of it, time", started.elapsed().as_secs_f64(), "s", Target::None);
-    row("  peak memory", peak as f64 / 1e3, "MB", Target::None);
-}
-
-fn consign(dir: &Path, args: &[&str]) -> Command {
-    let mut command = Command::new(CONSIGN);
-    command.args(["--config", "consign.toml"]).args(args).current_dir(dir);
-    command.env("KEY", "AKIACONSIGNSANDBOX00").env("SECRET", "consign-sandbox-secret");
-    command
-}
-
-/// Polls the child's own high-water mark until it ends well.
-fn watch(child: &mut Child) -> u64 {
-    let mut peak = 0;
-    loop {
-        let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
-        peak = peak.max(peak_kb(&status));
-        if let Some(status) = child.try_wait().expect("the child can be waited for") {
-            assert!(status.success(), "it failed: see above");
-            return peak;
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
-
-fn peak_kb(status: &str) -> u64 {
-    let mark = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    mark.and_then(|rest| rest.trim().trim_end_matches(" kB").parse().ok()).unwrap_or(0)
-}
-
-// ---- idle
-
-fn idle(dir: &Path) {
-    let log = dir.join("daemon.log");
-    let started = Instant::now();
-    let mut daemon = consign(dir, &["run"])
-        .stdout(Stdio::null())
-        .stderr(File::create(&log).expect("a log"))
-        .spawn()
-        .expect("consign run");
-    let mut text = String::new();
-    while !text.contains("consign is ready") {
-        assert!(daemon.try_wait().expect("the daemon").is_none(), "{text}");
-        std::thread::sleep(Duration::from_millis(20));
-        text = fs::read_to_string(&log).expect("a log");
-    }
-    row("`consign run` of it, from start to ready", started.elapsed().as_secs_f64(), "s", Target::None);
-    // What comes right after the start is not idleness.
-    std::thread::sleep(Duration::from_secs(10));
-    let before = cpu_seconds(daemon.id());
-    std::thread::sleep(IDLE);
-    let percent = (cpu_seconds(daemon.id()) - before) / IDLE.as_secs_f64() * 100.0;
-    let status = fs::read_to_string(format!("/proc/{}/status", daemon.id())).expect("its status");
-    daemon.kill().expect("the daemon is ended");
-    daemon.wait().expect("the daemon has ended");
-    row(&format!("  CPU time while nothing is due, over {} s", IDLE.as_secs()), percent, "%", Target::Under(1.0));
-    row("  peak memory", peak_kb(&status) as f64 / 1e3, "MB", Target::None);
-}
-
-/// User and system time so far: proc_pid_stat(5), fields 14 and 15.
-fn cpu_seconds(pid: u32) -> f64 {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("its stat");
-    let fields: Vec<&str> = stat.rsplit(')').next().expect("fields").split_whitespace().collect();
-    let ticks = |index: usize| fields[index].parse::<f64>().expect("a number");
-    (ticks(11) + ticks(12)) / TICKS_PER_SECOND
 }

@@ -1,0 +1,162 @@
+//! Many shares in one configuration: reading it, checking it, running it.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use consign::config::{Config, Environment};
+
+use super::{Target, row};
+
+const CONSIGN: &str = env!("CARGO_BIN_EXE_consign");
+const IDLE: Duration = Duration::from_secs(30);
+
+/// `USER_HZ`, which programs see as 100 on every Linux.
+const TICKS_PER_SECOND: f64 = 100.0;
+
+pub fn write(dir: &Path, shares: usize) {
+    let customers = shares.div_ceil(10);
+    let state = "[daemon]\nstate_dir = \"state\"\ncache_dir = \"cache\"\n";
+    let main = format!(
+        "include = [\"customers.d/*.toml\", \"shares.d/*.toml\"]\n{state}[aws]\nregion = \"us-east-1\"\n\
+         endpoint_url = \"http://127.0.0.1:1\"\naccess_key_id = {{ env = \"KEY\" }}\n\
+         secret_access_key = {{ env = \"SECRET\" }}\n[datasets.orders]\ntables.orders = \"orders.csv\"\n\
+         tenant_column = \"customer_id\"\n"
+    );
+    fs::write(dir.join("consign.toml"), main).expect("the configuration");
+    fs::write(dir.join("orders.csv"), "customer_id,amount\n1,2\n").expect("a table");
+    let write = |folder: &str, count: usize, one: &dyn Fn(usize) -> String| {
+        fs::create_dir_all(dir.join(folder)).expect("a folder");
+        for first in (0..count).step_by(1_000) {
+            let text: String = (first..count.min(first + 1_000)).map(one).collect();
+            fs::write(dir.join(folder).join(format!("{first:06}.toml")), text).expect("a file");
+        }
+    };
+    write("customers.d", customers, &|n| {
+        format!(
+            "[customers.customer-{n:05}]\nrole_arn = \"arn:aws:iam::{:012}:role/consign-delivery\"\n\
+             external_id = \"bench-{n:08}-7f0c\"\nbucket = \"bench-{n:05}\"\nregion = \"eu-west-1\"\n\
+             prefix = \"in/\"\nparams = {{ customer_id = {n} }}\n",
+            100_000_000_000 + n
+        )
+    });
+    write("shares.d", shares, &|n| {
+        // A few dozen schedules, none of which is due soon.
+        let (minute, hour) = (n % 6 * 10, n / 6 % 10);
+        format!(
+            "[shares.share-{n:06}]\nschedule = \"{minute} {hour} 1 1 *\"\ntimezone = \"America/New_York\"\n\
+             dataset = \"orders\"\nplugin = \"csv\"\noptions = {{ delimiter = \";\" }}\ncompression = \"gzip\"\n\
+             to = {{ customers = [\"customer-{:05}\"] }}\n",
+            n / 10
+        )
+    });
+}
+
+fn environment() -> Environment {
+    Environment::from_pairs([("KEY", "AKIACONSIGNSANDBOX00"), ("SECRET", "consign-sandbox-secret")])
+}
+
+/// In a process of its own.
+pub fn load(path: &Path) {
+    let started = Instant::now();
+    let config = Config::load(path, &environment()).unwrap_or_else(|errors| panic!("{errors}"));
+    println!("{} {}", started.elapsed().as_secs_f64(), config.shares.len());
+    let status = fs::read_to_string("/proc/self/status").expect("its status");
+    println!("{}", peak_kb(&status));
+}
+
+pub fn read(dir: &Path, shares: usize) {
+    let mut files: Vec<PathBuf> = vec![dir.join("consign.toml")];
+    for folder in ["customers.d", "shares.d"] {
+        files.extend(fs::read_dir(dir.join(folder)).expect("a folder").map(|entry| entry.expect("a file").path()));
+    }
+    let started = Instant::now();
+    let mut bytes = 0;
+    for file in &files {
+        let text = fs::read_to_string(file).expect("a file");
+        bytes += text.len();
+        std::hint::black_box(toml::from_str::<toml::Table>(&text).expect("TOML"));
+    }
+    let bare = started.elapsed().as_secs_f64();
+    let child = Command::new(std::env::current_exe().expect("this program"))
+        .env("CONSIGN_BENCH_LOAD", dir.join("consign.toml"))
+        .output()
+        .expect("a process that loads");
+    let said = String::from_utf8_lossy(&child.stdout).into_owned();
+    assert!(child.status.success(), "{said}{}", String::from_utf8_lossy(&child.stderr));
+    let mut words = said.split_whitespace().map(|word| word.parse::<f64>().expect("a number"));
+    let mut next = || words.next().expect("three numbers");
+    let (seconds, loaded, peak) = (next(), next(), next());
+    assert_eq!(loaded as usize, shares);
+    row(&format!("bare TOML parser, {} files, {:.1} MB", files.len(), bytes as f64 / 1e6), bare, "s", Target::None);
+    row(&format!("configuration of {shares} shares, time"), seconds, "s", Target::Under(2.0));
+    row("  against the bare parser", seconds / bare, "times", Target::None);
+    row("  peak memory", peak / 1e3, "MB", Target::Under(200.0));
+    let started = Instant::now();
+    let mut check = consign(dir, &["check", "--quiet"]).stdout(Stdio::null()).spawn().expect("consign check");
+    let peak = watch(&mut check);
+    row("`consign check` of it, time", started.elapsed().as_secs_f64(), "s", Target::None);
+    row("  peak memory", peak as f64 / 1e3, "MB", Target::None);
+}
+
+fn consign(dir: &Path, args: &[&str]) -> Command {
+    let mut command = Command::new(CONSIGN);
+    command.args(["--config", "consign.toml"]).args(args).current_dir(dir);
+    command.env("KEY", "AKIACONSIGNSANDBOX00").env("SECRET", "consign-sandbox-secret");
+    command
+}
+
+/// Polls the child's own high-water mark until it ends well.
+fn watch(child: &mut Child) -> u64 {
+    let mut peak = 0;
+    loop {
+        let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
+        peak = peak.max(peak_kb(&status));
+        if let Some(status) = child.try_wait().expect("the child can be waited for") {
+            assert!(status.success(), "it failed: see above");
+            return peak;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn peak_kb(status: &str) -> u64 {
+    let mark = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    mark.and_then(|rest| rest.trim().trim_end_matches(" kB").parse().ok()).unwrap_or(0)
+}
+
+pub fn idle(dir: &Path) {
+    let log = dir.join("daemon.log");
+    let started = Instant::now();
+    let mut daemon = consign(dir, &["run"])
+        .stdout(Stdio::null())
+        .stderr(File::create(&log).expect("a log"))
+        .spawn()
+        .expect("consign run");
+    let mut text = String::new();
+    while !text.contains("consign is ready") {
+        assert!(daemon.try_wait().expect("the daemon").is_none(), "{text}");
+        std::thread::sleep(Duration::from_millis(20));
+        text = fs::read_to_string(&log).expect("a log");
+    }
+    row("`consign run` of it, from start to ready", started.elapsed().as_secs_f64(), "s", Target::None);
+    // What comes right after the start is not idleness.
+    std::thread::sleep(Duration::from_secs(10));
+    let before = cpu_seconds(daemon.id());
+    std::thread::sleep(IDLE);
+    let percent = (cpu_seconds(daemon.id()) - before) / IDLE.as_secs_f64() * 100.0;
+    let status = fs::read_to_string(format!("/proc/{}/status", daemon.id())).expect("its status");
+    daemon.kill().expect("the daemon is ended");
+    daemon.wait().expect("the daemon has ended");
+    row(&format!("  CPU time while nothing is due, over {} s", IDLE.as_secs()), percent, "%", Target::Under(1.0));
+    row("  peak memory", peak_kb(&status) as f64 / 1e3, "MB", Target::None);
+}
+
+/// User and system time so far: proc_pid_stat(5), fields 14 and 15.
+fn cpu_seconds(pid: u32) -> f64 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("its stat");
+    let fields: Vec<&str> = stat.rsplit(')').next().expect("fields").split_whitespace().collect();
+    let ticks = |index: usize| fields[index].parse::<f64>().expect("a number");
+    (ticks(11) + ticks(12)) / TICKS_PER_SECOND
+}
