@@ -8,6 +8,7 @@ mod clocks;
 mod commands;
 mod daemon;
 mod demo;
+mod fairness;
 mod flights;
 mod inputs;
 mod ledger;

@@ -7,6 +7,7 @@ mod support {
     pub mod disk;
     pub mod ministack;
     pub mod postgres;
+    pub mod stall;
 }
 
 mod cli;

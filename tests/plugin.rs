@@ -5,5 +5,5 @@
 mod hostile;
 mod load;
 mod roundtrip;
-mod support;
+pub mod support;
 mod views;

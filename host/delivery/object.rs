@@ -34,8 +34,8 @@ pub(super) struct Common {
     pub(super) store: Arc<Store>,
     pub(super) uploads: Uploads,
     pub(super) room: Arc<Room>,
-    /// Places for parts of this delivery on their way.
-    places: Arc<Semaphore>,
+    /// Places for parts on their way: of this delivery, of its customer's deliveries, of all.
+    places: [Arc<Semaphore>; 3],
     pub(super) progress: watch::Sender<Progress>,
     /// Why the delivery cannot succeed any more.
     pub(super) failed: Arc<OnceLock<Failure>>,
@@ -43,7 +43,9 @@ pub(super) struct Common {
 
 impl Common {
     pub(super) fn new(store: Arc<Store>, journal: Arc<dyn UploadJournal>, spill_dir: PathBuf) -> Arc<Self> {
-        let places = Arc::new(Semaphore::new(store.vendor().aws().part_concurrency * OBJECTS_AT_ONCE));
+        let vendor = store.vendor();
+        let own = Arc::new(Semaphore::new(vendor.aws().part_concurrency * OBJECTS_AT_ONCE));
+        let places = [own, vendor.places_of(&store.customer().name), vendor.places()];
         let room = Room::new(ROOM_BYTES, spill_dir, store.vendor().signs_payload());
         Arc::new(Self {
             store,
@@ -180,11 +182,12 @@ impl Object {
         Ok(())
     }
 
-    /// A place for the part within this delivery, and then among all of them.
-    async fn places(&self) -> Result<[OwnedSemaphorePermit; 2], Failure> {
-        let own = self.common.places.clone().acquire_owned().await.map_err(closed)?;
-        let all = self.common.store.vendor().places().acquire_owned().await.map_err(closed)?;
-        Ok([own, all])
+    /// A place for the part within this delivery, then among its customer's, and then among all of them.
+    async fn places(&self) -> Result<[OwnedSemaphorePermit; 3], Failure> {
+        let [own, customers, all] = self.common.places.clone();
+        let own = own.acquire_owned().await.map_err(closed)?;
+        let customers = customers.acquire_owned().await.map_err(closed)?;
+        Ok([own, customers, all.acquire_owned().await.map_err(closed)?])
     }
 
     /// Works on the buffer, off the async threads where that may touch the disk.

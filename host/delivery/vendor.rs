@@ -1,7 +1,7 @@
 //! The vendor's side: its identity, its region, and what all deliveries share.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, SystemTime};
 
 use aws_config::BehaviorVersion;
@@ -23,7 +23,7 @@ use super::session::{AssumeRole, Session};
 use super::{DeliveryError, policy};
 use crate::clock::Clock;
 use crate::config::{self, Aws, Customer, StaticCredentials};
-use crate::domain::{Failure, Layer, Retry, RunId, Secret};
+use crate::domain::{CustomerName, Failure, Layer, Retry, RunId, Secret};
 
 /// Requests for one operation, the first one included.
 const ATTEMPTS: u32 = 4;
@@ -49,16 +49,22 @@ struct Shared {
     identity: SharedCredentialsProvider,
     region: String,
     places: Arc<Semaphore>,
+    /// Of these, one customer's.
+    places_of_one: usize,
+    /// By customer, while a delivery of theirs holds it.
+    places_of: Mutex<HashMap<CustomerName, Weak<Semaphore>>>,
     /// By region: one client is larger than all else that a session is made of.
     sts: Mutex<HashMap<String, aws_sdk_sts::Client>>,
 }
 
 impl Vendor {
     /// Finds out who the vendor is; asks nobody yet but local files and the environment.
+    /// The more `customers` there are, the fewer parts of one of them are on their way
+    /// at the same time, so that a bucket that does not answer leaves some to the others.
     ///
     /// # Errors
     /// Settings that cannot work.
-    pub async fn new(aws: &Aws, clock: Clock) -> Result<Self, DeliveryError> {
+    pub async fn new(aws: &Aws, customers: usize, clock: Clock) -> Result<Self, DeliveryError> {
         if !(PART_BYTES_MIN..=PART_BYTES_MAX).contains(&aws.part_bytes) {
             return Err(DeliveryError::PartBytes(aws.part_bytes));
         }
@@ -68,9 +74,18 @@ impl Vendor {
         let http = Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https();
         let region = region(aws).await;
         let identity = identity(aws, &region, &http).await;
-        let places = Arc::new(Semaphore::new(aws.part_concurrency * OBJECTS_AT_ONCE));
-        let shared = Shared { aws: aws.clone(), clock, http, identity, region, places, sts: Mutex::default() };
-        Ok(Self(Arc::new(shared)))
+        let places = aws.part_concurrency * OBJECTS_AT_ONCE;
+        Ok(Self(Arc::new(Shared {
+            aws: aws.clone(),
+            clock,
+            http,
+            identity,
+            region,
+            places: Arc::new(Semaphore::new(places)),
+            places_of_one: places.div_ceil(customers.clamp(1, 4)),
+            places_of: Mutex::default(),
+            sts: Mutex::default(),
+        })))
     }
 
     /// The region of the vendor's own calls.
@@ -109,6 +124,17 @@ impl Vendor {
     /// Places for parts of all deliveries on their way.
     pub(super) fn places(&self) -> Arc<Semaphore> {
         self.0.places.clone()
+    }
+
+    /// Places for the parts of a customer's deliveries on their way.
+    pub(super) fn places_of(&self, customer: &CustomerName) -> Arc<Semaphore> {
+        let mut all = self.0.places_of.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(places) = all.get(customer).and_then(Weak::upgrade) {
+            return places;
+        }
+        let places = Arc::new(Semaphore::new(self.0.places_of_one));
+        all.insert(customer.clone(), Arc::downgrade(&places));
+        places
     }
 
     /// A session of this customer's role, opened at its first use and gone with
@@ -265,7 +291,7 @@ mod tests {
     #[tokio::test]
     async fn regions_have_one_client_of_sts_each() {
         let aws = Aws { region: crate::domain::Region::parse("eu-north-1").ok(), ..Aws::default() };
-        let vendor = Vendor::new(&aws, Clock::system()).await.unwrap();
+        let vendor = Vendor::new(&aws, 1, Clock::system()).await.unwrap();
         for region in ["eu-west-1", "eu-north-1"].into_iter().cycle().take(100) {
             vendor.sts(region);
         }

@@ -46,7 +46,7 @@ impl Parts {
     /// As [`Parts::build`], but tells every plugin that cannot be used.
     pub async fn build_leniently(config: &Config, clock: Clock) -> Result<(Self, Vec<BadPlugin>), Failure> {
         let settings = |error: DeliveryError| Failure::new(Layer::Config, Retry::Never, error.to_string(), "");
-        let vendor = Vendor::new(&config.aws, clock.clone()).await.map_err(settings)?;
+        let vendor = Vendor::new(&config.aws, config.customers.len(), clock.clone()).await.map_err(settings)?;
         // First of all that is under `cache_dir`, because it is particular about who may write there.
         let (components, bad) = tokio::task::block_in_place(|| load_plugins(config))?;
         let spill_dir = config.daemon.cache_dir.join("spill");

@@ -184,7 +184,7 @@ async fn a_missing_bucket_and_a_wrong_region_are_named() {
 async fn an_upload_goes_on_under_the_next_session() {
     let scene = Scene::new("next").await;
     let clock = Clock::fixed(Clock::system().now());
-    let vendor = Vendor::new(&scene.aws, clock.clone()).await.unwrap();
+    let vendor = Vendor::new(&scene.aws, 1, clock.clone()).await.unwrap();
     let customer = Arc::new(scene.customer.clone());
     let run = run_id();
     let target = Target::bucket(&vendor, &customer, run).unwrap();

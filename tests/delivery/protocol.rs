@@ -82,7 +82,7 @@ async fn the_session_names_the_run_and_is_narrowed_to_the_prefix() {
 async fn a_session_is_renewed_ahead_of_its_end_while_the_upload_goes_on() {
     let wire = Wire::healthy().await;
     let clock = Clock::fixed(Clock::system().now());
-    let vendor = Vendor::new(&aws(&wire.url), clock.clone()).await.unwrap();
+    let vendor = Vendor::new(&aws(&wire.url), 1, clock.clone()).await.unwrap();
     let mut delivery = begin(&vendor, &Arc::new(customer())).await;
     delivery.accept(create(0, "a.csv")).await.unwrap();
     for minutes in [0, 54, 56] {
@@ -354,10 +354,10 @@ async fn settings_that_cannot_work_are_refused() {
     let clock = consign::clock::Clock::system;
     let mut settings = aws("http://127.0.0.1:1");
     settings.part_bytes = 1 << 20;
-    assert!(consign::delivery::Vendor::new(&settings, clock()).await.is_err());
+    assert!(consign::delivery::Vendor::new(&settings, 1, clock()).await.is_err());
     settings.part_bytes = 8 << 20;
     settings.part_concurrency = 0;
-    assert!(consign::delivery::Vendor::new(&settings, clock()).await.is_err());
+    assert!(consign::delivery::Vendor::new(&settings, 1, clock()).await.is_err());
 }
 
 #[tokio::test]

@@ -9,9 +9,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use consign::config::{Aws, Compression};
-use consign::delivery::{Delivery, DeliverySpec, Target};
-use consign::domain::{Failure, Layer, Retry, SealedObject};
+use consign::clock::Clock;
+use consign::config::{Aws, Compression, Customer};
+use consign::delivery::{Delivery, DeliverySpec, Target, Vendor};
+use consign::domain::{CustomerName, Failure, Layer, Retry, SealedObject};
 use sha2::{Digest as _, Sha256};
 
 use super::wire::{Call, Fault, Wire, crc, s3_error};
@@ -224,5 +225,36 @@ async fn parts_on_their_way_have_a_bound() {
         tokio::time::timeout(Duration::from_secs(8), reached).await.expect("fewer parts are on their way");
         tokio::time::sleep(Duration::from_millis(200)).await;
         assert_eq!(wire.count(Call::Part), most, "{deliveries} deliveries of {objects} objects");
+    }
+}
+
+/// One of several customers has only some of the places, so that one whose bucket
+/// does not answer leaves some to the others.
+#[tokio::test]
+async fn parts_of_one_customer_leave_places_to_the_others() {
+    let wire = Wire::start(|seen, _| (seen.call == Call::Part).then_some(Fault::Stall)).await;
+    let vendor = Vendor::new(&Aws { part_concurrency: 2, ..aws(&wire.url) }, 4, Clock::system()).await.unwrap();
+    let mut begun = Vec::new();
+    // 16 parts may be on their way, of each customer 4.
+    for (name, deliveries, most) in [("acme", 5, 4), ("globex", 1, 8)] {
+        let customer = Arc::new(Customer { name: CustomerName::parse(name).unwrap(), ..customer() });
+        for _ in 0..deliveries {
+            let target = Target::bucket(&vendor, &customer, run_id()).unwrap();
+            let spec = spec(Compression::None);
+            let mut delivery = Delivery::begin(target, spec, Arc::new(Journal::default())).await.unwrap();
+            for object in 0..4 {
+                delivery.accept(create(object, &format!("{object}.bin"))).await.unwrap();
+                delivery.accept(bytes(object, vec![1; 10 * MIB])).await.unwrap();
+            }
+            begun.push(delivery);
+        }
+        let reached = async {
+            while wire.count(Call::Part) < most {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(8), reached).await.expect("fewer parts are on their way");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        assert_eq!(wire.count(Call::Part), most, "{name}");
     }
 }

@@ -35,7 +35,7 @@ pub fn aws(endpoint: &str) -> Aws {
 }
 
 pub async fn vendor(aws: &Aws) -> Vendor {
-    Vendor::new(aws, Clock::system()).await.unwrap()
+    Vendor::new(aws, 1, Clock::system()).await.unwrap()
 }
 
 pub fn customer() -> Customer {

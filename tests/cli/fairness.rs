@@ -1,0 +1,105 @@
+//! Who hangs holds up nobody else: a bucket that never answers, a plugin that
+//! never ends, next to customers and shares that do.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+
+use chrono::{DateTime, Utc};
+use rustix::process::Signal;
+use serde_json::Value;
+
+use super::world::{self, Running, SOON, World, until};
+use crate::plugin::support::guest;
+use crate::support::stall::Stall;
+
+/// As many slots as have to be delivered while others hang. There are fewer places.
+const SLOTS: usize = 8;
+
+fn wait(world: &World, daemon: &mut Running, what: &str, done: impl Fn() -> bool) {
+    until(what, SOON, || {
+        assert!(daemon.is_running(), "{}", fs::read_to_string(world.path("daemon.log")).unwrap());
+        done()
+    });
+}
+
+/// The slots of which a customer has a manifest in its bucket, while others come.
+fn delivered(world: &World, customer: &str) -> BTreeSet<DateTime<Utc>> {
+    let bucket = world.path(&format!("buckets/{customer}-data"));
+    let manifests = world::files(&bucket).into_keys().filter(|key| key.ends_with(world::MANIFEST));
+    let read = |key: String| serde_json::from_slice(&fs::read(bucket.join(key)).ok()?).ok();
+    let slot = |manifest: Value| manifest["slot"].as_str().unwrap().parse().unwrap();
+    manifests.filter_map(read).map(slot).collect()
+}
+
+/// No slot is missing between the first and the last.
+fn is_whole(slots: &BTreeSet<DateTime<Utc>>) -> bool {
+    slots.iter().zip(slots.iter().skip(1)).all(|(one, next)| (*next - *one).num_seconds() == 1)
+}
+
+fn deliveries(world: &World, run: &Value) -> BTreeMap<String, String> {
+    let shown = world.run(&["show", run["run"].as_str().unwrap(), "--json"]).ended(0).json();
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let deliveries = shown["deliveries"].as_array().unwrap().iter();
+    deliveries.map(|delivery| (text(&delivery["customer"]), text(&delivery["state"]))).collect()
+}
+
+/// Each slot goes to a customer whose bucket never answers, and to three others.
+/// Without the limit of a customer (`customer_concurrency = 4`) the others have no
+/// slot any more after four of them.
+#[test]
+fn fairness_a_bucket_that_never_answers_holds_up_nobody_else() {
+    let customers = ["stalled", "acme", "globex", "initech"];
+    let profiles = (1..).zip(customers).map(|(n, name)| world::customer(name, n, "us-east-1", "\"AS\""));
+    let share = "schedule = \"* * * * * *\"\noverlap = \"allow\"\nto = { all = true }";
+    let world = World::new(&world::flights(&profiles.collect::<String>(), "tick", share));
+    let _sandbox = world.sandbox();
+    let text = world.text();
+    let behind = text.split("endpoint_url = \"").nth(1).unwrap().split('"').next().unwrap();
+    let stall = Stall::start(behind, "/stalled-data");
+    let text = text.replace(behind, &stall.endpoint).replace("[daemon]\n", "[daemon]\nconcurrency = 4\n");
+    world.write("consign.toml", text);
+
+    let mut daemon = world.daemon();
+    wait(&world, &mut daemon, "the others have their slots", || {
+        customers[1..].iter().all(|customer| delivered(&world, customer).len() >= SLOTS)
+    });
+    assert!(stall.stalled() >= 1, "nobody asked the bucket that never answers");
+    for customer in &customers[1..] {
+        let slots = delivered(&world, customer);
+        assert!(is_whole(&slots), "{customer} lacks a slot: {slots:?}");
+    }
+    // It has two of the places; what else is for it waits.
+    let states: Vec<String> = world.runs().iter().filter_map(|run| deliveries(&world, run).remove("stalled")).collect();
+    let count = |state: &str| states.iter().filter(|of| *of == state).count();
+    assert_eq!((count("working"), count("committed")), (2, 0), "{states:?}");
+    assert!(count("pending") >= SLOTS - 2, "{states:?}");
+    daemon.signal(Signal::KILL);
+}
+
+/// A share whose plugin never ends has three of the four places, and not the last one.
+#[test]
+fn fairness_a_plugin_that_hangs_holds_up_no_other_share() {
+    let share = "schedule = \"* * * * * *\"\noverlap = \"allow\"\nto = { customers = [\"acme\"] }";
+    let mut config = world::flights(&world::customer("acme", 1, "us-east-1", "\"AS\""), "tick", share);
+    config.push_str(&format!(
+        "[plugins.hostile]\npath = \"hostile.wasm\"\n\
+         [shares.hangs]\ndataset = \"flights\"\nplugin = \"hostile\"\noptions = {{ behaviour = \"sleep\" }}\n{share}\n"
+    ));
+    let world = World::new(&config);
+    world.write("hostile.wasm", guest("hostile"));
+    let _sandbox = world.sandbox();
+    let text = world.text();
+    world.write("consign.toml", text.replace("[daemon]\n", "[daemon]\nconcurrency = 4\ndrain_timeout = \"0s\"\n"));
+
+    let mut daemon = world.daemon();
+    wait(&world, &mut daemon, "the other share has its slots", || delivered(&world, "acme").len() >= SLOTS);
+    let slots = delivered(&world, "acme");
+    assert!(is_whole(&slots), "a slot is missing: {slots:?}");
+    let runs = world.runs();
+    let of =
+        |share: &str, state: &str| runs.iter().filter(|run| run["share"] == share && run["state"] == state).count();
+    assert_eq!((of("hangs", "running"), of("hangs", "succeeded")), (3, 0), "the rest is pending in the ledger");
+    assert!(of("tick", "succeeded") >= SLOTS - 1, "the last one may be about to be recorded");
+    daemon.signal(Signal::TERM);
+    assert_eq!(daemon.wait(SOON).code(), Some(0));
+}
