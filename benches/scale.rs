@@ -86,7 +86,7 @@ fn main() {
     let profile = if cfg!(debug_assertions) { "dev (opt-level 1)" } else { "release" };
     let cores = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
     println!("profile {profile}, {cores} cores, {shares} shares");
-    println!("{:<60} {:>12} {:>12}  {}", "figure", "measured", "target", "met");
+    println!("{:<60} {:>12} {:>12}  met", "figure", "measured", "target");
     for backend in BACKENDS {
         let dir = tempfile::tempdir().expect("a temporary directory");
         if wanted("ledger") {
@@ -161,7 +161,7 @@ fn ledger(backend: &Backend, dir: &Path) {
 
 /// Seconds from the first claim to the end of the last run.
 async fn deliver(ledger: Ledger, count: usize, at_once: usize) -> f64 {
-    let shares: Vec<ShareName> = (0..1_000.min(count)).map(|n| share_name(n)).collect();
+    let shares: Vec<ShareName> = (0..1_000.min(count)).map(share_name).collect();
     let planned = (0..count).map(|n| {
         let at = first() + TimeDelta::minutes((n / shares.len()) as i64);
         let slot = Slot { share: shares[n % shares.len()].clone(), at, interval: Interval { start: first(), end: at } };
@@ -333,7 +333,7 @@ fn slots(backend: &Backend, dir: &Path, shares: usize) {
                 assert!(due.slot.at == minute && due.skip.is_none(), "{due:?}");
                 Planned::new(due.slot.clone(), customers.clone(), due.origin)
             });
-            new += ledger.plan(planned.collect(), plan.cursors.clone()).await.expect("slots are planned");
+            new += ledger.plan(planned.collect(), plan.cursors.clone()).await.expect("slots are planned").new;
             planner.recorded(&plan);
             seen.extend(plan.due.into_iter().map(|due| due.slot.share));
             if !plan.more {

@@ -14,6 +14,7 @@
 //! deliveries are tasks, and so are questions to the ledger (`calls`).
 
 pub mod admin;
+mod backlog;
 mod calls;
 mod desk;
 mod generation;
@@ -45,6 +46,7 @@ use admin::{Office, Serving, Socket};
 use desk::Desk;
 pub use generation::{Generation, needs_restart};
 use notify::Manager;
+pub use notify::{Starting, failed};
 use reload::Reloader;
 
 use crate::config::Config;
@@ -91,20 +93,7 @@ pub async fn run(
     source: Source,
     stop: impl Future<Output = ()>,
 ) -> Result<(), DaemonError> {
-    let ended = until_stopped(config, parts, ledger, source, stop).await;
-    if let Err(error) = &ended {
-        notify::failed(&Failure::chain(error));
-    }
-    ended
-}
-
-async fn until_stopped(
-    config: Arc<Config>,
-    parts: Arc<Parts>,
-    ledger: Ledger,
-    source: Source,
-    stop: impl Future<Output = ()>,
-) -> Result<(), DaemonError> {
+    let starting = Starting::begin("taking up what was left");
     let socket = open_socket(&config)?;
     let ticker = Ticker::start(TICK_PATIENCE).await?;
     let mut desk = Desk::open(config, parts, ledger).await?;
@@ -113,6 +102,9 @@ async fn until_stopped(
     tracing::info!(shares = desk.generation.config.shares.len(), "consign is ready");
     let retention = retention::keep(desk.ledger.clone(), desk.clock.clone(), desk.retention.subscribe());
     let mut retention = std::pin::pin!(retention);
+    let backlog = backlog::watch(desk.ledger.reader().clone());
+    let mut backlog = std::pin::pin!(backlog);
+    drop(starting);
     manager.ready(&desk.status());
     let (orders, mut ordered) = mpsc::channel(ORDERS_MAX);
     let serving = serve(&desk, socket, source, orders);
@@ -128,6 +120,7 @@ async fn until_stopped(
         tokio::select! {
             () = &mut stop => break,
             () = &mut retention => {}
+            () = &mut backlog => {}
             () = ticker.wake() => desk.tick(),
             Some(ended) = desk.work.join_next_with_id() => desk.ended(ended)?,
             Some(answer) = desk.calls.answer() => desk.hear(answer)?,

@@ -43,6 +43,7 @@ pub use read::{
     AttemptDetail, DeliveryDetail, History, ObjectDetail, OpenAttempt, OpenDelivery, OpenUpload, RunDetail, RunSummary,
     Skipped, Unfinished, UploadDetail,
 };
+pub use slots::Recorded;
 use state::UploadEvent;
 pub use state::{AttemptState, DeliveryState, RunState, SlotState, UploadState};
 pub use upkeep::Checked;
@@ -138,6 +139,14 @@ pub struct Pause {
     pub since: Instant,
 }
 
+/// Slots of a share, on time, that nobody has begun.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Backlog {
+    pub share: ShareName,
+    pub slots: u64,
+    pub oldest: Instant,
+}
+
 /// What came of asking for a run by hand. Every customer asked for is in exactly one place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Started {
@@ -216,10 +225,14 @@ impl Ledger {
         &self.reader
     }
 
-    /// Records slots and moves cursors in one transaction; returns how many
-    /// slots are new. Doing it again changes nothing. Cursors never go back.
+    /// Records slots and moves cursors in one transaction. Doing it again changes
+    /// nothing, and tells of nothing. Cursors never go back.
     /// Slots of a share that is paused are left out.
-    pub async fn plan(&self, planned: Vec<Planned>, cursors: Vec<(ShareName, Instant)>) -> Result<usize, LedgerError> {
+    pub async fn plan(
+        &self,
+        planned: Vec<Planned>,
+        cursors: Vec<(ShareName, Instant)>,
+    ) -> Result<Recorded, LedgerError> {
         let now = self.clock.now();
         self.writer.run(move |ledger| slots::plan(ledger, now, &planned, &cursors)).await
     }
@@ -448,6 +461,11 @@ impl Reader {
     /// Shares that are paused, by name.
     pub async fn pauses(&self) -> Result<Vec<Pause>, LedgerError> {
         self.read(read::pauses).await
+    }
+
+    /// Shares of which more than `slots` wait that are on time, the most first.
+    pub async fn backlogs(&self, slots: u64) -> Result<Vec<Backlog>, LedgerError> {
+        self.read(move |ledger| read::backlogs(ledger, slots)).await
     }
 
     /// All there is about a run.

@@ -173,7 +173,7 @@ async fn a_run_from_slot_to_commit() {
     let ledger = open(dir.path());
     let slot = slot("orders", 6);
     let both = planned(slot.clone(), &["globex", "acme"]);
-    assert_eq!(ledger.plan(vec![both], vec![(share("orders"), slot.at)]).await.unwrap(), 1);
+    assert_eq!(ledger.plan(vec![both], vec![(share("orders"), slot.at)]).await.unwrap().new, 1);
     assert_eq!(ledger.cursor(&share("orders")).await.unwrap(), Some(slot.at));
 
     let [claim] = &ledger.claim(10, 0).await.unwrap().runs[..] else { panic!("one claim") };
@@ -211,10 +211,10 @@ async fn planning_again_changes_nothing_and_cursors_never_go_back() {
     let ledger = open(dir.path());
     let (one, two) = (slot("a", 1), slot("a", 2));
     let plan = || vec![planned(one.clone(), &["acme"]), planned(two.clone(), &["acme"])];
-    assert_eq!(ledger.plan(plan(), vec![(share("a"), two.at)]).await.unwrap(), 2);
+    assert_eq!(ledger.plan(plan(), vec![(share("a"), two.at)]).await.unwrap().new, 2);
     let claims = ledger.claim(1, 0).await.unwrap().runs;
     assert_eq!(claims[0].slot, one);
-    assert_eq!(ledger.plan(plan(), vec![(share("a"), one.at)]).await.unwrap(), 0);
+    assert_eq!(ledger.plan(plan(), vec![(share("a"), one.at)]).await.unwrap().new, 0);
     assert_eq!(ledger.cursors().await.unwrap(), [(share("a"), two.at)]);
     let claims = ledger.claim(9, 0).await.unwrap().runs;
     assert_eq!(claims.iter().map(|c| c.slot.clone()).collect::<Vec<_>>(), [two]);
@@ -449,7 +449,7 @@ async fn a_command_that_fails_undoes_only_itself() {
     let (bad, planned) =
         tokio::join!(ledger.committed(attempt.id, wrong), ledger.plan(vec![planned(slot("b", 1), &["acme"])], vec![]));
     assert!(matches!(bad, Err(LedgerError::Unknown { .. })), "{bad:?}");
-    assert_eq!(planned.unwrap(), 1);
+    assert_eq!(planned.unwrap().new, 1);
     assert_eq!(ledger.reader().run(claim.run).await.unwrap().deliveries[0].state, DeliveryState::Sealed);
     ledger.committed(attempt.id, receipt(&[good])).await.unwrap();
 }

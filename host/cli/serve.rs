@@ -13,7 +13,17 @@ use crate::domain::Failure;
 use crate::ledger::Ledger;
 use crate::run::Parts;
 
+/// Why it failed, however early, is also the service's status.
 pub async fn serve(global: &Global) -> Result<Exit, CliError> {
+    let ended = start(global).await;
+    if let Err(error) = &ended {
+        daemon::failed(&error.message);
+    }
+    ended
+}
+
+async fn start(global: &Global) -> Result<Exit, CliError> {
+    let starting = daemon::Starting::begin("reading the configuration and the ledger, compiling plugins");
     // First of all, because it ends a process that does not listen for it.
     let hangup = listen(SignalKind::hangup())?;
     let config = Arc::new(setup::config(global)?);
@@ -21,6 +31,7 @@ pub async fn serve(global: &Global) -> Result<Exit, CliError> {
     let clock = Clock::system();
     let ledger = setup::ledger(&config, &clock)?;
     let parts = Arc::new(Parts::build(&config, clock).await?);
+    drop(starting);
     until_stopped(config, parts, ledger, Source { path: global.config.clone(), hangup }).await
 }
 

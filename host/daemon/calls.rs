@@ -11,7 +11,7 @@ use futures::stream::FuturesUnordered;
 use tokio::time::Instant;
 
 use crate::domain::RunId;
-use crate::ledger::{Claims, DeliveryId, LedgerError, OpenDelivery, RunState, Unfinished};
+use crate::ledger::{Claims, DeliveryId, LedgerError, OpenDelivery, Recorded, RunState, Unfinished};
 use crate::schedule::Plan;
 
 /// Without an answer for this long the daemon does not get on.
@@ -21,7 +21,7 @@ type Result<T> = std::result::Result<T, LedgerError>;
 
 /// What was asked, and what came of it.
 pub(super) enum Answer {
-    Planned(Plan, Result<usize>),
+    Planned(Plan, Result<Recorded>),
     Claimed(Result<Claims>),
     /// A delivery that is to be ended.
     Cancelled(DeliveryId, Result<Box<OpenDelivery>>),

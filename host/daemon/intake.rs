@@ -6,12 +6,12 @@ use std::collections::HashMap;
 use super::calls::Answer;
 use super::desk::Desk;
 use super::job::{Delivery, Job, Task};
-use super::left_out::LeftOut;
+use super::left_out;
 use crate::clock::{Instant, exact};
 use crate::config::{Config, Overlap};
 use crate::crash::{self, Point};
 use crate::domain::{Failure, ShareName};
-use crate::ledger::{Claim, Claims, DeliveryId, Ledger, LedgerError, Planned};
+use crate::ledger::{Claim, Claims, DeliveryId, Ledger, LedgerError, Planned, Recorded};
 use crate::schedule::{Due, Plan, Planner, Recurring};
 
 /// How far planning and claiming are.
@@ -128,22 +128,14 @@ impl Desk {
         }
     }
 
-    pub fn planned(&mut self, plan: &Plan, planned: Result<usize, LedgerError>) -> Result<(), LedgerError> {
+    pub fn planned(&mut self, plan: &Plan, planned: Result<Recorded, LedgerError>) -> Result<(), LedgerError> {
         self.intake.planning = false;
-        if self.intake.recorded(PLAN, planned)?.is_none() {
-            return Ok(());
-        }
+        let Some(recorded) = self.intake.recorded(PLAN, planned)? else { return Ok(()) };
         crash::point(Point::Planned);
         self.intake.planner.recorded(plan);
         self.intake.due |= plan.more;
         self.intake.pending = true;
-        let mut left_out = LeftOut::default();
-        for due in &plan.due {
-            if let Some(reason) = due.skip {
-                left_out.add(&due.slot, reason);
-            }
-        }
-        self.tally.left_out += left_out.tell();
+        self.tally.left_out += left_out::tell(&recorded.left_out);
         Ok(())
     }
 
@@ -171,11 +163,7 @@ impl Desk {
             crash::point(Point::Claimed);
         }
         self.intake.pending = claims.looked_at > 0;
-        let mut left_out = LeftOut::default();
-        for (slot, reason) in &claims.skipped {
-            left_out.add(slot, *reason);
-        }
-        self.tally.left_out += left_out.tell();
+        self.tally.left_out += left_out::tell(&claims.skipped);
         for delivery in claims.cancelled {
             self.look_at_cancelled(delivery);
         }

@@ -6,35 +6,30 @@ use std::collections::HashMap;
 use crate::clock::{Instant, exact};
 use crate::domain::{ShareName, SkipReason, Slot};
 
-#[derive(Default)]
-pub(super) struct LeftOut(HashMap<(ShareName, SkipReason), Range>);
-
 struct Range {
     slots: u64,
     first: Instant,
     last: Instant,
 }
 
-impl LeftOut {
-    pub fn add(&mut self, slot: &Slot, reason: SkipReason) {
-        let range = self.0.entry((slot.share.clone(), reason));
-        let range = range.or_insert(Range { slots: 0, first: slot.at, last: slot.at });
+/// Logs them; returns how many they are.
+pub(super) fn tell(slots: &[(Slot, SkipReason)]) -> u64 {
+    let mut ranges: HashMap<(&ShareName, SkipReason), Range> = HashMap::new();
+    for (slot, reason) in slots {
+        let new = Range { slots: 0, first: slot.at, last: slot.at };
+        let range = ranges.entry((&slot.share, *reason)).or_insert(new);
         range.slots += 1;
         range.first = range.first.min(slot.at);
         range.last = range.last.max(slot.at);
     }
-
-    /// Logs them; returns how many they are.
-    pub fn tell(self) -> u64 {
-        let mut all: Vec<_> = self.0.into_iter().collect();
-        all.sort_unstable_by(|((a, _), one), ((b, _), other)| (a, one.first).cmp(&(b, other.first)));
-        for ((share, reason), Range { slots, first, last }) in &all {
-            let (first, last, reason) = (exact(*first), exact(*last), reason.as_str());
-            match slots {
-                1 => tracing::warn!(%share, slot = first, reason, "slot skipped"),
-                _ => tracing::warn!(%share, slots, first, last, reason, "slots skipped"),
-            }
+    let mut ranges: Vec<_> = ranges.into_iter().collect();
+    ranges.sort_unstable_by_key(|((share, _), range)| (*share, range.first));
+    for ((share, reason), Range { slots, first, last }) in ranges {
+        let (first, last, reason) = (exact(first), exact(last), reason.as_str());
+        match slots {
+            1 => tracing::warn!(%share, slot = first, reason, "slot skipped"),
+            _ => tracing::warn!(%share, slots, first, last, reason, "slots skipped"),
         }
-        all.iter().map(|(_, range)| range.slots).sum()
     }
+    u64::try_from(slots.len()).unwrap_or(u64::MAX)
 }

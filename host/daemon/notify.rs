@@ -1,10 +1,11 @@
 //! What the service manager (systemd) is told: ready, alive, stopping, and in
 //! words what the daemon does.
 //!
-//! Only the daemon's own loop speaks here, as it goes round. A loop that hangs
-//! says nothing, and the manager's watchdog ends the process.
+//! Once it is ready only the daemon's own loop speaks here, as it goes round. A loop
+//! that hangs says nothing, and the manager's watchdog ends the process.
 
 use std::fmt;
+use std::sync::mpsc;
 use std::time::Duration;
 
 use sd_notify::NotifyState;
@@ -18,6 +19,45 @@ const EVERY: Duration = Duration::from_millis(500);
 /// While deliveries finish, the manager waits this much longer each time it hears
 /// of progress. So a stop may last for `drain_timeout` and this.
 const EXTENSION: Duration = Duration::from_secs(15);
+
+/// While it starts, consign asks this often for this much more time, and for no
+/// longer than this in all: a start that hangs is then ended after all.
+const STARTING_EVERY: Duration = Duration::from_secs(5);
+const STARTING_EXTENSION: Duration = Duration::from_secs(30);
+const STARTING_MAX: Duration = Duration::from_secs(3600);
+
+/// Asks the manager for time until it is dropped. A thread of its own, because what
+/// takes long at a start (a large ledger is read, plugins are compiled) blocks.
+pub struct Starting {
+    /// Ends the thread when it is dropped.
+    _goes_on: Option<mpsc::Sender<()>>,
+}
+
+impl Starting {
+    /// `doing` is what takes the time, in words.
+    pub fn begin(doing: &str) -> Self {
+        if std::env::var_os("NOTIFY_SOCKET").is_none() {
+            return Self { _goes_on: None };
+        }
+        notify(&[NotifyState::Status(&format!("starting: {doing}"))]);
+        let (goes_on, ends) = mpsc::channel::<()>();
+        let ask = move || {
+            let began = time::Instant::now();
+            while began.elapsed() < STARTING_MAX {
+                notify(&[NotifyState::ExtendTimeoutUsec(micros(STARTING_EXTENSION))]);
+                if ends.recv_timeout(STARTING_EVERY) != Err(mpsc::RecvTimeoutError::Timeout) {
+                    return;
+                }
+            }
+        };
+        // Without the thread the start has the time that the unit gives it.
+        let started = std::thread::Builder::new().name("starting".to_owned()).spawn(ask);
+        if let Err(error) = started {
+            tracing::debug!(error = %error, "systemd is not asked for more time to start");
+        }
+        Self { _goes_on: Some(goes_on) }
+    }
+}
 
 /// The service manager that started this process, if one did.
 pub(super) struct Manager {
@@ -78,9 +118,8 @@ impl Manager {
         self.progress();
         if self.wants_status() {
             self.told = Some(time::Instant::now());
-            let extension = u32::try_from(EXTENSION.as_micros()).unwrap_or(u32::MAX);
             let status = format!("stopping: {deliveries} at work, cut off in {:.0} s", left.as_secs_f64().ceil());
-            self.say(&[NotifyState::ExtendTimeoutUsec(extension)], &status);
+            self.say(&[NotifyState::ExtendTimeoutUsec(micros(EXTENSION))], &status);
         }
     }
 
@@ -96,12 +135,16 @@ impl Manager {
     }
 }
 
+fn micros(duration: Duration) -> u32 {
+    u32::try_from(duration.as_micros()).unwrap_or(u32::MAX)
+}
+
 fn is_due(last: Option<time::Instant>) -> bool {
     last.is_none_or(|last| last.elapsed() >= EVERY)
 }
 
-/// Why the daemon ended, for those who look at the service afterwards.
-pub(super) fn failed(why: &str) {
+/// Why the daemon ended or could not start, for those who look at the service afterwards.
+pub fn failed(why: &str) {
     notify(&[NotifyState::Status(&why.replace(char::is_control, " "))]);
 }
 

@@ -13,7 +13,8 @@ use super::DaemonError;
 use super::desk::Desk;
 use crate::clock::{Clock, Instant};
 use crate::config::{Config, Environment};
-use crate::ledger::{History, Ledger, RunState};
+use crate::domain::{CustomerName, Interval, Origin, ShareName, Slot};
+use crate::ledger::{History, Ledger, Planned, RunState};
 use crate::run::Parts;
 
 /// An endpoint that never answers, and the bodies of what it was asked.
@@ -193,4 +194,41 @@ async fn what_cannot_change_while_it_runs_is_refused() {
     world.second(&mut desk, 1);
     until(&mut desk, "the old one goes on", |_| world.silence.asked_for("old") == 1).await;
     assert_eq!((desk.generation.number, world.silence.asked_for("new")), (1, 0));
+}
+
+/// Deliveries that fail before they ask anybody, because their share is gone: what the
+/// daemon itself can do. `cargo test --lib -- --ignored --nocapture daemon::tests::rate`
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "a measurement"]
+async fn rate_of_deliveries_that_do_nothing() {
+    const SLOTS: i64 = 20_000;
+    for (concurrency, shares) in [(8, 1000), (64, 1000), (1024, 1000), (64, 1)] {
+        let world = World::new();
+        let daemon = format!("concurrency = {concurrency}\nshare_concurrency = 1024\ncustomer_concurrency = 1024\n");
+        let mut desk = world.desk(world.config(&daemon, "old", &["a"])).await;
+        let acme = CustomerName::parse("acme").unwrap();
+        let planned = (0..SLOTS).map(|n| {
+            let at = start() + TimeDelta::seconds(n / shares);
+            let slot = Slot {
+                share: ShareName::parse(&format!("gone-{}", n % shares)).unwrap(),
+                at,
+                interval: Interval { start: at - TimeDelta::seconds(1), end: at },
+            };
+            Planned::new(slot, vec![acme.clone()], Origin::Schedule)
+        });
+        let began = std::time::Instant::now();
+        desk.ledger.plan(planned.collect(), Vec::new()).await.unwrap();
+        let planned = began.elapsed();
+        let began = std::time::Instant::now();
+        while desk.tally.failed < SLOTS.cast_unsigned() || !desk.calls.is_empty() {
+            desk.go_on();
+            tokio::select! {
+                Some(ended) = desk.work.join_next_with_id() => desk.ended(ended).unwrap(),
+                Some(answer) = desk.calls.answer() => desk.hear(answer).unwrap(),
+                () = tokio::time::sleep(Duration::from_millis(20)) => desk.tick(),
+            }
+        }
+        let rate = 20_000.0 / began.elapsed().as_secs_f64();
+        println!("concurrency {concurrency}, {shares} shares: {rate:.0} deliveries/s; planned in {planned:?}");
+    }
 }

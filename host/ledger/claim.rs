@@ -67,7 +67,7 @@ pub(super) fn claim(ledger: &Db, now: Instant, on_time: &Wanted, late: &Wanted) 
     Ok(claims)
 }
 
-/// Late slots of one share that are held at the same time. The others stay pending:
+/// Slots of one share that are held at the same time. The others stay pending:
 /// each would be held only to be released and held again.
 const HELD_MAX: u32 = 32;
 
@@ -76,12 +76,10 @@ fn pending(ledger: &Db, of: Origin, wanted: &Wanted) -> Result<Vec<Pending>, Led
     if wanted.slots == 0 {
         return Ok(Vec::new());
     }
-    let bound = match of.is_late() {
-        true => format!(
-            "AND share NOT IN (SELECT share FROM slots WHERE state = 'held' GROUP BY share HAVING count(*) >= {HELD_MAX})"
-        ),
-        false => String::new(),
-    };
+    // What is late is never a reason for a slot on time to wait.
+    let held = if of.is_late() { "state = 'held'" } else { "state = 'held' AND origin = 'schedule'" };
+    let bound =
+        format!("AND share NOT IN (SELECT share FROM slots WHERE {held} GROUP BY share HAVING count(*) >= {HELD_MAX})");
     let mut values: Vec<Value<'_>> = vec![of.as_str().into(), i64::try_from(wanted.slots).unwrap_or(i64::MAX).into()];
     values.extend(wanted.except.iter().map(|share| Value::from(share.as_str())));
     let names: Vec<String> = (3..=values.len()).map(|number| format!("?{number}")).collect();

@@ -5,10 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::db::{Db, Row, values};
-use super::row::{at, customer, destination, json, maybe_at, number, origin, reason, run_id, share, size, slot, state};
+use super::row::{
+    at, count, customer, destination, json, maybe_at, number, origin, reason, run_id, share, size, slot, state,
+};
 use super::shared;
 use super::state::State;
-use super::{AttemptId, AttemptState, DeliveryId, DeliveryState, LedgerError, Pause, RunState, UploadState};
+use super::{AttemptId, AttemptState, Backlog, DeliveryId, DeliveryState, LedgerError, Pause, RunState, UploadState};
 use crate::clock::Instant;
 use crate::domain::{
     CustomerName, Destination, Failure, Interval, Manifest, Origin, RunId, SealedObject, ShareName, SkipReason, Slot,
@@ -193,6 +195,16 @@ pub(super) fn cursors(ledger: &Db) -> Result<Vec<(ShareName, Instant)>, LedgerEr
 pub(super) fn pauses(ledger: &Db) -> Result<Vec<Pause>, LedgerError> {
     let select = "SELECT share, since FROM pauses WHERE until IS NULL ORDER BY share";
     ledger.all(select, &[], |row| Ok(Pause { share: share(row)?, since: at(row, "since")? }))
+}
+
+pub(super) fn backlogs(ledger: &Db, slots: u64) -> Result<Vec<Backlog>, LedgerError> {
+    let select = "SELECT share, count(*) AS slots, min(at) AS oldest FROM (
+                      SELECT share, at FROM slots WHERE state = 'pending' AND origin = 'schedule'
+                      UNION ALL SELECT share, at FROM slots WHERE state = 'held' AND origin = 'schedule') AS waiting
+                  GROUP BY share HAVING count(*) > ?1 ORDER BY 2 DESC, 1 LIMIT 20";
+    ledger.all(select, values![count(slots)], |row| {
+        Ok(Backlog { share: share(row)?, slots: size(row, "slots")?, oldest: at(row, "oldest")? })
+    })
 }
 
 pub(super) fn history(ledger: &Db, filter: &History) -> Result<Vec<RunSummary>, LedgerError> {

@@ -13,18 +13,26 @@ use crate::clock::Instant;
 use crate::config::Overlap;
 use crate::domain::{CustomerName, Origin, RunId, ShareName, SkipReason, Slot};
 
+/// What came of planning. A slot that was there already is in neither.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Recorded {
+    pub new: usize,
+    /// Of these, those that nobody gets.
+    pub left_out: Vec<(Slot, SkipReason)>,
+}
+
 pub(super) fn plan(
     ledger: &Db,
     now: Instant,
     planned: &[Planned],
     cursors: &[(ShareName, Instant)],
-) -> Result<usize, LedgerError> {
+) -> Result<Recorded, LedgerError> {
     ledger.together(PAUSES)?;
     let any_pause: bool = ledger.only("SELECT EXISTS (SELECT 1 FROM pauses)", &[])?;
-    let mut new = 0;
+    let mut recorded = Recorded::default();
     for plan in planned {
         let inserted = insert(ledger, now, plan, SlotState::Pending)?;
-        new += usize::from(inserted.is_some());
+        recorded.new += usize::from(inserted.is_some());
         let skip = match plan.skip {
             None if any_pause && is_paused(ledger, &plan.slot)? => Some(SkipReason::Paused),
             skip => skip,
@@ -32,6 +40,7 @@ pub(super) fn plan(
         match (skip, inserted) {
             (Some(reason), Some(id)) => {
                 step::<SlotState>(ledger, id, SlotEvent::Skip, "reason = ?3", values![reason.as_str()])?;
+                recorded.left_out.push((plan.slot.clone(), reason));
             }
             (None, None) => take_over_manual(ledger, plan)?,
             _ => {}
@@ -42,7 +51,7 @@ pub(super) fn plan(
     for (share, cursor) in cursors {
         ledger.execute(move_cursor, values![share.as_str(), *cursor])?;
     }
-    Ok(new)
+    Ok(recorded)
 }
 
 /// Nobody pauses a share while slots are planned, and the other way round.

@@ -7,6 +7,8 @@ use std::os::unix::net::UnixDatagram;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use consign::clock::Clock;
+use consign::ledger::Ledger;
 use rusqlite::Connection;
 use rustix::process::Signal;
 use serde_json::Value;
@@ -80,8 +82,11 @@ fn service_says_that_it_is_ready_alive_and_stopping() {
     let world = world();
     let _sandbox = world.sandbox();
     let (manager, mut daemon) = Manager::start(&world);
-    // The first word is that it is ready: what was left is taken up, the ledger its own.
-    let ready = manager.hears_within(SOON).unwrap();
+    // It asks for time until it is ready: what was left is taken up, the ledger its own.
+    let first = manager.hears_within(SOON).unwrap();
+    says(&first, &["STATUS=starting: reading the configuration and the ledger, compiling plugins"]);
+    says(&manager.hears_within(SOON).unwrap(), &["EXTEND_TIMEOUT_USEC=30000000\n"]);
+    let ready = manager.hears("READY=1");
     says(&ready, &["READY=1\n", "STATUS=1 share, next slot 20", "; 0 at work, 0 waiting, 0 to be tried again"]);
     says(&fs::read_to_string(world.path("daemon.log")).unwrap(), &["consign is ready"]);
     says(&manager.hears_of_deliveries(), &["STATUS=1 share, next slot", ", 0 failed"]);
@@ -152,6 +157,30 @@ fn service_that_fails_says_why() {
     assert_eq!(said.lines().count(), 1, "{said}");
     ledger.execute_batch("ROLLBACK").unwrap();
     assert_eq!(daemon.wait(SOON).code(), Some(4));
+}
+
+/// However early it fails, why is the service's status.
+#[test]
+fn service_that_cannot_start_says_why() {
+    let world = world();
+    let text = world.text();
+    let fails = |status: &str, code: i32| {
+        let (manager, mut daemon) = Manager::start(&world);
+        let said = manager.hears(status);
+        assert_eq!(said.lines().count(), 1, "{said}");
+        assert_eq!(daemon.wait(SOON).code(), Some(code));
+        drop(manager);
+        fs::remove_file(world.path("notify.sock")).unwrap();
+    };
+    world.write("consign.toml", text.replace("* * * * * *", "sometimes"));
+    fails("STATUS=1 error in the configuration", 3);
+    let own = text.replace("plugin = \"jsonl\"", "plugin = \"own\"");
+    world.write("consign.toml", own + "[plugins.own]\npath = \"gone.wasm\"\n");
+    fails("cannot read plugin own", 1);
+    world.write("consign.toml", &text);
+    let ledger = Ledger::open(&world.path("state"), Clock::system()).unwrap();
+    fails("is held by", 4);
+    drop(ledger);
 }
 
 #[test]

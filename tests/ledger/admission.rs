@@ -4,7 +4,9 @@ use chrono::TimeDelta;
 use consign::clock::Clock;
 use consign::config::Overlap;
 use consign::domain::{Origin, SkipReason, Slot};
-use consign::ledger::{Claim, Claims, DeliveryId, DeliveryState, Filling, History, Ledger, Planned, RunState, Wanted};
+use consign::ledger::{
+    Backlog, Claim, Claims, DeliveryId, DeliveryState, Filling, History, Ledger, Planned, RunState, Wanted,
+};
 
 use super::{customers, deliver, open, open_at, passing, planned, share, slot, start};
 
@@ -230,7 +232,8 @@ async fn a_paused_share_leaves_its_slots_out_and_does_not_make_up_for_them() {
     clock.set(to(2) + TimeDelta::minutes(30));
     assert_eq!(ledger.pause(share("a")).await.unwrap(), None);
     assert_eq!(ledger.pause(share("a")).await.unwrap(), Some(clock.now()));
-    plan(3).await;
+    assert_eq!(plan(3).await.left_out, [(slot("a", 3), SkipReason::Paused)]);
+    assert_eq!(plan(3).await.left_out, [], "that was told");
     ledger.plan(vec![planned(slot("b", 3), &["acme"])], Vec::new()).await.unwrap();
     let claims = ledger.claim(9, 9).await.unwrap();
     assert_eq!(claims.runs.iter().map(|run| run.slot.share.as_str()).collect::<Vec<_>>(), ["b"]);
@@ -350,6 +353,49 @@ async fn of_a_long_backfill_only_some_is_held_and_all_of_it_begins() {
     }
 }
 
+/// Nor does a share whose deliveries take longer than there is time between its
+/// slots have all of them held, and hide what others have due.
+#[tokio::test]
+async fn of_a_long_queue_only_some_is_held_and_others_go_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = open(dir.path());
+    let hours: Vec<i64> = (1..=100).collect();
+    plan(&ledger, Overlap::Queue, Origin::Schedule, &hours, &["acme"]).await;
+    ledger.plan(vec![planned(slot("b", 200), &["acme"])], Vec::new()).await.unwrap();
+    for expected in 1..=100 {
+        let (mut looked_at, mut runs) = (0, Vec::new());
+        loop {
+            let claims = ledger.claim(8, 8).await.unwrap();
+            if claims.looked_at == 0 {
+                break;
+            }
+            looked_at += claims.looked_at;
+            runs.extend(claims.runs);
+        }
+        assert!(looked_at <= 50, "{looked_at} were looked at");
+        let of =
+            |name: &str| runs.iter().filter(|run| run.slot.share == share(name)).map(|run| hour(&run.slot)).collect();
+        let (a, b): (Vec<i64>, Vec<i64>) = (of("a"), of("b"));
+        assert_eq!((a, b.len()), (vec![expected], usize::from(expected == 1)));
+        finish(&ledger, runs.iter().find(|run| run.slot.share == share("a")).unwrap()).await;
+    }
+    let waiting = ledger.reader().backlogs(0).await.unwrap();
+    assert_eq!(waiting, []);
+}
+
+#[tokio::test]
+async fn shares_that_get_more_than_they_deliver_are_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = open(dir.path());
+    plan(&ledger, Overlap::Queue, Origin::Schedule, &(1..=20).collect::<Vec<_>>(), &["acme"]).await;
+    plan(&ledger, Overlap::Queue, Origin::Backfill, &(30..=99).collect::<Vec<_>>(), &["acme"]).await;
+    let first = ledger.claim(5, 0).await.unwrap();
+    assert_eq!(begun(&first), ["1: acme"]);
+    let told = ledger.reader().backlogs(18).await.unwrap();
+    assert_eq!(told, [Backlog { share: share("a"), slots: 19, oldest: slot("a", 2).at }], "held or pending, on time");
+    assert_eq!(ledger.reader().backlogs(19).await.unwrap(), []);
+}
+
 /// However many slots of a share wait that has enough already, the others' are claimed.
 #[tokio::test]
 async fn slots_of_shares_that_are_not_wanted_hide_no_others() {
@@ -384,5 +430,7 @@ on_postgres! {
     a_long_backlog_is_claimed_in_good_time,
     what_the_schedule_is_yet_to_plan_is_not_filled_in,
     of_a_long_backfill_only_some_is_held_and_all_of_it_begins,
+    of_a_long_queue_only_some_is_held_and_others_go_on,
+    shares_that_get_more_than_they_deliver_are_told,
     slots_of_shares_that_are_not_wanted_hide_no_others,
 }

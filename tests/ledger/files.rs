@@ -124,7 +124,7 @@ async fn fill_up(ledger: &Ledger, from: i64) -> i64 {
     for n in (from..from + 1_000_000).step_by(50) {
         let plan = (n..n + 50).map(|n| planned(slot("filler", n), &["acme", "globex"])).collect();
         match ledger.plan(plan, vec![]).await {
-            Ok(new) => assert_eq!(new, 50),
+            Ok(recorded) => assert_eq!(recorded.new, 50),
             Err(error) => {
                 assert!(matches!(error, LedgerError::Full { .. }), "{error:?}");
                 assert!(error.to_string().contains("free some room"));
@@ -146,7 +146,7 @@ async fn a_full_ledger_fails_clearly_and_goes_on_when_there_is_room() {
     // Refused work left nothing behind, and readers are not disturbed.
     ledger.start_manual(slot("orders", 1), customers(&["acme"])).await.ok();
     ledger.limit_bytes(1 << 30).await.unwrap();
-    assert_eq!(ledger.plan(vec![planned(slot("filler", took), &["acme"])], vec![]).await.unwrap(), 1);
+    assert_eq!(ledger.plan(vec![planned(slot("filler", took), &["acme"])], vec![]).await.unwrap().new, 1);
     assert_eq!(ledger.claim(usize::MAX, 0).await.unwrap().runs.len() as i64, took + 1);
 }
 
@@ -159,7 +159,7 @@ async fn a_full_disk_fails_clearly_and_goes_on_when_there_is_room() {
     let took = fill_up(&ledger, 0).await;
     assert!(took > 0);
     disk.resize(64);
-    assert_eq!(ledger.plan(vec![planned(slot("filler", took), &["acme"])], vec![]).await.unwrap(), 1);
+    assert_eq!(ledger.plan(vec![planned(slot("filler", took), &["acme"])], vec![]).await.unwrap().new, 1);
     assert_eq!(ledger.claim(usize::MAX, 0).await.unwrap().runs.len() as i64, took + 1);
     drop(ledger);
     open(top.path());

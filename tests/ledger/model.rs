@@ -311,12 +311,12 @@ async fn step_slots(ledger: &Ledger, model: &mut Model, op: &Op) {
         Op::Plan { share: at, hours, who, kind, cursor } => {
             let to = start() + chrono::TimeDelta::hours(*cursor);
             let plan = |hour: &i64| planned(*at, *hour, *who, *kind);
-            let new = ledger.plan(hours.iter().map(plan).collect(), vec![(share(SHARES[*at]), to)]).await.unwrap();
+            let recorded = ledger.plan(hours.iter().map(plan).collect(), vec![(share(SHARES[*at]), to)]).await.unwrap();
             let known = model.slots.len();
             for hour in hours {
                 plan_one(model, (*at, *hour), *who, *kind);
             }
-            assert_eq!(new, model.slots.len() - known);
+            assert_eq!(recorded.new, model.slots.len() - known);
             let kept = model.cursors.entry(*at).or_insert(*cursor);
             *kept = (*kept).max(*cursor);
         }

@@ -184,7 +184,7 @@ async fn nodes_share_what_there_is_to_begin() {
     let plan = || (0..60).map(|n| planned(slot(&format!("share-{}", n % 12), n), &["acme"])).collect::<Vec<_>>();
     let cursors = || (0..12).map(|n| (share(&format!("share-{n}")), slot("a", 60).at)).collect::<Vec<_>>();
     let new = futures::future::join_all(nodes.iter().map(|node| node.plan(plan(), cursors()))).await;
-    assert_eq!(new.into_iter().map(Result::unwrap).sum::<usize>(), 60);
+    assert_eq!(new.into_iter().map(|recorded| recorded.unwrap().new).sum::<usize>(), 60);
     let work = |node: Ledger| async move {
         let mut begun = Vec::new();
         let mut idle = 0;
