@@ -1,9 +1,9 @@
 //! What many shares and many deliveries cost, against the targets of the project.
 //!
 //! ```text
-//! make bench-scale                                     # in the profile of the tests, about 3 minutes
+//! make bench-scale                                     # in the profile of the tests, about 7 minutes
 //! CONSIGN_BENCH_SHARES=10000 make bench-scale
-//! CONSIGN_BENCH_ONLY=ledger make bench-scale           # or config, slots, idle
+//! CONSIGN_BENCH_ONLY=ledger make bench-scale           # or config, slots, idle, fairness
 //! ```
 //!
 //! The ledger is in SQLite, and in PostgreSQL where there is one.
@@ -16,6 +16,8 @@
 //! - **slots**: every share fires in the same minute, until all slots are pending in
 //!   the ledger.
 //! - **idle**: the CPU time of `consign run` while none of its shares is due.
+//! - **fairness**: how long a share's customers wait for their slots while the bucket
+//!   of another customer never answers, or the plugin of other shares never ends.
 
 #![expect(
     clippy::print_stdout,
@@ -45,11 +47,28 @@ use tokio::task::JoinSet;
 
 #[path = "scale/config.rs"]
 mod config;
+#[path = "scale/fairness.rs"]
+mod fairness;
 
 /// The tests' server, which does not wait for its disk (`fsync = off`).
 #[path = "../tests/support/postgres.rs"]
 #[expect(dead_code, clippy::unwrap_used, reason = "the tests' own, of which this uses a part")]
 mod postgres;
+
+/// The binary in a directory of its own.
+#[path = "../tests/cli/world.rs"]
+#[expect(dead_code, clippy::unwrap_used, reason = "the tests' own, of which this uses a part")]
+mod world;
+
+/// An endpoint of which a part never answers.
+#[path = "../tests/support/stall.rs"]
+#[expect(dead_code, clippy::unwrap_used, reason = "the tests' own, of which this uses a part")]
+mod stall;
+
+/// Plugins that misbehave.
+#[path = "../tests/plugin/support.rs"]
+#[expect(dead_code, clippy::unwrap_used, reason = "the tests' own, of which this uses a part")]
+mod support;
 
 /// Where the ledger is, and what it is to do there.
 struct Backend {
@@ -95,6 +114,9 @@ fn main() {
         if wanted("slots") {
             slots(&backend, &dir.path().join("slots"), shares);
         }
+    }
+    if wanted("fairness") {
+        fairness::fairness();
     }
     if wanted("config") || wanted("idle") {
         let dir = tempfile::tempdir().expect("a temporary directory");

@@ -39,6 +39,13 @@ pub(crate) static DAEMON: Shape = Shape {
             "Of these, deliveries of one share, so that one whose plugin or dataset hangs does not hold up the others.",
         ),
         default(
+            "plugin_concurrency",
+            Kind::Int(1, 1024),
+            "all of `concurrency` if all shares have the same plugin, otherwise 3/4 of it",
+            "6",
+            "Of these, deliveries through one plugin of your own, so that one that hangs holds up only the shares that use it. The shipped ones have no such limit.",
+        ),
+        default(
             "customer_concurrency",
             Kind::Int(1, 1024),
             "`concurrency` shared out among the customers, but at least 1/4 of it and 2",
@@ -99,6 +106,7 @@ pub(crate) fn read(
         cache_dir: path("cache_dir", "CACHE_DIRECTORY", "/var/cache/consign"),
         concurrency: int("concurrency").unwrap_or(8),
         share_concurrency: int("share_concurrency"),
+        plugin_concurrency: int("plugin_concurrency"),
         customer_concurrency: int("customer_concurrency"),
         bucket_concurrency: int("bucket_concurrency"),
         query_memory_bytes: section

@@ -46,9 +46,10 @@ pub struct Daemon {
     pub cache_dir: PathBuf,
     /// Deliveries at work at the same time.
     pub concurrency: usize,
-    /// Of these, those of one share, to one customer and into one bucket. None for
-    /// what their number allows.
+    /// Of these, those of one share, through one plugin that is not shipped, to one
+    /// customer and into one bucket. None for what their number allows.
     pub share_concurrency: Option<usize>,
+    pub plugin_concurrency: Option<usize>,
     pub customer_concurrency: Option<usize>,
     pub bucket_concurrency: Option<usize>,
     /// Memory that all queries together may use before they spill to disk.

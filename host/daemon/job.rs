@@ -8,7 +8,7 @@ use futures::FutureExt as _;
 use super::generation::Generation;
 use super::queue::Turn;
 use crate::clock::Instant;
-use crate::config::Config;
+use crate::config::{Config, PluginSource};
 use crate::domain::{CustomerName, Failure, RunId, Slot};
 use crate::ledger::{DeliveryId, Ledger, LedgerError, OpenDelivery};
 use crate::run::{Fared, Outcome, Recorder, Retrying, Stop, Work};
@@ -61,7 +61,9 @@ impl Job {
     pub fn turn(&self, config: &Config) -> Turn {
         let Delivery { slot, customer, late, .. } = &self.delivery;
         let bucket = config.customers.get(customer).map(|customer| customer.bucket.clone());
-        Turn { share: slot.share.clone(), bucket, customer: customer.clone(), late: *late }
+        let plugin = config.shares.get(&slot.share).and_then(|share| config.plugins.get(share.plugin.as_ref()?));
+        let plugin = plugin.filter(|plugin| plugin.source != PluginSource::Shipped).map(|plugin| plugin.name.clone());
+        Turn { share: slot.share.clone(), plugin, bucket, customer: customer.clone(), late: *late }
     }
 
     /// Something of it is in a bucket. Otherwise its end only has to be recorded,

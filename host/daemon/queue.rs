@@ -1,6 +1,7 @@
 //! Whose turn it is. Deliveries wait here for a place, and a place is given to
-//! whoever keeps within every limit: of all, of the late ones, of its share, of
-//! its customer, of its customer's bucket. So none of these can hold up the others.
+//! whoever keeps within every limit: of all, of the late ones, of its share, of its
+//! plugin, of its customer, of its customer's bucket. So none of these can hold up
+//! the others.
 //!
 //! Those on time come before the late ones. Among equals shares take turns,
 //! within a share its buckets, within a bucket its customers, and the deliveries
@@ -21,13 +22,15 @@ pub(super) use limits::Limits;
 use tree::{Branch, ROOT, Tree};
 
 use crate::clock::Instant;
-use crate::domain::{BucketName, CustomerName, ShareName};
+use crate::domain::{BucketName, CustomerName, PluginName, ShareName};
 use crate::ledger::{DeliveryId, Wanted};
 
 /// What a delivery needs a place of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Turn {
     pub share: ShareName,
+    /// None without one, and for one that is part of consign, which does not hang.
+    pub plugin: Option<PluginName>,
     /// None when the customer is gone: it fails without asking any bucket.
     pub bucket: Option<BucketName>,
     pub customer: CustomerName,
@@ -44,6 +47,7 @@ pub(super) struct Place(Turn);
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 enum Of {
     Share(ShareName),
+    Plugin(PluginName),
     Bucket(BucketName),
     Customer(CustomerName),
 }
@@ -214,6 +218,7 @@ impl<J> Queue<J> {
     fn limit(&self, of: &Of) -> usize {
         match of {
             Of::Share(_) => self.limits.share,
+            Of::Plugin(_) => self.limits.plugin,
             Of::Bucket(_) => self.limits.bucket,
             Of::Customer(_) => self.limits.customer,
         }
@@ -301,9 +306,9 @@ impl Turn {
 
     /// From the share down.
     fn path(&self) -> impl Iterator<Item = Of> + use<> {
-        let bucket = self.bucket.clone().map(Of::Bucket);
+        let (plugin, bucket) = (self.plugin.clone().map(Of::Plugin), self.bucket.clone().map(Of::Bucket));
         let (share, customer) = (Of::Share(self.share.clone()), Of::Customer(self.customer.clone()));
-        std::iter::once(share).chain(bucket).chain([customer])
+        std::iter::once(share).chain(plugin).chain(bucket).chain([customer])
     }
 }
 
@@ -311,7 +316,7 @@ impl Of {
     fn share(&self) -> Option<&ShareName> {
         match self {
             Of::Share(share) => Some(share),
-            Of::Bucket(_) | Of::Customer(_) => None,
+            Of::Plugin(_) | Of::Bucket(_) | Of::Customer(_) => None,
         }
     }
 }

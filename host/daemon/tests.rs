@@ -14,8 +14,8 @@ use super::desk::Desk;
 use crate::clock::{Clock, Instant};
 use crate::config::{Config, Environment};
 use crate::domain::{CustomerName, Interval, Origin, ShareName, Slot};
-use crate::ledger::{History, Ledger, Planned, RunState};
-use crate::run::Parts;
+use crate::ledger::{DeliveryState, History, Ledger, Planned, RunState};
+use crate::run::{Parts, Recorder, Retrying, Stopper};
 
 /// An endpoint that never answers, and the bodies of what it was asked.
 struct Silence {
@@ -194,6 +194,36 @@ async fn what_cannot_change_while_it_runs_is_refused() {
     world.second(&mut desk, 1);
     until(&mut desk, "the old one goes on", |_| world.silence.asked_for("old") == 1).await;
     assert_eq!((desk.generation.number, world.silence.asked_for("new")), (1, 0));
+}
+
+/// A process that ends takes away threads, timers and connections, and what fails for
+/// want of them is not the delivery's failure. The next start begins it again.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_fails_because_the_process_ends_has_not_failed() {
+    let world = World::new();
+    let config = world.config("", "old", &["a"]);
+    let parts = world.parts(&config).await;
+    let ledger = Ledger::open(&world.dir.path().join("state"), world.clock.clone()).unwrap();
+    let (share, interval) = (ShareName::parse("gone").unwrap(), Interval { start: start(), end: start() });
+    let (slot, acme) = (Slot { share, at: start(), interval }, CustomerName::parse("acme").unwrap());
+    ledger.plan(vec![Planned::new(slot.clone(), vec![acme.clone()], Origin::Schedule)], Vec::new()).await.unwrap();
+    let claim = ledger.claim(1, 0).await.unwrap().runs.remove(0);
+    let (run, delivery) = (claim.run, claim.deliveries[0].1);
+    let stopper = Stopper::default();
+    let deliver = async |stop| {
+        let (slot, customer, retrying) = (&slot, &acme, Retrying::Daemon);
+        let recorder =
+            Recorder { parts: &parts, ledger: &ledger, config: &config, run, slot, customer, retrying, stop };
+        let soon = Duration::from_millis(500);
+        tokio::time::timeout(soon, recorder.deliver(delivery)).await.map(|outcome| outcome.is_ok())
+    };
+    let state = async || ledger.open_delivery(delivery).await.unwrap().state;
+
+    assert!(deliver(Stopper::default().listen(None)).await.is_err(), "forsaken, it went on");
+    assert_eq!(state().await, DeliveryState::Working);
+    ledger.interrupted(ledger.open_delivery(delivery).await.unwrap().attempt.unwrap().id).await.unwrap();
+    assert_eq!(deliver(stopper.listen(None)).await, Ok(true));
+    assert_eq!(state().await, DeliveryState::Failed);
 }
 
 /// Deliveries that fail before they ask anybody, because their share is gone: what the

@@ -148,8 +148,11 @@ fn admit(ledger: &Db, now: Instant, mut pending: Pending, claims: &mut Claims) -
     if free.is_empty() && held.is_empty() {
         return leave_out(ledger, now, pending, SkipReason::Overlap);
     }
-    let event = if held.is_empty() { SlotEvent::Start } else { SlotEvent::Hold };
-    step::<SlotState>(ledger, id, event, "", &[])?;
+    match held.is_empty() {
+        true => step::<SlotState>(ledger, id, SlotEvent::Start, "", &[])?,
+        // For these alone. Whoever begins now has had its turn, however that ends.
+        false => step::<SlotState>(ledger, id, SlotEvent::Hold, "customers = ?3", values![&to_json(&held)?])?,
+    }
     // First, because the slot is done when no run of it is left.
     if !free.is_empty() {
         let claim = begin(ledger, now, id, pending.slot.clone(), origin, free)?;

@@ -236,6 +236,8 @@ impl Recorder<'_> {
                 crash::point(Point::Committed);
                 return Ok(Outcome::Committed(Box::new(manifest)));
             }
+            // The next start begins it again, as after a crash.
+            Err(_) if self.stop.is_forsaken() => return std::future::pending().await,
             Err(failure) => failure,
         };
         let now = self.parts.clock.now();

@@ -1,11 +1,13 @@
 //! Why a delivery at work is to end before it has ended by itself.
 
+use std::sync::Arc;
+
 use tokio::sync::watch;
 
 use crate::clock::{Instant, exact};
 use crate::domain::{Failure, Layer, Retry, Slot};
 
-/// Tells one delivery to end, from outside of it.
+/// Tells one delivery to end, from outside of it. Dropped, it forsakes the delivery.
 #[derive(Debug, Default)]
 pub struct Stopper(watch::Sender<Option<Failure>>);
 
@@ -13,6 +15,8 @@ pub struct Stopper(watch::Sender<Option<Failure>>);
 #[derive(Clone, Debug)]
 pub struct Stop {
     told: watch::Receiver<Option<Failure>>,
+    /// The other end, where nobody else has it.
+    _own: Option<Arc<Stopper>>,
     /// What is not committed then has failed.
     deadline: Option<Instant>,
 }
@@ -30,14 +34,15 @@ impl Stopper {
     }
 
     pub fn listen(&self, deadline: Option<Instant>) -> Stop {
-        Stop { told: self.0.subscribe(), deadline }
+        Stop { told: self.0.subscribe(), _own: None, deadline }
     }
 }
 
 impl Stop {
     /// Nobody tells it, and nothing limits it.
     pub fn never() -> Self {
-        Stopper::default().listen(None)
+        let own = Arc::new(Stopper::default());
+        Self { _own: Some(own.clone()), ..own.listen(None) }
     }
 
     /// Ready when it is told to stop.
@@ -48,7 +53,6 @@ impl Stop {
                 return why;
             }
             if told.changed().await.is_err() {
-                // Nobody is left who could tell.
                 return std::future::pending().await;
             }
         }
@@ -58,6 +62,12 @@ impl Stop {
     pub fn reason(&self, slot: &Slot, now: Instant) -> Option<Failure> {
         let told = self.told.borrow().clone();
         told.or_else(|| self.deadline.filter(|deadline| *deadline <= now).map(|deadline| passed(slot, deadline)))
+    }
+
+    /// Nobody attends to it any more: the process is ending, and takes away what the
+    /// delivery works with. What fails from now on says nothing about the delivery.
+    pub fn is_forsaken(&self) -> bool {
+        self.told.has_changed().is_err()
     }
 
     /// A try at `due` would come too late.

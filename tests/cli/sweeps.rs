@@ -40,7 +40,7 @@ const CUSTOMERS: [(&str, u64); 2] = [("acme", 714), ("beta", 342)];
 /// Lives at the same time: each waits for disks and sockets most of the time.
 const LANES: usize = 3;
 
-/// A process that gets nowhere is ended after this.
+/// A process that was disturbed and gets nowhere is ended after this.
 const PATIENCE: Duration = Duration::from_secs(4);
 
 fn is_whole() -> bool {
@@ -87,8 +87,12 @@ impl Life {
         let mut process = world.start(wrapper, &args, environment);
         if self == Life::Daemon {
             let (begun, earlier) = (Instant::now(), readiness(world));
-            let is_done = || readiness(world) > earlier && manifests(world) >= 2 * CUSTOMERS.len();
-            while process.is_running() && begun.elapsed() < PATIENCE && !is_done() {
+            let is_done = || readiness(world) > earlier && has_all(world);
+            let mut disturbed = wrapper.is_empty().then_some(begun);
+            let loses_patience = |since: Instant| since.elapsed() > PATIENCE;
+            while process.is_running() && !is_done() && !disturbed.is_some_and(loses_patience) {
+                assert!(begun.elapsed() < SOON, "nothing disturbs it, and it gets nowhere: {}", log(world));
+                disturbed = disturbed.or_else(|| is_injected(world).then(Instant::now));
                 sleep(Duration::from_millis(20));
             }
             if process.is_running() {
@@ -145,6 +149,11 @@ fn manifests(world: &World) -> usize {
         paths.map(|path| if path.is_dir() { count(&path) } else { usize::from(path.ends_with(MANIFEST)) }).sum()
     }
     CUSTOMERS.iter().map(|(name, _)| count(&world.path(&format!("buckets/{name}-data")))).sum()
+}
+
+/// All of both slots.
+fn has_all(world: &World) -> bool {
+    manifests(world) >= 2 * CUSTOMERS.len()
 }
 
 fn daemon_until(world: &World, what: &str, done: impl Fn(&[Value]) -> bool) {
@@ -207,9 +216,13 @@ impl Fault {
     fn has_hit(self, world: &World, status: ExitStatus) -> bool {
         match self.is_kill() {
             true => status.signal() == Some(Signal::KILL.as_raw()),
-            false => fs::read_to_string(world.path("trace")).unwrap().contains("INJECTED"),
+            false => is_injected(world),
         }
     }
+}
+
+fn is_injected(world: &World) -> bool {
+    fs::read_to_string(world.path("trace")).is_ok_and(|trace| trace.contains("INJECTED"))
 }
 
 /// Has the fault happen at call number 1, 1 + `step` and so on, until a life goes
@@ -249,6 +262,7 @@ fn one(life: Life, fault: Fault, number: usize) -> bool {
     let strace = fault.strace(life, &world, number);
     let status = life.live(&world, &strace, &[]);
     let hit = fault.has_hit(&world, status);
+    assert!(hit || life != Life::Daemon || has_all(&world), "it ended before its work did: {}", log(&world));
     // What cannot be written down of an upload is as unknown as after a kill.
     let mut kills = usize::from(hit);
     if fault.is_kill() && hit {

@@ -8,7 +8,7 @@ use consign::ledger::{
     Backlog, Claim, Claims, DeliveryId, DeliveryState, Filling, History, Ledger, Planned, RunState, Wanted,
 };
 
-use super::{customers, deliver, open, open_at, passing, planned, share, slot, start};
+use super::{customers, deliver, lasting, open, open_at, passing, planned, share, slot, start};
 
 /// Plans the share's slots of these hours.
 async fn plan(ledger: &Ledger, overlap: Overlap, origin: Origin, hours: &[i64], names: &[&str]) {
@@ -109,6 +109,33 @@ async fn queue_waits_customer_by_customer_also_through_a_restart() {
     finish(&ledger, &last.runs[0]).await;
     assert!(ledger.unfinished().await.unwrap().is_empty());
     assert_eq!(ledger.claim(9, 9).await.unwrap().looked_at, 0);
+}
+
+/// A slot that waits for one customer is not begun again for another who failed with it.
+#[tokio::test]
+async fn who_fails_while_a_slot_is_held_for_another_is_not_begun_again() {
+    for (overlap, origin) in [(Overlap::Queue, Origin::Schedule), (Overlap::Queue, Origin::Backfill)] {
+        let dir = tempfile::tempdir().unwrap();
+        let ledger = open(dir.path());
+        plan(&ledger, overlap, origin, &[1, 2], &["acme", "globex"]).await;
+        let first = ledger.claim(1, 1).await.unwrap();
+        assert_eq!(begun(&first), ["1: acme globex"]);
+        commit(&ledger, &first.runs[0].slot, first.runs[0].deliveries[0].1).await;
+        let second = ledger.claim(9, 9).await.unwrap();
+        assert_eq!(begun(&second), ["2: acme"], "globex has the first one at work");
+        let attempt = ledger.attempt_started(second.runs[0].deliveries[0].1, None).await.unwrap();
+        ledger.failed(attempt.id, lasting(), None).await.unwrap();
+        ledger.run_finished(second.runs[0].run).await.unwrap();
+        assert_eq!(begun(&ledger.claim(9, 9).await.unwrap()), [""; 0], "acme has had its turn");
+        commit(&ledger, &first.runs[0].slot, first.runs[0].deliveries[1].1).await;
+        ledger.run_finished(first.runs[0].run).await.unwrap();
+        let third = ledger.claim(9, 9).await.unwrap();
+        assert_eq!(begun(&third), ["2: globex"]);
+        finish(&ledger, &third.runs[0]).await;
+        assert!(ledger.unfinished().await.unwrap().is_empty());
+        let again = ledger.start_manual(slot("a", 2), customers(&["acme", "globex"])).await.unwrap();
+        assert_eq!((again.claim.unwrap().deliveries.len(), again.committed.len()), (1, 1), "by hand it is tried again");
+    }
 }
 
 #[tokio::test]
@@ -420,6 +447,7 @@ on_postgres! {
     skip_leaves_out_what_would_overlap_customer_by_customer,
     what_waits_for_another_try_is_in_nobodys_way,
     queue_waits_customer_by_customer_also_through_a_restart,
+    who_fails_while_a_slot_is_held_for_another_is_not_begun_again,
     cancel_gives_up_the_earlier_one_unless_it_is_sealed,
     allow_lets_both_go_on,
     what_is_late_goes_one_by_one_behind_what_is_on_time,

@@ -228,7 +228,11 @@ impl Model {
         if free.is_empty() && held.is_empty() {
             return self.leave_out(key);
         }
-        self.slots.get_mut(&key).unwrap().is = if held.is_empty() { SlotIs::Running } else { SlotIs::Held };
+        let slot = self.slots.get_mut(&key).unwrap();
+        slot.is = if held.is_empty() { SlotIs::Running } else { SlotIs::Held };
+        if !held.is_empty() {
+            slot.who = held;
+        }
         if !free.is_empty() {
             self.began(key, &free, origin, false);
         }

@@ -10,8 +10,9 @@ pub(in crate::daemon) struct Limits {
     pub all: usize,
     /// Of these, for what is caught up or filled in. The rest is kept for what is on time.
     pub late: usize,
-    /// Of one share, of one customer, of one bucket.
+    /// Of one share, of one plugin of the vendor's own, of one customer, of one bucket.
     pub share: usize,
+    pub plugin: usize,
     pub customer: usize,
     pub bucket: usize,
 }
@@ -22,19 +23,23 @@ impl Limits {
     pub fn of(config: &Config) -> Self {
         let (daemon, all) = (&config.daemon, config.daemon.concurrency);
         let buckets: BTreeSet<_> = config.customers.values().map(|customer| &customer.bucket).collect();
-        let share = match config.shares.len() {
-            0 | 1 => all,
-            _ => (all * 3 / 4).max(1),
-        };
+        let plugins: BTreeSet<_> = config.shares.values().map(|share| &share.plugin).collect();
+        let (share, plugin) = (most_of(config.shares.len(), all), most_of(plugins.len(), all));
         let (customer, bucket) = (one_of(config.customers.len(), all), one_of(buckets.len(), all));
         Self {
             all,
             late: (all / 2).max(1),
             share: daemon.share_concurrency.unwrap_or(share).min(all),
+            plugin: daemon.plugin_concurrency.unwrap_or(plugin).min(all),
             customer: daemon.customer_concurrency.unwrap_or(customer).min(all),
             bucket: daemon.bucket_concurrency.unwrap_or(bucket).min(all),
         }
     }
+}
+
+/// All places but a quarter, if there are others.
+fn most_of(others: usize, all: usize) -> usize {
+    if others > 1 { (all * 3 / 4).max(1) } else { all }
 }
 
 /// Its part of all places, which is a quarter at the least, and two if that leaves one for another.

@@ -4,16 +4,21 @@ use proptest::prelude::*;
 
 use super::*;
 
-const LIMITS: Limits = Limits { all: 8, late: 4, share: 6, customer: 2, bucket: 3 };
+const LIMITS: Limits = Limits { all: 8, late: 4, share: 6, plugin: 5, customer: 2, bucket: 3 };
 
 fn turn(share: u32, customer: u32) -> Turn {
     let bucket = BucketName::parse(&format!("bucket-{}", customer / 2)).unwrap();
     Turn {
         share: ShareName::parse(&format!("s{share}")).unwrap(),
+        plugin: None,
         bucket: Some(bucket),
         customer: CustomerName::parse(&format!("c{customer}")).unwrap(),
         late: false,
     }
+}
+
+fn through(plugin: &str, turn: Turn) -> Turn {
+    Turn { plugin: Some(PluginName::parse(plugin).unwrap()), ..turn }
 }
 
 fn late(share: u32, customer: u32) -> Turn {
@@ -62,7 +67,7 @@ fn places_of(hanging: impl Iterator<Item = Turn>, good: impl Iterator<Item = Tur
 fn shares_take_turns_and_so_do_their_customers() {
     let many = (0..40).map(|n| turn(0, n % 4 * 2));
     let mut queue = queue(
-        Limits { all: 100, late: 50, share: 100, customer: 100, bucket: 100 },
+        Limits { all: 100, late: 50, share: 100, plugin: 100, customer: 100, bucket: 100 },
         many.chain([turn(1, 8), turn(2, 8)]),
     );
     let order = begun(&mut queue);
@@ -75,6 +80,16 @@ fn a_share_that_hangs_leaves_places_to_the_others() {
     let hanging = (0..1000).map(|n| turn(0, n * 2));
     let good = (0..1000).map(|n| turn(1 + n % 10, n * 2));
     assert_eq!(places_of(hanging, good), LIMITS.share);
+}
+
+#[test]
+fn a_plugin_of_several_shares_that_hangs_leaves_places_to_the_others() {
+    let hanging = (0..1000).map(|n| through("hangs", turn(n % 3, n * 2)));
+    let good = (0..1000).map(|n| turn(3 + n % 10, n * 2)).map(|good| match good.share.as_str() {
+        "s3" => through("good", good),
+        _ => good,
+    });
+    assert_eq!(places_of(hanging, good), LIMITS.plugin);
 }
 
 #[test]
@@ -148,10 +163,11 @@ fn slots_are_wanted_of_shares_that_have_none_here() {
 #[test]
 fn nothing_is_looked_through() {
     const JOBS: u32 = 100_000;
-    let limits = Limits { all: 64, late: 32, share: 8, customer: 4, bucket: 6 };
+    let limits = Limits { all: 64, late: 32, share: 8, plugin: 12, customer: 4, bucket: 6 };
     type World = (&'static str, fn(u32) -> Turn);
-    let worlds: [World; 5] = [
+    let worlds: [World; 6] = [
         ("one share", |n| turn(0, n)),
+        ("one plugin", |n| through("own", turn(n, n))),
         ("one customer", |n| turn(n, 0)),
         ("one bucket", |n| turn(n, n % 2)),
         ("many of each", |n| turn(n % 1000, n / 1000)),
@@ -203,6 +219,7 @@ impl Model {
         count(&|_| true) < limits.all
             && (!turn.late || count(&|other| other.late) < limits.late)
             && count(&|other| other.share == turn.share) < limits.share
+            && (turn.plugin.is_none() || count(&|other| other.plugin == turn.plugin) < limits.plugin)
             && count(&|other| other.customer == turn.customer) < limits.customer
             && count(&|other| other.bucket == turn.bucket) < limits.bucket
     }
@@ -230,15 +247,17 @@ proptest! {
     #[test]
     fn whoever_may_begin_does(
         ops in prop::collection::vec(op(), 1..150),
-        limits in (1..7usize, 1..4usize, 1..5usize, 1..4usize, 1..4usize),
+        limits in (1..7usize, 1..4usize, 1..5usize, 1..4usize, 1..4usize, 1..4usize),
     ) {
-        let (all, late, share, customer, bucket) = limits;
-        let limits = Limits { all, late, share, customer, bucket };
+        let (all, late, share, plugin, customer, bucket) = limits;
+        let limits = Limits { all, late, share, plugin, customer, bucket };
         let (mut queue, mut model) = (Queue::new(limits), Model::default());
         for (id, op) in (0..).zip(ops) {
             match op {
                 Op::Push { share, customer, late } => {
                     let turn = Turn { late, ..turn(share, customer) };
+                    // A share has one plugin, or none.
+                    let turn = if share < 2 { through("own", turn) } else { turn };
                     queue.push(DeliveryId(id), turn.clone(), None, id);
                     model.waiting.insert(id, turn);
                 }
