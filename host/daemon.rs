@@ -44,7 +44,7 @@ use tokio::sync::mpsc;
 use admin::socket::SocketError;
 use admin::{Office, Serving, Socket};
 use desk::Desk;
-pub use generation::{Generation, needs_restart};
+pub use generation::Generation;
 use notify::Manager;
 pub use notify::{Starting, failed};
 use reload::Reloader;
@@ -64,15 +64,13 @@ const ORDERS_MAX: usize = 64;
 /// How often a drain says that it is getting on.
 const DRAIN_TICK: Duration = Duration::from_secs(1);
 
-/// Why the daemon cannot go on, or not over to another configuration.
+/// Why the daemon cannot go on.
 #[derive(Debug, thiserror::Error)]
 pub enum DaemonError {
     #[error(transparent)]
     Ledger(#[from] LedgerError),
     #[error("the clock cannot be started")]
     Clock(#[from] ScheduleError),
-    #[error("{} cannot change while consign runs; restart it, or put back what was there", .0.join(" and "))]
-    NeedsRestart(Vec<&'static str>),
     #[error(transparent)]
     Socket(#[from] SocketError),
 }
@@ -124,7 +122,7 @@ pub async fn run(
             () = ticker.wake() => desk.tick(),
             Some(ended) = desk.work.join_next_with_id() => desk.ended(ended)?,
             Some(answer) = desk.calls.answer() => desk.hear(answer)?,
-            Some(order) = ordered.recv() => desk.obey(order, &mut manager).await?,
+            Some(order) = ordered.recv() => desk.obey(order, &mut manager),
         }
     }
     manager.stopping();
@@ -152,11 +150,13 @@ fn serve(desk: &Desk, socket: Option<Socket>, source: Source, orders: mpsc::Send
     let Source { path, hangup } = source;
     let config = std::path::absolute(&path).unwrap_or(path);
     let (clock, current) = (desk.clock.clone(), desk.callers.current.subscribe());
-    let reloader = Arc::new(Reloader::new(config.clone(), clock.clone(), orders.clone(), current.clone()));
+    let ledger = desk.ledger.clone();
+    let reloader =
+        Arc::new(Reloader::new(config.clone(), clock.clone(), ledger.clone(), orders.clone(), current.clone()));
     let office = Office {
         started: clock.now(),
         clock,
-        ledger: desk.ledger.clone(),
+        ledger,
         desk: orders,
         reloader: reloader.clone(),
         current,
@@ -190,7 +190,7 @@ async fn drain(
         tokio::select! {
             Some(ended) = desk.work.join_next_with_id() => desk.ended(ended)?,
             Some(answer) = desk.calls.answer() => desk.hear(answer)?,
-            Some(order) = ordered.recv() => desk.obey(order, manager).await?,
+            Some(order) = ordered.recv() => desk.obey(order, manager),
             () = tokio::time::sleep_until(deadline.min(now + DRAIN_TICK)) => {
                 if now >= deadline && !desk.work.is_empty() {
                     tracing::warn!(deliveries = desk.work.len(), "not finished in time; the next start resumes them");
@@ -199,5 +199,6 @@ async fn drain(
             }
         }
     }
+    tracing::info!("consign has stopped");
     Ok(())
 }

@@ -105,6 +105,11 @@ impl Database {
         }
     }
 
+    /// Whether both have the same `url`, as it is written.
+    pub fn has_url_of(&self, other: &Self) -> bool {
+        self.at == other.at
+    }
+
     /// Where it is referred to, if it is.
     pub(super) fn reference(&self) -> Option<&Reference> {
         match &self.at {

@@ -298,7 +298,13 @@ pub enum Overlap {
 impl Overlap {
     pub const ALL: [Overlap; 4] = [Overlap::Skip, Overlap::Queue, Overlap::Cancel, Overlap::Allow];
 
-    pub fn as_str(self) -> &'static str {
+    /// What each is called, in the same order.
+    pub const NAMES: [&str; 4] = {
+        let [a, b, c, d] = Self::ALL;
+        [a.as_str(), b.as_str(), c.as_str(), d.as_str()]
+    };
+
+    pub const fn as_str(self) -> &'static str {
         match self {
             Overlap::Skip => "skip",
             Overlap::Queue => "queue",

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use chrono_tz::{TZ_VARIANTS, Tz};
 
-use super::model::{Compression, Empty, RetryPolicy, Share};
+use super::model::{Compression, Empty, Overlap, RetryPolicy, Share};
 use super::plugin::SHIPPED;
 use super::report::{Problems, listed, near, quote};
 use super::section::Section;
@@ -72,7 +72,7 @@ pub(crate) static SHARE: Shape = Shape {
         ),
         default(
             "overlap",
-            Kind::Choice(&["skip", "queue", "cancel", "allow"]),
+            Kind::Choice(&Overlap::NAMES),
             r#""skip""#,
             r#""queue""#,
             "What becomes of a slot, for a customer to whom an earlier one of the share is still being delivered: it is \

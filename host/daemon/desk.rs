@@ -11,10 +11,9 @@ use tokio::task::{Id, JoinError, JoinSet};
 use tracing::Instrument;
 use tracing::field::Empty;
 
-use super::DaemonError;
 use super::admin::ask::Event;
 use super::calls::{Answer, Calls};
-use super::generation::{Generation, needs_restart};
+use super::generation::Generation;
 use super::intake::Intake;
 use super::job::{Delivery, Job, Progress, Task, carry_out};
 use super::nodes::Others;
@@ -29,6 +28,7 @@ use crate::crash::{self, Point};
 use crate::domain::{Failure, RunId};
 use crate::ledger::{DeliveryId, DeliveryState, Ledger, LedgerError, OpenDelivery, RunState};
 use crate::run::{Fared, Fate, Parts, Stopper, passed};
+use crate::schedule::Planner;
 
 /// The daemon at work.
 pub(super) struct Desk {
@@ -101,29 +101,18 @@ impl Desk {
     /// Goes over to another configuration, which is then the next generation. What
     /// is at work ends under the one that it began with; all else goes on under this
     /// one. Slots of a share or customer that is gone fail and say so.
-    pub async fn adopt(&mut self, config: Arc<Config>, parts: Arc<Parts>) -> Result<u64, DaemonError> {
-        let keys = needs_restart(&self.generation.config, &config);
-        if !keys.is_empty() {
-            return Err(DaemonError::NeedsRestart(keys));
-        }
-        // Its cursors are to be read when they are written.
-        while self.intake.is_planning() {
-            match self.calls.answer().await {
-                Some(answer) => self.hear(answer)?,
-                None => break,
-            }
-        }
-        self.intake.adopt(&self.ledger, &config, self.clock.now()).await?;
+    pub fn adopt(&mut self, config: Arc<Config>, parts: Arc<Parts>, planner: Planner) -> u64 {
+        let planner = self.intake.adopt(planner);
         self.queue.renew(Limits::of(&config), |job| job.turn(&config));
         self.retention.send_replace(config.ledger.retention);
         let number = self.generation.number + 1;
-        self.generation = Arc::new(Generation { number, config, parts });
-        tracing::info!(
-            generation = number,
-            shares = self.generation.config.shares.len(),
-            "the configuration is adopted"
-        );
-        Ok(number)
+        let shares = config.shares.len();
+        let generation = std::mem::replace(&mut self.generation, Arc::new(Generation { number, config, parts }));
+        let seen = self.callers.current.send_replace(self.generation.clone());
+        // With many shares this takes a while too.
+        drop(tokio::task::spawn_blocking(move || drop((planner, generation, seen))));
+        tracing::info!(generation = number, shares, "the configuration is adopted");
+        number
     }
 
     /// A second has gone by.
@@ -301,7 +290,7 @@ impl Desk {
         match ended {
             Ok(state) => {
                 crash::point(Point::RunFinished);
-                tracing::info!(%run, ?state, "run ended");
+                tracing::info!(%run, %state, "run ended");
             }
             Err(error) if error.is_fatal() => return Err(error),
             Err(error) => {

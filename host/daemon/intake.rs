@@ -21,6 +21,8 @@ pub(super) struct Intake {
     due: bool,
     /// The ledger has a plan and has not answered.
     planning: bool,
+    /// That plan is the planner's of before.
+    is_of_before: bool,
     /// Something may be pending in the ledger.
     pending: bool,
     claiming: bool,
@@ -34,14 +36,16 @@ const CLAIM: usize = 1;
 impl Intake {
     pub async fn open(ledger: &Ledger, config: &Config, now: Instant) -> Result<Self, LedgerError> {
         let planner = planner(ledger, config, now).await?;
-        Ok(Self { planner, due: true, planning: false, pending: true, claiming: false, unable: [None; 2] })
+        let (planning, is_of_before, claiming) = (false, false, false);
+        Ok(Self { planner, due: true, planning, is_of_before, pending: true, claiming, unable: [None; 2] })
     }
 
-    /// Plans by another configuration from now on. No plan may be under way, so that its cursors are read.
-    pub async fn adopt(&mut self, ledger: &Ledger, config: &Config, now: Instant) -> Result<(), LedgerError> {
-        self.planner = planner(ledger, config, now).await?;
+    /// Plans by another configuration from now on. Returns the planner of before.
+    pub fn adopt(&mut self, mut planner: Planner) -> Planner {
+        planner.go_on_from(&self.planner);
+        self.is_of_before = self.planning;
         self.look();
-        Ok(())
+        std::mem::replace(&mut self.planner, planner)
     }
 
     /// Has the schedule and the ledger looked at.
@@ -52,10 +56,6 @@ impl Intake {
 
     pub fn look_for_pending(&mut self) {
         self.pending = true;
-    }
-
-    pub fn is_planning(&self) -> bool {
-        self.planning
     }
 
     /// Why nothing new can be recorded.
@@ -130,9 +130,13 @@ impl Desk {
 
     pub fn planned(&mut self, plan: &Plan, planned: Result<Recorded, LedgerError>) -> Result<(), LedgerError> {
         self.intake.planning = false;
+        let is_of_before = std::mem::take(&mut self.intake.is_of_before);
         let Some(recorded) = self.intake.recorded(PLAN, planned)? else { return Ok(()) };
         crash::point(Point::Planned);
-        self.intake.planner.recorded(plan);
+        match is_of_before {
+            true => self.intake.planner.catch_up(&plan.cursors),
+            false => self.intake.planner.recorded(plan),
+        }
         self.intake.due |= plan.more;
         self.intake.pending = true;
         self.tally.left_out += left_out::tell(&recorded.left_out);
@@ -195,12 +199,13 @@ impl Desk {
     }
 }
 
-/// Each share goes on from where the ledger knows it to be.
-async fn planner(ledger: &Ledger, config: &Config, now: Instant) -> Result<Planner, LedgerError> {
+/// Each share goes on from where the ledger knows it to be. Takes long with many
+/// shares: not to be done in the loop.
+pub(super) async fn planner(ledger: &Ledger, config: &Config, now: Instant) -> Result<Planner, LedgerError> {
     let cursors: HashMap<ShareName, _> = ledger.cursors().await?.into_iter().collect();
     let recurring = config.shares.iter().map(|(name, share)| {
         let (calendar, jitter, catch_up) = (share.calendar.clone(), share.jitter, share.catch_up);
         Recurring { share: name.clone(), calendar, jitter, catch_up, cursor: cursors.get(name).copied() }
     });
-    Ok(Planner::new(recurring, now))
+    Ok(tokio::task::block_in_place(|| Planner::new(recurring, now)))
 }

@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::watch;
 
-use super::DaemonError;
 use super::admin::ask::{Event, Reloaded};
 use super::admin::{LastReload, Now, Order, Watch};
 use super::desk::Desk;
@@ -14,8 +13,7 @@ use super::generation::Generation;
 use super::notify::Manager;
 use super::reload::{Loaded, stopping};
 use crate::clock::Instant;
-use crate::config::Problem;
-use crate::domain::{Blame, Failure, Refused};
+use crate::domain::{Failure, Refused};
 use crate::ledger::DeliveryId;
 
 /// Slots to come that are listed.
@@ -74,7 +72,7 @@ impl Callers {
 }
 
 impl Desk {
-    pub async fn obey(&mut self, order: Order, manager: &mut Manager) -> Result<(), DaemonError> {
+    pub fn obey(&mut self, order: Order, manager: &mut Manager) {
         match order {
             Order::Tell(tell) => drop(tell.send(self.now())),
             // It is in the ledger, and the next start goes on with it.
@@ -103,45 +101,28 @@ impl Desk {
             }
             Order::Reloading => manager.reloading(),
             Order::Reloaded { loaded, done } => {
-                let ended = self.reloaded(loaded).await?;
+                let ended = self.reloaded(loaded);
                 if !self.callers.is_stopping() {
                     manager.ready(&self.status());
                 }
                 drop(done.send(ended));
             }
         }
-        Ok(())
     }
 
-    /// Err when the daemon cannot go on at all.
-    async fn reloaded(
-        &mut self,
-        loaded: Result<Box<Loaded>, Refused>,
-    ) -> Result<Result<Reloaded, Refused>, DaemonError> {
+    fn reloaded(&mut self, loaded: Result<Box<Loaded>, Refused>) -> Result<Reloaded, Refused> {
         if self.callers.is_stopping() {
-            return Ok(Err(stopping()));
+            return Err(stopping());
         }
-        let adopted = match loaded {
-            Ok(loaded) => {
-                let Loaded { config, parts, warnings } = *loaded;
-                match self.adopt(config, parts).await {
-                    Ok(number) => Ok((number, warnings)),
-                    Err(DaemonError::Ledger(error)) if error.is_fatal() => return Err(error.into()),
-                    Err(DaemonError::Ledger(error)) => Err(error.into()),
-                    Err(error) => Err(Refused::new(Blame::Config, Failure::chain(&error), "")),
-                }
-            }
-            Err(refused) => Err(refused),
-        };
         let now = self.clock.now();
-        let ended = match adopted {
-            Ok((generation, warnings)) => {
-                let warnings: Vec<String> = warnings.iter().map(|warning: &Problem| warning.render(false)).collect();
+        let ended = match loaded {
+            Ok(loaded) => {
+                let Loaded { config, parts, planner, warnings } = *loaded;
+                let generation = self.adopt(config, parts, planner);
                 for warning in &warnings {
                     tracing::warn!("{warning}");
                 }
                 self.callers.since = now;
-                self.callers.current.send_replace(self.generation.clone());
                 Ok(Reloaded { generation, done: true, shares: self.generation.config.shares.len(), warnings })
             }
             Err(refused) => {
@@ -152,7 +133,7 @@ impl Desk {
             }
         };
         self.callers.last = Some(LastReload { at: now, refused: ended.as_ref().err().cloned() });
-        Ok(ended)
+        ended
     }
 
     fn now(&self) -> Now {

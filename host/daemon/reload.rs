@@ -13,11 +13,14 @@ use tokio::time::{Instant, sleep};
 use super::admin::Order;
 use super::admin::ask::Reloaded;
 use super::generation::{Generation, needs_restart};
+use super::intake;
 use crate::check::{self, Checked, Unsound};
 use crate::clock::Clock;
-use crate::config::{Config, ConfigErrors, Environment, Look, Problem, Watched};
+use crate::config::{Config, ConfigErrors, Environment, Look, Watched};
 use crate::domain::{Blame, Refused};
+use crate::ledger::Ledger;
 use crate::run::Parts;
+use crate::schedule::Planner;
 
 /// How often the files are looked at. They are read when two looks in a row are
 /// alike, so that nothing half written is taken.
@@ -27,12 +30,15 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 pub(super) struct Loaded {
     pub config: Arc<Config>,
     pub parts: Arc<Parts>,
-    pub warnings: Vec<Problem>,
+    pub planner: Planner,
+    /// Laid out for people.
+    pub warnings: Vec<String>,
 }
 
 pub(super) struct Reloader {
     path: PathBuf,
     clock: Clock,
+    ledger: Ledger,
     desk: mpsc::Sender<Order>,
     current: watch::Receiver<Arc<Generation>>,
     /// Held while the files are read.
@@ -56,12 +62,13 @@ impl Reloader {
     pub fn new(
         path: PathBuf,
         clock: Clock,
+        ledger: Ledger,
         desk: mpsc::Sender<Order>,
         current: watch::Receiver<Arc<Generation>>,
     ) -> Self {
         let watched = Watched::of(&path, &current.borrow().config);
         let turn = Mutex::new(Turn { read: watched.look(), watched, last: None });
-        Self { path, clock, desk, current, turn }
+        Self { path, clock, ledger, desk, current, turn }
     }
 
     /// Goes over to what the files say now, or stays with what there is. Who asks
@@ -117,12 +124,19 @@ impl Reloader {
             Unsound::Config(errors) => errors.into(),
             Unsound::Failure(failure) => failure.into(),
         });
-        let loaded = checked.map(|Checked { parts, warnings, .. }| Loaded {
-            config: Arc::new(config),
-            parts: Arc::new(parts),
-            warnings,
-        });
+        let loaded = match checked {
+            Ok(checked) => self.make_ready(config, checked).await,
+            Err(refused) => Err(refused),
+        };
         (loaded, Some(watched))
+    }
+
+    /// Does here what would hold the loop up.
+    async fn make_ready(&self, config: Config, checked: Checked) -> Result<Loaded, Refused> {
+        let Checked { parts, warnings, .. } = checked;
+        let planner = intake::planner(&self.ledger, &config, self.clock.now()).await?;
+        let warnings = warnings.iter().map(|warning| warning.render(false)).collect();
+        Ok(Loaded { config: Arc::new(config), parts: Arc::new(parts), planner, warnings })
     }
 
     /// Reloads at each SIGHUP, and whenever the files have changed if the
@@ -170,4 +184,41 @@ fn fixed(running: &Config, new: &Config, found: &mut ConfigErrors) {
 
 pub(super) fn stopping() -> Refused {
     Refused::request("consign is stopping", "the next start reads the configuration")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each key by itself, where it is written.
+    #[test]
+    fn what_cannot_change_is_pointed_at() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = |text: &str| {
+            let path = dir.path().join("consign.toml");
+            std::fs::write(&path, text).unwrap();
+            Config::load(&path, &Environment::from_pairs::<String, String>([]))
+                .unwrap_or_else(|errors| panic!("{errors}"))
+        };
+        let refused = |old: &str, new: &str| {
+            let mut found = ConfigErrors::new();
+            fixed(&config(old), &config(new), &mut found);
+            let told = |problem: &crate::config::Problem| {
+                let key = problem.message.split('`').nth(1).unwrap_or_default();
+                format!("{} {key}", problem.location.line())
+            };
+            found.problems().iter().map(told).collect::<Vec<_>>()
+        };
+        let ledger = |url: &str, schema: &str, lease: &str| {
+            format!("[ledger]\nurl = \"postgres://{url}/c\"\nschema = \"{schema}\"\nlease = \"{lease}\"\n")
+        };
+        let old = ledger("a", "one", "30s");
+        assert_eq!(refused(&old, &old), Vec::<String>::new());
+        assert_eq!(refused(&old, &ledger("b", "one", "30s")), ["2 ledger.url"]);
+        assert_eq!(refused(&old, &ledger("a", "two", "60s")), ["3 ledger.schema", "4 ledger.lease"]);
+        assert_eq!(refused(&old, "[ledger]\nretention = \"30d\"\n"), ["1 ledger.url"]);
+        assert_eq!(refused("", &old), ["2 ledger.url"]);
+        let moved = "[daemon]\nstate_dir = \"elsewhere\"\n";
+        assert_eq!(refused("[daemon]\ncache_dir = \"cache\"\n", moved), ["2 daemon.state_dir", "1 daemon.cache_dir"]);
+    }
 }

@@ -9,13 +9,14 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 
-use super::DaemonError;
 use super::desk::Desk;
+use super::intake;
 use crate::clock::{Clock, Instant};
 use crate::config::{Config, Environment};
 use crate::domain::{CustomerName, Interval, Origin, ShareName, Slot};
 use crate::ledger::{DeliveryState, History, Ledger, Planned, RunState};
 use crate::run::{Parts, Recorder, Retrying, Stopper};
+use crate::schedule::Planner;
 
 /// An endpoint that never answers, and the bodies of what it was asked.
 struct Silence {
@@ -75,9 +76,13 @@ impl World {
     }
 
     fn config(&self, daemon: &str, role: &str, shares: &[&str]) -> Arc<Config> {
+        self.scheduled("* * * * * *", daemon, role, shares)
+    }
+
+    fn scheduled(&self, schedule: &str, daemon: &str, role: &str, shares: &[&str]) -> Arc<Config> {
         let shares = shares.iter().map(|share| {
             format!(
-                "[shares.{share}]\nschedule = \"* * * * * *\"\ndataset = \"files\"\noverlap = \"allow\"\n\
+                "[shares.{share}]\nschedule = \"{schedule}\"\ndataset = \"files\"\noverlap = \"allow\"\n\
                  to = {{ customers = [\"acme\"] }}\n"
             )
         });
@@ -122,6 +127,12 @@ prefix = "in/"
         Desk::open(config, parts, ledger).await.unwrap()
     }
 
+    /// What a reload makes beside the loop.
+    async fn loaded(&self, desk: &Desk, config: &Arc<Config>) -> (Arc<Config>, Arc<Parts>, Planner) {
+        let planner = intake::planner(&desk.ledger, config, self.clock.now()).await.unwrap();
+        (config.clone(), self.parts(config).await, planner)
+    }
+
     fn second(&self, desk: &mut Desk, second: i64) {
         self.clock.set(start() + TimeDelta::seconds(second));
         desk.tick();
@@ -163,8 +174,8 @@ async fn what_is_at_work_ends_under_its_own_generation() {
 
     // `b` is gone, there is a `c`, and the role is another.
     let new = world.config("concurrency = 6\n", "new", &["a", "c"]);
-    let parts = world.parts(&new).await;
-    assert_eq!(desk.adopt(new, parts).await.unwrap(), 2);
+    let (new, parts, planner) = world.loaded(&desk, &new).await;
+    assert_eq!(desk.adopt(new, parts, planner), 2);
     until(&mut desk, "what waited began under the new one", |desk| {
         silence.asked_for("new") == 1 && desk.tally.failed == 1
     })
@@ -181,19 +192,54 @@ async fn what_is_at_work_ends_under_its_own_generation() {
     assert_eq!(silence.asked_for("old"), 2, "what had begun was begun again");
 }
 
+/// The old schedule goes on until the new one takes its place, and its answers come later still.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_cannot_change_while_it_runs_is_refused() {
+async fn what_was_planned_while_a_configuration_was_read_is_not_planned_again() {
     let world = World::new();
-    let mut desk = world.desk(world.config("", "old", &["a"])).await;
-    let new = world.config("state_dir = \"elsewhere\"\n", "new", &["a"]);
-    let parts = world.parts(&new).await;
-    let refused = desk.adopt(new, parts).await.unwrap_err();
-    assert!(matches!(&refused, DaemonError::NeedsRestart(keys) if keys == &["daemon.state_dir"]), "{refused}");
-    let message = "daemon.state_dir cannot change while consign runs; restart it, or put back what was there";
-    assert_eq!(refused.to_string(), message);
-    world.second(&mut desk, 1);
-    until(&mut desk, "the old one goes on", |_| world.silence.asked_for("old") == 1).await;
-    assert_eq!((desk.generation.number, world.silence.asked_for("new")), (1, 0));
+    let mut desk = world.desk(world.scheduled("*/2 * * * * *", "", "old", &["a"])).await;
+    world.second(&mut desk, 2);
+    until(&mut desk, "a slot has begun", |desk| desk.at_work.len() == 1 && desk.calls.is_empty()).await;
+    let (new, parts, planner) = world.loaded(&desk, &world.scheduled("1-59/2 * * * * *", "", "new", &["a", "c"])).await;
+    world.second(&mut desk, 4);
+    until(&mut desk, "another slot has begun", |desk| desk.at_work.len() == 2 && desk.calls.is_empty()).await;
+    world.second(&mut desk, 6);
+    desk.go_on();
+    assert!(!desk.calls.is_empty(), "a plan is under way");
+    desk.adopt(new, parts, planner);
+    until(&mut desk, "all has begun", |desk| desk.at_work.len() + desk.queue.waiting() == 5).await;
+    until(&mut desk, "nothing is asked", |desk| desk.calls.is_empty()).await;
+    let all = desk.ledger.reader().history(History { limit: 1000, ..History::default() }).await.unwrap();
+    let mut slots: Vec<(&str, i64)> =
+        all.iter().map(|run| (run.share.as_str(), (run.slot - start()).num_seconds())).collect();
+    slots.sort_unstable();
+    // `a` goes on from its last slot, and `c` began when the planner was made.
+    assert_eq!(slots, [("a", 2), ("a", 4), ("a", 6), ("c", 3), ("c", 5)]);
+    let cursors = desk.ledger.cursors().await.unwrap();
+    let seconds: Vec<i64> = cursors.iter().map(|(_, cursor)| (*cursor - start()).num_seconds()).collect();
+    assert_eq!(seconds, [6, 5]);
+}
+
+/// How long a reload holds the loop up. `cargo test --lib -- --ignored --nocapture daemon::tests::reload`
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "a measurement"]
+async fn reload_of_many_shares() {
+    const SHARES: usize = 100_000;
+    let world = World::new();
+    let names: Vec<String> = (0..SHARES).map(|n| format!("share-{n:06}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let config = world.scheduled("30 7 1 1 *", "", "old", &names);
+    let cursors = config.shares.keys().map(|share| (share.clone(), start())).collect();
+    let mut desk = world.desk(config).await;
+    desk.ledger.plan(Vec::new(), cursors).await.unwrap();
+    for _ in 0..3 {
+        let new = world.scheduled("30 7 1 1 *", "", "new", &names);
+        let began = std::time::Instant::now();
+        let (new, parts, planner) = world.loaded(&desk, &new).await;
+        let beside = began.elapsed();
+        let began = std::time::Instant::now();
+        desk.adopt(new, parts, planner);
+        println!("{SHARES} shares: made ready in {beside:?}, the loop held up for {:?}", began.elapsed());
+    }
 }
 
 /// A process that ends takes away threads, timers and connections, and what fails for

@@ -87,7 +87,8 @@ struct Next {
 }
 
 impl Planner {
-    /// For a changed configuration make a new one, with the ledger's cursors.
+    /// For a changed configuration make a new one, with the ledger's cursors, and have it [`Planner::go_on_from`]
+    /// the one before.
     pub fn new(shares: impl IntoIterator<Item = Recurring>, now: Instant) -> Self {
         let mut planner = Self { shares: HashMap::new(), queue: BTreeSet::new(), fresh: Vec::new() };
         for Recurring { share, calendar, jitter, catch_up, cursor } in shares {
@@ -95,7 +96,7 @@ impl Planner {
                 planner.fresh.push((share.clone(), now));
             }
             let cursor = cursor.unwrap_or(now);
-            let on_slot = calendar.next(cursor - TimeDelta::seconds(1)) == Some(cursor);
+            let on_slot = is_slot(&calendar, cursor);
             let mut entry = Entry { calendar, jitter, catch_up, cursor, on_slot, next: None };
             entry.next = entry.after(cursor);
             planner.queue.extend(entry.next.map(|next| (next.due, share.clone())));
@@ -135,19 +136,53 @@ impl Planner {
     pub fn recorded(&mut self, plan: &Plan) {
         self.fresh.clear();
         for (share, cursor) in &plan.cursors {
-            let Some(entry) = self.shares.get_mut(share) else { continue };
-            if *cursor <= entry.cursor {
-                continue;
-            }
-            let next = entry.after(*cursor);
-            if let Some(old) = std::mem::replace(&mut entry.next, next) {
-                self.queue.remove(&(old.due, share.clone()));
-            }
-            self.queue.extend(next.map(|next| (next.due, share.clone())));
-            entry.cursor = *cursor;
-            entry.on_slot = true;
+            self.move_on(share, *cursor, |_| true);
         }
     }
+
+    /// Moves on to where the planner before was when this one took its place, because
+    /// it went on while this one was made.
+    pub fn go_on_from(&mut self, before: &Self) {
+        for (share, entry) in &before.shares {
+            self.move_on(share, entry.cursor, |calendar| is_slot(calendar, entry.cursor));
+        }
+        // New to the ledger, and not to the planner before: it began with that one.
+        for (share, began) in std::mem::take(&mut self.fresh) {
+            let known = before.shares.get(&share).map(|entry| entry.cursor);
+            if let Some(cursor) = known {
+                self.move_to(&share, cursor, |calendar| is_slot(calendar, cursor));
+            }
+            self.fresh.push((share, known.unwrap_or(began)));
+        }
+    }
+
+    /// Moves on, after the ledger has committed a plan of the planner before.
+    pub fn catch_up(&mut self, cursors: &[(ShareName, Instant)]) {
+        for (share, cursor) in cursors {
+            self.move_on(share, *cursor, |calendar| is_slot(calendar, *cursor));
+        }
+    }
+
+    fn move_on(&mut self, share: &ShareName, cursor: Instant, is_slot: impl FnOnce(&Calendar) -> bool) {
+        if self.shares.get(share).is_some_and(|entry| entry.cursor < cursor) {
+            self.move_to(share, cursor, is_slot);
+        }
+    }
+
+    fn move_to(&mut self, share: &ShareName, cursor: Instant, is_slot: impl FnOnce(&Calendar) -> bool) {
+        let Some(entry) = self.shares.get_mut(share) else { return };
+        let next = entry.after(cursor);
+        if let Some(old) = std::mem::replace(&mut entry.next, next) {
+            self.queue.remove(&(old.due, share.clone()));
+        }
+        self.queue.extend(next.map(|next| (next.due, share.clone())));
+        entry.cursor = cursor;
+        entry.on_slot = is_slot(&entry.calendar);
+    }
+}
+
+fn is_slot(calendar: &Calendar, at: Instant) -> bool {
+    calendar.next(at - TimeDelta::seconds(1)) == Some(at)
 }
 
 impl Entry {

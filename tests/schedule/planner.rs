@@ -232,11 +232,46 @@ fn many_shares_of_one_minute_are_all_planned() {
     assert_eq!((record.fired().len(), record.doubled), (50_000, 0));
 }
 
+/// What the one before planned meanwhile is not planned by another schedule once more.
+#[test]
+fn a_planner_goes_on_from_the_one_before() {
+    let at = |text: &str| utc(&format!("2024-01-01T{text}Z"));
+    let of = |text: &str, cursor| Planner::new([recurring("a", text, cursor)], at("00:10:00"));
+    let mut before = of("*/10 * * * *", Some("2024-01-01T00:10:00Z"));
+    let mut planner = of("5-55/10 * * * *", Some("2024-01-01T00:10:00Z"));
+    before.recorded(&before.due(at("00:20:00")));
+    planner.go_on_from(&before);
+    let [one] = &planner.due(at("00:26:00")).due[..] else { panic!("one slot") };
+    // Its interval is that of the new schedule, in which 00:20 is no slot.
+    assert_eq!((one.slot.at, one.slot.interval.start), (at("00:25:00"), at("00:15:00")));
+    // Nor is a plan of the one before that is recorded last.
+    planner.catch_up(&[(one.slot.share.clone(), at("00:30:00"))]);
+    let [one] = &planner.due(at("00:36:00")).due[..] else { panic!("one slot") };
+    assert_eq!((one.slot.at, one.slot.interval.start), (at("00:35:00"), at("00:25:00")));
+}
+
+/// A share that is new began when the first planner did that had it, also if the ledger does not know yet.
+#[test]
+fn a_new_share_does_not_begin_again_with_another_planner() {
+    let (began, later) = (utc("2024-01-01T00:30:00Z"), utc("2024-01-01T01:30:00Z"));
+    let before = Planner::new([recurring("hourly", "@hourly", None)], began);
+    let mut planner = Planner::new([recurring("hourly", "@hourly", None), recurring("new", "@hourly", None)], later);
+    planner.go_on_from(&before);
+    let plan = planner.due(later);
+    assert_eq!(plan.due.iter().map(|due| show(due.slot.at)).collect::<Vec<_>>(), ["2024-01-01T01:00:00Z"]);
+    let mut record = Record::default();
+    record.take(&plan);
+    assert_eq!(
+        record.cursors.values().copied().map(show).collect::<Vec<_>>(),
+        ["2024-01-01T01:00:00Z", "2024-01-01T01:30:00Z"]
+    );
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
 
     /// Ticks that are dropped, doubled, delayed (up to the lateness that counts
-    /// as on time), plans that the ledger refuses, and restarts from its cursors.
+    /// as on time), plans that the ledger refuses, restarts from its cursors, and reloads.
     #[test]
     fn bad_ticks_and_restarts_lose_and_double_nothing(
         ticks in proptest::collection::vec((0i64..250, 0u8..8), 40..120),
@@ -264,6 +299,22 @@ proptest! {
                 // The process dies after the commit, before the planner moves on.
                 1 => { record.take(&planner.due(now)); planner = make(&record, now); }
                 2 => { planner = make(&record, now); }
+                // A reload: the one before goes on while another is made.
+                3 => {
+                    let mut other = make(&record, now);
+                    wake(&mut planner, now, &mut record);
+                    other.go_on_from(&planner);
+                    planner = other;
+                }
+                // And its last plan is recorded only after the other has taken its place.
+                4 => {
+                    let mut other = make(&record, now);
+                    let plan = planner.due(now);
+                    other.go_on_from(&planner);
+                    record.take(&plan);
+                    other.catch_up(&plan.cursors);
+                    planner = other;
+                }
                 _ => {}
             }
             wake(&mut planner, now, &mut record);
