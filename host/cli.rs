@@ -73,6 +73,10 @@ struct Global {
     )]
     config: PathBuf,
 
+    /// Where the running daemon listens, if that is not `consign.sock` in the configuration's `state_dir`.
+    #[arg(long, global = true, env = "CONSIGN_SOCKET", value_name = "FILE")]
+    socket: Option<PathBuf>,
+
     /// Print JSON for machines instead of text for people; `run` logs JSON.
     ///
     /// What fails is told on stdout as `{"error": {"exit", "message", "help",

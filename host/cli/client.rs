@@ -1,5 +1,6 @@
 //! The other end of the daemon's socket.
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
@@ -23,11 +24,12 @@ pub struct Client(BufReader<UnixStream>);
 impl Client {
     /// None when no daemon runs with the configuration's state directory.
     pub async fn connect(global: &Global) -> Result<Option<Self>, CliError> {
-        let state_dir = Config::state_dir(&global.config, &Environment::of_process());
-        match socket::connect(&state_dir).await {
+        let path = path(global)?;
+        match socket::connect(&path).await {
+            Ok(None) if global.socket.is_some() => Err(nobody(global, &path)),
             Ok(stream) => Ok(stream.map(|stream| Self(BufReader::new(stream)))),
             Err(error) => {
-                let what = format!("cannot reach consign at {}", socket::path(&state_dir).display());
+                let what = format!("cannot reach consign at {}", path.display());
                 let mut failed = CliError::internal(&what, &error);
                 if error.kind() == std::io::ErrorKind::PermissionDenied {
                     failed.help = "only root and the user that runs consign may ask it: use sudo".into();
@@ -39,11 +41,10 @@ impl Client {
 
     /// The same for who has nothing to do without one.
     pub async fn needed(global: &Global) -> Result<Self, CliError> {
-        Self::connect(global).await?.ok_or_else(|| {
-            let state_dir = Config::state_dir(&global.config, &Environment::of_process());
-            let message = format!("no consign runs with the state directory {}", state_dir.display());
-            CliError::new(Exit::Failed, message, "start it, or name its configuration with --config")
-        })
+        match Self::connect(global).await? {
+            Some(client) => Ok(client),
+            None => Err(nobody(global, &path(global)?)),
+        }
     }
 
     /// Asks, hears what happens on the way, and returns the answer. Each line of it
@@ -87,6 +88,23 @@ impl Client {
             Err(error) => Err(CliError::internal("cannot hear consign", &error)),
         }
     }
+}
+
+fn path(global: &Global) -> Result<PathBuf, CliError> {
+    match &global.socket {
+        Some(path) => Ok(path.clone()),
+        None => Ok(socket::path(&Config::state_dir(&global.config, &Environment::of_process())?)),
+    }
+}
+
+fn nobody(global: &Global, path: &Path) -> CliError {
+    let message = format!("no consign listens at {}", path.display());
+    let help = match (&global.socket, global.config.exists()) {
+        (None, false) => format!("there is no {}: name its configuration with --config", global.config.display()),
+        (None, true) => "start it, or name its configuration with --config".to_owned(),
+        (Some(_), _) => "start it; without --socket its place follows from its configuration".to_owned(),
+    };
+    CliError::new(Exit::Failed, message, help)
 }
 
 fn strange(error: &serde_json::Error) -> CliError {

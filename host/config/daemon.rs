@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::environment::Environment;
-use super::files;
+use super::files::{self, Glimpse};
 use super::model::{Config, Daemon};
-use super::report::Problems;
+use super::report::{ConfigErrors, Problems};
 use super::section::Section;
 use super::shape::{Kind, Shape, TEXT, default};
 
@@ -120,14 +120,21 @@ pub(crate) fn read(
 
 impl Config {
     /// Where the daemon of this configuration keeps its state, however wrong the
-    /// rest of it is: it may run with what was there before.
-    pub fn state_dir(path: &Path, env: &Environment) -> PathBuf {
+    /// rest of it is: it may run with what was there before. Err: it says where,
+    /// and that cannot be read.
+    pub fn state_dir(path: &Path, env: &Environment) -> Result<PathBuf, ConfigErrors> {
         match files::glimpse(path, "daemon", "state_dir") {
-            Some((file, text)) => {
+            Glimpse::Says { file, text } => {
                 let file = std::path::absolute(&file).unwrap_or(file);
-                file.parent().unwrap_or(Path::new("")).join(text)
+                Ok(file.parent().unwrap_or(Path::new("")).join(text))
             }
-            None => env.directory("STATE_DIRECTORY").unwrap_or_else(|| STATE_DIR.into()),
+            Glimpse::Silent => Ok(env.directory("STATE_DIRECTORY").unwrap_or_else(|| STATE_DIR.into())),
+            Glimpse::Illegible(place) => {
+                let mut errors = ConfigErrors::new();
+                let message = "`state_dir` cannot be read here, so the running consign cannot be found by it";
+                errors.at(place, message, "correct it, or name the consign.sock in its state directory with --socket");
+                Err(errors)
+            }
         }
     }
 }

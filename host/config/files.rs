@@ -68,18 +68,67 @@ pub(crate) fn read(path: &Path) -> Result<(Origin, Problems), ConfigErrors> {
     Ok((Origin::new(sources, root), problems))
 }
 
-/// What the files give for a key of one of the main tables, however wrong the rest
-/// is, and the file that says it.
-pub(crate) fn glimpse(path: &Path, table: &str, key: &str) -> Option<(PathBuf, String)> {
+/// What the files say of one text, however wrong the rest of them is.
+pub(crate) enum Glimpse {
+    Says {
+        file: PathBuf,
+        text: String,
+    },
+    Silent,
+    /// It is written there, and cannot be read.
+    Illegible(Location),
+}
+
+/// Looks for a key of one of the main tables.
+pub(crate) fn glimpse(path: &Path, table: &str, key: &str) -> Glimpse {
     let mut reading = Reading::default();
-    let main = parse(path, std::fs::read(path).ok()?, 0, &mut reading);
+    let mut parsed = |path: &Path| Some(parse(path, std::fs::read(path).ok()?, 0, &mut reading));
+    let Some(main) = parsed(path) else { return Glimpse::Silent };
     let included = includes(&main.table).into_iter().filter_map(|(pattern, _)| matches(path, &pattern).ok()).flatten();
-    let mut parsed = |path: PathBuf| Some(parse(&path, std::fs::read(&path).ok()?, 0, &mut reading));
-    let included: Vec<Parsed> = included.filter_map(&mut parsed).collect();
-    std::iter::once(main).chain(included).find_map(|file| {
-        let text = file.table.get(table)?.node.table()?.get(key)?.node.text()?.to_owned();
-        Some((file.source.path, text))
-    })
+    let mut found = look(main, table, key);
+    for path in included {
+        if !matches!(found, Glimpse::Silent) {
+            break;
+        }
+        found = parsed(&path).map_or(Glimpse::Silent, |file| look(file, table, key));
+    }
+    found
+}
+
+fn look(file: Parsed, table: &str, key: &str) -> Glimpse {
+    let Parsed { source, table: root, errors } = file;
+    let says = |root: &Table| {
+        let table = root.get(table).and_then(|entry| entry.node.table());
+        let text = table.and_then(|table| table.get(key)).or_else(|| root.get(key))?.node.text()?;
+        (!text.trim().is_empty()).then(|| text.to_owned())
+    };
+    if let Some(text) = says(&root) {
+        return Glimpse::Says { file: source.path, text };
+    }
+    if errors.is_empty() {
+        return match root.get(table).and_then(|entry| entry.node.table()?.get(key)) {
+            Some(entry) => {
+                let span = Some(entry.node.span.range());
+                Glimpse::Illegible(Location { file: Arc::new(source), span })
+            }
+            None => Glimpse::Silent,
+        };
+    }
+    // The parser may have lost its way before: the line alone is asked.
+    let mut start = 0;
+    for line in source.text.split_inclusive('\n') {
+        let range = start..start + line.trim_end().len();
+        start += line.len();
+        if !line.contains(key) || line.trim_start().starts_with('#') {
+            continue;
+        }
+        let alone = DeTable::parse(line).ok();
+        return match alone.and_then(|line| says(&Reading::default().table(line.get_ref(), 0))) {
+            Some(text) => Glimpse::Says { file: source.path, text },
+            None => Glimpse::Illegible(Location { file: Arc::new(source), span: Some(range) }),
+        };
+    }
+    Glimpse::Silent
 }
 
 fn unreadable(path: &Path, error: &std::io::Error) -> ConfigErrors {

@@ -75,10 +75,9 @@ pub fn path(state_dir: &Path) -> PathBuf {
 }
 
 /// None when no daemon listens there.
-pub async fn connect(state_dir: &Path) -> io::Result<Option<UnixStream>> {
-    let path = path(state_dir);
+pub async fn connect(path: &Path) -> io::Result<Option<UnixStream>> {
     let connected = async {
-        let (_folder, address) = address(&path)?;
+        let (_folder, address) = address(path)?;
         UnixStream::connect(address).await
     };
     match connected.await {
