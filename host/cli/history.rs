@@ -1,13 +1,13 @@
 //! `consign history` and `consign show`: what the ledger remembers.
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use super::output::{self, CliError, Exit, bytes, line, thousands};
 use super::{Global, setup};
 use crate::clock::{exact, to_the_second};
 use crate::config::{Config, near};
 use crate::domain::{CustomerName, Invalid, ShareName};
-use crate::ledger::{AttemptDetail, DeliveryDetail, History, RunDetail, RunSummary, Skipped};
+use crate::ledger::{AttemptDetail, DeliveryDetail, History, RunDetail, RunState, RunSummary, Skipped};
 use crate::run::wanted;
 
 #[derive(Args)]
@@ -18,12 +18,34 @@ pub struct HistoryArgs {
     /// Only runs with a delivery to this customer.
     #[arg(long, value_name = "CUSTOMER", value_parser = parsed(CustomerName::parse))]
     customer: Option<CustomerName>,
+    /// Only runs in this state.
+    #[arg(long, value_enum, value_name = "STATE")]
+    state: Option<State>,
     /// At most this many.
     #[arg(short = 'n', long, default_value_t = 20, value_name = "COUNT")]
     limit: usize,
     /// Slots that were left out, and why, instead of runs.
-    #[arg(long, conflicts_with = "customer")]
+    #[arg(long, conflicts_with_all = ["customer", "state"])]
     skipped: bool,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum State {
+    Running,
+    /// Everybody has got it.
+    Succeeded,
+    /// Somebody has not.
+    Failed,
+}
+
+impl From<State> for RunState {
+    fn from(state: State) -> Self {
+        match state {
+            State::Running => RunState::Running,
+            State::Succeeded => RunState::Succeeded,
+            State::Failed => RunState::Failed,
+        }
+    }
 }
 
 #[derive(Args)]
@@ -41,8 +63,9 @@ pub async fn history(global: &Global, args: &HistoryArgs) -> Result<Exit, CliErr
     if args.skipped {
         return skipped(global, &config, args).await;
     }
-    let filter =
-        History { share: args.share.clone(), customer: args.customer.clone(), limit: args.limit, ..History::default() };
+    let (share, customer, state) = (args.share.clone(), args.customer.clone(), args.state.map(RunState::from));
+    let is_filtered = share.is_some() || customer.is_some() || state.is_some();
+    let filter = History { share, customer, state, limit: args.limit };
     let runs = match setup::reader(&config)? {
         Some(reader) => reader.history(filter).await?,
         None => Vec::new(),
@@ -55,7 +78,7 @@ pub async fn history(global: &Global, args: &HistoryArgs) -> Result<Exit, CliErr
         return Ok(Exit::Done);
     }
     if runs.is_empty() {
-        line("no runs yet");
+        line(if is_filtered { "no such run" } else { "no runs yet" });
         return Ok(Exit::Done);
     }
     let row = |run: &RunSummary| {

@@ -5,7 +5,7 @@ use super::output::{self, CliError, Exit, bytes, count, line, thousands};
 use super::{Global, setup};
 use crate::clock::{Clock, Instant, to_the_second};
 use crate::daemon::admin::ask::Ask;
-use crate::daemon::admin::{Kept, Now, Overview, Running};
+use crate::daemon::admin::{FailedShare, Kept, Now, Overview, Running};
 use crate::ledger::{DeliveryState, FailedRun, Open};
 
 /// Entries of each list for people.
@@ -101,13 +101,18 @@ fn print_wrong(daemon: Option<&Running>, kept: Option<&Kept>) {
             wrong.push(format!("share {} is paused since {}", pause.share, to_the_second(pause.since)));
         }
         more(&mut wrong, kept.paused.len());
-        for FailedRun { run, share, customer, failed, failure, finished, .. } in kept.failed.iter().take(SHOWN) {
+        for FailedShare { runs, last } in kept.failed.iter().take(SHOWN) {
+            let FailedRun { run, share, customer, failed, failure, finished, .. } = last;
             let others = if *failed > 1 { format!(" and {} more", failed - 1) } else { String::new() };
             wrong.push(format!("{} {share} failed for {customer}{others}", to_the_second(*finished)));
             if let Some(failure) = failure {
-                wrong.push(format!("  {failure}"));
+                wrong.push(both_ends(&format!("  {failure}"), WIDTH - 2));
             }
             wrong.push(format!("  consign show {run}"));
+            if *runs > 1 {
+                let all = format!("  {} failed within a day: consign history --share {share}", thousands(*runs));
+                wrong.push(all);
+            }
         }
         more(&mut wrong, kept.failed.len());
     }
@@ -143,7 +148,7 @@ fn print_work(kept: &Kept, state: Option<&Now>, now: Instant) {
         for open in standing.again.iter().take(SHOWN) {
             print_open(open, &open.due.map(|due| format!("at {}", to_the_second(due))).unwrap_or_default());
             if let Some(failure) = &open.failure {
-                line(&cut(&format!("    {failure}")));
+                line(&both_ends(&format!("    {failure}"), WIDTH));
             }
         }
         rest(standing.again_count, standing.again.len());
@@ -193,5 +198,27 @@ fn cut(text: &str) -> String {
     match text.chars().count() > WIDTH {
         true => text.chars().take(WIDTH - 1).chain(['…']).collect(),
         false => text,
+    }
+}
+
+/// The same for a failure, which says at its end why.
+fn both_ends(text: &str, width: usize) -> String {
+    let text = text.replace(char::is_control, " ");
+    let (all, half) = (text.chars().count(), width / 2);
+    match all > width {
+        true => text.chars().take(half - 1).chain(['…']).chain(text.chars().skip(all - (width - half))).collect(),
+        false => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::both_ends;
+
+    #[test]
+    fn a_long_failure_shows_both_its_ends() {
+        assert_eq!(both_ends("layer: it is short", 20), "layer: it is short");
+        assert_eq!(both_ends("network: a lot of words: refused", 20), "network: …s: refused");
+        assert_eq!(both_ends("é€😀é€😀é€😀", 5), "é…é€😀");
     }
 }

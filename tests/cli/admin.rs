@@ -80,6 +80,68 @@ fn admin_status_tells_what_the_daemon_does() {
     world.run(&["status"]).ended(1).out_says(&["no consign runs", "share tick is paused", "last run: "]);
 }
 
+/// One that fails at each slot hides no other.
+#[test]
+fn admin_status_and_history_tell_all_that_fail() {
+    let keys = |schedule: &str| {
+        format!(
+            "schedule = \"{schedule}\"\nempty = \"fail\"\nretry = {{ attempts = 1 }}\nto = {{ customers = [\"acme\"] }}\n"
+        )
+    };
+    let other = keys("0 6 1 1 *") + "dataset = \"flights\"\nplugin = \"jsonl\"\n";
+    let keys = keys("* * * * * *") + "[shares.other]\n" + &other;
+    let world = World::new(&world::flights(&world::customer("acme", 1, "us-east-1", "\"ZZ\""), "tick", &keys));
+    let _sandbox = world.sandbox();
+    world.run(&["send", "other"]).ended(1);
+    let daemon = daemon(&world);
+    until("many have failed", SOON, || in_state(&world, "failed").len() > 12);
+    let said = world.run(&["status", "--json"]).ended(0).json();
+    let failed = said["ledger"]["failed"].as_array().unwrap();
+    let told: Vec<&Value> = failed.iter().map(|failed| &failed["share"]).collect();
+    assert_eq!(told, ["tick", "other"], "{said:#}");
+    assert!(failed[0]["runs"].as_u64().unwrap() >= 12 && failed[1]["runs"] == 1, "{said:#}");
+    let text = world.run(&["status"]).ended(0).stdout;
+    says(
+        &text,
+        &["tick failed for acme", " failed within a day: consign history --share tick", "other failed for acme"],
+    );
+    stop(daemon);
+    let listed = |args: &[&str]| world.run(&[&["history", "--json", "-n", "1000"], args].concat()).ended(0).json();
+    assert_eq!(listed(&["--state", "failed", "--share", "other"]).as_array().unwrap().len(), 1);
+    assert_eq!(listed(&["--state", "succeeded"]), json!([]));
+    world.run(&["history", "--state", "running"]).ended(0).out_says(&["no such run"]);
+    world.run(&["history", "--state", "gone"]).ended(2).err_says(&["running, succeeded, failed"]);
+}
+
+/// It runs with what was there before, and is to hear of what is there now.
+#[test]
+fn admin_finds_the_daemon_of_a_configuration_that_cannot_be_read() {
+    let world = world("0 6 1 1 *", "\"AS\"", "");
+    let daemon = daemon(&world);
+    let good = world.text();
+    for (old, broken) in [
+        ("[daemon]", "[daemon"),
+        ("[daemon]", "[daemon]\nconcurrency = = 8"),
+        ("[daemon]", "[daemon]\nconcurrency = \"\"\"8"),
+        ("[daemon]", "x = [1, {\n[daemon]\n# state_dir = elsewhere"),
+        ("[daemon]\nstate_dir", "daemon.state_dir"),
+        ("[customers.acme]", "[customers.acme"),
+    ] {
+        world.write("consign.toml", good.replacen(old, broken, 1));
+        world.run(&["status"]).ended(0).out_says(&["generation 1 since"]);
+        world.run(&["reload", "--wait"]).ended(3).err_says(&["error", "in the configuration"]);
+    }
+    for broken in ["state_dir = 5", "state_dir = \"\"", "state_dir == \"state\""] {
+        world.write("consign.toml", good.replacen("state_dir = \"state\"", broken, 1));
+        world.run(&["status"]).ended(3).err_says(&["`state_dir` cannot be read here", broken, "with --socket"]);
+        let named = ["status", "--socket", "state/consign.sock"];
+        world.run(&named).ended(0).out_says(&["generation 1 since"]);
+    }
+    world.run(&["reload", "--socket", "state/consign.sock", "--wait"]).ended(3).err_says(&["state_dir =="]);
+    world.run(&["status", "--socket", "gone.sock"]).ended(1).err_says(&["no consign listens at gone.sock"]);
+    stop(daemon);
+}
+
 #[test]
 fn admin_the_socket_is_for_one_user_and_one_daemon() {
     let world = world("0 6 1 1 *", "\"AS\"", "");
@@ -94,7 +156,7 @@ fn admin_the_socket_is_for_one_user_and_one_daemon() {
     first.wait(SOON);
     assert!(socket.exists());
     world.run(&["status"]).ended(1).out_says(&["no consign runs"]);
-    world.run(&["reload"]).ended(1).err_says(&["no consign runs with the state directory", "--config"]);
+    world.run(&["reload"]).ended(1).err_says(&["no consign listens at", "state/consign.sock", "--config"]);
     let second = daemon(&world);
     stop(second);
     assert!(!socket.exists(), "it is taken away at the end");

@@ -1,5 +1,6 @@
 //! What `consign status` tells: what is wrong, what is at work, what is to come.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -11,8 +12,9 @@ use crate::ledger::{FailedRun, History, LedgerError, Pause, Reader, RunSummary, 
 /// Entries of each list.
 const LISTED: usize = 50;
 
-/// Failed runs are listed for so long.
+/// Failed runs are listed for so long, and so many are counted.
 const RECENT: std::time::Duration = std::time::Duration::from_secs(24 * 3600);
+const FAILED_MAX: usize = 10_000;
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Overview {
@@ -72,8 +74,18 @@ pub struct Kept {
     pub standing: Standing,
     pub paused: Vec<Pause>,
     /// Within a day, the newest first.
-    pub failed: Vec<FailedRun>,
+    pub failed: Vec<FailedShare>,
     pub last: Option<RunSummary>,
+}
+
+/// What of a share has failed: one that fails at each slot must not hide the others.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct FailedShare {
+    /// How many of its runs.
+    pub runs: u64,
+    /// The newest of them.
+    #[serde(flatten)]
+    pub last: FailedRun,
 }
 
 impl Kept {
@@ -82,8 +94,23 @@ impl Kept {
             size_bytes: reader.bytes().await?,
             standing: reader.standing_now(LISTED).await?,
             paused: reader.pauses().await?,
-            failed: reader.failed_since(ago(now, RECENT), LISTED).await?,
+            failed: by_share(reader.failed_since(ago(now, RECENT), FAILED_MAX).await?),
             last: reader.history(History { limit: 1, ..History::default() }).await?.into_iter().next(),
         })
     }
+}
+
+/// `failed` has the newest first, and so has what is returned.
+fn by_share(failed: Vec<FailedRun>) -> Vec<FailedShare> {
+    let mut shares: Vec<FailedShare> = Vec::new();
+    let mut places: HashMap<ShareName, usize> = HashMap::new();
+    for run in failed {
+        let place = *places.entry(run.share.clone()).or_insert(shares.len());
+        match shares.get_mut(place) {
+            Some(share) => share.runs += 1,
+            None => shares.push(FailedShare { runs: 1, last: run }),
+        }
+    }
+    shares.truncate(LISTED);
+    shares
 }
