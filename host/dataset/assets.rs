@@ -98,12 +98,12 @@ fn name_all(dataset: &FileDataset, found: &Found) -> Result<Vec<AssetFile>, Data
         let leaf = meta.location.filename().unwrap_or_default();
         let name = LeafName::parse(leaf).map_err(|why| {
             let what = format!("the file {path} cannot be delivered: its name {why}");
-            DatasetError::new(Kind::Config, what, "rename the file, or leave it out of `files`")
+            DatasetError::new(Kind::Data, what, "rename the file, or leave it out of `files`")
         })?;
         if let Some(other) = named.get(&name) {
             let what = format!("the files {} and {path} have the same name", other.path);
             let remedy = "rename one of them: objects are named by the file's name alone";
-            return Err(DatasetError::new(Kind::Config, what, remedy));
+            return Err(DatasetError::new(Kind::Data, what, remedy));
         }
         let media_type = mime_guess::from_path(leaf).first_raw().unwrap_or("application/octet-stream").to_owned();
         let file = AssetFile {
@@ -196,7 +196,7 @@ fn stay_inside(path: &str, files: &[PathBuf]) -> Result<(), DatasetError> {
         let target = file.canonicalize().map_err(|error| io(format!("{}: {error}", file.display())))?;
         if !target.starts_with(&real) {
             let what = format!("the file {} is a link out of {}", file.display(), base.display());
-            return Err(DatasetError::new(Kind::Config, what, "put the file itself there, or leave it out of `files`"));
+            return Err(DatasetError::new(Kind::Data, what, "put the file itself there, or leave it out of `files`"));
         }
     }
     Ok(())

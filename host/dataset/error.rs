@@ -18,7 +18,8 @@ pub enum Kind {
     Tenant,
     /// A path that matches nothing.
     Missing,
-    /// A file that is truncated, malformed or unlike its siblings, or a value that the query cannot use.
+    /// A file that is truncated, malformed, unlike its siblings or not named as it may be, or a value that the query
+    /// cannot use.
     Data,
     /// A file that changed while it was read.
     Changed,

@@ -128,7 +128,7 @@ async fn on_disk(store: &dyn ObjectStore, path: &str) -> Result<Vec<ObjectMeta>,
             async move {
                 let at = Path::from_absolute_path(&path).map_err(|error| {
                     let what = format!("'{}' has a name that cannot be read: {error}", path.display());
-                    DatasetError::new(Kind::Config, what, "rename the file")
+                    DatasetError::new(Kind::Data, what, "rename the file, or leave it out")
                 })?;
                 store.head(&at).await.map_err(|error| DatasetError::store(&error))
             }

@@ -60,7 +60,7 @@ async fn assets_stay_in_their_directory() {
     for (link, target) in [("file.pdf", "secret/key.pdf"), ("folder", "secret")] {
         let link = world.path(&format!("in/acme/{link}"));
         symlink(world.path(target), &link).unwrap();
-        refused(&world, "in/{customer}/**/*.pdf", &params(&[]), Kind::Config, &["is a link out of", "in/acme/"]).await;
+        refused(&world, "in/{customer}/**/*.pdf", &params(&[]), Kind::Data, &["is a link out of", "in/acme/"]).await;
         fs::remove_file(link).unwrap();
     }
     // A link that stays inside is a file like another.
@@ -79,7 +79,7 @@ async fn assets_that_cannot_be_named_are_refused() {
     let world = World::new();
     world.write("in/a/x.pdf", "1");
     world.write("in/b/x.pdf", "2");
-    refused(&world, "in/*/x.pdf", &params(&[]), Kind::Config, &["in/a/x.pdf", "in/b/x.pdf", "the same name"]).await;
+    refused(&world, "in/*/x.pdf", &params(&[]), Kind::Data, &["in/a/x.pdf", "in/b/x.pdf", "the same name"]).await;
     refused(&world, "in/none/*.pdf", &params(&[]), Kind::Missing, &["in/none/"]).await;
     let params = params(&[("team", text("a"))]);
     refused(&world, "in/{param.taem}/*.pdf", &params, Kind::Parameter, &["did you mean {param.team}?"]).await;
