@@ -65,6 +65,16 @@ fn unit_is_documented_line_by_line() {
     assert!(missing.is_empty(), "docs/service.md does not say what {missing:?} are for");
 }
 
+/// `make test-systemd` itself: what it takes for a reason to skip.
+#[test]
+fn tests_under_a_real_systemd_are_skipped_only_where_they_cannot_run() {
+    let mut python = Command::new("python3");
+    python.args(["-B", "-m", "unittest", "test_run"]).current_dir(checkout("tests/systemd"));
+    let tested = python.output().unwrap();
+    assert!(tested.status.success(), "{}", text(&tested.stderr));
+    assert!(text(&tested.stderr).contains("Ran 2 tests"), "{}", text(&tested.stderr));
+}
+
 #[test]
 fn shipped_configuration_is_good_and_delivers_nothing() {
     let path = checkout("packaging/consign.toml");

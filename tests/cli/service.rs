@@ -4,7 +4,8 @@
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::net::UnixDatagram;
-use std::process::Stdio;
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use consign::clock::Clock;
@@ -183,18 +184,46 @@ fn service_that_cannot_start_says_why() {
     drop(ledger);
 }
 
+/// Has it write to a file as if that were journald's.
+fn to_journal<'a>(command: &'a mut Command, path: &Path) -> &'a mut Command {
+    let log = File::create(path).unwrap();
+    let found = log.metadata().unwrap();
+    command.env("JOURNAL_STREAM", format!("{}:{}", found.dev(), found.ino())).stderr(log)
+}
+
+/// A panic too is one entry, and an error.
+#[test]
+fn service_tells_journald_of_a_fault() {
+    let world = world();
+    let _sandbox = world.sandbox();
+    for json in [false, true] {
+        let path = world.path(if json { "json.log" } else { "text.log" });
+        let args = ["--config", "consign.toml", "run", "--json"];
+        let mut command = command(world.dir(), if json { &args } else { &args[..3] });
+        command.env("CONSIGN_PANIC_AT", "started:1").stdout(Stdio::null());
+        let daemon = Running::start(to_journal(&mut command, &path));
+        let text = || fs::read_to_string(&path).unwrap();
+        until("a delivery is logged after the fault", SOON, || text().contains("delivered"));
+        world::stop(daemon);
+        let text = text();
+        assert!(text.lines().all(|line| line.starts_with('<')), "{text}");
+        let is_fault = |line: &&str| line.contains("a fault in consign, please report it");
+        let faults: Vec<&str> = text.lines().filter(is_fault).collect();
+        let [fault] = faults[..] else { panic!("one line: {text}") };
+        assert!(fault.starts_with("<3>"), "{fault}");
+        says(fault, &["CONSIGN_PANIC_AT names started", "host/crash.rs:"]);
+    }
+}
+
 #[test]
 fn service_logs_as_journald_wants_it() {
     let world = world();
     let _sandbox = world.sandbox();
     for json in [false, true] {
         let path = world.path(if json { "json.log" } else { "text.log" });
-        let log = File::create(&path).unwrap();
-        let found = log.metadata().unwrap();
         let args = ["--config", "consign.toml", "run", "--json"];
         let mut command = command(world.dir(), if json { &args } else { &args[..3] });
-        command.env("JOURNAL_STREAM", format!("{}:{}", found.dev(), found.ino()));
-        let mut daemon = Running::start(command.stdout(Stdio::null()).stderr(log));
+        let mut daemon = Running::start(to_journal(command.stdout(Stdio::null()), &path));
         let text = || fs::read_to_string(&path).unwrap();
         until("a delivery is logged", SOON, || text().contains("delivered"));
         daemon.signal(Signal::TERM);
@@ -222,20 +251,14 @@ fn service_logs_as_journald_wants_it() {
 fn service_tells_journald_of_a_bad_configuration() {
     let world = World::new("[shares.tick]\nschedule = \"sometimes\"\n");
     let path = world.path("stderr.log");
-    let log = File::create(&path).unwrap();
-    let found = log.metadata().unwrap();
-    let mut command = command(world.dir(), &["--config", "consign.toml", "check"]);
-    command.env("JOURNAL_STREAM", format!("{}:{}", found.dev(), found.ino()));
-    assert_eq!(Running::start(command.stderr(log)).wait(SOON).code(), Some(3));
+    let mut check = command(world.dir(), &["--config", "consign.toml", "check"]);
+    assert_eq!(Running::start(to_journal(&mut check, &path)).wait(SOON).code(), Some(3));
     let text = fs::read_to_string(&path).unwrap();
     assert!(text.lines().all(|line| line.starts_with("<3>")), "{text}");
     says(&text, &["sometimes"]);
     // So is what is wrong with the command line.
-    let log = File::create(&path).unwrap();
-    let found = log.metadata().unwrap();
-    let mut command = world::command(world.dir(), &["run", "--nonsense"]);
-    command.env("JOURNAL_STREAM", format!("{}:{}", found.dev(), found.ino()));
-    assert_eq!(Running::start(command.stderr(log)).wait(SOON).code(), Some(2));
+    let mut nonsense = command(world.dir(), &["run", "--nonsense"]);
+    assert_eq!(Running::start(to_journal(&mut nonsense, &path)).wait(SOON).code(), Some(2));
     let text = fs::read_to_string(&path).unwrap();
     assert!(text.lines().all(|line| line.starts_with("<3>")), "{text}");
     says(&text, &["--nonsense"]);

@@ -91,8 +91,13 @@ def it_can_run_here(box, deb):
         subprocess.run(["dpkg-deb", "--extract", deb, unpacked], check=True)
         shutil.copy(Path(unpacked) / "usr/bin/consign", box.path("/root/probe"))
     said = box.run("/root/probe --version; rm /root/probe", check=False)
-    if re.search(r"GLIBC\w*_[\d.]+' not found", said):
+    if wants_a_newer_c_library(said):
         raise Impossible(f"the binary was built with a newer C library than Debian {SUITE}'s: build it there\n{said.strip()}")
+
+
+def wants_a_newer_c_library(said):
+    """Whether that is why a program did not start, by what ld.so(8) said."""
+    return re.search(r"GLIBC\w*_[\d.]+' not found", said) is not None
 
 
 def it_installs_and_starts_nothing(service, deb):

@@ -1,5 +1,5 @@
 //! A plugin that misbehaves in the way its options name:
-//! `{"behaviour":"endless_loop"}`. `tests/plugin/hostile.rs` has one test for
+//! `{"behaviour":"endless_loop"}`, some with a `"path"` after it. `tests/plugin/hostile.rs` has one test for
 //! each arm of `write`, and a test that none is missing.
 
 use std::cell::Cell;
@@ -22,6 +22,7 @@ struct Hostile;
 
 struct Open {
     behaviour: String,
+    path: String,
     batches: Cell<u32>,
     kept: Cell<Option<Object>>,
 }
@@ -51,11 +52,12 @@ impl Guest for Hostile {
 
 impl GuestFormatter for Open {
     fn open(options: String, _: Vec<Field>) -> Result<Formatter, Error> {
-        let behaviour = options.split('"').nth(3).unwrap_or_default().to_owned();
+        let value = |n: usize| options.split('"').nth(4 * n + 3).unwrap_or_default().to_owned();
+        let [behaviour, path] = [value(0), value(1)];
         if behaviour == "says_invalid_options" {
             return Err(Error::InvalidOptions("no such option".into()));
         }
-        Ok(Formatter::new(Open { behaviour, batches: Cell::new(0), kept: Cell::new(None) }))
+        Ok(Formatter::new(Open { behaviour, path, batches: Cell::new(0), kept: Cell::new(None) }))
     }
 
     fn write(&self, batch: &Batch, sink: &Sink) -> Result<(), Error> {
@@ -126,7 +128,7 @@ impl GuestFormatter for Open {
             "sleep" => std::thread::sleep(Duration::from_secs(3600)),
             "sleep_pieces" => (0..).for_each(|_: u64| std::thread::sleep(Duration::from_millis(5))),
             "file_open" => whole("x", &format!("{:?}", std::fs::read("/etc/passwd").map_err(|e| e.kind()))),
-            "file_create" => whole("x", &format!("{:?}", std::fs::write("/tmp/x", "x").map_err(|e| e.kind()))),
+            "file_create" => whole("x", &format!("{:?}", std::fs::write(&self.path, "x").map_err(|e| e.kind()))),
             "env_read" => {
                 let (env, args) = (std::env::vars().count(), std::env::args().count());
                 let mut line = String::new();
