@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::client::{AT_ONCE, Client};
 use super::output::{self, CliError, Exit, line};
 use super::{Global, setup};
-use crate::clock::{Clock, Instant, exact};
+use crate::clock::{Clock, Instant, exact, to_the_second};
 use crate::crash::{self, Point};
 use crate::daemon::admin;
 use crate::daemon::admin::ask::{Ask, Paused, Resumed};
@@ -43,7 +43,7 @@ pub async fn pause(global: &Global, args: &PauseArgs) -> Result<Exit, CliError> 
     let Paused { share, since, changed } = paused;
     match (global.json, changed) {
         (true, _) => output::json(&Report { share: &share, changed, paused_since: Some(since) }),
-        (_, false) => line(&format!("share {share} was paused already, since {}", exact(since))),
+        (_, false) => line(&format!("share {share} was paused already, since {}", to_the_second(since))),
         (_, true) => line(&format!("share {share} is paused: its slots are left out until `consign resume`")),
     }
     Ok(Exit::Done)
@@ -67,7 +67,7 @@ pub async fn resume(global: &Global, args: &PauseArgs) -> Result<Exit, CliError>
         return Ok(Exit::Done);
     }
     match since {
-        Some(since) => line(&format!("share {share} goes on; it was paused since {}", exact(since))),
+        Some(since) => line(&format!("share {share} goes on; it was paused since {}", to_the_second(since))),
         None => line(&format!("share {share} was not paused")),
     }
     if let Some(first) = first_left_out {

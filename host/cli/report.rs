@@ -1,8 +1,8 @@
 //! How a run that somebody asked for is shown, whoever made it.
 
-use super::output::{Exit, bytes, line, rows, thousands};
+use super::output::{Exit, bytes, count, line, rows, thousands};
 use crate::clock::exact;
-use crate::domain::{MANIFEST_NAME, ManifestObject};
+use crate::domain::{MANIFEST_NAME, Manifest, ManifestObject};
 use crate::run::{Fared, Fate, Report};
 
 /// Objects that are listed for each customer.
@@ -27,9 +27,12 @@ fn fared(fared: &Fared) {
     let earlier = fared.earlier.map(|run| run.to_string()).unwrap_or_default();
     match state {
         Fate::Committed | Fate::Written => {
-            let rows = fared.manifest.as_ref().map_or(0, |manifest| manifest.rows);
+            let what = match &fared.manifest {
+                Some(manifest) if is_of_files(manifest) => count(manifest.objects.len(), "file"),
+                manifest => format!("{} rows", thousands(manifest.as_ref().map_or(0, |manifest| manifest.rows))),
+            };
             let word = if *state == Fate::Committed { "delivered" } else { "written" };
-            line(&format!("  {customer:<14} {word}  {} rows", thousands(rows)));
+            line(&format!("  {customer:<14} {word}  {what}"));
             objects(fared);
         }
         Fate::AlreadyCommitted => line(&format!("  {customer:<14} was delivered before, by run {earlier}")),
@@ -49,14 +52,20 @@ fn fared(fared: &Fared) {
     }
 }
 
+/// In which nobody has counted rows.
+fn is_of_files(manifest: &Manifest) -> bool {
+    manifest.plugin.is_none() && !manifest.objects.is_empty()
+}
+
 fn objects(fared: &Fared) {
     let (Some(manifest), Some(place)) = (&fared.manifest, &fared.place) else { return };
     let base = place.strip_suffix(&format!("/{MANIFEST_NAME}")).unwrap_or(place);
     line(&format!("    {base}/"));
     let row = |object: &ManifestObject| {
         let name = object.key.rsplit('/').next().unwrap_or(&object.key).to_owned();
-        let rows = format!("{} rows", thousands(object.rows));
-        vec![format!("      {name}"), bytes(object.bytes), rows, format!("crc64nvme {}", object.checksum_crc64nvme)]
+        let rows = (!is_of_files(manifest)).then(|| format!("{} rows", thousands(object.rows)));
+        let sum = format!("crc64nvme {}", object.checksum_crc64nvme);
+        [Some(format!("      {name}")), Some(bytes(object.bytes)), rows, Some(sum)].into_iter().flatten().collect()
     };
     rows(&manifest.objects.iter().take(SHOWN).map(row).collect::<Vec<_>>());
     if manifest.objects.len() > SHOWN {

@@ -29,7 +29,7 @@ pub struct SendArgs {
     customers: Vec<String>,
 
     /// A firing of the share, such as `2026-03-01T06:00:00Z`; default: the latest one.
-    #[arg(long, value_name = "INSTANT")]
+    #[arg(long, value_name = "INSTANT", value_parser = instant)]
     at: Option<Instant>,
 
     /// Return as soon as the running daemon has begun it.
@@ -39,6 +39,10 @@ pub struct SendArgs {
     /// Write to this directory instead of the buckets: no AWS call, nothing recorded.
     #[arg(long, value_name = "DIR")]
     dry_run: Option<PathBuf>,
+}
+
+fn instant(text: &str) -> Result<Instant, &'static str> {
+    text.parse().map_err(|_| "it is not an instant; write for example 2026-03-01T06:00:00Z")
 }
 
 /// One share to send, everything looked up.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use chrono::TimeDelta;
 
 use crate::calendar::{Calendar, When};
-use crate::clock::{Clock, Instant, exact};
+use crate::clock::{Clock, Instant, exact, to_the_second};
 use crate::config::{Config, Share};
 use crate::domain::{CustomerName, Refused, RunId, Slot};
 use crate::ledger::{History, Reader, RunDetail};
@@ -82,7 +82,7 @@ pub fn slots(share: &Share, (from, to): (When, When), now: Instant) -> Result<Ve
         return Err(Refused::request("the range is beyond what a calendar holds", "write other dates"));
     };
     if to < from {
-        let what = format!("the range ends at {}, before it begins at {}", exact(to), exact(from));
+        let what = format!("the range ends at {}, before it begins at {}", to_the_second(to), to_the_second(from));
         return Err(Refused::request(what, "exchange --from and --to"));
     }
     let slot = |at| Slot { share: share.name.clone(), at, interval: share.calendar.slot_at(at) };
@@ -94,7 +94,8 @@ pub fn slots(share: &Share, (from, to): (When, When), now: Instant) -> Result<Ve
         return Err(Refused::request(what, format!("take it in pieces, the first one up to {last}")));
     }
     if slots.is_empty() {
-        let what = format!("share {} has no past slot from {} to {}", share.name, exact(from), exact(to));
+        let (from, to) = (to_the_second(from), to_the_second(to));
+        let what = format!("share {} has no past slot from {from} to {to}", share.name);
         let nearest = share.calendar.previous(now + TimeDelta::microseconds(1)).map(exact);
         let help = nearest.map_or(String::new(), |last| format!("its latest one was {last}"));
         return Err(Refused::request(what, help));
