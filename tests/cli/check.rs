@@ -342,11 +342,14 @@ fn check_looks_for_files() {
     fs::create_dir_all(world.path("reports/b")).unwrap();
     world.write("reports/b/y.pdf", "%PDF");
     tells(&world, 0, &[]);
+    let send = |out: &str| world.run(&["send", "reports", "--at", "2026-01-01T06:00:00Z", "--dry-run", out]);
+    send("out").ended(0).out_says(&["acme           written  1 file", "x.pdf  4 B  crc64nvme"]);
     // What somebody puts there must not keep the other shares from running.
     world.write("reports/b/_manifest.json", "");
     world.configure("", "*.pdf", "*");
     let files = "\"reports/{param.folder}/*\"";
     tells(&world, 0, &[("warning", files, &["_manifest.json cannot be delivered"])]);
+    send("again").ended(1).out_says(&["acme           written  1 file", "globex         FAILED  dataset: "]);
     std::os::unix::fs::symlink(world.path("consign.toml"), world.path("reports/a/link")).unwrap();
     fs::rename(world.path("reports/b/_manifest.json"), world.path("reports/b/m.json")).unwrap();
     tells(&world, 0, &[("warning", files, &["is a link out of"])]);
