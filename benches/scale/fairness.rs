@@ -85,7 +85,9 @@ fn of_customer(world: &World, customer: &str) -> Vec<f64> {
     let mut manifests: Vec<[DateTime<Utc>; 2]> = files
         .filter_map(|key| serde_json::from_slice::<Value>(&std::fs::read(bucket.join(key)).ok()?).ok())
         .filter(|manifest| manifest["share"] == "tick")
-        .map(|manifest| ["slot", "finished"].map(|key| manifest[key].as_str().expect("a text").parse().expect("an instant")))
+        .map(|manifest| {
+            ["slot", "finished"].map(|key| manifest[key].as_str().expect("a text").parse().expect("an instant"))
+        })
         .collect();
     manifests.sort_unstable();
     assert!(manifests.len() >= SETTLING + SLOTS, "{customer} has {} slots", manifests.len());
