@@ -67,9 +67,9 @@ CREATE TABLE deliveries (
     manifest_key  TEXT   CHECK ((manifest_key IS NOT NULL) = (state = 'committed')),
     tries         BIGINT NOT NULL DEFAULT 0,                        -- that have failed
     due_at        BIGINT CHECK (due_at IS NULL OR state IN ('waiting', 'sealed')),   -- when it is tried again
-    cancel        TEXT   CHECK (cancel IS NULL OR cancel::JSON IS NOT NULL),          -- why it is to be ended, if it is
     rows          BIGINT,
     bytes         BIGINT,
+    cancel        TEXT   CHECK (cancel IS NULL OR cancel::JSON IS NOT NULL),          -- why it is to be ended, if it is
     UNIQUE (run, customer)
 );
 -- A customer's slot is delivered by one delivery; only a failed one makes room for another.
