@@ -14,7 +14,7 @@ use crate::ledger::{DeliveryId, LedgerError, Unfinished};
 pub(super) struct Others {
     looking: bool,
     looked: Option<Instant>,
-    /// Found once: it may be one of this process's own, on its way from the ledger.
+    /// Of this process's own, found once: it may be on its way from the ledger.
     seen: BTreeSet<RunId>,
 }
 
@@ -52,7 +52,8 @@ impl Desk {
             if self.open.contains_key(&run) || self.unrecorded.runs().contains(&run) {
                 continue;
             }
-            match seen.contains(&run) {
+            // What was another's until now is on its way to nobody.
+            match unfinished.taken_over || seen.contains(&run) {
                 true => self.take_up(unfinished),
                 false => drop(self.others.seen.insert(run)),
             }

@@ -70,7 +70,7 @@ impl Desk {
     }
 
     pub fn take_up(&mut self, unfinished: Unfinished) {
-        let Unfinished { run, slot, origin, deadline, state, deliveries } = unfinished;
+        let Unfinished { run, slot, origin, deadline, state, deliveries, .. } = unfinished;
         let (share, at, count) = (&slot.share, exact(slot.at), deliveries.len());
         let is_running = state == RunState::Running;
         match is_running {

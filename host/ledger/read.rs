@@ -128,6 +128,8 @@ pub struct Unfinished {
     /// `Running`: bring its deliveries to an end, then call `run_finished`.
     /// Otherwise only uploads are left to abort.
     pub state: RunState,
+    /// It was another process's until now.
+    pub taken_over: bool,
     /// Every delivery that is not at its end or still has open uploads.
     pub deliveries: Vec<OpenDelivery>,
 }
@@ -339,16 +341,17 @@ pub(super) fn unfinished(
         values![share, slot_at],
         |row| {
             let (run, slot, origin, state) = (run_id(row)?, slot(row)?, origin(row)?, state(row, "state")?);
-            let (deadline, deliveries) = (maybe_at(row, "deadline")?, Vec::new());
-            Ok((row.get("seq")?, Unfinished { run, slot, origin, deadline, state, deliveries }))
+            let (seq, deadline, deliveries) = (row.get("seq")?, maybe_at(row, "deadline")?, Vec::new());
+            let taken_over = taken.contains(&seq);
+            Ok((seq, Unfinished { run, slot, origin, deadline, state, taken_over, deliveries }))
         },
     )?;
     // While work goes on, uploads that ended runs of one's own left are not told again and again.
-    let is_new = |seq: &i64, left: &Unfinished| {
-        let open = left.state == RunState::Running || taken.contains(seq);
+    let is_new = |left: &Unfinished| {
+        let open = left.state == RunState::Running || left.taken_over;
         known.is_none_or(|known| open && !known.contains(&left.run))
     };
-    let mut left: BTreeMap<i64, Unfinished> = left.into_iter().filter(|(seq, left)| is_new(seq, left)).collect();
+    let mut left: BTreeMap<i64, Unfinished> = left.into_iter().filter(|(_, left)| is_new(left)).collect();
     for (seq, unfinished) in &mut left {
         unfinished.deliveries = open_deliveries(ledger, *seq)?;
     }

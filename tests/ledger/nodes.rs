@@ -157,7 +157,8 @@ async fn nodes_take_over_when_a_lease_runs_out() {
         assert!(begun.elapsed() < LEASE * 5);
         tokio::time::sleep(next.heartbeat().unwrap() / 4).await;
     };
-    assert_eq!(left[0].run, claim.run);
+    assert_eq!((left[0].run, left[0].taken_over), (claim.run, true));
+    assert!(!next.left_by_others([].into()).await.unwrap()[0].taken_over, "now it is its own");
     assert!(next.left_by_others([claim.run].into()).await.unwrap().is_empty(), "it is this one's now, and known");
     assert!(is_fenced(gone.is_ours().await), "its node has another number by now");
 }
