@@ -359,9 +359,10 @@ impl Ledger {
     }
 
     /// Forgets the slots that ended before `before`, with all that belongs to
-    /// them, and gives the room back; returns how many. What may still be in a
+    /// them, and pauses, and gives the room back; returns how many slots. What may still be in a
     /// bucket is kept, and so are cursors: no slot is planned again.
     pub async fn prune(&self, before: Instant) -> Result<usize, LedgerError> {
+        self.writer.run(move |ledger| upkeep::forget_pauses(ledger, before)).await?;
         let mut forgotten = 0;
         loop {
             match self.writer.run(move |ledger| upkeep::forget(ledger, before)).await? {

@@ -172,6 +172,13 @@ pub(super) fn forget(ledger: &Db, before: Instant) -> Result<usize, LedgerError>
     Ok(slots.len())
 }
 
+/// Forgets pauses that ended before, and that no slot can be planned in any more.
+pub(super) fn forget_pauses(ledger: &Db, before: Instant) -> Result<(), LedgerError> {
+    let over = "DELETE FROM pauses WHERE until < ?1
+                AND until <= coalesce((SELECT cursor FROM shares WHERE name = pauses.share), until)";
+    ledger.execute(over, values![before]).map(drop)
+}
+
 /// Gives some free pages back to the file system; false when there are none.
 pub(super) fn shrink(ledger: &Db) -> Result<bool, LedgerError> {
     // PostgreSQL's autovacuum has the room used again.

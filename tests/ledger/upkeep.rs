@@ -94,6 +94,31 @@ async fn what_is_not_over_is_kept() {
     assert_eq!(check(&ledger).await.slots, 3);
 }
 
+/// A pause that is over is kept while a slot in it may still be planned.
+#[tokio::test]
+async fn pauses_are_forgotten_once_no_slot_is_planned_in_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = Clock::fixed(at(2));
+    let ledger = super::open_at(dir.path(), clock.clone());
+    ledger.pause(share("orders")).await.unwrap();
+    ledger.pause(share("others")).await.unwrap();
+    clock.set(at(10));
+    ledger.resume(share("orders")).await.unwrap();
+    clock.set(at(50));
+    let plan = async |hour, cursor| {
+        let slot = planned(slot("orders", hour), &["acme"]);
+        ledger.plan(vec![slot], vec![(share("orders"), at(cursor))]).await.unwrap().left_out.len()
+    };
+    ledger.plan(vec![], vec![(share("orders"), at(9))]).await.unwrap();
+    ledger.prune(at(40)).await.unwrap();
+    assert_eq!(plan(9, 10).await, 1, "it was before the horizon, but not all of it was planned");
+    ledger.prune(at(10)).await.unwrap();
+    assert_eq!(plan(8, 10).await, 1, "it was not before the horizon");
+    ledger.prune(at(11)).await.unwrap();
+    assert_eq!(plan(7, 10).await, 0, "it is forgotten");
+    assert_eq!(ledger.reader().pauses().await.unwrap().len(), 1, "one that lasts is kept");
+}
+
 #[tokio::test]
 async fn the_room_is_given_back() {
     let dir = tempfile::tempdir().unwrap();
@@ -170,4 +195,5 @@ on_postgres! {
     what_ended_before_is_forgotten_and_never_planned_again,
     what_the_schedule_is_yet_to_plan_is_kept,
     what_is_not_over_is_kept,
+    pauses_are_forgotten_once_no_slot_is_planned_in_them,
 }
