@@ -188,6 +188,9 @@ fn admin_pause_resume_and_backfill_reach_the_daemon() {
     world.run(&["pause", "tock"]).ended(1).err_says(&["there is no share 'tock'", "shares are: tick"]);
     let skipped = || world.run(&["history", "--skipped", "-n", "100000", "--json"]).ended(0).json();
     until("slots are left out", SOON, || skipped().as_array().unwrap().len() >= 2);
+    let counted = || world.run(&["status", "--json"]).ended(0).json()["daemon"]["now"]["left_out"].as_u64().unwrap();
+    until("they are counted", SOON, || counted() >= 2);
+    says(&world.log(), &["slot skipped", "the share was paused"]);
     let resumed = world.run(&["resume", "tick"]).ended(0).out_says(&["share tick goes on", "consign backfill tick"]);
     // From the first slot that was left out, whether or not the pause had begun then.
     let left_out = skipped();

@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
 use chrono::{DateTime, Utc};
+use consign::clock::Clock;
+use rustix::process::Signal;
 use serde_json::Value;
 
 use super::world::{self, Running, SOON, World, stop, until};
@@ -139,6 +141,38 @@ fn timing_a_deadline_bounds_tries() {
     assert!(delivery["attempts"].as_array().unwrap().len() < 100);
     let message = delivery["failure"]["message"].as_str().unwrap();
     assert!(message.contains("deadline"), "{message}");
+}
+
+/// What is sealed is completed however late: neither whoever takes it up gives it up,
+/// nor a try of its completion that fails.
+#[test]
+fn timing_a_deadline_does_not_give_up_what_is_sealed() {
+    let retry = "retry = { attempts = 100, backoff = \"200ms\", max_backoff = \"500ms\" }";
+    let more = format!("deadline = \"2s\"\noverlap = \"allow\"\ncatch_up = \"none\"\n{retry}");
+    let world = world("*/5 * * * * *", "\"AS\"", &more);
+    let mut sandbox = world.sandbox();
+    let mut daemon = world.start(&[], &["run"], &[("CONSIGN_CRASH_AT", "sealed")]);
+    assert_eq!(daemon.wait(SOON).code(), None, "{}", world.log());
+    sandbox.signal(Signal::INT);
+    sandbox.wait(SOON);
+    let run = world.runs()[0].clone();
+    let shown = || world.run(&["show", run["run"].as_str().unwrap(), "--json"]).ended(0).json();
+    assert_eq!(shown()["deliveries"][0]["state"], "sealed");
+    let deadline = at(&run["slot"]) + chrono::TimeDelta::seconds(2);
+    until("the deadline has passed", SOON, || Clock::system().now() > deadline);
+    let mut daemon = world.daemon();
+    wait(&world, &mut daemon, "its completion is to be tried again", || {
+        let delivery = shown()["deliveries"][0].clone();
+        assert_eq!(delivery["state"], "sealed", "{delivery}");
+        delivery["due"].is_string()
+    });
+    let _sandbox = world.sandbox_again();
+    wait(&world, &mut daemon, "it is delivered", || shown()["run"]["state"] == "succeeded");
+    stop(daemon);
+    let shown = shown();
+    let attempts = shown["deliveries"][0]["attempts"].as_array().unwrap();
+    assert_eq!((attempts.len(), &attempts[0]["state"]), (1, &"committed".into()), "it was not begun again: {shown}");
+    assert!(at(&shown["run"]["finished"]) > deadline);
 }
 
 #[test]
