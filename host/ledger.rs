@@ -449,7 +449,7 @@ impl Reader {
         self.read(move |ledger| read::history(ledger, &filter)).await
     }
 
-    /// Skipped slots, newest first.
+    /// Skipped slots, and those that some customers were left out of, newest first.
     pub async fn skipped(&self, share: Option<ShareName>, limit: usize) -> Result<Vec<Skipped>, LedgerError> {
         self.read(move |ledger| read::skipped(ledger, share.as_ref(), limit)).await
     }

@@ -19,6 +19,7 @@ mod admin;
 mod admission;
 mod crash;
 mod files;
+mod left_out;
 mod migration;
 mod model;
 mod nodes;

@@ -24,7 +24,7 @@ pub struct HistoryArgs {
     /// At most this many.
     #[arg(short = 'n', long, default_value_t = 20, value_name = "COUNT")]
     limit: usize,
-    /// Slots that were left out, and why, instead of runs.
+    /// Slots that nobody got, or not everybody, and why, instead of runs.
     #[arg(long, conflicts_with_all = ["customer", "state"])]
     skipped: bool,
 }
@@ -115,12 +115,23 @@ async fn skipped(global: &Global, config: &Config, args: &HistoryArgs) -> Result
         return Ok(Exit::Done);
     }
     let row = |skipped: &Skipped| {
-        let Skipped { slot, reason, recorded } = skipped;
-        vec![slot.share.to_string(), exact(slot.at), reason.to_string(), to_the_second(*recorded)]
+        let Skipped { slot, reason, customers, recorded } = skipped;
+        let customers = customers.as_deref().map_or("all".to_owned(), some_of);
+        vec![slot.share.to_string(), exact(slot.at), customers, reason.to_string(), to_the_second(*recorded)]
     };
     let rows: Vec<_> = slots.iter().map(row).collect();
-    output::table(&["SHARE", "SLOT", "REASON", "RECORDED"], &rows);
+    output::table(&["SHARE", "SLOT", "CUSTOMERS", "REASON", "RECORDED"], &rows);
     Ok(Exit::Done)
+}
+
+/// The first of them by name, and how many more.
+fn some_of(customers: &[CustomerName]) -> String {
+    const SHOWN: usize = 3;
+    let shown: Vec<&str> = customers.iter().take(SHOWN).map(CustomerName::as_str).collect();
+    match customers.len().saturating_sub(SHOWN) {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
 }
 
 /// What is in neither the ledger nor the configuration is a slip.

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::claim::{cancel as mark, release};
+use super::claim::{LEFT_OUT, cancel as mark, release};
 use super::db::{Db, Row, values};
 use super::row::{at, customer, json, maybe_at, origin, run_id, share, size, state, step, to_json};
 use super::state::DeliveryEvent;
@@ -244,8 +244,12 @@ fn deliveries(ledger: &Db, run: RunId) -> Result<Vec<(i64, CustomerName, Deliver
 }
 
 fn first_left_out(ledger: &Db, share: &ShareName, since: Instant) -> Result<Option<Instant>, LedgerError> {
-    let first = "SELECT at FROM slots WHERE share = ?1 AND state = 'skipped' AND reason = ?2
-                 AND at >= coalesce((SELECT max(until) FROM pauses WHERE share = ?1 AND since < ?3), at)
-                 ORDER BY at LIMIT 1";
-    ledger.first(first, values![share.as_str(), SkipReason::Paused.as_str(), since], |row| at(row, "at"))
+    let first = format!(
+        "SELECT at FROM slots WHERE share = ?1
+           AND ((state = 'skipped' AND reason = ?2)
+                OR id IN (SELECT d.slot FROM deliveries d WHERE {LEFT_OUT} AND d.failure LIKE '%: ' || ?2 || '%'))
+           AND at >= coalesce((SELECT max(until) FROM pauses WHERE share = ?1 AND since < ?3), at)
+         ORDER BY at LIMIT 1"
+    );
+    ledger.first(&first, values![share.as_str(), SkipReason::Paused.as_str(), since], |row| at(row, "at"))
 }

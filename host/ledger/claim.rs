@@ -15,14 +15,14 @@ use crate::clock::{Instant, exact};
 use crate::config::Overlap;
 use crate::domain::{CustomerName, Failure, Layer, Origin, Retry, ShareName, SkipReason, Slot};
 
-/// A slot with something left to begin.
+/// A slot as it was planned, mostly one with something left to begin.
 pub(super) struct Pending {
-    id: i64,
-    slot: Slot,
-    origin: Origin,
-    overlap: Overlap,
-    deadline: Option<Instant>,
-    customers: BTreeSet<CustomerName>,
+    pub(super) id: i64,
+    pub(super) slot: Slot,
+    pub(super) origin: Origin,
+    pub(super) overlap: Overlap,
+    pub(super) deadline: Option<Instant>,
+    pub(super) customers: BTreeSet<CustomerName>,
 }
 
 /// A delivery of another slot of the share that is not at its end.
@@ -104,7 +104,7 @@ pub(super) fn pending_of(ledger: &Db, share: &ShareName) -> Result<Vec<Pending>,
     ledger.all(&planned, values![share.as_str()], read)
 }
 
-fn read(row: &Row<'_>) -> Result<Pending, LedgerError> {
+pub(super) fn read(row: &Row<'_>) -> Result<Pending, LedgerError> {
     Ok(Pending {
         id: row.get("id")?,
         slot: slot(row)?,
@@ -129,7 +129,7 @@ fn admit(ledger: &Db, now: Instant, mut pending: Pending, claims: &mut Claims) -
     let passed = deadline.is_some_and(|deadline| deadline <= now);
     if let Some(reason) = overtaken.then_some(SkipReason::Overlap).or(passed.then_some(SkipReason::Deadline)) {
         claims.skipped.push((pending.slot.clone(), reason));
-        return leave_out(ledger, now, pending, reason);
+        return leave_out(ledger, now, &pending, reason).map(drop);
     }
     // Where nothing is in the way, a long backlog need not be looked through for each of its slots.
     let others = match overlap == Overlap::Allow && !origin.is_late() {
@@ -146,7 +146,7 @@ fn admit(ledger: &Db, now: Instant, mut pending: Pending, claims: &mut Claims) -
         claims.skipped.push((pending.slot.clone(), SkipReason::Overlap));
     }
     if free.is_empty() && held.is_empty() {
-        return leave_out(ledger, now, pending, SkipReason::Overlap);
+        return leave_out(ledger, now, &pending, SkipReason::Overlap).map(drop);
     }
     match held.is_empty() {
         true => step::<SlotState>(ledger, id, SlotEvent::Start, "", &[])?,
@@ -220,13 +220,14 @@ pub(super) fn cancel(ledger: &Db, delivery: i64, why: &str) -> Result<(), Ledger
     ledger.execute(mark, values![delivery, why]).map(drop)
 }
 
-/// Whoever of a pending slot's customers has not got it does not get it.
-pub(super) fn leave_out(ledger: &Db, now: Instant, pending: Pending, reason: SkipReason) -> Result<(), LedgerError> {
+/// Whoever of a pending slot's customers has not got it does not get it; false when
+/// there is nobody like that.
+pub(super) fn leave_out(ledger: &Db, now: Instant, pending: &Pending, reason: SkipReason) -> Result<bool, LedgerError> {
     let id = pending.id;
     let has_runs: bool = ledger.only("SELECT EXISTS (SELECT 1 FROM runs WHERE slot = ?1)", values![id])?;
     if !has_runs {
         step::<SlotState>(ledger, id, SlotEvent::Skip, "reason = ?3", values![reason.as_str()])?;
-        return Ok(());
+        return Ok(true);
     }
     // Some have it or are getting it: these deliveries were left out, the slot was not.
     step::<SlotState>(ledger, id, SlotEvent::Start, "", &[])?;
@@ -234,14 +235,16 @@ pub(super) fn leave_out(ledger: &Db, now: Instant, pending: Pending, reason: Ski
     for (taken, ..) in taken(ledger, id)? {
         customers.remove(&taken);
     }
-    match customers.is_empty() {
-        true => finish_slot(ledger, id),
-        false => fail(ledger, now, &pending, customers, reason),
+    let any = !customers.is_empty();
+    match any {
+        true => fail(ledger, now, pending, customers, reason)?,
+        false => finish_slot(ledger, id)?,
     }
+    Ok(any)
 }
 
 /// A run in which nobody gets anything, so that it is on record who did not.
-fn fail(
+pub(super) fn fail(
     ledger: &Db,
     now: Instant,
     pending: &Pending,
@@ -249,15 +252,22 @@ fn fail(
     reason: SkipReason,
 ) -> Result<(), LedgerError> {
     let Pending { id, slot, origin, .. } = pending;
-    let message = format!("slot {slot} was left out: {reason}");
     let remedy = format!("`consign send {} --at {}` delivers it", slot.share, exact(slot.at));
-    let why = to_json(&Failure::new(Layer::Schedule, Retry::Never, message, remedy))?;
+    let why = to_json(&Failure::new(Layer::Schedule, Retry::Never, left_out(slot, reason), remedy))?;
     let claim = begin(ledger, now, *id, slot.clone(), *origin, customers)?;
     for (_, delivery) in &claim.deliveries {
         step::<DeliveryState>(ledger, delivery.0, DeliveryEvent::Fail, "failure = ?3", values![&why])?;
     }
     write::run_finished(ledger, now, claim.run)?;
     Ok(())
+}
+
+/// How the failure of a delivery `d` says that it was left out, and nothing newer of it is known.
+pub(super) const LEFT_OUT: &str = "d.state = 'failed' AND d.failure LIKE '%was left out: %' AND NOT EXISTS
+    (SELECT 1 FROM deliveries newer WHERE newer.slot = d.slot AND newer.customer = d.customer AND newer.id > d.id)";
+
+pub(super) fn left_out(slot: &Slot, reason: SkipReason) -> String {
+    format!("slot {slot} was left out: {reason}")
 }
 
 fn superseded(by: &Slot) -> Failure {

@@ -97,6 +97,16 @@ impl Db {
         self.first(sql, values, |row| row.get(0))?.ok_or_else(nothing)
     }
 
+    /// The rows of a JSON array `?1` (see `row::batches`), to select from: `value ->> 0`
+    /// is the first column of each.
+    pub(super) fn given(&self) -> &'static str {
+        match self {
+            Db::Sqlite(_) => "json_each(?1) AS given",
+            // JSON would be read from its start for each column.
+            Db::Postgres(_) => "jsonb_array_elements(CAST(?1 AS TEXT)::JSONB) AS given (value)",
+        }
+    }
+
     /// What a row that this inserts is given by the database: the statement ends in `RETURNING`.
     pub(super) fn insert(&self, sql: &str, values: &[Value<'_>]) -> Result<i64, LedgerError> {
         self.only(sql, values)

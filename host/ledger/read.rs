@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use super::claim::{LEFT_OUT, left_out};
 use super::db::{Db, Row, values};
 use super::row::{
-    at, count, customer, destination, json, maybe_at, number, origin, reason, run_id, share, size, slot, state,
+    at, count, customer, destination, json, maybe_at, maybe_reason, number, origin, run_id, share, size, slot, state,
 };
 use super::shared;
 use super::state::State;
@@ -53,11 +54,14 @@ impl RunSummary {
     }
 }
 
-/// A slot that was not run.
+/// A slot that was not run, or not for everybody.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Skipped {
     pub slot: Slot,
     pub reason: SkipReason,
+    /// Who did not get it, by name; None for nobody did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub customers: Option<Vec<CustomerName>>,
     pub recorded: Instant,
 }
 
@@ -224,11 +228,43 @@ pub(super) fn history(ledger: &Db, filter: &History) -> Result<Vec<RunSummary>, 
 }
 
 pub(super) fn skipped(ledger: &Db, only: Option<&ShareName>, limit: usize) -> Result<Vec<Skipped>, LedgerError> {
-    ledger.all(
-        "SELECT * FROM slots WHERE state = 'skipped' AND (share = ?1 OR ?1 IS NULL) ORDER BY at DESC, id DESC LIMIT ?2",
-        values![only.map(ShareName::as_str), i64::try_from(limit).unwrap_or(i64::MAX)],
-        |row| Ok(Skipped { slot: slot(row)?, reason: reason(row)?, recorded: at(row, "planned_at")? }),
-    )
+    let slots = format!(
+        "SELECT * FROM slots
+         WHERE (state = 'skipped' OR id IN (SELECT d.slot FROM deliveries d WHERE {LEFT_OUT}))
+           AND (share = ?1 OR ?1 IS NULL) ORDER BY at DESC, id DESC LIMIT ?2"
+    );
+    let values = values![only.map(ShareName::as_str), i64::try_from(limit).unwrap_or(i64::MAX)];
+    let slots = ledger.all(&slots, values, |row| {
+        Ok((row.get::<i64>("id")?, slot(row)?, maybe_reason(row)?, at(row, "planned_at")?))
+    })?;
+    let mut all = Vec::with_capacity(slots.len());
+    for (id, slot, reason, recorded) in slots {
+        match reason {
+            Some(reason) => all.push(Skipped { slot, reason, customers: None, recorded }),
+            None => all.extend(left_out_of(ledger, id, &slot)?),
+        }
+    }
+    Ok(all)
+}
+
+/// Who did not get a slot that others did, by the reasons.
+fn left_out_of(ledger: &Db, id: i64, slot: &Slot) -> Result<Vec<Skipped>, LedgerError> {
+    let deliveries = format!(
+        "SELECT d.customer, d.failure, r.started_at FROM deliveries d JOIN runs r ON r.seq = d.run
+         WHERE d.slot = ?1 AND {LEFT_OUT} ORDER BY d.customer"
+    );
+    let deliveries =
+        ledger.all(&deliveries, values![id], |row| Ok((customer(row)?, failure(row)?, at(row, "started_at")?)))?;
+    let mut all: Vec<Skipped> = Vec::new();
+    for (customer, failure, recorded) in deliveries {
+        let says = |reason: &SkipReason| failure.as_ref().is_some_and(|f| f.message == left_out(slot, *reason));
+        let Some(reason) = SkipReason::ALL.into_iter().find(says) else { continue };
+        match all.iter_mut().find(|known| known.reason == reason) {
+            Some(Skipped { customers: Some(customers), .. }) => customers.push(customer),
+            _ => all.push(Skipped { slot: slot.clone(), reason, customers: Some(vec![customer]), recorded }),
+        }
+    }
+    Ok(all)
 }
 
 pub(super) fn run(ledger: &Db, run: RunId) -> Result<RunDetail, LedgerError> {

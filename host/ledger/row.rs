@@ -79,10 +79,12 @@ pub(super) fn overlap(row: &Row<'_>) -> Result<Overlap, LedgerError> {
     known.ok_or(LedgerError::Unreadable { what: "a rule of overlap", text })
 }
 
-pub(super) fn reason(row: &Row<'_>) -> Result<SkipReason, LedgerError> {
-    let text: String = row.get("reason")?;
-    let known = SkipReason::ALL.into_iter().find(|reason| reason.as_str() == text);
-    known.ok_or(LedgerError::Unreadable { what: "a reason", text })
+pub(super) fn maybe_reason(row: &Row<'_>) -> Result<Option<SkipReason>, LedgerError> {
+    let Some(text) = row.get::<Option<String>>("reason")? else { return Ok(None) };
+    match SkipReason::ALL.into_iter().find(|reason| reason.as_str() == text) {
+        None => Err(LedgerError::Unreadable { what: "a reason", text }),
+        known => Ok(known),
+    }
 }
 
 pub(super) fn json<T: DeserializeOwned>(text: String) -> Result<T, LedgerError> {
@@ -92,6 +94,27 @@ pub(super) fn json<T: DeserializeOwned>(text: String) -> Result<T, LedgerError> 
 pub(super) fn to_json(value: &impl serde::Serialize) -> Result<String, LedgerError> {
     let failed = |error: serde_json::Error| LedgerError::Unreadable { what: "a value", text: error.to_string() };
     serde_json::to_string(value).map_err(failed)
+}
+
+/// Text of the rows that one statement takes; more at once are no faster.
+const BATCH_BYTES: usize = 256 << 10;
+
+/// Rows for statements that take many at once (`Db::given`): arrays of columns in JSON arrays.
+pub(super) fn batches<T: serde::Serialize>(rows: impl IntoIterator<Item = T>) -> Result<Vec<String>, LedgerError> {
+    let (mut batches, mut batch) = (Vec::new(), String::new());
+    for row in rows {
+        batch.push(if batch.is_empty() { '[' } else { ',' });
+        batch.push_str(&to_json(&row)?);
+        if batch.len() >= BATCH_BYTES {
+            batch.push(']');
+            batches.push(std::mem::take(&mut batch));
+        }
+    }
+    if !batch.is_empty() {
+        batch.push(']');
+        batches.push(batch);
+    }
+    Ok(batches)
 }
 
 /// Takes the record `id` through `event`, and sets `also` (such as

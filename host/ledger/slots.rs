@@ -1,11 +1,11 @@
 //! The commands on slots: what is planned, sent by hand, filled in later, and
 //! left out because its share is paused. Each inside the writer's transaction.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::claim::{leave_out, pending_of, release_share};
+use super::claim::{self, Pending, leave_out, pending_of, release_share};
 use super::db::{Db, values};
-use super::row::{at, json, run_id, state, step, to_json};
+use super::row::{at, batches, maybe_at, maybe_reason, run_id, state, step, to_json};
 use super::shared::share_lock;
 use super::state::{DeliveryState, RunState, SlotEvent, SlotState, State as _};
 use super::{Claim, DeliveryId, Filling, LedgerError, Planned, Started};
@@ -17,8 +17,21 @@ use crate::domain::{CustomerName, Origin, RunId, ShareName, SkipReason, Slot};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Recorded {
     pub new: usize,
-    /// Of these, those that nobody gets.
+    /// Those that nobody gets, and those already sent by hand that the others do not get.
     pub left_out: Vec<(Slot, SkipReason)>,
+}
+
+/// A slot to record, and as what.
+struct New<'a> {
+    plan: &'a Planned,
+    state: SlotState,
+    reason: Option<SkipReason>,
+}
+
+impl New<'_> {
+    fn order(&self) -> (Instant, &ShareName) {
+        (self.plan.slot.at, &self.plan.slot.share)
+    }
 }
 
 pub(super) fn plan(
@@ -28,28 +41,31 @@ pub(super) fn plan(
     cursors: &[(ShareName, Instant)],
 ) -> Result<Recorded, LedgerError> {
     ledger.together(PAUSES)?;
-    let any_pause: bool = ledger.only("SELECT EXISTS (SELECT 1 FROM pauses)", &[])?;
-    let mut recorded = Recorded::default();
-    for plan in planned {
-        let inserted = insert(ledger, now, plan, SlotState::Pending)?;
-        recorded.new += usize::from(inserted.is_some());
-        let skip = match plan.skip {
-            None if any_pause && is_paused(ledger, &plan.slot)? => Some(SkipReason::Paused),
-            skip => skip,
-        };
-        match (skip, inserted) {
-            (Some(reason), Some(id)) => {
-                step::<SlotState>(ledger, id, SlotEvent::Skip, "reason = ?3", values![reason.as_str()])?;
-                recorded.left_out.push((plan.slot.clone(), reason));
-            }
-            (None, None) => take_over_manual(ledger, plan)?,
-            _ => {}
-        }
+    let pauses = pauses(ledger)?;
+    let new = |plan| {
+        let reason = reason(plan, &pauses);
+        New { plan, state: reason.map_or(SlotState::Pending, |_| SlotState::Skipped), reason }
+    };
+    let mut slots: Vec<New<'_>> = planned.iter().map(new).collect();
+    // All nodes in one order, so that none waits for one that waits for it.
+    slots.sort_by(|one, other| one.order().cmp(&other.order()));
+    slots.dedup_by(|one, other| one.order() == other.order());
+    let mut recorded = insert(ledger, now, &slots)?;
+    if recorded.new < slots.len() {
+        recorded.left_out.extend(take_over_manual(ledger, now, &slots)?);
     }
-    let move_cursor = "INSERT INTO shares (name, cursor) VALUES (?1, ?2)
-         ON CONFLICT (name) DO UPDATE SET cursor = excluded.cursor WHERE excluded.cursor > shares.cursor";
+    let mut newest = BTreeMap::new();
     for (share, cursor) in cursors {
-        ledger.execute(move_cursor, values![share.as_str(), *cursor])?;
+        let cursor = cursor.timestamp_micros();
+        newest.entry(share).and_modify(|newest: &mut i64| *newest = cursor.max(*newest)).or_insert(cursor);
+    }
+    let move_cursors = format!(
+        "INSERT INTO shares (name, cursor) SELECT value ->> 0, CAST(value ->> 1 AS BIGINT) FROM {} WHERE true
+         ON CONFLICT (name) DO UPDATE SET cursor = excluded.cursor WHERE excluded.cursor > shares.cursor",
+        ledger.given()
+    );
+    for cursors in batches(newest)? {
+        ledger.execute(&move_cursors, values![&cursors])?;
     }
     Ok(recorded)
 }
@@ -57,25 +73,59 @@ pub(super) fn plan(
 /// Nobody pauses a share while slots are planned, and the other way round.
 const PAUSES: &str = "pauses";
 
-/// Now, or when the slot was: a slot of a pause is left out also when it is
-/// planned after the pause.
-fn is_paused(ledger: &Db, slot: &Slot) -> Result<bool, LedgerError> {
-    ledger.only(
-        "SELECT EXISTS (SELECT 1 FROM pauses
-         WHERE share = ?1 AND (until IS NULL OR (since <= ?2 AND ?2 < until)))",
-        values![slot.share.as_str(), slot.at],
-    )
+/// The times of pauses by share; a pause that lasts has no end.
+type Pauses = HashMap<ShareName, Vec<(Instant, Option<Instant>)>>;
+
+fn pauses(ledger: &Db) -> Result<Pauses, LedgerError> {
+    let mut pauses = Pauses::new();
+    let all = ledger.all("SELECT share, since, until FROM pauses", &[], |row| {
+        Ok((super::row::share(row)?, at(row, "since")?, maybe_at(row, "until")?))
+    })?;
+    for (share, since, until) in all {
+        pauses.entry(share).or_default().push((since, until));
+    }
+    Ok(pauses)
 }
 
-/// A slot that was sent by hand before its time came is still planned: for
-/// whoever did not get it then.
-fn take_over_manual(ledger: &Db, plan: &Planned) -> Result<(), LedgerError> {
-    let select = "SELECT id FROM slots WHERE share = ?1 AND at = ?2 AND origin = 'manual'";
-    let manual = ledger.first(select, values![plan.slot.share.as_str(), plan.slot.at], |row| row.get(0))?;
-    if let Some(id) = manual {
-        replan(ledger, id, plan)?;
+/// Why a slot is left out, if it is. Its share is paused now, or was when the slot
+/// was: a slot of a pause is left out also when it is planned after the pause.
+fn reason(plan: &Planned, pauses: &Pauses) -> Option<SkipReason> {
+    let Slot { share, at, .. } = &plan.slot;
+    let is_paused = |(since, until): &(Instant, Option<Instant>)| until.is_none_or(|until| since <= at && *at < until);
+    let paused = || pauses.get(share).is_some_and(|pauses| pauses.iter().any(is_paused));
+    plan.skip.or_else(|| paused().then_some(SkipReason::Paused))
+}
+
+/// Slots that were sent by hand before their time came are still planned: for whoever
+/// did not get them then, who gets them now or is left out. Returns what is left out.
+fn take_over_manual(ledger: &Db, now: Instant, slots: &[New<'_>]) -> Result<Vec<(Slot, SkipReason)>, LedgerError> {
+    let mut left_out = Vec::new();
+    let select = format!(
+        "SELECT s.*, CAST(value ->> 0 AS BIGINT) AS nth FROM {}
+         JOIN slots s ON s.share = value ->> 1 AND s.at = CAST(value ->> 2 AS BIGINT)
+         WHERE s.origin = 'manual' ORDER BY nth {}",
+        ledger.given(),
+        ledger.locked()
+    );
+    let keys = slots
+        .iter()
+        .enumerate()
+        .map(|(nth, New { plan, .. })| (nth, plan.slot.share.as_str(), plan.slot.at.timestamp_micros()));
+    for keys in batches(keys)? {
+        let manual = ledger.all(&select, values![&keys], |row| Ok((row.get::<i64>("nth")?, claim::read(row)?)))?;
+        for (nth, sent) in manual {
+            let Some(New { plan, reason, .. }) = usize::try_from(nth).ok().and_then(|nth| slots.get(nth)) else {
+                continue;
+            };
+            replan(ledger, sent.id, plan)?;
+            let Some(reason) = *reason else { continue };
+            let customers = plan.customers.iter().cloned().collect();
+            if leave_out(ledger, now, &Pending { origin: plan.origin, customers, ..sent }, reason)? {
+                left_out.push((plan.slot.clone(), reason));
+            }
+        }
     }
-    Ok(())
+    Ok(left_out)
 }
 
 /// Makes a slot that is there pending again, as planned now. It keeps its interval.
@@ -86,45 +136,80 @@ fn replan(ledger: &Db, id: i64, plan: &Planned) -> Result<(), LedgerError> {
     step::<SlotState>(ledger, id, SlotEvent::Plan, also, values![origin, &customers, overlap, plan.deadline])
 }
 
-/// The id of the slot, when it is new.
-fn insert(ledger: &Db, now: Instant, plan: &Planned, state: SlotState) -> Result<Option<i64>, LedgerError> {
-    let Planned { slot, customers, origin, overlap, deadline, .. } = plan;
-    ledger.first(
+/// Records those slots that are not there yet, many with each statement.
+fn insert(ledger: &Db, now: Instant, slots: &[New<'_>]) -> Result<Recorded, LedgerError> {
+    let insert = format!(
         "INSERT INTO slots (share, at, interval_start, interval_end, origin, customers, overlap, deadline_at,
-                                state, planned_at)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) ON CONFLICT (share, at) DO NOTHING RETURNING id",
-        values![
+                            state, reason, planned_at)
+         SELECT value ->> 0, CAST(value ->> 1 AS BIGINT), CAST(value ->> 2 AS BIGINT), CAST(value ->> 3 AS BIGINT),
+                value ->> 4, value ->> 5, value ->> 6, CAST(value ->> 7 AS BIGINT), value ->> 8, value ->> 9,
+                CAST(?2 AS BIGINT)
+         FROM {} WHERE true
+         ON CONFLICT (share, at) DO NOTHING RETURNING share, at, interval_start, interval_end, reason",
+        ledger.given()
+    );
+    let rows = slots.iter().map(|New { plan, state, reason }| {
+        let Planned { slot, customers, origin, overlap, deadline, .. } = plan;
+        (
             slot.share.as_str(),
-            slot.at,
-            slot.interval.start,
-            slot.interval.end,
+            slot.at.timestamp_micros(),
+            slot.interval.start.timestamp_micros(),
+            slot.interval.end.timestamp_micros(),
             origin.as_str(),
-            &to_json(customers)?,
+            customers,
             overlap.as_str(),
-            *deadline,
+            deadline.map(|deadline| deadline.timestamp_micros()),
             state.as_str(),
-            now,
-        ],
-        |row| row.get("id"),
-    )
+            reason.map(SkipReason::as_str),
+        )
+    });
+    let mut recorded = Recorded::default();
+    for rows in batches(rows)? {
+        let new = ledger.all(&insert, values![&rows, now], |row| {
+            let reason = maybe_reason(row)?;
+            reason.map(|reason| Ok((super::row::slot(row)?, reason))).transpose()
+        })?;
+        recorded.new += new.len();
+        recorded.left_out.extend(new.into_iter().flatten());
+    }
+    Ok(recorded)
+}
+
+/// One slot; false when it is there already.
+fn insert_one(ledger: &Db, now: Instant, plan: &Planned, state: SlotState) -> Result<bool, LedgerError> {
+    Ok(insert(ledger, now, &[New { plan, state, reason: None }])?.new == 1)
 }
 
 /// A slot that is there.
 struct Known {
-    id: i64,
     state: SlotState,
-    origin: Origin,
-    slot: Slot,
-    customers: BTreeSet<CustomerName>,
+    /// Why nobody got it.
+    reason: Option<SkipReason>,
+    plan: Pending,
 }
 
 fn known(ledger: &Db, slot: &Slot) -> Result<Option<Known>, LedgerError> {
     let select = format!("SELECT * FROM slots WHERE share = ?1 AND at = ?2 {}", ledger.locked());
     ledger.first(&select, values![slot.share.as_str(), slot.at], |row| {
-        let (id, state) = (row.get("id")?, state(row, "state")?);
-        let (origin, customers) = (super::row::origin(row)?, json(row.get("customers")?)?);
-        Ok(Known { id, state, origin, slot: super::row::slot(row)?, customers })
+        Ok(Known { state: state(row, "state")?, reason: maybe_reason(row)?, plan: claim::read(row)? })
     })
+}
+
+impl Known {
+    fn is_to_begin(&self) -> bool {
+        matches!(self.state, SlotState::Pending | SlotState::Held)
+    }
+
+    /// It was skipped, and is now for `some`: that the others were left out stays on record.
+    fn keep_left_out(&self, ledger: &Db, now: Instant, some: &[CustomerName]) -> Result<(), LedgerError> {
+        let Some(reason) = self.reason else { return Ok(()) };
+        let mut others = self.plan.customers.clone();
+        others.retain(|customer| !some.contains(customer));
+        match others.is_empty() {
+            true => Ok(()),
+            false => claim::fail(ledger, now, &self.plan, others, reason),
+        }
+    }
 }
 
 pub(super) fn start_manual(
@@ -137,9 +222,10 @@ pub(super) fn start_manual(
         return Ok(Started { claim: None, slot: asked.clone(), committed: Vec::new(), busy: Vec::new() });
     }
     let plan = Planned::new(asked.clone(), customers.to_vec(), Origin::Manual);
-    insert(ledger, now, &plan, SlotState::Running)?;
+    insert_one(ledger, now, &plan, SlotState::Running)?;
     let unknown = || LedgerError::Unknown { record: format!("slot {asked}") };
-    let Known { id, state, origin, slot, .. } = known(ledger, asked)?.ok_or_else(unknown)?;
+    let known = known(ledger, asked)?.ok_or_else(unknown)?;
+    let (id, slot) = (known.plan.id, known.plan.slot.clone());
     let mut open = BTreeSet::from_iter(plan.customers);
     let (mut committed, mut busy) = (Vec::new(), Vec::new());
     for (customer, run, state) in taken(ledger, id)? {
@@ -149,13 +235,18 @@ pub(super) fn start_manual(
         }
     }
     // A planned slot that is still to begin stays so, for its other customers.
-    let to_begin = matches!(state, SlotState::Pending | SlotState::Held) && origin != Origin::Manual;
+    let to_begin = known.is_to_begin() && known.plan.origin != Origin::Manual;
     if !to_begin && !open.is_empty() {
         step::<SlotState>(ledger, id, SlotEvent::Start, "reason = NULL", &[])?;
     }
     let claim = match open.is_empty() {
         true => None,
-        false => Some(begin(ledger, now, id, slot.clone(), Origin::Manual, open)?),
+        false => {
+            // First, because the slot is done when no run of it is left.
+            let claim = begin(ledger, now, id, slot.clone(), Origin::Manual, open)?;
+            known.keep_left_out(ledger, now, customers)?;
+            Some(claim)
+        }
     };
     Ok(Started { claim, slot, committed, busy })
 }
@@ -168,21 +259,21 @@ pub(super) fn standing(ledger: &Db, asked: &Slot, customers: &[CustomerName]) ->
 fn stands(ledger: &Db, asked: &Slot, customers: &[CustomerName]) -> Result<(Option<Known>, Filling), LedgerError> {
     let known = known(ledger, asked)?;
     let mut filling = Filling {
-        slot: known.as_ref().map_or(asked, |known| &known.slot).clone(),
+        slot: known.as_ref().map_or(asked, |known| &known.plan.slot).clone(),
         to_deliver: Vec::new(),
         committed: Vec::new(),
         under_way: Vec::new(),
     };
     let taken = match &known {
-        Some(known) => taken(ledger, known.id)?,
+        Some(known) => taken(ledger, known.plan.id)?,
         None => Vec::new(),
     };
-    let to_begin = known.as_ref().filter(|known| matches!(known.state, SlotState::Pending | SlotState::Held));
+    let to_begin = known.as_ref().filter(|known| known.is_to_begin());
     // Filled in for some, it would be known, and the schedule would not plan it for the others.
     let yet_to_plan = super::read::cursor(ledger, &asked.share)?.is_some_and(|cursor| cursor < asked.at);
     for customer in customers {
         let state = taken.iter().find(|(other, ..)| other == customer).map(|(.., state)| *state);
-        let planned = to_begin.is_some_and(|known| known.customers.contains(customer));
+        let planned = to_begin.is_some_and(|known| known.plan.customers.contains(customer));
         let list = match state {
             Some(DeliveryState::Committed) => &mut filling.committed,
             Some(_) => &mut filling.under_way,
@@ -209,12 +300,16 @@ pub(super) fn backfill(
             let mut plan = Planned::new(filling.slot.clone(), filling.to_deliver.clone(), Origin::Backfill);
             plan.overlap = Overlap::Queue;
             match known {
-                None => drop(insert(ledger, now, &plan, SlotState::Pending)?.ok_or(LedgerError::Conflict)?),
-                Some(known) if matches!(known.state, SlotState::Pending | SlotState::Held) => {
-                    let all = to_json(&known.customers.iter().chain(&plan.customers).collect::<BTreeSet<_>>())?;
-                    ledger.execute("UPDATE slots SET customers = ?2 WHERE id = ?1", values![known.id, &all])?;
+                None if insert_one(ledger, now, &plan, SlotState::Pending)? => {}
+                None => return Err(LedgerError::Conflict),
+                Some(known) if known.is_to_begin() => {
+                    let all = to_json(&known.plan.customers.iter().chain(&plan.customers).collect::<BTreeSet<_>>())?;
+                    ledger.execute("UPDATE slots SET customers = ?2 WHERE id = ?1", values![known.plan.id, &all])?;
                 }
-                Some(known) => replan(ledger, known.id, &plan)?,
+                Some(known) => {
+                    replan(ledger, known.plan.id, &plan)?;
+                    known.keep_left_out(ledger, now, &plan.customers)?;
+                }
             }
         }
         all.push(filling);
@@ -238,7 +333,7 @@ pub(super) fn pause(ledger: &Db, now: Instant, share: &ShareName) -> Result<Opti
     )?;
     release_share(ledger, share)?;
     for pending in pending_of(ledger, share)? {
-        leave_out(ledger, now, pending, SkipReason::Paused)?;
+        leave_out(ledger, now, &pending, SkipReason::Paused)?;
     }
     Ok(None)
 }

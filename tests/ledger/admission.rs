@@ -240,7 +240,9 @@ async fn a_slot_whose_deadline_has_passed_does_not_begin() {
     assert_eq!((begun(&late).len(), skipped(&late)), (0, vec![(1, SkipReason::Deadline), (2, SkipReason::Deadline)]));
     // The one that acme is getting was not skipped as a whole: globex's part has failed.
     let on_record = ledger.reader().skipped(None, 9).await.unwrap();
-    assert_eq!(on_record.iter().map(|skipped| hour(&skipped.slot)).collect::<Vec<_>>(), [2]);
+    let on_record: Vec<_> = on_record.into_iter().map(|of| (hour(&of.slot), of.reason, of.customers)).collect();
+    let globex = Some(customers(&["globex"]));
+    assert_eq!(on_record, [(2, SkipReason::Deadline, None), (1, SkipReason::Deadline, globex)]);
     let runs = ledger.reader().history(History { state: Some(RunState::Failed), limit: 9, ..History::default() });
     let runs = runs.await.unwrap();
     assert_eq!((runs.len(), runs[0].slot), (1, slot("a", 1).at));

@@ -150,6 +150,28 @@ impl Model {
         who.iter().filter(|name| !taken(name)).copied().collect()
     }
 
+    /// Who else was left out of a skipped slot, and by what.
+    fn others(&self, key: SlotKey, some: &BTreeSet<&'static str>) -> Option<(Origin, BTreeSet<&'static str>)> {
+        let slot = self.slots.get(&key).filter(|slot| slot.is == SlotIs::Skipped)?;
+        Some((slot.origin, slot.who.difference(some).copied().collect()))
+    }
+
+    fn still_left_out(&mut self, key: SlotKey, others: Option<(Origin, BTreeSet<&'static str>)>) {
+        if let Some((origin, who)) = others.filter(|(_, who)| !who.is_empty()) {
+            self.began(key, &who, origin, true);
+        }
+    }
+
+    /// Who was left out of which slot that others have, as the last that is known of them there.
+    fn left_out(&self) -> BTreeSet<(usize, i64, &'static str)> {
+        let mut last = BTreeMap::new();
+        for delivery in &self.deliveries {
+            last.insert((delivery.slot.0, delivery.slot.1, delivery.customer), delivery);
+        }
+        let left_out = |of: &DeliveryModel| of.is == DeliveryState::Failed && of.attempts.is_empty();
+        last.into_iter().filter(|(_, delivery)| left_out(delivery)).map(|(who, _)| who).collect()
+    }
+
     /// What is to be claimed, oldest first; of one hour, in the order of recording.
     fn pending(&self, origin: Origin) -> Vec<SlotKey> {
         let pending = self.slots.iter().filter(|(_, slot)| slot.is == SlotIs::Pending && slot.origin == origin);
@@ -317,10 +339,12 @@ async fn step_slots(ledger: &Ledger, model: &mut Model, op: &Op) {
             let plan = |hour: &i64| planned(*at, *hour, *who, *kind);
             let recorded = ledger.plan(hours.iter().map(plan).collect(), vec![(share(SHARES[*at]), to)]).await.unwrap();
             let known = model.slots.len();
+            let hours: BTreeSet<i64> = hours.iter().copied().collect();
             for hour in hours {
-                plan_one(model, (*at, *hour), *who, *kind);
+                plan_one(model, (*at, hour), *who, *kind);
             }
             assert_eq!(recorded.new, model.slots.len() - known);
+            adopt(ledger, model).await;
             let kept = model.cursors.entry(*at).or_insert(*cursor);
             *kept = (*kept).max(*cursor);
         }
@@ -329,6 +353,7 @@ async fn step_slots(ledger: &Ledger, model: &mut Model, op: &Op) {
             let (key, who) = ((*at, *hour), names(*who));
             let started = ledger.start_manual(slot(SHARES[*at], *hour), list(&who)).await.unwrap();
             let free = model.free(key, &who);
+            let others = model.others(key, &who);
             let is = SlotIs::Running;
             let recorded = model.slots.len();
             let (origin, overlap, deadline) = (Origin::Manual, Overlap::Allow, false);
@@ -342,6 +367,7 @@ async fn step_slots(ledger: &Ledger, model: &mut Model, op: &Op) {
             assert_eq!(started.committed.len() + started.busy.len(), who.len() - free.len());
             if started.claim.is_some() {
                 model.began(key, &free, Origin::Manual, false);
+                model.still_left_out(key, others);
             }
             adopt(ledger, model).await;
         }
@@ -354,6 +380,7 @@ async fn step_slots(ledger: &Ledger, model: &mut Model, op: &Op) {
                 let all = filling.to_deliver.len() + filling.committed.len() + filling.under_way.len();
                 assert_eq!(all, names(*who).len());
             }
+            adopt(ledger, model).await;
         }
         _ => unreachable!(),
     }
@@ -372,12 +399,16 @@ fn planned(at: usize, hour: i64, who: u8, kind: Kind) -> Planned {
 fn plan_one(model: &mut Model, key: SlotKey, who: u8, kind: Kind) {
     let skip = kind.skip || model.paused.contains(&key.0);
     let old = model.slots.get(&key);
-    if old.is_none() || old.is_some_and(|old| old.origin == Origin::Manual && !skip) {
-        let is = if skip { SlotIs::Skipped } else { SlotIs::Pending };
-        let recorded = old.map_or(model.slots.len(), |old| old.recorded);
-        let origin = if kind.late { Origin::CatchUp } else { Origin::Schedule };
-        let Kind { overlap, deadline, .. } = kind;
-        model.slots.insert(key, SlotModel { is, recorded, origin, overlap, deadline, who: names(who) });
+    if old.is_some_and(|old| old.origin != Origin::Manual) {
+        return;
+    }
+    let recorded = old.map_or(model.slots.len(), |old| old.recorded);
+    let origin = if kind.late { Origin::CatchUp } else { Origin::Schedule };
+    let Kind { overlap, deadline, .. } = kind;
+    let is = SlotIs::Pending;
+    model.slots.insert(key, SlotModel { is, recorded, origin, overlap, deadline, who: names(who) });
+    if skip {
+        model.leave_out(key);
     }
 }
 
@@ -388,6 +419,7 @@ fn fill(model: &mut Model, key: SlotKey, who: &BTreeSet<&'static str>) -> BTreeS
         return BTreeSet::new();
     }
     let mut open = model.free(key, who);
+    let others = model.others(key, &open);
     let recorded = model.slots.len();
     match model.slots.get_mut(&key) {
         Some(old) if matches!(old.is, SlotIs::Pending | SlotIs::Held) => {
@@ -399,6 +431,7 @@ fn fill(model: &mut Model, key: SlotKey, who: &BTreeSet<&'static str>) -> BTreeS
             let (is, origin, overlap) = (SlotIs::Pending, Origin::Backfill, Overlap::Queue);
             let filled = SlotModel { is, recorded, origin, overlap, deadline: false, who: open.clone() };
             model.slots.insert(key, filled);
+            model.still_left_out(key, others);
         }
         _ => {}
     }
@@ -558,8 +591,18 @@ async fn compare(ledger: &Ledger, model: &Model) {
         }
     }
     assert_eq!(ledger.reader().check().await.unwrap().findings, Vec::<String>::new());
-    let skipped = ledger.reader().skipped(None, 999).await.unwrap().len();
-    assert_eq!(skipped, model.slots.values().filter(|slot| slot.is == SlotIs::Skipped).count());
+    let skipped = ledger.reader().skipped(None, 999).await.unwrap();
+    let (some, whole): (Vec<_>, Vec<_>) = skipped.into_iter().partition(|skipped| skipped.customers.is_some());
+    assert_eq!(whole.len(), model.slots.values().filter(|slot| slot.is == SlotIs::Skipped).count());
+    let mut left_out = BTreeSet::new();
+    for skipped in &some {
+        let at = SHARES.iter().position(|name| *name == skipped.slot.share.as_str()).unwrap();
+        let hour = (skipped.slot.at - start()).num_hours();
+        for customer in skipped.customers.iter().flatten() {
+            assert!(left_out.insert((at, hour, customer.as_str())), "{customer} is told twice");
+        }
+    }
+    assert_eq!(left_out, model.left_out());
     let paused = ledger.reader().pauses().await.unwrap();
     let expected: Vec<_> = model.paused.iter().map(|at| share(SHARES[*at])).collect();
     assert_eq!(paused.into_iter().map(|pause| pause.share).collect::<Vec<_>>(), expected);
