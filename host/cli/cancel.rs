@@ -46,7 +46,8 @@ pub async fn cancel(global: &Global, args: &CancelArgs) -> Result<Exit, CliError
     Ok(Exit::Done)
 }
 
-/// Nobody is at work, so that there is only the record to change.
+/// Nobody is at work here, so that there is only the record to change. Another machine's
+/// daemon that has it at work finds it there.
 async fn in_the_ledger(global: &Global, args: &CancelArgs) -> Result<Told, CliError> {
     let config = setup::config(global)?;
     let ledger = setup::idle_ledger(&config, &Clock::system())?;
@@ -57,7 +58,10 @@ async fn in_the_ledger(global: &Global, args: &CancelArgs) -> Result<Told, CliEr
     let run = detail.run.run;
     let who = admin::named(rustix::process::geteuid().as_raw());
     let why = admin::cancelled_by(&who, args.reason.as_deref(), run);
-    let cancelled = ledger.give_up(run, customers, why).await?;
+    let cancelled = match ledger.heartbeat() {
+        None => ledger.give_up(run, customers, why).await?,
+        Some(_) => ledger.cancel(run, customers, why).await?,
+    };
     let marked = cancelled.marked.into_iter().map(|(customer, _)| customer).collect();
     Ok(Told { run, cancelled: marked, sealed: cancelled.sealed, ended: cancelled.ended })
 }

@@ -1,6 +1,7 @@
 //! Several daemons on one ledger in PostgreSQL: they share the work, and what a
 //! dead or a paused one had is delivered once.
 
+use std::fs;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use super::daemon::{SHARE, audit, in_state, wait};
 use super::world::{self, Running, SOON, World, stop, until};
 use crate::support::postgres::Postgres;
 
+const CARRIERS: &str = r#"["UA", "B6"]"#;
 const ROWS: u64 = 58_665 + 54_635;
 
 /// Daemons that have one ledger, each with a part of the work.
@@ -25,8 +27,7 @@ impl Pair {
     fn new(url: &str, keys: &str) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let schema = format!("daemons{}", NEXT.fetch_add(1, Ordering::Relaxed));
-        let carriers = r#"["UA", "B6"]"#;
-        let flights = world::flights(&world::customer("acme", 1, "us-east-1", carriers), "tick", SHARE);
+        let flights = world::flights(&world::customer("acme", 1, "us-east-1", CARRIERS), "tick", SHARE);
         let ledger = format!("[ledger]\nurl = \"{url}\"\nschema = \"{schema}\"\nlease = \"2s\"\n");
         let world = World::new(&format!("{keys}\n{ledger}{flights}"));
         let _sandbox = world.sandbox();
@@ -153,6 +154,52 @@ fn postgres_that_restarts_does_not_end_the_daemon() {
     });
     stop(daemon);
     audit(&pair.world, ROWS, 0);
+    pair.is_sound();
+}
+
+/// Told to one daemon, or where there is none, it reaches the one that has the delivery.
+#[test]
+fn postgres_cancel_reaches_the_daemon_that_has_it() {
+    let Some(server) = Postgres::shared() else { return };
+    let pair = Pair::new(&server.url(), "concurrency = 4");
+    // Longer work than anybody waits for, so that what is at work stays so.
+    let work = "overlap = \"allow\"\ncompression = { codec = \"zstd\", level = 19 }";
+    let all = r#"["UA", "B6", "EV", "DL", "AA", "MQ"]"#;
+    let text = pair.world.text().replace(CARRIERS, all).replace("overlap = \"allow\"", work);
+    let configure = |state: &str| {
+        let state = format!("state_dir = \"{state}\"");
+        pair.world.write("consign.toml", text.replace("state_dir = \"state\"", &state));
+    };
+    let daemon = |state: &str| {
+        fs::create_dir(pair.world.path(state)).unwrap();
+        configure(state);
+        let (daemon, node) = pair.daemon();
+        until("it can be asked", SOON, || pair.world.path(state).join("consign.sock").exists());
+        (daemon, node)
+    };
+    let (mut one, node) = daemon("one");
+    let (mut two, _) = daemon("two");
+    let newest = format!(
+        "SELECT r.id FROM runs r JOIN deliveries d ON d.run = r.seq
+         WHERE r.node = {node} AND d.state = 'working' ORDER BY r.seq DESC LIMIT 1"
+    );
+    for asked in ["two", "nobody"] {
+        let mut run = String::new();
+        until("the first one has a delivery at work", SOON, || {
+            run = pair.psql(&newest);
+            !run.is_empty()
+        });
+        configure(asked);
+        pair.world.run(&["cancel", &run]).ended(0).out_says(&["acme           is ended"]);
+        let ended = format!("SELECT node FROM runs WHERE id = '{run}' AND state = 'failed'");
+        until("the run has ended", SOON, || {
+            assert!(one.is_running() && two.is_running(), "{}", pair.world.log());
+            !pair.psql(&ended).is_empty()
+        });
+        assert_eq!(pair.psql(&ended), node, "the first one ended it");
+        let shown = pair.world.run(&["show", &run, "--json"]).ended(0).json();
+        assert_eq!(shown["deliveries"][0]["failure"]["message"], "cancelled by root", "{shown}");
+    }
     pair.is_sound();
 }
 
