@@ -3,7 +3,7 @@
 //! ```text
 //! make bench-scale                                     # in the profile of the tests, about 7 minutes
 //! CONSIGN_BENCH_SHARES=10000 make bench-scale
-//! CONSIGN_BENCH_ONLY=ledger make bench-scale           # or config, slots, idle, fairness
+//! CONSIGN_BENCH_ONLY=ledger make bench-scale           # or config, slots, errors, idle, fairness
 //! ```
 //!
 //! The ledger is in SQLite, and in PostgreSQL where there is one.
@@ -15,6 +15,7 @@
 //!   for its peak memory (`VmHWM`). Against the bare parser over the same files.
 //! - **slots**: every share fires in the same minute, until all slots are pending in
 //!   the ledger.
+//! - **errors**: `consign check` of the same shares, each with a mistake.
 //! - **idle**: the CPU time of `consign run` while none of its shares is due.
 //! - **fairness**: how long a share's customers wait for their slots while the bucket
 //!   of another customer never answers, or the plugin of other shares never ends.
@@ -118,11 +119,14 @@ fn main() {
     if wanted("fairness") {
         fairness::fairness();
     }
-    if wanted("config") || wanted("idle") {
+    if wanted("config") || wanted("errors") || wanted("idle") {
         let dir = tempfile::tempdir().expect("a temporary directory");
         config::write(dir.path(), shares);
         if wanted("config") {
             config::read(dir.path(), shares);
+        }
+        if wanted("errors") {
+            config::errors(dir.path(), shares);
         }
         if wanted("idle") {
             config::idle(dir.path());

@@ -12,6 +12,7 @@ mod report;
 mod source;
 
 mod files;
+mod known;
 mod schema;
 mod section;
 mod shape;
@@ -42,7 +43,7 @@ pub use model::{
     LedgerSettings, Missed, Overlap, Plugin, PluginSource, RetryPolicy, Share, TableDataset, TableSource, Tenant,
 };
 pub use origin::Origin;
-pub use report::{ConfigErrors, Problem, Severity};
+pub use report::{ConfigErrors, Problem, SHOWN_MAX, Severity, rendered};
 pub(crate) use report::{listed, near};
 pub use schema::{reference, schema};
 pub use source::Location;
@@ -130,17 +131,22 @@ impl Config {
 
         let mut config =
             Config { daemon, ledger, aws, datasets, plugins, customers, shares, warnings: Vec::new(), origin };
-        let broken = problems.errors();
+        let mut broken = problems.errors();
+        broken.sort_unstable();
         cross::check(&config, &mut problems);
         config.keep_whole(&broken);
         Ok((config, problems.sorted()))
     }
 
+    /// Takes out what has an error in it; their places are sorted.
     fn keep_whole(&mut self, broken: &[Span]) {
+        if broken.is_empty() {
+            return;
+        }
         let origin = self.origin.clone();
         let whole = |table: &str, name: &str| {
             let entry = origin.root().get(table).and_then(|entry| entry.node.table()?.get(name));
-            !entry.is_some_and(|entry| broken.iter().any(|place| entry.holds(*place)))
+            !entry.is_some_and(|entry| entry.holds_any(broken))
         };
         self.datasets.retain(|name, _| whole("datasets", name.as_str()));
         self.plugins.retain(|name, _| whole("plugins", name.as_str()));

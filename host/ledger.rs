@@ -35,7 +35,7 @@ use crate::domain::{
     CustomerName, Destination, Failure, Manifest, ManifestObject, ObjectKey, Origin, RunId, SealedObject, ShareName,
     SkipReason, Slot,
 };
-pub use admin::{Cancelled, FailedRun, Open, Standing};
+pub use admin::{Cancelled, FailedRun, Open, Rewound, Standing};
 use db::Db;
 pub use error::LedgerError;
 use postgres::Node;

@@ -2,6 +2,7 @@
 //! is read, and that schema, documentation and examples tell the same story.
 
 mod golden;
+mod many;
 mod reading;
 mod schema;
 mod watch;

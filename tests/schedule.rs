@@ -2,6 +2,7 @@
 
 mod brute;
 mod planner;
+mod tzdata;
 mod zones;
 
 use std::time::Duration;

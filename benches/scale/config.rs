@@ -93,10 +93,35 @@ pub fn read(dir: &Path, shares: usize) {
     row(&format!("configuration of {shares} shares, time"), seconds, "s", Target::Under(2.0));
     row("  against the bare parser", seconds / bare, "times", Target::None);
     row("  peak memory", peak / 1e3, "MB", Target::Under(200.0));
+    check(dir, "`consign check` of it", 0, Target::None);
+}
+
+/// The same with one mistake in each share.
+pub fn errors(dir: &Path, shares: usize) {
+    let wrong = [
+        ("an unknown key", "plugin = ", "colour = 1\nplugin = "),
+        ("a misspelt customer", "[\"customer-", "[\"customr-"),
+    ];
+    for (what, right, wrong) in wrong {
+        let all = fs::read_dir(dir.join("shares.d")).expect("a folder").map(|entry| entry.expect("a file").path());
+        let texts: Vec<(PathBuf, String)> =
+            all.map(|path| (path.clone(), fs::read_to_string(path).expect("a file"))).collect();
+        for (path, text) in &texts {
+            fs::write(path, text.replace(right, wrong)).expect("a file");
+        }
+        check(dir, &format!("`consign check` of {shares} shares, each with {what}"), 3, Target::Under(30.0));
+        for (path, text) in &texts {
+            fs::write(path, text).expect("a file");
+        }
+    }
+}
+
+fn check(dir: &Path, figure: &str, exit: i32, target: Target) {
     let started = Instant::now();
-    let mut check = consign(dir, &["check", "--quiet"]).stdout(Stdio::null()).spawn().expect("consign check");
-    let peak = watch(&mut check);
-    row("`consign check` of it, time", started.elapsed().as_secs_f64(), "s", Target::None);
+    let (out, errors) = (Stdio::null(), if exit == 0 { Stdio::inherit() } else { Stdio::null() });
+    let mut check = consign(dir, &["check", "--quiet"]).stdout(out).stderr(errors).spawn().expect("consign check");
+    let peak = watch(&mut check, exit);
+    row(&format!("{figure}, time"), started.elapsed().as_secs_f64(), "s", target);
     row("  peak memory", peak as f64 / 1e3, "MB", Target::None);
 }
 
@@ -107,14 +132,14 @@ fn consign(dir: &Path, args: &[&str]) -> Command {
     command
 }
 
-/// Polls the child's own high-water mark until it ends well.
-fn watch(child: &mut Child) -> u64 {
+/// Polls the child's own high-water mark until it ends as it should.
+fn watch(child: &mut Child, exit: i32) -> u64 {
     let mut peak = 0;
     loop {
         let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
         peak = peak.max(peak_kb(&status));
         if let Some(status) = child.try_wait().expect("the child can be waited for") {
-            assert!(status.success(), "it failed: see above");
+            assert_eq!(status.code(), Some(exit), "see above");
             return peak;
         }
         std::thread::sleep(Duration::from_millis(20));

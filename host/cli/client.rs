@@ -121,7 +121,7 @@ impl From<Refused> for CliError {
             Blame::Ledger => Exit::Ledger,
             Blame::Machine => Exit::Internal,
         };
-        let Refused { message, help, problems, text, .. } = refused;
-        Self { exit, message, help, problems, text }
+        let Refused { message, help, problems, omitted, text, .. } = refused;
+        Self { problems, omitted, text, ..Self::new(exit, message, help) }
     }
 }

@@ -6,10 +6,13 @@ use std::time::Duration;
 use clap::Subcommand;
 use serde_json::json;
 
+use super::client::Client;
 use super::output::{self, CliError, Exit, bytes, line, thousands};
 use super::{Global, setup};
 use crate::clock::{Clock, ago, to_the_second};
-use crate::ledger::{Checked, Ledger, Reader};
+use crate::config::Config;
+use crate::daemon::admin::ask::Ask;
+use crate::ledger::{Checked, Ledger, LedgerError, Reader, Rewound};
 
 #[derive(Subcommand)]
 pub enum LedgerCommand {
@@ -38,6 +41,13 @@ pub enum LedgerCommand {
         #[arg(long)]
         dry_run: bool,
     },
+    /// Have shares fire again that were planned ahead of the clock.
+    ///
+    /// A clock that jumps far ahead counts as downtime, and what is due until then is
+    /// planned. Put right, it leaves shares that do not fire until it is there again:
+    /// `consign status` names them. This takes them back to now, and forgets what was
+    /// planned later than now and has not begun. What has begun is not begun again.
+    Rewind,
 }
 
 pub async fn ledger(global: &Global, command: &LedgerCommand) -> Result<Exit, CliError> {
@@ -64,13 +74,14 @@ pub async fn ledger(global: &Global, command: &LedgerCommand) -> Result<Exit, Cl
             }
             Ok(Exit::Done)
         }
+        LedgerCommand::Rewind => rewind(global, &config).await,
         LedgerCommand::Prune { older_than, dry_run } => {
             let clock = Clock::system();
             let before = ago(clock.now(), older_than.unwrap_or(config.ledger.retention));
             let (slots, freed) = if *dry_run {
                 (Reader::of(&config)?.prunable(before).await?, None)
             } else {
-                let ledger = setup::ledger(&config, &clock)?;
+                let ledger = to_prune(&config, &clock)?;
                 let size = ledger.reader().bytes().await?;
                 let slots = ledger.prune(before).await?;
                 (slots as u64, Some(size.saturating_sub(ledger.reader().bytes().await?)))
@@ -86,6 +97,47 @@ pub async fn ledger(global: &Global, command: &LedgerCommand) -> Result<Exit, Cl
             Ok(Exit::Done)
         }
     }
+}
+
+/// The daemon prunes by itself, so that nobody should stop it for that.
+fn to_prune(config: &Config, clock: &Clock) -> Result<Ledger, CliError> {
+    Ledger::of(config, clock.clone()).map_err(|error| match error {
+        LedgerError::Held { dir, holder } => {
+            let message = format!("the ledger in {} is held by {holder}", dir.display());
+            let help =
+                "a daemon prunes by itself each hour: `ledger.retention` says what, and `consign reload` tells it";
+            CliError::new(Exit::Ledger, message, help)
+        }
+        error => error.into(),
+    })
+}
+
+async fn rewind(global: &Global, config: &Config) -> Result<Exit, CliError> {
+    let rewound: Rewound = match Client::connect(global).await? {
+        Some(client) => client.ask(Ask::Rewind, None, drop).await?,
+        None => setup::idle_ledger(config, &Clock::system())?.rewind().await?,
+    };
+    if global.json {
+        output::json(&rewound);
+        return Ok(Exit::Done);
+    }
+    let Rewound { to, shares, from, forgotten, kept } = rewound;
+    let Some(from) = from else {
+        line("no share is planned ahead of the clock");
+        return Ok(Exit::Done);
+    };
+    let (to, from) = (to_the_second(to), to_the_second(from));
+    line(&format!("shares that fire again from {to} on: {}; they were planned until {from}", thousands(shares)));
+    line(&format!(
+        "  slots later than that: {} forgotten, {} had begun and stay",
+        thousands(forgotten),
+        thousands(kept)
+    ));
+    line("  `consign backfill` makes up for what was left out before");
+    if config.ledger.database.is_some() {
+        line("  other consign on this ledger: `consign reload` has them see it");
+    }
+    Ok(Exit::Done)
 }
 
 fn print(checked: &Checked) {

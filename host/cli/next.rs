@@ -4,14 +4,16 @@ use chrono::SecondsFormat;
 use clap::Args;
 use serde::Serialize;
 
+use super::log::Priority;
 use super::output::{self, CliError, Exit, line};
 use super::{Global, setup};
 use crate::calendar::Change;
 use crate::clock::{Clock, Instant, exact};
-use crate::config::Share;
-use crate::domain::{Interval, ShareName};
-use crate::ledger::Reader;
+use crate::config::{Config, Share};
+use crate::domain::{Failure, Interval, ShareName};
+use crate::ledger::{LedgerError, Reader};
 use crate::run::wanted;
+use crate::schedule::LATE_MAX;
 
 #[derive(Args)]
 pub struct NextArgs {
@@ -34,6 +36,8 @@ struct Report<'a> {
     timezone: &'a str,
     /// What the schedule starts is left out until the share is resumed.
     paused_since: Option<Instant>,
+    /// The clock was ahead: nothing fires until then.
+    planned_until: Option<Instant>,
     slots: Vec<Coming>,
 }
 
@@ -59,19 +63,31 @@ struct ClockChange {
 pub async fn next(global: &Global, args: &NextArgs) -> Result<Exit, CliError> {
     let config = setup::config(global)?;
     let share = wanted::share(&config, &args.share)?;
-    let from = args.from.unwrap_or_else(|| Clock::system().now());
-    // Who only looks at the calendar needs no ledger.
-    let pauses = match Reader::of(&config) {
-        Ok(reader) => reader.pauses().await.unwrap_or_default(),
-        Err(_) => Vec::new(),
+    let now = Clock::system().now();
+    let from = args.from.unwrap_or(now);
+    let (paused_since, planned_until) = match known(&config, &share.name, now).await {
+        Ok(known) => known,
+        // Who only looks at the calendar needs no ledger.
+        Err(error) => {
+            let text = format!("warning: whether the share is paused is not known: {}", Failure::chain(&error));
+            output::stderr(Priority::Warning, &text);
+            (None, None)
+        }
     };
-    let paused_since = pauses.into_iter().find(|pause| pause.share == share.name).map(|pause| pause.since);
+    let will_fire = |at: &Instant| *at <= now || planned_until.is_none_or(|until| until < *at);
+    let from = match planned_until {
+        // Nothing in between is worth a look.
+        Some(until) if from >= now => from.max(until),
+        _ => from,
+    };
+    let firings = wanted::firings(&share.calendar, from).filter(will_fire);
     let report = Report {
         share: &share.name,
         schedule: &share.schedule,
         timezone: share.timezone.name(),
         paused_since,
-        slots: wanted::firings(&share.calendar, from).take(args.limit).map(|at| Coming::new(&share, at)).collect(),
+        planned_until,
+        slots: firings.take(args.limit).map(|at| Coming::new(&share, at)).collect(),
     };
     if global.json {
         output::json(&report);
@@ -79,6 +95,27 @@ pub async fn next(global: &Global, args: &NextArgs) -> Result<Exit, CliError> {
         report.print(&share);
     }
     Ok(Exit::Done)
+}
+
+/// Since when the share is paused, and until when it is planned if that is later than now.
+async fn known(
+    config: &Config,
+    share: &ShareName,
+    now: Instant,
+) -> Result<(Option<Instant>, Option<Instant>), LedgerError> {
+    let reader = match Reader::of(config) {
+        Ok(reader) => reader,
+        // Nothing has run yet.
+        Err(LedgerError::Missing { .. }) => return Ok((None, None)),
+        Err(error) => return Err(error),
+    };
+    let paused = reader.pauses().await?.into_iter().find(|pause| pause.share == *share);
+    let ahead = reader
+        .ahead(now.checked_add_signed(LATE_MAX).unwrap_or(now))
+        .await?
+        .into_iter()
+        .find(|(ahead, _)| ahead == share);
+    Ok((paused.map(|pause| pause.since), ahead.map(|(_, until)| until)))
 }
 
 impl Coming {
@@ -114,6 +151,10 @@ impl Report<'_> {
                 exact(since),
                 self.share
             ));
+        }
+        if let Some(until) = self.planned_until {
+            let until = exact(until);
+            line(&format!("the clock was ahead: nothing fires until {until}, or `consign ledger rewind`"));
         }
         if self.slots.is_empty() {
             line(&format!("share {} has no slot to come", self.share));

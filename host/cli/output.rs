@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::log::{self, Priority};
 use crate::check::Unsound;
 use crate::clock::{Clock, exact};
-use crate::config::{ConfigErrors, Problem};
+use crate::config::{ConfigErrors, Problem, rendered};
 use crate::domain::{Failure, Refused};
 use crate::ledger::LedgerError;
 
@@ -52,13 +52,18 @@ pub struct CliError {
     pub help: String,
     /// What is wrong with the configuration, one by one; may be empty.
     pub problems: Vec<serde_json::Value>,
-    /// The same for people, fully laid out; may be empty.
+    /// How many more there are.
+    pub omitted: usize,
+    /// The same for people, laid out; may be empty.
     pub text: String,
+    /// All of them, where they were found by this process.
+    pub found: Option<Box<ConfigErrors>>,
 }
 
 impl CliError {
     pub fn new(exit: Exit, message: impl Into<String>, help: impl Into<String>) -> Self {
-        Self { exit, message: message.into(), help: help.into(), problems: Vec::new(), text: String::new() }
+        let (message, help) = (message.into(), help.into());
+        Self { exit, message, help, problems: Vec::new(), omitted: 0, text: String::new(), found: None }
     }
 
     /// A failure of the machine or of consign, with its causes.
@@ -66,17 +71,23 @@ impl CliError {
         Self::new(Exit::Internal, format!("{what}: {}", Failure::chain(error)), "")
     }
 
-    /// For machines.
-    fn to_json(&self) -> serde_json::Value {
-        let Self { exit, message, help, problems, .. } = self;
-        serde_json::json!({ "exit": exit.number(), "message": message, "help": help, "problems": problems })
+    /// For machines. One line of a log has not room for everything.
+    fn to_json(&self, to: Tell) -> serde_json::Value {
+        let Self { exit, message, help, problems, omitted, found, .. } = self;
+        let (problems, omitted) = match (to, found) {
+            (Tell::Machines, Some(found)) => (found.problems().iter().map(Problem::to_json).collect(), 0),
+            _ => (problems.clone(), *omitted),
+        };
+        serde_json::json!({
+            "exit": exit.number(), "message": message, "help": help, "problems": problems, "omitted": omitted,
+        })
     }
 }
 
 impl From<ConfigErrors> for CliError {
     fn from(errors: ConfigErrors) -> Self {
         let text = errors.render(on_terminal());
-        Self { text, ..Refused::from(errors).into() }
+        Self { text, found: Some(Box::new(errors.clone())), ..Refused::from(errors).into() }
     }
 }
 
@@ -115,10 +126,10 @@ pub enum Tell {
 /// Tells an error, the one place where that happens.
 pub fn error(error: &CliError, to: Tell) {
     match to {
-        Tell::Machines => json(&serde_json::json!({ "error": error.to_json() })),
+        Tell::Machines => json(&serde_json::json!({ "error": error.to_json(to) })),
         Tell::JsonLog => {
             let mut line = serde_json::json!({ "timestamp": exact(Clock::system().now()), "level": "ERROR" });
-            if let (Some(line), Some(error)) = (line.as_object_mut(), error.to_json().as_object()) {
+            if let (Some(line), Some(error)) = (line.as_object_mut(), error.to_json(to).as_object()) {
                 line.extend(error.clone());
             }
             stderr(Priority::Error, &line.to_string());
@@ -165,8 +176,8 @@ pub fn stderr(priority: Priority, text: &str) {
 
 /// What was probably not meant, to stderr.
 pub fn warnings(warnings: &[Problem]) {
-    for warning in warnings {
-        stderr(Priority::Warning, &warning.render(on_terminal()));
+    for warning in rendered(warnings, on_terminal()) {
+        stderr(Priority::Warning, &warning);
     }
 }
 

@@ -29,7 +29,7 @@ pub async fn status(global: &Global) -> Result<Exit, CliError> {
 async fn without_daemon(global: &Global) -> Result<Overview, CliError> {
     let config = setup::config_as_it_is(global)?;
     let ledger = match setup::reader(&config)? {
-        Some(reader) => Some(Kept::read(&reader, Clock::system().now()).await?),
+        Some(reader) => Some(Kept::read(&reader, &config, Clock::system().now()).await?),
         None => None,
     };
     Ok(Overview { daemon: None, ledger })
@@ -97,6 +97,15 @@ fn print_wrong(daemon: Option<&Running>, kept: Option<&Kept>) {
         None => {}
     }
     if let Some(kept) = kept {
+        for ahead in kept.ahead.iter().take(SHOWN) {
+            let until =
+                ahead.fires.map_or("never again".to_owned(), |fires| format!("next at {}", to_the_second(fires)));
+            wrong.push(format!("share {} fires {until}: the clock was ahead", ahead.share));
+        }
+        more(&mut wrong, usize::try_from(kept.ahead_count).unwrap_or(usize::MAX));
+        if kept.ahead_count > 0 {
+            wrong.push("  `consign ledger rewind` has it fire from now on".to_owned());
+        }
         for pause in kept.paused.iter().take(SHOWN) {
             wrong.push(format!("share {} is paused since {}", pause.share, to_the_second(pause.since)));
         }

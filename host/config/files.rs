@@ -8,7 +8,7 @@ use toml::de::DeTable;
 
 use super::origin::Origin;
 use super::report::{ConfigErrors, Problem, Problems, Severity, quote};
-use super::source::{Location, SourceFile, Span, mask, passwords, secret_lines};
+use super::source::{Location, SourceFile, Span, line_starts, mask, passwords, secret_lines};
 use super::tree::{Entry, Keyed, Node, Reading, Table, Value};
 
 /// Tables whose entries may come from several files.
@@ -162,11 +162,11 @@ fn parse(path: &Path, bytes: Vec<u8>, file: usize, reading: &mut Reading) -> Par
     let table = reading.table(document.get_ref(), file);
     hidden.append(&mut reading.hidden);
     if errors.is_empty() {
-        let mut lines = BTreeSet::new();
+        let (mut lines, starts) = (BTreeSet::new(), line_starts(&text));
         for failure in failures {
             let range = failure.span().unwrap_or(text.len()..text.len());
             // What follows on the same line is mostly a consequence.
-            if lines.insert(text.get(..range.start).unwrap_or("").matches('\n').count()) {
+            if lines.insert(starts.partition_point(|start| *start <= range.start)) {
                 let span = Span::new(file, range.clone());
                 let (message, help) = syntax(failure.message(), text.get(range).unwrap_or(""));
                 errors.push((span, message, help));
@@ -178,7 +178,7 @@ fn parse(path: &Path, bytes: Vec<u8>, file: usize, reading: &mut Reading) -> Par
     }
     drop(document);
     mask(&mut text, &hidden);
-    Parsed { source: SourceFile { path: path.into(), text }, table, errors }
+    Parsed { source: SourceFile::new(path, text), table, errors }
 }
 
 /// The parser's message, and what to write for the mistakes that people make.

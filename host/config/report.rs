@@ -1,5 +1,8 @@
 //! Everything that is wrong with a configuration, in the manner of rustc.
 
+use std::collections::{BTreeSet, HashMap};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use annotate_snippets::{AnnotationKind, Level, Origin, Renderer, Snippet, renderer::DEFAULT_TERM_WIDTH};
@@ -8,12 +11,19 @@ use super::model::Config;
 use super::source::{Location, SourceFile, Span, mask, passwords, within};
 use crate::domain::{Blame, Refused};
 
-/// Problems of a configuration. `Display` shows all of them without colour,
+/// Problems of a configuration. `Display` shows the first of them without colour,
 /// over several lines.
 #[derive(Clone, Default)]
 pub struct ConfigErrors {
     problems: Vec<Problem>,
 }
+
+/// Problems that are laid out for people, and that a daemon keeps: nobody reads
+/// more, and a mistake in a template is in every share that was made from it.
+pub const SHOWN_MAX: usize = 100;
+
+/// Files that are named for what is not shown.
+const FILES_MAX: usize = 10;
 
 /// One thing that is wrong, or that was probably not meant.
 #[derive(Clone, Debug)]
@@ -74,25 +84,20 @@ impl ConfigErrors {
     /// Puts what several passes found in the order of the files and lines.
     pub fn sort(&mut self, config: &Config) {
         let files = config.origin.files();
-        let place = |problem: &Problem| {
-            let file = files.iter().position(|file| file == problem.location.path());
-            (file, problem.location.span.as_ref().map(|span| span.start), problem.severity)
-        };
-        self.problems.sort_by_key(place);
+        let numbers: HashMap<&Path, usize> = files.iter().map(PathBuf::as_path).zip(0..).collect();
+        self.problems.sort_by_cached_key(|problem| {
+            let start = problem.location.span.as_ref().map(|span| span.start);
+            (numbers.get(problem.location.path()).copied(), start, problem.severity)
+        });
     }
 
     /// As `Display`, with terminal colours if asked for.
     pub fn render(&self, colour: bool) -> String {
-        let mut text = String::new();
-        for problem in &self.problems {
-            text.push_str(&problem.render(colour));
-            text.push_str("\n\n");
-        }
+        let mut parts = rendered(&self.problems, colour);
         if self.has_errors() {
-            text.push_str(&self.summary());
+            parts.push(self.summary());
         }
-        text.truncate(text.trim_end().len());
-        text
+        parts.join("\n\n")
     }
 
     /// How many errors there are.
@@ -120,9 +125,59 @@ impl std::error::Error for ConfigErrors {}
 
 impl From<ConfigErrors> for Refused {
     fn from(errors: ConfigErrors) -> Self {
-        let problems = errors.problems().iter().map(Problem::to_json).collect();
-        Self { problems, text: errors.render(false), ..Self::new(Blame::Config, errors.summary(), "") }
+        let shown = shown(&errors.problems);
+        let omitted = errors.problems.len() - shown.len();
+        let problems = shown.into_iter().map(|at| errors.problems[at].to_json()).collect();
+        Self { problems, omitted, text: errors.render(false), ..Self::new(Blame::Config, errors.summary(), "") }
     }
+}
+
+/// The problems laid out for people, one by one: the first of them, and then how
+/// many more there are and where.
+pub fn rendered(problems: &[Problem], colour: bool) -> Vec<String> {
+    let shown = shown(problems);
+    let mut parts: Vec<String> = shown.iter().map(|at| problems[*at].render(colour)).collect();
+    parts.extend(others(problems, &shown));
+    parts
+}
+
+/// Which are shown: the first, and no warning instead of an error.
+fn shown(problems: &[Problem]) -> BTreeSet<usize> {
+    let of = |severity| (0..problems.len()).filter(move |at| problems[*at].severity == severity);
+    of(Severity::Error).chain(of(Severity::Warning)).take(SHOWN_MAX).collect()
+}
+
+/// What is said of the others, if there are any.
+fn others(problems: &[Problem], shown: &BTreeSet<usize>) -> Option<String> {
+    let others = || problems.iter().enumerate().filter(|(at, _)| !shown.contains(at)).map(|(_, problem)| problem);
+    let count = |severity, noun: &str| match others().filter(|problem| problem.severity == severity).count() {
+        0 => None,
+        1 => Some(format!("1 more {noun}")),
+        more => Some(format!("{more} more {noun}s")),
+    };
+    let counts = [count(Severity::Error, "error"), count(Severity::Warning, "warning")];
+    let counts: Vec<String> = counts.into_iter().flatten().collect();
+    if counts.is_empty() {
+        return None;
+    }
+    let mut files: Vec<(&Path, usize)> = Vec::new();
+    let mut places = HashMap::new();
+    for path in others().map(|problem| problem.location.path()) {
+        let place = *places.entry(path).or_insert_with(|| {
+            files.push((path, 0));
+            files.len() - 1
+        });
+        files[place].1 += 1;
+    }
+    let mut text = format!("… and {}:", counts.join(" and "));
+    for (path, more) in files.iter().take(FILES_MAX) {
+        text.push_str(&format!("\n  {more} in {}", path.display()));
+    }
+    if let Some(rest) = files.get(FILES_MAX..).filter(|rest| !rest.is_empty()) {
+        let more: usize = rest.iter().map(|(_, more)| more).sum();
+        text.push_str(&format!("\n  {more} in {} more files", rest.len()));
+    }
+    Some(text)
 }
 
 impl Problem {
@@ -180,33 +235,87 @@ impl Problem {
         renderer.term_width(DEFAULT_TERM_WIDTH).render(&[group])
     }
 
-    /// One snippet for each file, that of the problem first.
+    /// What is underlined, that of the problem first: for each stretch of a file
+    /// the lines that have it, because a file may be long.
     fn snippets(&self) -> Vec<Snippet<'_, annotate_snippets::Annotation<'_>>> {
-        let mut files: Vec<(&Arc<SourceFile>, Vec<annotate_snippets::Annotation<'_>>)> = Vec::new();
-        let primary = self.location.span.clone().map(|span| (&self.location.file, AnnotationKind::Primary.span(span)));
-        let others = self.also.iter().filter_map(|(place, label)| {
-            let span = place.span.clone()?;
-            Some((&place.file, AnnotationKind::Context.span(span).label(label.as_str())))
-        });
-        for (file, annotation) in primary.into_iter().chain(others) {
-            match files.iter_mut().find(|(known, _)| Arc::ptr_eq(known, file)) {
-                Some((_, annotations)) => annotations.push(annotation),
-                None => files.push((file, vec![annotation])),
+        let mut stretches: Vec<Stretch<'_>> = Vec::new();
+        let primary = std::iter::once((&self.location, None));
+        for (place, label) in primary.chain(self.also.iter().map(|(place, label)| (place, Some(label.as_str())))) {
+            let Some(span) = &place.span else { continue };
+            let mark = (span.clone(), label);
+            match stretches.iter_mut().find(|stretch| stretch.is_near(place, span)) {
+                Some(stretch) => stretch.add(mark),
+                None => stretches.push(Stretch { file: &place.file, range: span.clone(), marks: vec![mark] }),
             }
         }
-        let mut snippets = Vec::new();
-        for (file, annotations) in files {
-            let snippet = Snippet::source(file.text.as_str()).path(file.path.display().to_string());
-            snippets.push(snippet.annotations(annotations));
-        }
-        snippets
+        stretches.into_iter().map(Stretch::snippet).collect()
+    }
+}
+
+/// Part of a file that is shown in one piece.
+struct Stretch<'a> {
+    file: &'a SourceFile,
+    range: Range<usize>,
+    /// What is underlined; with a label if it is not the problem itself.
+    marks: Vec<(Range<usize>, Option<&'a str>)>,
+}
+
+impl<'a> Stretch<'a> {
+    /// Bytes between two marks that are shown in one piece, most of them left out.
+    const GAP_MAX: usize = 64 << 10;
+
+    fn is_near(&self, place: &Location, span: &Range<usize>) -> bool {
+        let gap = span.start.saturating_sub(self.range.end).max(self.range.start.saturating_sub(span.end));
+        std::ptr::eq(self.file, &*place.file) && gap <= Self::GAP_MAX
+    }
+
+    fn add(&mut self, mark: (Range<usize>, Option<&'a str>)) {
+        self.range = self.range.start.min(mark.0.start)..self.range.end.max(mark.0.end);
+        self.marks.push(mark);
+    }
+
+    fn snippet(self) -> Snippet<'a, annotate_snippets::Annotation<'a>> {
+        let (lines, number) = self.file.around(&self.range);
+        let annotations = self.marks.into_iter().map(|(span, label)| {
+            let span = span.start - lines.start..span.end - lines.start;
+            match label {
+                None => AnnotationKind::Primary.span(span),
+                Some(label) => AnnotationKind::Context.span(span).label(label),
+            }
+        });
+        let text = self.file.text.get(lines.clone()).unwrap_or("");
+        let snippet = Snippet::source(text).line_start(number).path(self.file.path.display().to_string());
+        snippet.annotations(annotations.collect::<Vec<_>>())
+    }
+}
+
+/// Names of which one may have been meant.
+pub(crate) struct Candidates {
+    names: Vec<String>,
+    /// What to do when none of them is near.
+    otherwise: String,
+}
+
+impl Candidates {
+    pub fn new<'a>(names: impl IntoIterator<Item = &'a str>, otherwise: impl Fn(&[&str]) -> String) -> Self {
+        let names: BTreeSet<&str> = names.into_iter().collect();
+        let names: Vec<&str> = names.into_iter().collect();
+        let otherwise = otherwise(&names);
+        Self { names: names.into_iter().map(str::to_owned).collect(), otherwise }
     }
 }
 
 /// Collects what the passes over one configuration find.
 pub(crate) struct Problems {
     files: Vec<Arc<SourceFile>>,
-    found: Vec<(Span, Problem)>,
+    found: Vec<Found>,
+}
+
+struct Found {
+    span: Span,
+    problem: Problem,
+    /// What is written, and the names of which it is none.
+    unknown: Option<(String, Arc<Candidates>)>,
 }
 
 impl Problems {
@@ -222,25 +331,41 @@ impl Problems {
         self.add(Severity::Warning, span, message.into(), help.into(), &[]);
     }
 
+    /// An error about a name that is none of these.
+    pub fn unknown(&mut self, span: Span, message: String, name: &str, candidates: &Arc<Candidates>) {
+        self.error(span, message, candidates.otherwise.clone());
+        if let Some(found) = self.found.last_mut() {
+            found.unknown = Some((name.to_owned(), candidates.clone()));
+        }
+    }
+
     pub fn add(&mut self, severity: Severity, span: Span, message: String, help: String, also: &[(Span, String)]) {
         let mut problem = Problem::new(severity, self.location(span), message, help);
         problem.also = also.iter().map(|(span, label)| (self.location(*span), label.clone())).collect();
-        self.found.push((span, problem));
+        self.found.push(Found { span, problem, unknown: None });
     }
 
     /// All of them, errors and warnings, in the order of files and lines.
     pub fn sorted(mut self) -> ConfigErrors {
-        self.found.sort_by_key(|(span, problem)| (*span, problem.severity));
-        ConfigErrors { problems: self.found.into_iter().map(|(_, problem)| problem).collect() }
+        self.found.sort_by_key(|found| (found.span, found.problem.severity));
+        // Looking through ten thousand names takes milliseconds: done for those that are shown.
+        for found in self.found.iter_mut().filter(|found| found.unknown.is_some()).take(SHOWN_MAX) {
+            let Some((name, candidates)) = &found.unknown else { continue };
+            if let Some(meant) = near(name, candidates.names.iter().map(String::as_str)) {
+                found.problem.help = format!("did you mean `{meant}`?");
+            }
+        }
+        ConfigErrors { problems: self.found.into_iter().map(|found| found.problem).collect() }
     }
 
     /// Where the errors are that were found so far.
     pub fn errors(&self) -> Vec<Span> {
-        self.found.iter().filter(|(_, problem)| problem.severity == Severity::Error).map(|(span, _)| *span).collect()
+        let errors = self.found.iter().filter(|found| found.problem.severity == Severity::Error);
+        errors.map(|found| found.span).collect()
     }
 
     pub fn has_errors(&self) -> bool {
-        self.found.iter().any(|(_, p)| p.severity == Severity::Error)
+        self.found.iter().any(|found| found.problem.severity == Severity::Error)
     }
 
     /// The part of a string's value, or the whole string when the part cannot be told.
@@ -283,9 +408,12 @@ fn escape(c: char) -> Box<dyn Iterator<Item = char>> {
 /// The candidate that was probably meant.
 pub(crate) fn near<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let word = word.to_lowercase();
-    let close = (word.chars().count() / 3).max(1);
+    let length = word.chars().count();
+    let close = (length / 3).max(1);
+    // So much longer or shorter is so much further away.
+    let may_be = candidates.into_iter().filter(|candidate| candidate.chars().count().abs_diff(length) <= close);
     let distance = |candidate: &str| strsim::damerau_levenshtein(&word, &candidate.to_lowercase());
-    candidates.into_iter().map(|c| (distance(c), c)).filter(|(d, _)| *d <= close).min().map(|(_, c)| c)
+    may_be.map(|c| (distance(c), c)).filter(|(d, _)| *d <= close).min().map(|(_, c)| c)
 }
 
 /// `a, b and c`, each in backquotes; the first few of many.

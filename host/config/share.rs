@@ -3,14 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use chrono_tz::{TZ_VARIANTS, Tz};
+use chrono_tz::Tz;
 
+use super::known::{Known, What, unknown};
 use super::model::{Compression, Empty, Overlap, RetryPolicy, Share};
 use super::plugin::SHIPPED;
-use super::report::{Problems, listed, near, quote};
+use super::report::{Problems, quote};
 use super::section::Section;
 use super::shape::{Kind, NAME_PATTERN, Names, Shape, TEXT, default, in_two, optional, required};
-use super::source::Span;
 use super::timing;
 use super::tree::{Node, Table};
 use crate::calendar::Calendar;
@@ -205,53 +205,6 @@ static TO: Shape = Shape {
     synonyms: &[("customer", "customers"), ("group", "groups"), ("everyone", "all")],
 };
 
-/// Names that shares refer to, whether or not what they name is right. Each is
-/// kept once, however many shares say it.
-struct Known<'a> {
-    root: &'a Table,
-    groups: BTreeMap<&'a str, Vec<&'a str>>,
-    customers: BTreeMap<&'a str, CustomerName>,
-    datasets: BTreeMap<&'a str, DatasetName>,
-    plugins: BTreeMap<&'a str, PluginName>,
-}
-
-impl<'a> Known<'a> {
-    fn new(root: &'a Table) -> Self {
-        let mut known = Self {
-            root,
-            groups: BTreeMap::new(),
-            customers: BTreeMap::new(),
-            datasets: BTreeMap::new(),
-            plugins: BTreeMap::new(),
-        };
-        known.customers = each(known.names("customers"), CustomerName::parse);
-        known.datasets = each(known.names("datasets"), DatasetName::parse);
-        known.plugins = each(known.names("plugins").chain(SHIPPED), PluginName::parse);
-        for section in Section::each(known.table("customers"), &super::customer::CUSTOMER) {
-            for (group, _) in section.texts("groups") {
-                known.groups.entry(group).or_default().push(section.name);
-            }
-        }
-        known
-    }
-
-    fn table(&self, key: &str) -> Option<&'a Table> {
-        self.root.get(key).and_then(|entry| entry.node.table())
-    }
-
-    fn names(&self, key: &str) -> impl Iterator<Item = &'a str> {
-        self.table(key).into_iter().flat_map(Table::iter).map(|(name, _)| name)
-    }
-}
-
-/// Those that are names.
-fn each<'a, N>(
-    names: impl Iterator<Item = &'a str>,
-    rule: impl Fn(&str) -> Result<N, Invalid>,
-) -> BTreeMap<&'a str, N> {
-    names.filter_map(|name| Some((name, rule(name).ok()?))).collect()
-}
-
 pub(crate) fn read(root: &Table, problems: &mut Problems) -> BTreeMap<ShareName, Arc<Share>> {
     let known = Known::new(root);
     let mut read = BTreeMap::new();
@@ -265,7 +218,7 @@ pub(crate) fn read(root: &Table, problems: &mut Problems) -> BTreeMap<ShareName,
 }
 
 fn share(section: &Section<'_>, name: ShareName, known: &Known<'_>, problems: &mut Problems) -> Option<Share> {
-    let timezone = section.parse("timezone", zone, problems).unwrap_or(Tz::UTC);
+    let timezone = section.parse("timezone", |text| known.zone(text), problems).unwrap_or(Tz::UTC);
     let schedule = schedule(section, timezone, problems);
     let dataset = dataset(section, known, problems);
     let of_files = dataset.as_ref().is_some_and(|(_, of_files)| *of_files);
@@ -327,18 +280,6 @@ fn schedule(section: &Section<'_>, zone: Tz, problems: &mut Problems) -> Option<
     None
 }
 
-fn zone(text: &str) -> Result<Tz, Invalid> {
-    text.parse().map_err(|_| {
-        let wanted = text.trim().replace(' ', "_").to_lowercase();
-        let names = || TZ_VARIANTS.iter().map(|zone| zone.name());
-        let city = |name: &&str| name.to_lowercase() == wanted || name.to_lowercase().ends_with(&format!("/{wanted}"));
-        Invalid::new(match names().find(city).or_else(|| near(&wanted, names())) {
-            Some(name) => format!("is not an IANA time zone; did you mean \"{name}\"?"),
-            None => "is not an IANA time zone; write one such as \"Europe/Berlin\", or \"UTC\"".into(),
-        })
-    })
-}
-
 /// The dataset, and whether it is one of files.
 fn dataset(section: &Section<'_>, known: &Known<'_>, problems: &mut Problems) -> Option<(DatasetName, bool)> {
     let text = section.text("dataset")?;
@@ -348,7 +289,7 @@ fn dataset(section: &Section<'_>, known: &Known<'_>, problems: &mut Problems) ->
             Some((known.datasets.get(text)?.clone(), of_files))
         }
         None => {
-            unknown("dataset", text, section.span("dataset"), known.names("datasets"), problems);
+            unknown(What::Dataset, text, section.span("dataset"), known, problems);
             None
         }
     }
@@ -366,8 +307,9 @@ fn plugin(section: &Section<'_>, known: &Known<'_>, problems: &mut Problems) -> 
         }
         return None;
     };
-    if !known.names("plugins").chain(SHIPPED).any(|name| name == text) {
-        unknown("plugin", text, section.span("plugin"), known.names("plugins").chain(SHIPPED), problems);
+    let is_own = known.table("plugins").is_some_and(|plugins| plugins.contains_key(text));
+    if !is_own && !SHIPPED.contains(&text) {
+        unknown(What::Plugin, text, section.span("plugin"), known, problems);
         return None;
     }
     known.plugins.get(text).cloned()
@@ -381,16 +323,6 @@ fn no_plugin(section: &Section<'_>, problems: &mut Problems) -> Option<PluginNam
         problems.error(section.span("empty"), message, "write \"skip\" or \"fail\"");
     }
     None
-}
-
-fn unknown<'a>(what: &str, text: &str, span: Span, known: impl Iterator<Item = &'a str>, problems: &mut Problems) {
-    let known: BTreeSet<&str> = known.collect();
-    let help = match near(text, known.iter().copied()) {
-        Some(name) => format!("did you mean `{name}`?"),
-        None if known.is_empty() => format!("there is no {what} yet; add `[{what}s.NAME]`"),
-        None => format!("the {what}s are {}", listed(known)),
-    };
-    problems.error(span, format!("there is no {what} {}", quote(text)), help);
 }
 
 fn options(section: &Section<'_>, problems: &mut Problems) -> String {
@@ -451,7 +383,7 @@ fn recipients(to: &Section<'_>, share: &str, known: &Known<'_>, problems: &mut P
         if known.table("customers").is_some_and(|customers| customers.contains_key(name)) {
             found.insert(name);
         } else {
-            unknown("customer", name, span, known.names("customers"), problems);
+            unknown(What::Customer, name, span, known, problems);
             missing = true;
         }
     }
@@ -460,12 +392,7 @@ fn recipients(to: &Section<'_>, share: &str, known: &Known<'_>, problems: &mut P
             Some(members) => found.extend(members),
             None => {
                 missing = true;
-                let help = match near(name, known.groups.keys().copied()) {
-                    Some(group) => format!("did you mean `{group}`?"),
-                    None if known.groups.is_empty() => "add it to the `groups` of a customer".into(),
-                    None => format!("the groups are {}", listed(known.groups.keys().copied())),
-                };
-                problems.error(span, format!("no customer is in the group {}", quote(name)), help);
+                unknown(What::Group, name, span, known, problems);
             }
         }
     }

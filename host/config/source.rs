@@ -2,12 +2,42 @@
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// One file as it may be shown: what looks like a secret is masked, byte for byte.
 pub(crate) struct SourceFile {
     pub path: PathBuf,
     pub text: String,
+    /// Where each line begins, once somebody asks: there may be an error in every one.
+    lines: OnceLock<Vec<usize>>,
+}
+
+impl SourceFile {
+    pub fn new(path: impl Into<PathBuf>, text: String) -> Self {
+        Self { path: path.into(), text, lines: OnceLock::new() }
+    }
+
+    /// The number of a line, from 0.
+    fn line_at(&self, offset: usize) -> usize {
+        self.lines().partition_point(|start| *start <= offset).saturating_sub(1)
+    }
+
+    fn lines(&self) -> &[usize] {
+        self.lines.get_or_init(|| line_starts(&self.text))
+    }
+
+    /// The lines that have this stretch, with one more on either side, and the number
+    /// of the first, from 1.
+    pub fn around(&self, range: &Range<usize>) -> (Range<usize>, usize) {
+        let first = self.line_at(range.start).saturating_sub(1);
+        let last = self.line_at(range.end) + 1;
+        let offset = |line: usize| self.lines().get(line).copied().unwrap_or(self.text.len());
+        (offset(first)..offset(last + 1), first + 1)
+    }
+}
+
+pub(super) fn line_starts(text: &str) -> Vec<usize> {
+    std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect()
 }
 
 /// A stretch of one file, by its number in the order of reading. There are two
@@ -37,8 +67,11 @@ impl Span {
         self.start as usize..self.end as usize
     }
 
-    pub fn covers(&self, other: Span) -> bool {
-        self.file == other.file && self.start <= other.start && other.end <= self.end
+    /// Whether one of these, which are sorted, is inside.
+    pub fn covers_any(self, sorted: &[Span]) -> bool {
+        let from = sorted.partition_point(|other| (other.file, other.start) < (self.file, self.start));
+        let begin = |other: &&Span| other.file == self.file && other.start <= self.end;
+        sorted[from..].iter().take_while(begin).any(|other| other.end <= self.end)
     }
 }
 
@@ -53,7 +86,7 @@ pub struct Location {
 impl Location {
     /// A file as a whole.
     pub fn file(path: &Path) -> Self {
-        Self { file: Arc::new(SourceFile { path: path.into(), text: String::new() }), span: None }
+        Self { file: Arc::new(SourceFile::new(path, String::new())), span: None }
     }
 
     pub fn path(&self) -> &Path {
@@ -62,18 +95,17 @@ impl Location {
 
     /// From 1; 1 for the file as a whole.
     pub fn line(&self) -> usize {
-        self.before().matches('\n').count() + 1
+        self.file.line_at(self.start()) + 1
     }
 
     /// In characters from 1; 1 for the file as a whole.
     pub fn column(&self) -> usize {
-        let before = self.before();
-        before.rsplit('\n').next().unwrap_or(before).chars().count() + 1
+        let line = self.file.lines().get(self.line() - 1).copied().unwrap_or(0);
+        self.file.text.get(line..self.start()).unwrap_or("").chars().count() + 1
     }
 
-    fn before(&self) -> &str {
-        let start = self.span.as_ref().map_or(0, |span| span.start);
-        self.file.text.get(..start).unwrap_or("")
+    fn start(&self) -> usize {
+        self.span.as_ref().map_or(0, |span| span.start)
     }
 }
 

@@ -110,14 +110,14 @@ impl Node {
         if rest.is_empty() { Some(entry) } else { entry.node.entry(rest) }
     }
 
-    /// Whether the place is here or somewhere below.
-    pub fn holds(&self, place: Span) -> bool {
+    /// Whether one of the places, which are sorted, is here or somewhere below.
+    fn holds_any(&self, places: &[Span]) -> bool {
         let below = match &self.value {
-            Value::Table(table) => table.iter().any(|(_, entry)| entry.holds(place)),
-            Value::List(list) => list.iter().any(|node| node.holds(place)),
+            Value::Table(table) => table.iter().any(|(_, entry)| entry.holds_any(places)),
+            Value::List(list) => list.iter().any(|node| node.holds_any(places)),
             _ => false,
         };
-        below || self.span.covers(place)
+        below || self.span.covers_any(places)
     }
 
     fn nearest_below(&self, path: &[&str], name: Span) -> Span {
@@ -129,9 +129,9 @@ impl Node {
 }
 
 impl Entry {
-    /// Whether the place is this key or in its value.
-    pub fn holds(&self, place: Span) -> bool {
-        self.key.covers(place) || self.node.holds(place)
+    /// Whether one of the places, which are sorted, is this key or in its value.
+    pub fn holds_any(&self, places: &[Span]) -> bool {
+        self.key.covers_any(places) || self.node.holds_any(places)
     }
 }
 

@@ -10,7 +10,7 @@ use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use tokio::time::Instant;
 
-use crate::domain::RunId;
+use crate::domain::{RunId, ShareName};
 use crate::ledger::{Claims, DeliveryId, LedgerError, OpenDelivery, Recorded, RunState, Unfinished};
 use crate::schedule::Plan;
 
@@ -25,7 +25,7 @@ pub(super) enum Answer {
     Claimed(Result<Claims>),
     /// A delivery that is to be ended.
     Cancelled(DeliveryId, Result<Box<OpenDelivery>>),
-    RunEnded(RunId, Result<RunState>),
+    RunEnded(RunId, ShareName, Result<RunState>),
     Released(Result<()>),
     /// What other consign on the same ledger left, and what they want ended.
     Others(Result<(Vec<Unfinished>, Vec<DeliveryId>)>),

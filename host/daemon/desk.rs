@@ -25,7 +25,7 @@ use super::retries::Retries;
 use crate::clock::{Clock, exact};
 use crate::config::Config;
 use crate::crash::{self, Point};
-use crate::domain::{Failure, RunId};
+use crate::domain::{Failure, RunId, ShareName};
 use crate::ledger::{DeliveryId, DeliveryState, Ledger, LedgerError, OpenDelivery, RunState};
 use crate::run::{Fared, Fate, Parts, Stopper, passed};
 use crate::schedule::Planner;
@@ -118,6 +118,7 @@ impl Desk {
     /// A second has gone by.
     pub fn tick(&mut self) {
         self.intake.look();
+        self.intake.look_at_clock(self.clock.now());
         self.stop_what_is_late();
     }
 
@@ -154,7 +155,7 @@ impl Desk {
             Answer::Cancelled(_, Err(error)) if error.passes().is_some() => {}
             Answer::Cancelled(_, Err(error)) => return Err(error),
             Answer::Others(found) => self.others_left(found)?,
-            Answer::RunEnded(run, ended) => self.run_ended(run, ended)?,
+            Answer::RunEnded(run, share, ended) => self.run_ended(run, share, ended)?,
             Answer::Released(released) => self.released(released)?,
         }
         Ok(())
@@ -240,8 +241,8 @@ impl Desk {
             self.callers.tell(delivery.id, None);
             return Ok(());
         };
-        let Delivery { id, run, customer, .. } = &delivery;
-        let (id, run) = (*id, *run);
+        let Delivery { id, run, slot, customer, .. } = &delivery;
+        let (id, run, share) = (*id, *run, slot.share.clone());
         match result {
             Ok(Progress::Waits { due, sealed, failure }) => {
                 let customer = customer.clone();
@@ -274,29 +275,35 @@ impl Desk {
             *open -= 1;
             if *open == 0 {
                 self.open.remove(&run);
-                self.finish(run);
+                self.finish(run, share);
             }
         }
         Ok(())
     }
 
     /// All deliveries of a run have ended.
-    pub fn finish(&mut self, run: RunId) {
+    pub fn finish(&mut self, run: RunId, share: ShareName) {
         let ledger = self.ledger.clone();
-        self.calls.ask(async move { Answer::RunEnded(run, ledger.run_finished(run).await) });
+        self.calls.ask(async move { Answer::RunEnded(run, share, ledger.run_finished(run).await) });
     }
 
-    fn run_ended(&mut self, run: RunId, ended: Result<RunState, LedgerError>) -> Result<(), LedgerError> {
+    fn run_ended(
+        &mut self,
+        run: RunId,
+        share: ShareName,
+        ended: Result<RunState, LedgerError>,
+    ) -> Result<(), LedgerError> {
         match ended {
             Ok(state) => {
                 crash::point(Point::RunFinished);
-                tracing::info!(%run, %state, "run ended");
+                tracing::info!(%run, %share, %state, "run ended");
             }
             Err(error) if error.is_fatal() => return Err(error),
             Err(error) => {
-                tracing::error!(%run, error = Failure::chain(&error), "the end of a run could not be recorded");
+                let error_chain = Failure::chain(&error);
+                tracing::error!(%run, %share, error = error_chain, "the end of a run could not be recorded");
                 if let Some(why) = error.passes() {
-                    self.unrecorded.run(run, why);
+                    self.unrecorded.run(run, share, why);
                 }
             }
         }

@@ -26,6 +26,8 @@ pub(super) struct Intake {
     /// Something may be pending in the ledger.
     pending: bool,
     claiming: bool,
+    /// Shares are planned ahead of the clock, and it has been said.
+    ahead: bool,
     /// Why the ledger did not take a plan, or a claim.
     unable: [Option<&'static str>; 2],
 }
@@ -36,8 +38,16 @@ const CLAIM: usize = 1;
 impl Intake {
     pub async fn open(ledger: &Ledger, config: &Config, now: Instant) -> Result<Self, LedgerError> {
         let planner = planner(ledger, config, now).await?;
-        let (planning, is_of_before, claiming) = (false, false, false);
-        Ok(Self { planner, due: true, planning, is_of_before, pending: true, claiming, unable: [None; 2] })
+        Ok(Self {
+            planner,
+            due: true,
+            planning: false,
+            is_of_before: false,
+            pending: true,
+            claiming: false,
+            ahead: false,
+            unable: [None; 2],
+        })
     }
 
     /// Plans by another configuration from now on. Returns the planner of before.
@@ -48,10 +58,39 @@ impl Intake {
         std::mem::replace(&mut self.planner, planner)
     }
 
+    /// Plans from where this one begins, also if that is earlier: what is on record is
+    /// not planned again.
+    pub fn plan_anew(&mut self, planner: Planner) {
+        self.is_of_before = self.planning;
+        self.planner = planner;
+        self.look();
+    }
+
     /// Has the schedule and the ledger looked at.
     pub fn look(&mut self) {
         self.due = true;
         self.pending = true;
+    }
+
+    /// Says so when the clock has been put back behind what is planned.
+    pub fn look_at_clock(&mut self, now: Instant) {
+        let was_ahead = std::mem::replace(&mut self.ahead, self.planner.is_ahead(now));
+        if self.ahead && !was_ahead {
+            let ahead = self.planner.ahead(now);
+            let (shares, until) = (ahead.len(), ahead.iter().map(|(_, at)| *at).max().unwrap_or(now));
+            let share = ahead.iter().map(|(share, _)| share.as_str()).min().unwrap_or_default();
+            let (until, remedy) = (exact(until), "`consign ledger rewind` has them fire from now on");
+            tracing::warn!(
+                shares,
+                share,
+                until,
+                remedy,
+                "the clock was ahead: shares do not fire until it is there again"
+            );
+        }
+        if was_ahead && !self.ahead {
+            tracing::info!("no share is planned ahead of the clock any more");
+        }
     }
 
     pub fn look_for_pending(&mut self) {
@@ -189,7 +228,7 @@ impl Desk {
         let (share, at) = (&slot.share, exact(slot.at));
         tracing::info!(%run, %share, slot = %at, deliveries = deliveries.len(), "run begins");
         if deliveries.is_empty() {
-            return self.finish(run);
+            return self.finish(run, share.clone());
         }
         self.open.insert(run, deliveries.len());
         for (customer, id) in deliveries {

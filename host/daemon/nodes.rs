@@ -28,7 +28,7 @@ impl Desk {
             return;
         }
         self.others.looking = true;
-        let known = self.open.keys().chain(self.unrecorded.runs()).copied().collect();
+        let known = self.open.keys().chain(self.unrecorded.runs().keys()).copied().collect();
         let ledger = self.ledger.clone();
         self.calls.ask(async move {
             let found = async { Ok((ledger.left_by_others(known).await?, ledger.cancelled().await?)) };
@@ -49,7 +49,7 @@ impl Desk {
         let seen = std::mem::take(&mut self.others.seen);
         for unfinished in left {
             let run = unfinished.run;
-            if self.open.contains_key(&run) || self.unrecorded.runs().contains(&run) {
+            if self.open.contains_key(&run) || self.unrecorded.runs().contains_key(&run) {
                 continue;
             }
             // What was another's until now is on its way to nobody.

@@ -13,6 +13,7 @@ use super::generation::Generation;
 use super::notify::Manager;
 use super::reload::{Loaded, stopping};
 use crate::clock::Instant;
+use crate::config::rendered;
 use crate::domain::{Failure, Refused};
 use crate::ledger::DeliveryId;
 
@@ -98,6 +99,13 @@ impl Desk {
                 for delivery in deliveries {
                     self.look_at_cancelled(delivery);
                 }
+            }
+            Order::PlanAnew { planner, generation, done } => {
+                let is_current = generation == self.generation.number;
+                if is_current {
+                    self.intake.plan_anew(*planner);
+                }
+                drop(done.send(is_current));
             }
             Order::Reloading => manager.reloading(),
             Order::Reloaded { loaded, done } => {

@@ -1,6 +1,6 @@
 //! What an earlier process left, and what the ledger could not take.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -10,7 +10,7 @@ use super::desk::Desk;
 use super::job::{Delivery, Job, Task};
 use crate::clock::exact;
 use crate::crash::{self, Point};
-use crate::domain::RunId;
+use crate::domain::{RunId, ShareName};
 use crate::ledger::{DeliveryId, LedgerError, OpenDelivery, RunState, Unfinished};
 
 /// How long a full disk, or a database that is away, is left alone before what it had no room for is tried again.
@@ -20,7 +20,7 @@ const AGAIN_AFTER: Duration = Duration::from_secs(10);
 #[derive(Default)]
 pub(super) struct Unrecorded {
     deliveries: BTreeMap<DeliveryId, Delivery>,
-    runs: BTreeSet<RunId>,
+    runs: BTreeMap<RunId, ShareName>,
     /// What an earlier process held.
     release: bool,
     /// From then on there is something in it, and why the ledger could not take it.
@@ -32,7 +32,7 @@ impl Unrecorded {
         self.since.map(|(_, why)| why)
     }
 
-    pub fn runs(&self) -> &BTreeSet<RunId> {
+    pub fn runs(&self) -> &BTreeMap<RunId, ShareName> {
         &self.runs
     }
 
@@ -41,8 +41,8 @@ impl Unrecorded {
         self.begin(why);
     }
 
-    pub fn run(&mut self, run: RunId, why: &'static str) {
-        self.runs.insert(run);
+    pub fn run(&mut self, run: RunId, share: ShareName, why: &'static str) {
+        self.runs.insert(run, share);
         self.begin(why);
     }
 
@@ -82,7 +82,7 @@ impl Desk {
             }
         }
         match (is_running, count) {
-            (true, 0) => self.finish(run),
+            (true, 0) => self.finish(run, share.clone()),
             (true, count) => drop(self.open.insert(run, count)),
             (false, _) => {}
         }
@@ -130,8 +130,8 @@ impl Desk {
             // What is stored may only be left to complete: it goes on whatever the time.
             self.enqueue(Job { delivery, task: Task::Again { sealed: true } });
         }
-        for run in runs {
-            self.finish(run);
+        for (run, share) in runs {
+            self.finish(run, share);
         }
     }
 }

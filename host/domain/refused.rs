@@ -28,6 +28,9 @@ pub struct Refused {
     /// What is wrong with the configuration, one by one, for machines; may be empty.
     #[serde(default)]
     pub problems: Vec<serde_json::Value>,
+    /// How many more there are.
+    #[serde(default)]
+    pub omitted: usize,
     /// The same for people, laid out over several lines; may be empty.
     #[serde(default)]
     pub text: String,
@@ -35,7 +38,14 @@ pub struct Refused {
 
 impl Refused {
     pub fn new(blame: Blame, message: impl Into<String>, help: impl Into<String>) -> Self {
-        Self { blame, message: message.into(), help: help.into(), problems: Vec::new(), text: String::new() }
+        Self {
+            blame,
+            message: message.into(),
+            help: help.into(),
+            problems: Vec::new(),
+            omitted: 0,
+            text: String::new(),
+        }
     }
 
     /// What was asked for is not there, or cannot be now.

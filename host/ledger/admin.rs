@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::claim::{LEFT_OUT, cancel as mark, release};
 use super::db::{Db, Row, values};
 use super::row::{at, customer, json, maybe_at, origin, run_id, share, size, state, step, to_json};
+use super::slots::PAUSES;
 use super::state::DeliveryEvent;
 use super::{DeliveryId, DeliveryState, Ledger, LedgerError, Reader, write};
 use crate::clock::Instant;
@@ -74,7 +75,39 @@ pub struct Cancelled {
     pub ended: Vec<CustomerName>,
 }
 
+/// What was taken back that had been planned ahead of the clock.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rewound {
+    /// From then on the shares fire again.
+    pub to: Instant,
+    pub shares: u64,
+    /// How far the furthest of them had been planned.
+    pub from: Option<Instant>,
+    /// Slots later than `to` that nobody had begun.
+    pub forgotten: u64,
+    /// Slots later than `to` that somebody had begun, and that stay as they are.
+    pub kept: u64,
+}
+
+/// Slots that one transaction forgets: others want to write too.
+const REWOUND_MAX: i64 = 5_000;
+
 impl Ledger {
+    /// Has shares fire from now on that were planned ahead of the clock. Later slots
+    /// are forgotten, unless somebody has begun them: those are not begun again.
+    pub async fn rewind(&self) -> Result<Rewound, LedgerError> {
+        let now = self.clock.now();
+        let mut forgotten = 0;
+        // Cursors last: cut off before that, it is done again.
+        loop {
+            match self.writer.run(move |ledger| forget_ahead(ledger, now)).await? {
+                0 => break,
+                some => forgotten += some,
+            }
+        }
+        self.writer.run(move |ledger| rewind(ledger, now, forgotten)).await
+    }
+
     /// Marks deliveries of a run to be ended, of these customers or of all when none
     /// is named. Whoever has them at work is to be told.
     pub async fn cancel(
@@ -108,6 +141,16 @@ impl Reader {
     /// Runs that failed since then, the newest first, among the last ten thousand runs.
     pub async fn failed_since(&self, since: Instant, limit: usize) -> Result<Vec<FailedRun>, LedgerError> {
         self.read(move |ledger| failed_since(ledger, since, limit)).await
+    }
+
+    /// Shares that are planned beyond `now`, with how far they are: none of them
+    /// fires before. The furthest first.
+    pub async fn ahead(&self, now: Instant) -> Result<Vec<(ShareName, Instant)>, LedgerError> {
+        self.read(move |ledger| {
+            let select = "SELECT name AS share, cursor FROM shares WHERE cursor > ?1 ORDER BY cursor DESC, name";
+            ledger.all(select, values![now], |row| Ok((share(row)?, at(row, "cursor")?)))
+        })
+        .await
     }
 
     /// The first slot that the pause since `since` left out. It may be before `since`:
@@ -241,6 +284,33 @@ fn deliveries(ledger: &Db, run: RunId) -> Result<Vec<(i64, CustomerName, Deliver
     let all = "SELECT d.id, d.customer, d.state FROM runs r JOIN deliveries d ON d.run = r.seq
                WHERE r.id = ?1 ORDER BY d.customer";
     ledger.all(all, values![&run.to_string()], |row| Ok((row.get("id")?, customer(row)?, state(row, "state")?)))
+}
+
+/// Forgets some of the slots that were planned ahead of the clock and that nobody has begun.
+fn forget_ahead(ledger: &Db, now: Instant) -> Result<u64, LedgerError> {
+    let forget = format!(
+        "DELETE FROM slots WHERE id IN (
+             SELECT s.id FROM shares h JOIN slots s ON s.share = h.name AND s.at > ?1
+             WHERE h.cursor > ?1 AND s.state IN ('pending', 'held', 'skipped')
+               AND NOT EXISTS (SELECT 1 FROM runs WHERE slot = s.id)
+             LIMIT {REWOUND_MAX})"
+    );
+    // Nobody plans meanwhile.
+    ledger.alone(PAUSES)?;
+    Ok(ledger.execute(&forget, values![now])? as u64)
+}
+
+fn rewind(ledger: &Db, now: Instant, forgotten: u64) -> Result<Rewound, LedgerError> {
+    ledger.alone(PAUSES)?;
+    let ahead = "SELECT max(cursor) AS cursor FROM shares WHERE cursor > ?1";
+    let from = ledger.first(ahead, values![now], |row| maybe_at(row, "cursor"))?.flatten();
+    let kept = "SELECT count(*) FROM shares h JOIN slots s ON s.share = h.name AND s.at > ?1 WHERE h.cursor > ?1";
+    let kept = ledger.only::<i64>(kept, values![now])?.cast_unsigned();
+    // A pause that ended ahead of the clock would go on until then.
+    ledger.execute("DELETE FROM pauses WHERE since > ?1 AND until IS NOT NULL", values![now])?;
+    ledger.execute("UPDATE pauses SET until = ?1 WHERE since <= ?1 AND until > ?1", values![now])?;
+    let shares = ledger.execute("UPDATE shares SET cursor = ?1 WHERE cursor > ?1", values![now])? as u64;
+    Ok(Rewound { to: now, shares, from, forgotten, kept })
 }
 
 fn first_left_out(ledger: &Db, share: &ShareName, since: Instant) -> Result<Option<Instant>, LedgerError> {

@@ -71,7 +71,7 @@ pub(super) fn plan(
 }
 
 /// Nobody pauses a share while slots are planned, and the other way round.
-const PAUSES: &str = "pauses";
+pub(super) const PAUSES: &str = "pauses";
 
 /// The times of pauses by share; a pause that lasts has no end.
 type Pauses = HashMap<ShareName, Vec<(Instant, Option<Instant>)>>;

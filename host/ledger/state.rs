@@ -24,6 +24,8 @@ pub(super) trait State: Copy + PartialEq + Sized + 'static {
     const ID: &'static str;
     const ALL: &'static [Self];
     type Event: Copy + std::fmt::Debug;
+    #[cfg(test)]
+    const EVENTS: &'static [Self::Event];
 
     fn as_str(self) -> &'static str;
 
@@ -54,6 +56,8 @@ macro_rules! states {
             const ID: &'static str = $id;
             const ALL: &'static [Self] = &[$(Self::$variant,)+];
             type Event = $event;
+            #[cfg(test)]
+            const EVENTS: &'static [$event] = &[$($event::$happens,)+];
 
             fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $text,)+ }
@@ -157,4 +161,40 @@ states! {
     | Created, Complete => Completed;
     | Created, Abort => Aborted;
     | Created, Abandon => Abandoned;
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::{AttemptState, DeliveryState, RunState, SlotState, State, UploadState};
+
+    /// Every step of one kind, as `docs/ARCHITECTURE.md` draws it.
+    fn steps<S: State>(letter: char) -> BTreeSet<String> {
+        let name = |state: S| format!("{letter}_{}", state.as_str());
+        let after = |from: S| {
+            let after = S::EVENTS.iter().filter_map(move |event| from.after(*event));
+            after.map(move |to| format!("{} --> {}", name(from), name(to)))
+        };
+        S::ALL.iter().copied().flat_map(after).collect()
+    }
+
+    #[test]
+    fn the_drawing_has_every_step_and_no_other() {
+        let document = include_str!("../../docs/ARCHITECTURE.md");
+        let (_, drawing) = document.split_once("```mermaid").unwrap();
+        let (drawing, _) = drawing.split_once("```").unwrap();
+        let drawn = drawing.lines().filter(|line| line.contains("-->") && !line.contains("[*]"));
+        let drawn: Vec<String> = drawn.map(|line| line.split(" : ").next().unwrap().trim().to_owned()).collect();
+        let all = [
+            steps::<SlotState>('s'),
+            steps::<RunState>('r'),
+            steps::<DeliveryState>('d'),
+            steps::<AttemptState>('a'),
+            steps::<UploadState>('u'),
+        ];
+        let all: BTreeSet<String> = all.into_iter().flatten().collect();
+        assert_eq!(drawn.iter().cloned().collect::<BTreeSet<_>>(), all);
+        assert_eq!(drawn.len(), all.len(), "a step is drawn twice");
+    }
 }

@@ -67,6 +67,8 @@ pub struct Planner {
     queue: BTreeSet<(Instant, ShareName)>,
     /// Cursors of new shares that no plan has recorded yet.
     fresh: Vec<(ShareName, Instant)>,
+    /// The latest cursor.
+    furthest: Instant,
 }
 
 struct Entry {
@@ -90,12 +92,14 @@ impl Planner {
     /// For a changed configuration make a new one, with the ledger's cursors, and have it [`Planner::go_on_from`]
     /// the one before.
     pub fn new(shares: impl IntoIterator<Item = Recurring>, now: Instant) -> Self {
-        let mut planner = Self { shares: HashMap::new(), queue: BTreeSet::new(), fresh: Vec::new() };
+        let (shares_by_name, queue, fresh) = (HashMap::new(), BTreeSet::new(), Vec::new());
+        let mut planner = Self { shares: shares_by_name, queue, fresh, furthest: Instant::MIN_UTC };
         for Recurring { share, calendar, jitter, catch_up, cursor } in shares {
             if cursor.is_none() {
                 planner.fresh.push((share.clone(), now));
             }
             let cursor = cursor.unwrap_or(now);
+            planner.furthest = planner.furthest.max(cursor);
             let on_slot = is_slot(&calendar, cursor);
             let mut entry = Entry { calendar, jitter, catch_up, cursor, on_slot, next: None };
             entry.next = entry.after(cursor);
@@ -114,6 +118,18 @@ impl Planner {
     pub fn coming(&self, limit: usize) -> Vec<(ShareName, Instant)> {
         let next = |share: &ShareName| Some((share.clone(), self.shares.get(share)?.next?.at));
         self.queue.iter().take(limit).filter_map(|(_, share)| next(share)).collect()
+    }
+
+    /// Whether a share is planned further than now, by more than a clock that is kept
+    /// right is ever put back: it does not fire until then.
+    pub fn is_ahead(&self, now: Instant) -> bool {
+        self.furthest - now > LATE_MAX
+    }
+
+    /// The shares of which that is so, with how far they are planned.
+    pub fn ahead(&self, now: Instant) -> Vec<(&ShareName, Instant)> {
+        let ahead = self.shares.iter().filter(|(_, entry)| entry.cursor - now > LATE_MAX);
+        ahead.map(|(share, entry)| (share, entry.cursor)).collect()
     }
 
     /// The slots that are due at `now`. Changes nothing.
@@ -178,6 +194,7 @@ impl Planner {
         self.queue.extend(next.map(|next| (next.due, share.clone())));
         entry.cursor = cursor;
         entry.on_slot = is_slot(&entry.calendar);
+        self.furthest = self.furthest.max(cursor);
     }
 }
 

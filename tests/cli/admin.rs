@@ -4,7 +4,8 @@ use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::os::unix::net::UnixStream;
-use std::process::Stdio;
+use std::os::unix::process::CommandExt as _;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -394,5 +395,38 @@ fn admin_silent_callers_lose_their_places() {
     silent[0].set_read_timeout(Some(Duration::from_secs(5))).unwrap();
     silent[0].read_to_string(&mut told).unwrap();
     says(&told, &["no line came within 10 s"]);
+    stop(daemon);
+}
+
+/// Who asks is looked at, not only who may open the socket.
+#[test]
+fn admin_others_who_reach_the_socket_may_not_ask() {
+    if !rustix::process::geteuid().is_root() {
+        println!("not tested: only root can ask as somebody else");
+        return;
+    }
+    let world = world("0 6 1 1 *", "\"AS\"", "");
+    let daemon = daemon(&world);
+    // As somebody with good intentions might leave them.
+    let modes =
+        [(world.dir().to_owned(), 0o755), (world.path("state"), 0o755), (world.path("state/consign.sock"), 0o666)];
+    for (path, mode) in modes {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+    // Where the tests' own may be, others may not look.
+    fs::copy(env!("CARGO_BIN_EXE_consign"), world.path("consign")).unwrap();
+    let nobody = |args: &[&str]| {
+        let mut command = Command::new(world.path("consign"));
+        command.env_clear().current_dir(world.dir()).args(["--config", "consign.toml"]).args(args);
+        command.uid(65_534).gid(65_534).output().unwrap()
+    };
+    for args in [["status", "--json"], ["pause", "tick"]] {
+        let refused = nobody(&args);
+        let text = String::from_utf8_lossy(&[refused.stdout, refused.stderr].concat()).into_owned();
+        assert_eq!(refused.status.code(), Some(1), "{text}");
+        says(&text, &["only root and the user that runs consign may ask"]);
+        assert!(!text.contains("cannot reach consign"), "it was not let near the socket: {text}");
+    }
+    assert!(!world.run(&["status"]).ended(0).stdout.contains("paused"));
     stop(daemon);
 }

@@ -11,7 +11,7 @@ use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use consign::clock::Clock;
 use rustix::process::Signal;
 
-use super::world::{self, Running, SOON, World, until};
+use super::world::{self, Ran, Running, SOON, World, says, until};
 
 const SHARE: &str = r#"
 [shares.@NAME@]
@@ -96,6 +96,15 @@ impl Clocked {
         set_clock(&self.world, self.now);
         // Until everybody has looked, and the planner has had its ticks.
         sleep(Duration::from_secs(4));
+    }
+
+    /// A command, under the same clock.
+    fn run(&self, args: &[&str]) -> Ran {
+        let mut command = world::command(self.world.dir(), &[&["--config", "consign.toml"], args].concat());
+        command.envs(self.world.environment().iter().map(|(name, value)| (name, value)));
+        let ran = command.output().unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        Ran { code: ran.status.code().unwrap(), stdout: text(ran.stdout), stderr: text(ran.stderr) }
     }
 
     /// Waits for so many runs to succeed.
@@ -206,4 +215,46 @@ fn clocks_jump() {
     let skipped = clocked.world.run(&["history", "--skipped", "--share", "latest", "--json"]).ended(0).json();
     let skipped: Vec<_> = skipped.as_array().unwrap().iter().map(|slot| slot["slot"]["at"].as_str().unwrap()).collect();
     assert_eq!(skipped, ["2026-06-01T12:00:00Z", "2026-06-01T11:30:00Z", "2026-06-01T11:00:00Z"]);
+}
+
+/// More than a year ahead for some seconds, and right again: what the shares do not do
+/// until then is said, and taken back.
+#[test]
+fn clocks_put_right_after_a_year_leave_shares_that_say_so() {
+    let Some(mut clocked) = Clocked::start("2026-06-01T10:20:00Z", "UTC", &[("half", "*/30 * * * *", "")]) else {
+        return;
+    };
+    clocked.pass_until("2026-06-01T10:33:00Z");
+    clocked.wait(1);
+    clocked.jump(TimeDelta::days(400));
+    clocked.wait(2);
+    clocked.jump(TimeDelta::days(-400));
+    let log = |clocked: &Clocked| clocked.world.log();
+    until("it is noticed", SOON, || log(&clocked).contains("the clock was ahead"));
+    says(&log(&clocked), &["shares=1 share=\"half\" until=\"2027-07-06T10:30:00Z\"", "consign ledger rewind"]);
+    let wrong =
+        ["wrong", "share half fires next at 2027-07-06T11:00:00Z: the clock was ahead", "consign ledger rewind"];
+    clocked.run(&["status"]).ended(0).out_says(&wrong);
+    let next =
+        clocked.run(&["next", "half", "-n", "1"]).ended(0).out_says(&["nothing fires until 2027-07-06T10:30:00Z"]);
+    assert!(next.stdout.contains("2027-07-06T11:00:00Z") && !next.stdout.contains("2026-"), "{}", next.stdout);
+    clocked.pass_until("2026-06-01T11:03:00Z");
+    assert_eq!(clocked.world.runs().len(), 2, "nothing fires");
+
+    let rewound = clocked.run(&["ledger", "rewind", "--json"]).ended(0).json();
+    assert_eq!((&rewound["shares"], &rewound["kept"]), (&1.into(), &1.into()), "{rewound:#}");
+    assert_eq!(rewound["from"], "2027-07-06T10:30:00Z");
+    assert!(rewound["forgotten"].as_u64().unwrap() > 19_000, "{rewound:#}");
+    clocked.run(&["ledger", "rewind"]).ended(0).out_says(&["no share is planned ahead of the clock"]);
+    assert!(!clocked.run(&["status"]).ended(0).stdout.contains("the clock was ahead"));
+    until("it is known", SOON, || log(&clocked).contains("no share is planned ahead of the clock any more"));
+    clocked.pass_until("2026-06-01T12:03:00Z");
+    clocked.wait(4);
+    // What the clock left out before it was put right is past by now, and on record.
+    let at = "2026-06-01T11:00:00Z";
+    clocked.run(&["backfill", "half", "--from", at, "--to", at]).ended(0);
+    clocked.wait(5);
+    says(&log(&clocked), &["run ended", "share=half state=succeeded"]);
+    let slots = expected(&[("half", "10:30 11:00 11:30 12:00 10:30")]);
+    assert_eq!(clocked.slots(), slots);
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use super::world::{self, SOON, World, until};
+use super::world::{self, SOON, World, says, until};
 
 const SHARE: &str = r#"
 schedule = "*/1 * * * * *"
@@ -35,6 +35,7 @@ fn ledger_is_checked_copied_and_pruned() {
     assert_eq!(world.runs().len(), 2);
     world.run(&["ledger", "prune", "--older-than", "0s"]).ended(0).out_says(&["forgot 2 slots"]);
     assert!(world.runs().is_empty());
+    world.run(&["ledger", "rewind"]).ended(0).out_says(&["no share is planned ahead of the clock"]);
     world.run(&["ledger", "prune", "--older-than", "100000000y"]).ended(0).out_says(&["forgot 0 slots"]);
     world.run(&["ledger", "prune", "--older-than", "9"]).ended(2);
 
@@ -65,7 +66,22 @@ fn ledger_is_pruned_by_the_daemon() {
     });
     assert!(world.runs().iter().all(|run| run["slot"] != OLD));
     world.run(&["ledger", "check"]).ended(0).out_says(&["the ledger is whole"]);
-    world.run(&["ledger", "prune"]).ended(4).err_says(&["is held by"]);
+    let help = ["is held by", "a daemon prunes by itself each hour: `ledger.retention` says what"];
+    let told = world.run(&["ledger", "prune"]).ended(4).err_says(&help);
+    assert!(!told.stderr.contains("stop that consign"), "{}", told.stderr);
     daemon.signal(rustix::process::Signal::TERM);
     assert_eq!(daemon.wait(SOON).code(), Some(0));
+}
+
+/// A damaged one is not taken for one without pauses.
+#[test]
+fn ledger_that_cannot_be_read_is_told_by_next() {
+    let world = world();
+    world.run(&["next", "tick", "-n", "1"]).ended(0);
+    let none = world.run(&["next", "tick", "-n", "1"]).ended(0);
+    assert_eq!(none.stderr, "", "there is none yet, which is no fault");
+    fs::create_dir_all(world.path("state")).unwrap();
+    world.write("state/ledger.db", "SQLite format 3\0 and then nothing");
+    let damaged = world.run(&["next", "tick", "-n", "1"]).ended(0).out_says(&["SLOT"]);
+    says(&damaged.stderr, &["warning: whether the share is paused is not known: ", "ledger.db is"]);
 }

@@ -177,3 +177,44 @@ fn reload_by_itself_when_files_change() {
     assert_eq!(now(&world)["shares"], 2);
     stop(daemon);
 }
+
+/// Nothing is read that nobody has said is ready, unless the configuration says so.
+#[test]
+fn reload_does_not_happen_by_itself_when_nobody_wants_it() {
+    let world = world();
+    let _sandbox = world.sandbox();
+    let daemon = daemon(&world);
+    rewrite(&world, "first/", "second/");
+    // Longer than a watched file takes.
+    std::thread::sleep(std::time::Duration::from_secs(8));
+    assert_eq!(now(&world)["generation"], 1);
+    let log = world.log();
+    assert!(!log.contains("have changed") && !log.contains("adopted"), "{log}");
+    world.run(&["reload", "--wait"]).ended(0).out_says(&["generation 2"]);
+    stop(daemon);
+}
+
+/// What the daemon says and keeps of a mistake in every share has a bound.
+#[test]
+fn reload_of_many_errors_tells_the_first_of_them() {
+    let world = world();
+    let _sandbox = world.sandbox();
+    let daemon = daemon(&world);
+    let mut text = world.text();
+    for n in 0..3_000 {
+        text += &format!("[shares.s{n}]\ndataset = \"flights\"\nplugin = \"jsonl\"\ncolour = 1\n{SHARE}\n");
+    }
+    world.write("consign.new", text);
+    fs::rename(world.path("consign.new"), world.path("consign.toml")).unwrap();
+    let check = world.run(&["check", "--json"]).ended(3).json()["error"].clone();
+    assert_eq!((check["problems"].as_array().unwrap().len(), &check["omitted"]), (3_000, &0.into()));
+    let reload = world.run(&["reload", "--wait", "--json"]).ended(3).json()["error"].clone();
+    assert_eq!((reload["problems"].as_array().unwrap().len(), &reload["omitted"]), (100, &2_900.into()));
+    assert_eq!(reload["message"], "3000 errors in the configuration");
+    let shown = world.run(&["reload", "--wait"]).ended(3);
+    says(&shown.stderr, &["… and 2900 more errors:\n", "  2900 in ", "3000 errors in the configuration"]);
+    let status = world.run(&["status", "--json"]).ended(0).stdout;
+    assert!(status.len() < 200_000, "{}", status.len());
+    assert!(world.log().len() < 500_000, "{}", world.log().len());
+    stop(daemon);
+}

@@ -231,6 +231,11 @@ impl World {
         self.environment.push((variable.to_owned(), value.to_owned()));
     }
 
+    /// What was set.
+    pub fn environment(&self) -> &[(String, String)] {
+        &self.environment
+    }
+
     pub fn dir(&self) -> &Path {
         self.dir.path()
     }

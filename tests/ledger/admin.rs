@@ -2,10 +2,10 @@
 
 use chrono::TimeDelta;
 use consign::clock::Clock;
-use consign::domain::{Failure, Layer, Retry, RunId};
-use consign::ledger::{DeliveryState, Ledger, LedgerError, RunState};
+use consign::domain::{Failure, Layer, Retry, RunId, SkipReason};
+use consign::ledger::{DeliveryState, Ledger, LedgerError, Planned, Rewound, RunState};
 
-use super::{customers, deliver, lasting, open, passing, planned, share, slot, start};
+use super::{customers, deliver, lasting, open, open_at, passing, planned, share, slot, start};
 
 fn why() -> Failure {
     Failure::new(Layer::Schedule, Retry::Never, "cancelled by root", "`consign retry` begins it again")
@@ -138,4 +138,56 @@ async fn the_first_slot_that_a_pause_left_out_may_be_before_it() {
     let at = plan(6).await;
     let since = ledger.resume(share("orders")).await.unwrap().unwrap();
     assert_eq!(first(since).await, Some(at));
+}
+
+/// The clock was ten hours ahead for a while: what it planned then is taken back, but
+/// for what somebody has got.
+#[tokio::test]
+async fn what_was_planned_ahead_of_the_clock_is_taken_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = Clock::fixed(start() + TimeDelta::hours(10));
+    let ledger = open_at(dir.path(), clock.clone());
+    let skipped = |n| Planned { skip: Some(SkipReason::Missed), ..planned(slot("orders", n), &["acme"]) };
+    let mut all: Vec<Planned> = (1..9).map(skipped).collect();
+    all.extend([9, 10].map(|n| planned(slot("orders", n), &["acme"])));
+    ledger.plan(all, vec![(share("orders"), slot("orders", 10).at), (share("late"), start())]).await.unwrap();
+    let claim = ledger.claim(1, 0).await.unwrap().runs.remove(0);
+    assert_eq!(claim.slot.at, slot("orders", 9).at);
+    let attempt = ledger.attempt_started(claim.deliveries[0].1, None).await.unwrap().id;
+    deliver(&ledger, &claim.slot, attempt, "u1").await.unwrap();
+    ledger.run_finished(claim.run).await.unwrap();
+    // A pause that began and ended meanwhile would leave out slots in nine hours.
+    ledger.pause(share("orders")).await.unwrap();
+    clock.set(start() + TimeDelta::hours(12));
+    ledger.resume(share("orders")).await.unwrap();
+
+    let now = start() + TimeDelta::hours(2);
+    clock.set(now);
+    let ahead = ledger.reader().ahead(now).await.unwrap();
+    assert_eq!(ahead, [(share("orders"), slot("orders", 10).at)]);
+    let rewound = ledger.rewind().await.unwrap();
+    let from = Some(slot("orders", 10).at);
+    assert_eq!(rewound, Rewound { to: now, shares: 1, from, forgotten: 7, kept: 1 });
+    assert_eq!(ledger.reader().ahead(now).await.unwrap(), []);
+    assert_eq!(ledger.cursor(&share("orders")).await.unwrap(), Some(now));
+    assert_eq!(ledger.cursor(&share("late")).await.unwrap(), Some(start()));
+    let left: Vec<_> = ledger.reader().skipped(None, 99).await.unwrap().into_iter().map(|slot| slot.slot.at).collect();
+    assert_eq!(left, [2, 1].map(|n| slot("orders", n).at), "what is past stays on record");
+    let again = ledger.rewind().await.unwrap();
+    assert_eq!(again, Rewound { to: now, shares: 0, from: None, forgotten: 0, kept: 0 });
+
+    // In their time they are planned, and what somebody has got is not begun again.
+    let mut begun = Vec::new();
+    for n in 3..=11 {
+        let slot = slot("orders", n);
+        clock.set(slot.at);
+        ledger.plan(vec![planned(slot.clone(), &["acme"])], vec![(share("orders"), slot.at)]).await.unwrap();
+        begun.extend(ledger.claim(9, 9).await.unwrap().runs.into_iter().map(|claim| claim.slot.at));
+    }
+    assert_eq!(begun, [3, 4, 5, 6, 7, 8, 10, 11].map(|n| slot("orders", n).at));
+    assert_eq!(ledger.reader().check().await.unwrap().findings, Vec::<String>::new());
+}
+
+on_postgres! {
+    what_was_planned_ahead_of_the_clock_is_taken_back,
 }

@@ -385,3 +385,19 @@ proptest! {
         prop_assert_eq!(record.slots.values().map(|due| due.slot.at).collect::<Vec<_>>(), expected);
     }
 }
+
+/// A clock that is put back by seconds is none that was wrong.
+#[test]
+fn shares_that_are_planned_ahead_of_the_clock_are_known() {
+    let cursor = "2025-02-04T10:00:00Z";
+    let shares = || [recurring("far", "@hourly", Some(cursor)), recurring("near", "@hourly", None)];
+    let planner = Planner::new(shares(), utc("2024-01-01T00:00:00Z"));
+    let far = ShareName::parse("far").unwrap();
+    assert_eq!(planner.ahead(utc("2024-01-01T00:00:00Z")), [(&far, utc(cursor))]);
+    assert!(planner.is_ahead(utc("2025-02-04T09:54:00Z")) && !planner.is_ahead(utc("2025-02-04T09:56:00Z")));
+    assert!(planner.ahead(utc("2025-02-04T09:56:00Z")).is_empty());
+    // Also one that gets there while it plans.
+    let mut planner = Planner::new([recurring("near", "@hourly", None)], utc("2024-01-01T00:00:00Z"));
+    wake(&mut planner, utc("2024-01-03T00:00:00Z"), &mut Record::default());
+    assert!(planner.is_ahead(utc("2024-01-01T12:00:00Z")) && !planner.is_ahead(utc("2024-01-03T00:00:00Z")));
+}

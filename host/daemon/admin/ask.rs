@@ -58,6 +58,8 @@ pub enum Ask {
     Retry { run: String, customers: Vec<String>, wait: bool },
     /// Answered by [`Told`].
     Cancel { run: String, customers: Vec<String>, reason: Option<String> },
+    /// Answered by [`crate::ledger::Rewound`].
+    Rewind,
 }
 
 /// A line of the daemon.

@@ -17,10 +17,12 @@ use crate::calendar::When;
 use crate::clock::{Clock, Instant};
 use crate::config::Config;
 use crate::daemon::Generation;
+use crate::daemon::intake::planner;
 use crate::daemon::reload::{Loaded, Reloader};
 use crate::domain::{Blame, CustomerName, Failure, Layer, Refused, Retry, RunId, ShareName, Slot};
-use crate::ledger::{Claim, DeliveryId, DeliveryState, Ledger, RunDetail, RunState};
+use crate::ledger::{Claim, DeliveryId, DeliveryState, Ledger, Rewound, RunDetail, RunState};
 use crate::run::{Report, wanted};
+use crate::schedule::Planner;
 
 /// How long the loop may take to say what it does.
 const LOOP_PATIENCE: Duration = Duration::from_secs(5);
@@ -44,6 +46,13 @@ pub(in crate::daemon) enum Order {
     },
     /// These are marked in the ledger to be ended.
     Cancel(Vec<DeliveryId>),
+    /// The ledger's cursors have been changed, and this goes on from there. Answered
+    /// with whether it is of the generation that there is.
+    PlanAnew {
+        planner: Box<Planner>,
+        generation: u64,
+        done: oneshot::Sender<bool>,
+    },
     /// A configuration is being read.
     Reloading,
     /// It has been read, to be taken or not.
@@ -97,6 +106,7 @@ impl Office {
                 let (run, customers) = self.deliveries(&run, &customers).await?;
                 to_value(&self.cancel(run, customers, reason, caller).await?)
             }
+            Ask::Rewind => to_value(&self.rewind(caller).await?),
         }
     }
 
@@ -120,7 +130,7 @@ impl Office {
             told.await.ok()
         };
         let now = timeout(LOOP_PATIENCE, told).await.ok().flatten();
-        let kept = Kept::read(self.ledger.reader(), self.clock.now()).await?;
+        let kept = Kept::read(self.ledger.reader(), &self.config(), self.clock.now()).await?;
         let daemon = Running {
             pid: std::process::id(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -163,6 +173,21 @@ impl Office {
             tracing::info!(share = %resumed.share, by = caller.name(), "resumed");
         }
         Ok(resumed)
+    }
+
+    async fn rewind(&self, caller: &Caller) -> Result<Rewound, Refused> {
+        let rewound = self.ledger.rewind().await?;
+        tracing::warn!(shares = rewound.shares, by = caller.name(), "shares fire from now on, whatever was planned");
+        let is_taken = async || {
+            let current = self.current.borrow().clone();
+            let planner = Box::new(planner(&self.ledger, &current.config, self.clock.now()).await?);
+            let (done, taken) = oneshot::channel();
+            self.order(Order::PlanAnew { planner, generation: current.number, done }).await?;
+            taken.await.map_err(|_| stopping())
+        };
+        // Another configuration came in between, which may have read the cursors of before.
+        while !is_taken().await? {}
+        Ok(rewound)
     }
 
     async fn backfill(

@@ -6,8 +6,10 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::{Instant, ago};
+use crate::config::Config;
 use crate::domain::{Refused, ShareName};
 use crate::ledger::{FailedRun, History, LedgerError, Pause, Reader, RunSummary, Standing};
+use crate::schedule::LATE_MAX;
 
 /// Entries of each list.
 const LISTED: usize = 50;
@@ -73,6 +75,10 @@ pub struct Kept {
     pub size_bytes: u64,
     pub standing: Standing,
     pub paused: Vec<Pause>,
+    /// Shares of the configuration that were planned ahead of the clock, the furthest first.
+    pub ahead: Vec<Ahead>,
+    /// As many there are, however many are listed.
+    pub ahead_count: u64,
     /// Within a day, the newest first.
     pub failed: Vec<FailedShare>,
     pub last: Option<RunSummary>,
@@ -88,12 +94,32 @@ pub struct FailedShare {
     pub last: FailedRun,
 }
 
+/// A share that does not fire until the clock is where it was.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Ahead {
+    pub share: ShareName,
+    /// It is planned so far.
+    pub planned: Instant,
+    /// Its first slot after that; None if there is none.
+    pub fires: Option<Instant>,
+}
+
 impl Kept {
-    pub async fn read(reader: &Reader, now: Instant) -> Result<Self, LedgerError> {
+    pub async fn read(reader: &Reader, config: &Config, now: Instant) -> Result<Self, LedgerError> {
+        let ahead = reader.ahead(now.checked_add_signed(LATE_MAX).unwrap_or(now)).await?;
+        let known = ahead.into_iter().filter_map(|(share, planned)| {
+            let fires = config.shares.get(&share)?.calendar.next(planned);
+            Some(Ahead { share, planned, fires })
+        });
+        let mut ahead: Vec<Ahead> = known.collect();
+        let ahead_count = ahead.len() as u64;
+        ahead.truncate(LISTED);
         Ok(Self {
             size_bytes: reader.bytes().await?,
             standing: reader.standing_now(LISTED).await?,
             paused: reader.pauses().await?,
+            ahead,
+            ahead_count,
             failed: by_share(reader.failed_since(ago(now, RECENT), FAILED_MAX).await?),
             last: reader.history(History { limit: 1, ..History::default() }).await?.into_iter().next(),
         })
