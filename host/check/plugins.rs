@@ -7,7 +7,7 @@ use arrow::datatypes::SchemaRef;
 use super::refuse;
 use crate::config::{Config, ConfigErrors, Problem, Share};
 use crate::domain::{DatasetName, Failure};
-use crate::plugin::{Component, Described, Diagnostic, Severity, described};
+use crate::plugin::{Described, Diagnostic, Severity, described};
 use crate::run::{BadPlugin, Parts};
 
 pub(super) fn unusable(config: &Config, unusable: Vec<BadPlugin>, found: &mut ConfigErrors) {
@@ -31,14 +31,18 @@ pub(super) fn options(
     schemas: &BTreeMap<DatasetName, SchemaRef>,
     found: &mut ConfigErrors,
 ) {
-    let mut answers = HashMap::new();
+    let (mut answers, mut options_of) = (HashMap::new(), HashMap::new());
     for (name, share) in &config.shares {
         let Some(schema) = schemas.get(&share.dataset) else { continue };
         let Ok((component, _)) = parts.component(config, share) else { continue };
         let ask = || tokio::task::block_in_place(|| component.check(&share.options, schema));
         let question = (&share.plugin, share.options.as_str(), &share.dataset);
         match answers.entry(question).or_insert_with(|| ask().map_err(|error| Failure::chain(&error))) {
-            Ok(said) => said.iter().for_each(|said| found.push(told(config, share, &component, said.clone()))),
+            Ok(said) => {
+                let schema = || described(&component.description().options_schema);
+                let options = options_of.entry(&share.plugin).or_insert_with(schema);
+                said.iter().for_each(|said| found.push(told(config, share, options, said.clone())));
+            }
             Err(why) => {
                 let place = config.locate(&["shares", name.as_str(), "plugin"]);
                 found.at(place, why.clone(), "");
@@ -48,9 +52,8 @@ pub(super) fn options(
 }
 
 /// A plugin's finding with the option's name in it, and what the option takes.
-fn told(config: &Config, share: &Share, component: &Component, said: Diagnostic) -> Problem {
+fn told(config: &Config, share: &Share, described: &[Described], said: Diagnostic) -> Problem {
     let name = said.path.split('/').nth(1).unwrap_or_default().replace("~1", "/").replace("~0", "~");
-    let described = described(&component.description().options_schema);
     let option = described.iter().find(|option| option.name == name);
     let unknown = option.is_none() && !name.is_empty();
     let place = config.locate_option(&share.name, &said.path, unknown);

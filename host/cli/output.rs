@@ -87,7 +87,8 @@ impl CliError {
 impl From<ConfigErrors> for CliError {
     fn from(errors: ConfigErrors) -> Self {
         let text = errors.render(on_terminal());
-        Self { text, found: Some(Box::new(errors.clone())), ..Refused::from(errors).into() }
+        let refused = Refused::from(&errors);
+        Self { text, found: Some(Box::new(errors)), ..refused.into() }
     }
 }
 

@@ -125,6 +125,12 @@ impl std::error::Error for ConfigErrors {}
 
 impl From<ConfigErrors> for Refused {
     fn from(errors: ConfigErrors) -> Self {
+        Self::from(&errors)
+    }
+}
+
+impl From<&ConfigErrors> for Refused {
+    fn from(errors: &ConfigErrors) -> Self {
         let shown = shown(&errors.problems);
         let omitted = errors.problems.len() - shown.len();
         let problems = shown.into_iter().map(|at| errors.problems[at].to_json()).collect();

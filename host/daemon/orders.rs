@@ -13,7 +13,6 @@ use super::generation::Generation;
 use super::notify::Manager;
 use super::reload::{Loaded, stopping};
 use crate::clock::Instant;
-use crate::config::rendered;
 use crate::domain::{Failure, Refused};
 use crate::ledger::DeliveryId;
 
@@ -105,7 +104,7 @@ impl Desk {
                 if is_current {
                     self.intake.plan_anew(*planner);
                 }
-                drop(done.send(is_current));
+                let _ = done.send(is_current);
             }
             Order::Reloading => manager.reloading(),
             Order::Reloaded { loaded, done } => {

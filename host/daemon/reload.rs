@@ -16,7 +16,7 @@ use super::generation::{Generation, needs_restart};
 use super::intake;
 use crate::check::{self, Checked, Unsound};
 use crate::clock::Clock;
-use crate::config::{Config, ConfigErrors, Environment, Look, Watched};
+use crate::config::{Config, ConfigErrors, Environment, Look, Watched, rendered};
 use crate::domain::{Blame, Refused};
 use crate::ledger::Ledger;
 use crate::run::Parts;
@@ -135,7 +135,7 @@ impl Reloader {
     async fn make_ready(&self, config: Config, checked: Checked) -> Result<Loaded, Refused> {
         let Checked { parts, warnings, .. } = checked;
         let planner = intake::planner(&self.ledger, &config, self.clock.now()).await?;
-        let warnings = warnings.iter().map(|warning| warning.render(false)).collect();
+        let warnings = rendered(&warnings, false);
         Ok(Loaded { config: Arc::new(config), parts: Arc::new(parts), planner, warnings })
     }
 

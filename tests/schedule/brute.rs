@@ -361,10 +361,12 @@ proptest! {
     }
 
     #[test]
-    fn days_of_change_agree_with_looking_at_every_minute(cron in cron(), zone in zone(), pick in any::<proptest::sample::Index>()) {
+    fn days_of_change_agree_with_looking_at_every_minute(cron in cron(), zone in zone(), pick in any::<proptest::sample::Index>(), from in instant()) {
         let changes = changes(zone);
-        prop_assume!(!changes.is_empty() && is_taken(&cron));
-        let at = changes[pick.index(changes.len())];
+        prop_assume!(is_taken(&cron));
+        // Half of the zones have none in these years.
+        let at = if changes.is_empty() { from } else { changes[pick.index(changes.len())] };
+        let at = at - TimeDelta::seconds(at.timestamp().rem_euclid(60));
         let (from, to) = (at - TimeDelta::days(2), at + TimeDelta::days(2));
         prop_assert_eq!(walked(&cron, zone, from, to), cron.slots(zone, from, to), "{} {}", cron.text(), zone);
     }

@@ -76,8 +76,10 @@ pub struct Kept {
     pub standing: Standing,
     pub paused: Vec<Pause>,
     /// Shares of the configuration that were planned ahead of the clock, the furthest first.
+    #[serde(default)]
     pub ahead: Vec<Ahead>,
     /// As many there are, however many are listed.
+    #[serde(default)]
     pub ahead_count: u64,
     /// Within a day, the newest first.
     pub failed: Vec<FailedShare>,

@@ -291,6 +291,8 @@ proptest! {
         for (_, place) in model.at_work {
             queue.done(place);
         }
+        // Which also forgets what was set aside where nobody waits any more.
+        assert!(queue.next().is_none());
         assert_eq!((queue.waiting(), queue.at_work(), queue.aside.len()), (0, 0, 0));
     }
 }
