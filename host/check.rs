@@ -37,11 +37,16 @@ pub enum Unsound {
 }
 
 /// Plans every query, asks every plugin about its options, makes every session
-/// policy. `found` is what is known to be wrong already.
-pub async fn check(config: &Config, clock: &Clock, mut found: ConfigErrors) -> Result<Checked, Unsound> {
+/// policy. `found` is what is known to be wrong already, `running` what deliveries work with now.
+pub async fn check(
+    config: &Config,
+    clock: &Clock,
+    mut found: ConfigErrors,
+    running: Option<&Parts>,
+) -> Result<Checked, Unsound> {
     keys::check(config, clock, &mut found);
     profiles(config, &mut found);
-    let (parts, unusable) = match Parts::build_leniently(config, clock.clone()).await {
+    let (parts, unusable) = match Parts::build_leniently(config, clock.clone(), running).await {
         Ok(built) => built,
         Err(_) if found.has_errors() => return Err(Unsound::Config(found)),
         Err(failure) => return Err(Unsound::Failure(failure)),

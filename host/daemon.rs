@@ -21,6 +21,7 @@ mod generation;
 mod intake;
 mod job;
 mod left_out;
+mod leftover;
 mod nodes;
 mod notify;
 mod orders;
@@ -64,6 +65,9 @@ const ORDERS_MAX: usize = 64;
 /// How often a drain says that it is getting on.
 const DRAIN_TICK: Duration = Duration::from_secs(1);
 
+/// How long a drain waits beyond `drain_timeout` for a ledger that does not answer.
+const DRAIN_GRACE: Duration = Duration::from_secs(5);
+
 /// Why the daemon cannot go on.
 #[derive(Debug, thiserror::Error)]
 pub enum DaemonError {
@@ -100,7 +104,7 @@ pub async fn run(
     tracing::info!(shares = desk.generation.config.shares.len(), "consign is ready");
     let retention = retention::keep(desk.ledger.clone(), desk.clock.clone(), desk.retention.subscribe());
     let mut retention = std::pin::pin!(retention);
-    let backlog = backlog::watch(desk.ledger.reader().clone());
+    let backlog = backlog::watch(desk.ledger.reader().clone(), desk.behind.clone());
     let mut backlog = std::pin::pin!(backlog);
     drop(starting);
     manager.ready(&desk.status());
@@ -186,17 +190,27 @@ async fn drain(
     while !desk.work.is_empty() || !desk.calls.is_empty() {
         let now = tokio::time::Instant::now();
         desk.stop_what_is_late();
-        manager.draining(desk.work.len(), deadline.saturating_duration_since(now));
+        if now >= deadline + DRAIN_GRACE {
+            tracing::error!("the ledger does not answer; ending all the same, and the next start resumes what it has");
+            // Whoever drops the last of it waits for its writer, which waits for the disk.
+            std::mem::forget(desk.ledger.clone());
+            break;
+        }
+        if now >= deadline && !desk.work.is_empty() {
+            tracing::warn!(deliveries = desk.work.len(), "not finished in time; the next start resumes them");
+            drop(tokio::time::timeout(DRAIN_GRACE, desk.work.shutdown()).await);
+            continue;
+        }
+        // Who vouches for a ledger that does not answer is never ended.
+        if desk.is_alive() && now < deadline {
+            manager.draining(desk.work.len(), deadline - now);
+        }
+        let next = if now < deadline { deadline } else { deadline + DRAIN_GRACE };
         tokio::select! {
             Some(ended) = desk.work.join_next_with_id() => desk.ended(ended)?,
             Some(answer) = desk.calls.answer() => desk.hear(answer)?,
             Some(order) = ordered.recv() => desk.obey(order, manager),
-            () = tokio::time::sleep_until(deadline.min(now + DRAIN_TICK)) => {
-                if now >= deadline && !desk.work.is_empty() {
-                    tracing::warn!(deliveries = desk.work.len(), "not finished in time; the next start resumes them");
-                    desk.work.shutdown().await;
-                }
-            }
+            () = tokio::time::sleep_until(next.min(now + DRAIN_TICK)) => {}
         }
     }
     tracing::info!("consign has stopped");

@@ -25,7 +25,7 @@ use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::execution::TaskContext;
 use datafusion::execution::context::SQLOptions;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
-use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
+use datafusion::execution::memory_pool::{FairSpillPool, MemoryPool, TrackConsumersPool};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::LogicalPlan;
@@ -50,6 +50,7 @@ use table::FilesTable;
 #[derive(Clone)]
 pub struct Datasets {
     runtime: Arc<RuntimeEnv>,
+    memory_bytes: usize,
     config: SessionConfig,
     vendor: VendorStore,
 }
@@ -74,6 +75,16 @@ impl Datasets {
     /// `memory_bytes` is what all queries together may hold before they spill
     /// to files under `spill_dir`, which is made if it is missing.
     pub fn new(memory_bytes: usize, spill_dir: &Path, vendor: VendorStore) -> Result<Self, DatasetError> {
+        Self::beside(None, memory_bytes, spill_dir, vendor)
+    }
+
+    /// The same, with the memory of `earlier` ones, whose queries may still run, if they have as much.
+    pub fn beside(
+        earlier: Option<&Self>,
+        memory_bytes: usize,
+        spill_dir: &Path,
+        vendor: VendorStore,
+    ) -> Result<Self, DatasetError> {
         let disk = |why: String| {
             let what = format!("spill files cannot be put under {}: {why}", spill_dir.display());
             DatasetError::new(Kind::Disk, what, "let the daemon's user write to daemon.cache_dir")
@@ -81,12 +92,16 @@ impl Datasets {
         std::fs::create_dir_all(spill_dir).map_err(|error| disk(error.to_string()))?;
         let top = std::num::NonZeroUsize::MIN;
         let spill = DiskManagerBuilder::default().with_mode(DiskManagerMode::Directories(vec![spill_dir.to_owned()]));
+        let memory: Arc<dyn MemoryPool> = match earlier.filter(|earlier| earlier.memory_bytes == memory_bytes) {
+            Some(earlier) => earlier.runtime.memory_pool.clone(),
+            None => Arc::new(TrackConsumersPool::new(FairSpillPool::new(memory_bytes), top)),
+        };
         let runtime = RuntimeEnvBuilder::new()
-            .with_memory_pool(Arc::new(TrackConsumersPool::new(FairSpillPool::new(memory_bytes), top)))
+            .with_memory_pool(memory)
             .with_disk_manager_builder(spill)
             .build_arc()
             .map_err(|error| disk(DatasetError::engine(&error).message))?;
-        Ok(Self { runtime, config: session_config(memory_bytes), vendor })
+        Ok(Self { runtime, memory_bytes, config: session_config(memory_bytes), vendor })
     }
 
     /// Plans the query for one customer. Fails before any row is read if the
@@ -255,5 +270,33 @@ fn refuse_volatile(plan: &LogicalPlan) -> Result<(), DatasetError> {
             format!("the query uses {call}, which gives other rows each time"),
             "leave it out: a repeated slot must give the same bytes",
         )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::Failure;
+
+    struct Nobody;
+
+    impl VendorCredentials for Nobody {
+        fn keys(&self) -> std::pin::Pin<Box<dyn Future<Output = Result<VendorKeys, Failure>> + Send + '_>> {
+            Box::pin(std::future::pending())
+        }
+    }
+
+    #[test]
+    fn the_memory_of_queries_is_common_where_it_is_as_much() {
+        let dir = tempfile::tempdir().unwrap();
+        let new = |earlier: Option<&Datasets>, bytes| {
+            let credentials = Arc::new(Nobody);
+            let vendor = VendorStore { endpoint: None, region: "us-east-1".into(), path_style: false, credentials };
+            Datasets::beside(earlier, bytes, dir.path(), vendor).unwrap()
+        };
+        let first = new(None, 16 << 20);
+        let (second, third) = (new(Some(&first), 16 << 20), new(Some(&first), 32 << 20));
+        assert!(Arc::ptr_eq(&first.runtime.memory_pool, &second.runtime.memory_pool));
+        assert!(!Arc::ptr_eq(&first.runtime.memory_pool, &third.runtime.memory_pool));
     }
 }

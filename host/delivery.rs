@@ -96,8 +96,20 @@ pub struct Progress {
     pub objects: u32,
     /// Bytes taken from the plugin, before compression.
     pub accepted_bytes: u64,
-    /// Bytes that the store has acknowledged, after compression.
+    /// Bytes that the store has acknowledged, after compression, and in how many parts.
     pub stored_bytes: u64,
+    pub stored_parts: u64,
+    /// When any of these last changed.
+    pub moved: Option<tokio::time::Instant>,
+}
+
+impl Progress {
+    fn moves(to: &watch::Sender<Self>, how: impl FnOnce(&mut Self)) {
+        to.send_modify(|progress| {
+            how(progress);
+            progress.moved = Some(tokio::time::Instant::now());
+        });
+    }
 }
 
 /// Takes output and stores it, with nothing visible yet.
@@ -276,14 +288,14 @@ impl Delivery {
         let steps = self.compressor.in_front_of(steps, open, self.common.failed.clone()).await?;
         let task = tokio::spawn(object::upload(self.common.clone(), key.clone(), media_type, receiver));
         self.objects.insert(object, Writing { key, steps: Some(steps), task: AbortOnDropHandle::new(task) });
-        self.common.progress.send_modify(|progress| progress.objects += 1);
+        Progress::moves(&self.common.progress, |progress| progress.objects += 1);
         Ok(())
     }
 
     async fn bytes(&mut self, object: u32, bytes: Bytes) -> Result<(), Failure> {
         let count = bytes.len() as u64;
         self.step(object, Step::Bytes(bytes)).await?;
-        self.common.progress.send_modify(|progress| progress.accepted_bytes += count);
+        Progress::moves(&self.common.progress, |progress| progress.accepted_bytes += count);
         Ok(())
     }
 

@@ -14,6 +14,7 @@ mod open;
 mod place;
 mod postgres;
 mod read;
+mod reader;
 mod row;
 mod shared;
 mod slots;
@@ -24,7 +25,7 @@ mod writer;
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -43,6 +44,7 @@ pub use read::{
     AttemptDetail, DeliveryDetail, History, ObjectDetail, OpenAttempt, OpenDelivery, OpenUpload, RunDetail, RunSummary,
     Skipped, Unfinished, UploadDetail,
 };
+pub use reader::Reader;
 pub use slots::Recorded;
 use state::UploadEvent;
 pub use state::{AttemptState, DeliveryState, RunState, SlotState, UploadState};
@@ -55,13 +57,11 @@ use writer::Writer;
 pub struct Ledger {
     // Dropped before the writer, whose connection folds the journal into the file when it is the last.
     reader: Reader,
+    /// What deliveries ask while they have their places: nobody's question comes before theirs.
+    own: Reader,
     writer: Arc<Writer>,
     clock: Clock,
 }
-
-/// The ledger, open for reading: sees what was committed when it asks.
-#[derive(Clone)]
-pub struct Reader(Arc<Mutex<Db>>);
 
 /// A slot to record, with who gets it, or why nobody does.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -203,16 +203,16 @@ impl Ledger {
     /// its lock. Reads the whole file once to find damage; call it where blocking is fine.
     pub fn open(dir: &Path, clock: Clock) -> Result<Self, LedgerError> {
         let (db, lock) = open::writable(dir)?;
-        let reader = Self::read_only(dir)?;
+        let (reader, own) = (Self::read_only(dir)?, Self::read_only(dir)?);
         let failed =
             |error| LedgerError::Files { action: "start the writer of", path: dir.to_owned(), source: Arc::new(error) };
         let writer = Writer::start(vec![db], Some(lock), None).map_err(failed)?;
-        Ok(Self { reader, writer: Arc::new(writer), clock })
+        Ok(Self { reader, own, writer: Arc::new(writer), clock })
     }
 
     /// Opens the ledger in `dir` for reading, with no lock: a daemon may be writing it.
     pub fn read_only(dir: &Path) -> Result<Reader, LedgerError> {
-        Ok(Reader::new(open::readable(dir)?))
+        Reader::new(open::readable(dir)?)
     }
 
     /// Copies the ledger in `dir` to the new file `to`, as it is at one instant.
@@ -377,12 +377,12 @@ impl Ledger {
     /// The last instant planned for a share; None for one that was never planned.
     pub async fn cursor(&self, share: &ShareName) -> Result<Option<Instant>, LedgerError> {
         let share = share.clone();
-        self.reader.read(move |ledger| read::cursor(ledger, &share)).await
+        self.own.read(move |ledger| read::cursor(ledger, &share)).await
     }
 
     /// All cursors, in order of the shares' names.
     pub async fn cursors(&self) -> Result<Vec<(ShareName, Instant)>, LedgerError> {
-        self.reader.read(read::cursors).await
+        self.own.read(read::cursors).await
     }
 
     /// What an earlier process left: runs that did not end, and uploads that may
@@ -411,6 +411,11 @@ impl Ledger {
         self.writer.run(move |ledger| read::unfinished(ledger, known.as_ref(), of.as_ref())).await
     }
 
+    /// Runs of this process that have ended, but whose uploads may still be in a bucket.
+    pub async fn ended_with_uploads(&self) -> Result<Vec<Unfinished>, LedgerError> {
+        self.writer.run(read::ended_with_uploads).await
+    }
+
     /// Deliveries of this process that are to be ended: another one says so.
     pub async fn cancelled(&self) -> Result<Vec<DeliveryId>, LedgerError> {
         self.writer.run(shared::cancelled).await
@@ -433,7 +438,7 @@ impl Ledger {
 
     /// What there is to go on with of one delivery.
     pub async fn open_delivery(&self, delivery: DeliveryId) -> Result<OpenDelivery, LedgerError> {
-        self.reader.read(move |ledger| read::open_delivery(ledger, delivery)).await
+        self.own.read(move |ledger| read::open_delivery(ledger, delivery)).await
     }
 
     /// Keeps the file from growing beyond about `bytes`, as a full disk would. For tests.
@@ -487,14 +492,5 @@ impl Reader {
     /// Bytes of the file.
     pub async fn bytes(&self) -> Result<u64, LedgerError> {
         self.read(upkeep::bytes).await
-    }
-
-    async fn read<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&Db) -> Result<T, LedgerError> + Send + 'static,
-    ) -> Result<T, LedgerError> {
-        let db = Arc::clone(&self.0);
-        let read = move || db.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).snapshot(work);
-        tokio::task::spawn_blocking(read).await.map_err(|_| LedgerError::Stopped)?
     }
 }

@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+/// Deliveries at work at the same time, at most.
+pub const CONCURRENCY_MAX: usize = 1024;
+
 /// Objects of one delivery that may be open at the same time while the host
 /// compresses them: each has a thread and an encoder.
 pub const COMPRESSED_OBJECTS_OPEN: usize = 64;

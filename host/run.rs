@@ -3,6 +3,7 @@
 //! Nothing is decided twice: the dataset knows rows, the plugin formats, the
 //! delivery stores, the ledger remembers. This module only connects them.
 
+mod gauge;
 mod parts;
 mod record;
 mod report;
@@ -12,7 +13,7 @@ pub mod wanted;
 
 use std::sync::Arc;
 
-use futures::{StreamExt, stream};
+use futures::{StreamExt, TryStreamExt as _, stream};
 use tokio::sync::mpsc;
 
 use crate::clock::exact;
@@ -26,6 +27,7 @@ use crate::domain::{
 };
 use crate::plugin::{self, Component, Job};
 
+pub use gauge::{Gauge, Reading};
 pub use parts::{BadPlugin, Parts};
 pub use record::{NoJournal, Outcome, Recorder};
 pub use report::{Fared, Fate, Report};
@@ -67,16 +69,17 @@ pub async fn deliver(
     attempt: u32,
     target: Target,
     journal: Arc<dyn UploadJournal>,
-    stop: &Stop,
+    (stop, gauge): (&Stop, &Gauge),
 ) -> Result<Delivered, Failure> {
     let started = parts.clock.now();
     let mut delivery = tokio::select! {
         begun = Delivery::begin(target, work.spec(parts), journal.clone()) => begun?,
         why = stop.told() => return Err(why),
     };
+    gauge.follows(delivery.progress());
     let storing = async {
         let streamed = match work.dataset()? {
-            Dataset::Tables(dataset) => rows(parts, work, attempt, dataset, &mut delivery).await,
+            Dataset::Tables(dataset) => rows(parts, work, attempt, dataset, (&mut delivery, gauge)).await,
             Dataset::Files(dataset) => files(parts, work, dataset, &mut delivery).await,
         };
         let streamed = streamed?;
@@ -91,7 +94,7 @@ pub async fn deliver(
         Ok(streamed) => streamed,
         Err(failure) => {
             if let Err(left) = delivery.abort().await {
-                tracing::warn!(failure = %left, "uploads are left behind; the next start aborts them");
+                tracing::warn!(failure = %left, "uploads are left behind, and are tried again later");
             }
             return Err(failure);
         }
@@ -132,7 +135,7 @@ async fn rows(
     work: &Work,
     attempt: u32,
     dataset: &TableDataset,
-    delivery: &mut Delivery,
+    (delivery, gauge): (&mut Delivery, &Gauge),
 ) -> Result<Streamed, Failure> {
     let (component, limits) = parts.component(&work.config, &work.share)?;
     let request = Request { interval: work.slot.interval, params: &work.customer.params };
@@ -152,7 +155,8 @@ async fn rows(
             Empty::Fail => return Err(work.no_rows()),
         }
     }
-    let batches = stream::iter(first.map(Ok)).chain(batches);
+    let gauge = gauge.clone();
+    let batches = stream::iter(first.map(Ok)).chain(batches).inspect_ok(move |batch| gauge.rows(batch.num_rows()));
     let job = Job {
         facts: work.facts(attempt),
         options: work.share.options.clone(),

@@ -3,6 +3,7 @@
 mod admin;
 mod audit;
 mod buckets;
+mod callers;
 mod check;
 mod clocks;
 mod commands;

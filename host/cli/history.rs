@@ -54,7 +54,7 @@ pub struct ShowArgs {
     run: String,
 }
 
-fn parsed<T>(parse: fn(&str) -> Result<T, Invalid>) -> impl Fn(&str) -> Result<T, String> + Clone {
+pub(super) fn parsed<T>(parse: fn(&str) -> Result<T, Invalid>) -> impl Fn(&str) -> Result<T, String> + Clone {
     move |text| parse(text).map_err(|why| format!("'{text}' {why}"))
 }
 

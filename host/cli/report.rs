@@ -36,7 +36,9 @@ fn fared(fared: &Fared) {
             objects(fared);
         }
         Fate::AlreadyCommitted => line(&format!("  {customer:<14} was delivered before, by run {earlier}")),
-        Fate::Busy => line(&format!("  {customer:<14} waits in run {earlier}; `consign run` takes it up")),
+        Fate::Busy => line(&format!(
+            "  {customer:<14} waits in run {earlier}; the consign that has it goes on, or `consign run` takes it up"
+        )),
         Fate::Failed | Fate::Sealed => {
             let word = match state {
                 Fate::Sealed => "is stored, but not yet to be seen; send it again to go on from there:",

@@ -1,35 +1,66 @@
-//! `consign retry`: what failed of a run, once more.
+//! `consign retry`: what failed of a run, or of many, once more.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Args;
 
-use super::client::Client;
-use super::output::{CliError, Exit};
+use super::client::{AT_ONCE, Client};
+use super::history::parsed;
+use super::output::{self, CliError, Exit, line};
 use super::progress::Progress;
 use super::send::{self, Sending};
-use super::{Global, setup, waiting};
-use crate::clock::Clock;
+use super::{Global, report, setup, waiting};
+use crate::clock::{Clock, ago, exact};
+use crate::config::Config;
 use crate::daemon::admin;
 use crate::daemon::admin::ask::Ask;
-use crate::run::{Parts, wanted};
+use crate::domain::{CustomerName, Refused, RunId, ShareName, Slot};
+use crate::ledger::{DeliveryState, History, Reader, RunState};
+use crate::run::{Parts, Report, wanted};
+
+/// Failed runs of one customer or share that are looked at.
+const RUNS_MAX: usize = 10_000;
 
 #[derive(Args)]
 pub struct RetryArgs {
     /// The run's id, from `consign history`; its first characters will do if no other run has them.
-    run: String,
-    /// Only for this customer; may be given more than once.
-    #[arg(long = "customer", value_name = "CUSTOMER")]
-    customers: Vec<String>,
-    /// Return as soon as the running daemon has begun it.
+    #[arg(required_unless_present_any = ["share", "customers"])]
+    run: Option<String>,
+    /// Only for this customer; may be given more than once. Without a run: all that it has not got.
+    #[arg(long = "customer", value_name = "CUSTOMER", value_parser = parsed(CustomerName::parse))]
+    customers: Vec<CustomerName>,
+    /// Instead of a run: all of this share that somebody has not got.
+    #[arg(long, value_name = "SHARE", conflicts_with = "run", value_parser = parsed(ShareName::parse))]
+    share: Option<ShareName>,
+    /// Without a run: of runs that began within this time.
+    #[arg(long, value_name = "DURATION", default_value = "24h", conflicts_with = "run", value_parser = humantime::parse_duration)]
+    since: Duration,
+    /// Return as soon as the running daemon has begun it. Without a run it always does.
     #[arg(long)]
     detach: bool,
 }
 
+/// Who has not got a slot, and the last run in which they failed.
+struct Failed {
+    run: RunId,
+    slot: Slot,
+    customers: Vec<CustomerName>,
+}
+
 pub async fn retry(global: &Global, args: &RetryArgs) -> Result<Exit, CliError> {
+    match &args.run {
+        Some(run) => one(global, run, args).await,
+        None => many(global, args).await,
+    }
+}
+
+async fn one(global: &Global, run: &str, args: &RetryArgs) -> Result<Exit, CliError> {
+    let customers = names(&args.customers);
     if let Some(client) = Client::connect(global).await? {
-        let (run, customers) = (args.run.clone(), args.customers.clone());
-        return waiting::run(global, client, Ask::Retry { run, customers, wait: !args.detach }).await;
+        let ask = Ask::Retry { run: run.to_owned(), customers, wait: !args.detach };
+        return waiting::run(global, client, ask).await;
     }
     if args.detach {
         return Err(waiting::nobody());
@@ -39,15 +70,122 @@ pub async fn retry(global: &Global, args: &RetryArgs) -> Result<Exit, CliError> 
     let clock = Clock::system();
     let ledger = setup::ledger(&config, &clock)?;
     let reader = ledger.reader();
-    let detail = reader.run(wanted::run(reader, &args.run).await?).await?;
-    let customers = wanted::customers_of(&detail, &args.customers)?;
+    let detail = reader.run(wanted::run(reader, run).await?).await?;
+    let customers = wanted::customers_of(&detail, &customers)?;
     let (mut customers, waiting) = admin::to_retry(&detail, &customers)?;
-    let waits = |delivery: &&crate::ledger::DeliveryDetail| waiting.contains(&delivery.id);
-    customers.extend(detail.deliveries.iter().filter(waits).map(|delivery| delivery.customer.clone()));
+    customers.extend(waiting.into_iter().map(|(customer, _)| customer));
     let parts = Arc::new(Parts::build(&config, clock).await?);
     let slot = detail.run.whole_slot();
     let progress = Progress::start(!global.json, &slot.share, customers.len());
     let made = Sending { config, parts, slot, customers }.to_buckets(&ledger, &progress).await?;
     progress.finish();
     Ok(send::show(global, &made))
+}
+
+/// Each slot that somebody has not got begins again, the oldest first.
+async fn many(global: &Global, args: &RetryArgs) -> Result<Exit, CliError> {
+    let config = setup::config_as_it_is(global)?;
+    known(&config, args)?;
+    let failed = match setup::reader(&config)? {
+        Some(reader) => failed(&reader, args).await?,
+        None => Vec::new(),
+    };
+    let is_left_to_a_daemon = Client::connect(global).await?.is_some();
+    let made = match is_left_to_a_daemon {
+        true => ask(global, failed).await?,
+        false if args.detach => return Err(waiting::nobody()),
+        false => make(global, failed).await?,
+    };
+    if global.json {
+        output::json(&made);
+    } else if made.is_empty() {
+        line("nothing that failed in this time is still to be delivered");
+    }
+    for report in made.iter().filter(|_| !global.json) {
+        match report.run.filter(|_| is_left_to_a_daemon) {
+            Some(run) => line(&format!("{} {}: run {run} has begun", report.slot.share, exact(report.slot.at))),
+            None => report::print(report),
+        }
+    }
+    Ok(if made.iter().all(Report::is_whole) { Exit::Done } else { Exit::Failed })
+}
+
+async fn ask(global: &Global, failed: Vec<Failed>) -> Result<Vec<Report>, CliError> {
+    let mut made = Vec::new();
+    for Failed { run, customers, .. } in failed {
+        let ask = Ask::Retry { run: run.to_string(), customers: names(&customers), wait: false };
+        made.push(Client::needed(global).await?.ask(ask, AT_ONCE, drop).await?);
+    }
+    Ok(made)
+}
+
+async fn make(global: &Global, failed: Vec<Failed>) -> Result<Vec<Report>, CliError> {
+    if failed.is_empty() {
+        return Ok(Vec::new());
+    }
+    let config = Arc::new(setup::config(global)?);
+    config.check_secrets().into_result()?;
+    let clock = Clock::system();
+    let ledger = setup::ledger(&config, &clock)?;
+    let parts = Arc::new(Parts::build(&config, clock).await?);
+    let mut made = Vec::new();
+    for Failed { slot, customers, .. } in failed {
+        let progress = Progress::start(!global.json, &slot.share, customers.len());
+        let (config, parts) = (config.clone(), parts.clone());
+        made.push(Sending { config, parts, slot, customers }.to_buckets(&ledger, &progress).await?);
+        progress.finish();
+    }
+    Ok(made)
+}
+
+async fn failed(reader: &Reader, args: &RetryArgs) -> Result<Vec<Failed>, CliError> {
+    let earliest = ago(Clock::system().now(), args.since);
+    let customers = match args.customers.is_empty() {
+        true => vec![None],
+        false => args.customers.iter().cloned().map(Some).collect(),
+    };
+    let (mut seen, mut last) = (BTreeSet::new(), BTreeMap::<RunId, Failed>::new());
+    for customer in customers {
+        let (share, state) = (args.share.clone(), Some(RunState::Failed));
+        let filter = History { share, state, customer: customer.clone(), limit: RUNS_MAX };
+        // The newest first.
+        for run in reader.history(filter).await?.into_iter().filter(|run| run.started >= earliest) {
+            let (id, slot) = (run.run, run.whole_slot());
+            let is_wanted = |one: &CustomerName| customer.as_ref().is_none_or(|only| only == one);
+            for delivery in reader.run(id).await?.deliveries {
+                let has_failed = delivery.state == DeliveryState::Failed && is_wanted(&delivery.customer);
+                if has_failed && seen.insert((slot.share.clone(), slot.at, delivery.customer.clone())) {
+                    let new = || Failed { run: id, slot: slot.clone(), customers: Vec::new() };
+                    last.entry(id).or_insert_with(new).customers.push(delivery.customer);
+                }
+            }
+        }
+    }
+    let mut left = Vec::new();
+    for mut failed in last.into_values() {
+        let standing = reader.standing(vec![failed.slot.clone()], failed.customers).await?;
+        failed.customers = standing.into_iter().flat_map(|slot| slot.to_deliver).collect();
+        if !failed.customers.is_empty() {
+            left.push(failed);
+        }
+    }
+    Ok(left)
+}
+
+/// A name with a slip in it has no failures.
+fn known(config: &Config, args: &RetryArgs) -> Result<(), CliError> {
+    if let Some(share) = &args.share {
+        wanted::share(config, share.as_str())?;
+    }
+    match args.customers.iter().find(|customer| !config.customers.contains_key(*customer)) {
+        Some(stranger) => {
+            let help = "customers are in the configuration's [customers]";
+            Err(Refused::request(format!("there is no customer '{stranger}'"), help).into())
+        }
+        None => Ok(()),
+    }
+}
+
+fn names(customers: &[CustomerName]) -> Vec<String> {
+    customers.iter().map(ToString::to_string).collect()
 }

@@ -17,7 +17,7 @@ use crate::daemon::admin::ask::Ask;
 use crate::delivery::Target;
 use crate::domain::{CustomerName, Failure, RunId, Slot};
 use crate::ledger::{Claim, DeliveryId, Ledger, LedgerError, RunState};
-use crate::run::{self, Fared, Fate, NoJournal, Outcome, Parts, Recorder, Report, Retrying, Stop, Work, wanted};
+use crate::run::{self, Fared, Fate, Gauge, NoJournal, Outcome, Parts, Recorder, Report, Retrying, Stop, Work, wanted};
 
 #[derive(Args)]
 pub struct SendArgs {
@@ -154,7 +154,7 @@ impl Sending {
     ) -> Recorder<'a> {
         let (parts, config) = (&*self.parts, &self.config);
         let (retrying, stop) = (Retrying::Person, Stop::never());
-        Recorder { parts, ledger, config, run, slot, customer, retrying, stop }
+        Recorder { parts, ledger, config, run, slot, customer, retrying, stop, gauge: Gauge::default() }
     }
 
     /// Writes what would be delivered under `dir/<bucket>/`, and records nothing.
@@ -164,8 +164,8 @@ impl Sending {
             let written = match self.work(&customer, run, self.slot.clone()) {
                 Ok(work) => {
                     let target = Target::directory(&self.parts.vendor, dir.to_owned(), &work.customer);
-                    let (journal, stop) = (Arc::new(NoJournal), Stop::never());
-                    let delivered = run::deliver(&self.parts, &work, 1, target, journal, &stop).await;
+                    let (journal, stop, gauge) = (Arc::new(NoJournal), Stop::never(), Gauge::default());
+                    let delivered = run::deliver(&self.parts, &work, 1, target, journal, (&stop, &gauge)).await;
                     delivered.map(|done| (work, done.manifest))
                 }
                 Err(failure) => Err(failure),

@@ -4,27 +4,43 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
 
+use tokio::runtime::{Builder, Runtime};
+
 use super::Global;
 use super::log::Priority;
 use super::output::{self, CliError, Exit};
 use crate::clock::Clock;
 use crate::config::{Config, Daemon, Environment};
 use crate::ledger::{Ledger, LedgerError, Reader};
+use crate::limits::CONCURRENCY_MAX;
 
 /// What still computes or waits for a disk when a command has ended is not waited
 /// for longer than this: whoever says stop twice means it.
 const REMAINS: Duration = Duration::from_millis(500);
 
+/// Threads that a delivery may hold while it waits for its bucket: the plugin's, and
+/// one for each text file that its query reads at the same time.
+const HELD_BY_ONE: usize = 4;
+
+/// Threads for work that ends without anybody's help: parts that wait in files, folders that are read.
+const AT_ONCE: usize = 512;
+
 /// Runs `work` on a multi-threaded runtime of its own.
 pub fn block_on<T>(work: impl Future<Output = Result<T, CliError>>) -> Result<T, CliError> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .thread_name("consign")
-        .build()
-        .map_err(|error| CliError::internal("cannot start the runtime", &error))?;
+    let runtime = runtime().map_err(|error| CliError::internal("cannot start the runtime", &error))?;
     let ended = runtime.block_on(work);
     runtime.shutdown_timeout(REMAINS);
     ended
+}
+
+/// Threads that block begin when they are needed. There may be so many that deliveries
+/// which wait for their buckets leave some to those by which they get on.
+fn runtime() -> std::io::Result<Runtime> {
+    Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("consign")
+        .max_blocking_threads(CONCURRENCY_MAX * HELD_BY_ONE + AT_ONCE)
+        .build()
 }
 
 /// Loads the configuration that `--config` names; warnings go to stderr.
@@ -94,5 +110,38 @@ pub fn reader(config: &Config) -> Result<Option<Reader>, CliError> {
         Ok(reader) => Ok(Some(reader)),
         Err(LedgerError::Missing { .. }) => Ok(None),
         Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    /// A stall of all: each plugin waits for its bucket, and the parts that would go there wait for a thread.
+    #[test]
+    fn as_many_plugins_as_there_may_be_leave_threads_to_others() {
+        let runtime = runtime().unwrap();
+        let (begun, begins) = mpsc::channel();
+        let waiting: Vec<_> = (0..CONCURRENCY_MAX)
+            .map(|_| {
+                let (go_on, goes_on) = mpsc::channel::<()>();
+                let begun = begun.clone();
+                runtime.spawn_blocking(move || {
+                    begun.send(()).unwrap();
+                    goes_on.recv()
+                });
+                go_on
+            })
+            .collect();
+        let soon = Duration::from_secs(20);
+        for number in 0..CONCURRENCY_MAX {
+            begins.recv_timeout(soon).unwrap_or_else(|_| panic!("only {number} begin"));
+        }
+        let (done, is_done) = mpsc::channel();
+        runtime.spawn_blocking(move || done.send(()));
+        is_done.recv_timeout(soon).expect("a part finds no thread");
+        drop(waiting);
     }
 }

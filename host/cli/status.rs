@@ -1,11 +1,14 @@
 //! `consign status`: what a daemon does, what is wrong first. 80 columns are enough.
 
+use std::collections::BTreeMap;
+
 use super::client::{AT_ONCE, Client};
 use super::output::{self, CliError, Exit, bytes, count, line, thousands};
 use super::{Global, setup};
 use crate::clock::{Clock, Instant, to_the_second};
 use crate::daemon::admin::ask::Ask;
-use crate::daemon::admin::{FailedShare, Kept, Now, Overview, Running};
+use crate::daemon::admin::{FailedShare, Kept, Moving, Now, Overview, Running};
+use crate::domain::Blame;
 use crate::ledger::{DeliveryState, FailedRun, Open};
 
 /// Entries of each list for people.
@@ -74,7 +77,19 @@ fn print_daemon(daemon: &Running, now: Instant) {
     let since = to_the_second(state.since);
     line(&format!("  generation {} since {since}: {shares}, {customers}", state.generation));
     let [delivered, failed, left_out] = [state.delivered, state.failed, state.left_out].map(thousands);
+    for (generation, deliveries) in earlier(state) {
+        line(&format!("  generation {generation} still has {deliveries} at work"));
+    }
     line(&format!("  since the start {delivered} delivered, {failed} failed, {left_out} slots left out"));
+}
+
+/// Generations before the one that runs, with what they still have at work.
+fn earlier(state: &Now) -> BTreeMap<u64, usize> {
+    let mut earlier = BTreeMap::new();
+    for moving in state.at_work.iter().filter(|moving| moving.generation < state.generation) {
+        *earlier.entry(moving.generation).or_default() += 1;
+    }
+    earlier
 }
 
 fn print_wrong(daemon: Option<&Running>, kept: Option<&Kept>) {
@@ -91,7 +106,12 @@ fn print_wrong(daemon: Option<&Running>, kept: Option<&Kept>) {
             if let Some(refused) = now.reload.as_ref().and_then(|last| Some((last.at, last.refused.as_ref()?))) {
                 let (at, refused) = (to_the_second(refused.0), refused.1);
                 wrong.push(format!("its files were refused at {at}: {}", refused.message));
-                wrong.push("  the generation above runs on; `consign check` tells what is wrong".to_owned());
+                let remedy = match refused.blame {
+                    Blame::Config => "`consign check` tells what is wrong",
+                    // Nothing is wrong with the files themselves.
+                    _ => "once that is over, `consign reload` takes them",
+                };
+                wrong.push(format!("  the generation above runs on; {remedy}"));
             }
         }
         None => {}
@@ -150,6 +170,10 @@ fn print_work(kept: &Kept, state: Option<&Now>, now: Instant) {
         };
         let since = open.since.map(|since| format!(" for {}", lasting(now, since))).unwrap_or_default();
         print_open(open, &format!("{what}{since}"));
+        let is_it = |moving: &&Moving| moving.run == open.run && moving.customer == open.customer;
+        if let Some(moving) = state.and_then(|state| state.at_work.iter().find(is_it)) {
+            line(&format!("    {}", moved(moving)));
+        }
     }
     rest(standing.at_work_count, standing.at_work.len());
     if standing.again_count > 0 {
@@ -180,6 +204,13 @@ fn print_open(open: &Open, what: &str) {
     line(&format!("    run {}", open.run));
 }
 
+/// What tells a slow one from one that hangs.
+fn moved(Moving { rows, bytes: size, parts, still_seconds, .. }: &Moving) -> String {
+    let Some(still) = still_seconds else { return "nothing has moved yet".to_owned() };
+    let [rows, parts] = [*rows, *parts].map(thousands);
+    format!("{rows} rows, {}, {parts} parts stored; moved {} ago", bytes(*size), rough(*still))
+}
+
 fn rest(all: u64, listed: usize) {
     let shown = listed.min(SHOWN) as u64;
     if all > shown {
@@ -196,7 +227,10 @@ fn head(text: &str, is_empty: bool) {
 
 /// `3h 2m`, as much of it as matters.
 fn lasting(now: Instant, since: Instant) -> String {
-    let seconds = (now - since).num_seconds().max(0).cast_unsigned();
+    rough((now - since).num_seconds().max(0).cast_unsigned())
+}
+
+fn rough(seconds: u64) -> String {
     let text = humantime::format_duration(std::time::Duration::from_secs(seconds)).to_string();
     text.split(' ').take(2).collect::<Vec<_>>().join(" ")
 }

@@ -9,8 +9,12 @@ use super::model::{Config, Daemon};
 use super::report::{ConfigErrors, Problems};
 use super::section::Section;
 use super::shape::{Kind, Shape, TEXT, default};
+use crate::limits::CONCURRENCY_MAX;
 
 const STATE_DIR: &str = "/var/lib/consign";
+
+/// How many places there may be, and one may have.
+const PLACES: Kind = Kind::Int(1, CONCURRENCY_MAX as i64);
 
 pub(crate) static DAEMON: Shape = Shape {
     noun: "daemon",
@@ -30,10 +34,10 @@ pub(crate) static DAEMON: Shape = Shape {
             r#""/var/cache/consign""#,
             "Folder of compiled plugins, of what queries spill and of large parts on their way. It may be emptied while consign is stopped.",
         ),
-        default("concurrency", Kind::Int(1, 1024), "8", "8", "Deliveries at work at the same time."),
+        default("concurrency", PLACES, "8", "8", "Deliveries at work at the same time."),
         default(
             "share_concurrency",
-            Kind::Int(1, 1024),
+            PLACES,
             "all of `concurrency` for the only share, otherwise 3/4 of it",
             "6",
             "Of these, deliveries of one share, so that one whose plugin or dataset hangs does not hold up the others.",
@@ -47,14 +51,14 @@ pub(crate) static DAEMON: Shape = Shape {
         ),
         default(
             "customer_concurrency",
-            Kind::Int(1, 1024),
+            PLACES,
             "`concurrency` shared out among the customers, but at least 1/4 of it and 2",
             "2",
             "Of these, deliveries to one customer, so that one whose bucket does not answer does not hold up the others.",
         ),
         default(
             "bucket_concurrency",
-            Kind::Int(1, 1024),
+            PLACES,
             "`concurrency` shared out among the buckets, but at least 1/4 of it and 2",
             "2",
             "Of these, deliveries into one bucket, whichever customers they are for.",

@@ -26,7 +26,7 @@ use crate::domain::{Blame, Refused};
 use ask::{Event, LINE_MAX, Preamble, Request, Said, VERSION};
 pub(super) use office::{Office, Order, Watch};
 pub use office::{cancelled_by, is_open, pause, resume, to_retry};
-pub use overview::{FailedShare, Kept, LastReload, Now, Overview, Running};
+pub use overview::{FailedShare, Kept, LastReload, Moving, Now, Overview, Running};
 use socket::{Bound, SocketError};
 
 /// How long a caller may take with its line, and with taking one.
@@ -37,6 +37,9 @@ const CALLERS_MAX: usize = 16;
 
 /// Callers that wait for the end of what they asked for, besides.
 const WAITING_MAX: usize = 64;
+
+/// Callers that wait for a reload, besides: those who wait for deliveries are not in its way.
+const RELOADING_MAX: usize = 16;
 
 /// The socket, before anybody is answered.
 pub(super) struct Socket(Bound);
@@ -63,13 +66,14 @@ impl Socket {
 
     /// Never ends.
     pub async fn serve(self, office: Office) {
-        let (office, waiting) = (Arc::new(office), Arc::new(Semaphore::new(WAITING_MAX)));
-        let places = Arc::new(Semaphore::new(CALLERS_MAX));
+        let (office, places) = (Arc::new(office), Arc::new(Semaphore::new(CALLERS_MAX)));
+        let waits =
+            Waits { runs: Arc::new(Semaphore::new(WAITING_MAX)), reloads: Arc::new(Semaphore::new(RELOADING_MAX)) };
         loop {
             match self.0.listener.accept().await {
                 Ok((stream, _)) => {
                     let place = places.clone().try_acquire_owned().ok();
-                    drop(tokio::spawn(attend(stream, office.clone(), place, waiting.clone())));
+                    drop(tokio::spawn(attend(stream, office.clone(), place, waits.clone())));
                 }
                 Err(error) => {
                     tracing::warn!(error = %error, "a caller could not be taken in");
@@ -80,13 +84,21 @@ impl Socket {
     }
 }
 
+/// Places for those who wait.
+#[derive(Clone)]
+struct Waits {
+    runs: Arc<Semaphore>,
+    reloads: Arc<Semaphore>,
+}
+
 /// Who asks.
 pub(super) struct Caller {
+    from: BufReader<OwnedReadHalf>,
     to: OwnedWriteHalf,
     user: u32,
     /// One of those for whoever is attended to.
     place: Option<OwnedSemaphorePermit>,
-    waiting: Arc<Semaphore>,
+    waits: Waits,
 }
 
 impl Caller {
@@ -98,8 +110,22 @@ impl Caller {
     /// Goes from those who are attended to over to those who wait for an end.
     pub fn waits(&mut self) -> Result<(), Refused> {
         let full = || Refused::request(format!("{WAITING_MAX} callers wait already"), "use --detach, or wait for less");
-        self.place = Some(self.waiting.clone().try_acquire_owned().map_err(|_| full())?);
+        self.place = Some(self.waits.runs.clone().try_acquire_owned().map_err(|_| full())?);
         Ok(())
+    }
+
+    pub fn waits_for_reload(&mut self) -> Result<(), Refused> {
+        let full = || Refused::request("too many wait for a reload", "ask again, or leave out --wait");
+        self.place = Some(self.waits.reloads.clone().try_acquire_owned().map_err(|_| full())?);
+        Ok(())
+    }
+
+    /// Ready when the caller has gone away.
+    pub async fn gone(&mut self) -> Refused {
+        let mut more = [0; 64];
+        // There is no more to say for it.
+        while let Ok(1..) = self.from.read(&mut more).await {}
+        gone()
     }
 
     /// Fails when the caller is gone, or does not listen.
@@ -115,14 +141,15 @@ impl Caller {
 }
 
 /// One caller, from its first byte to the answer. Without a `place` it is sent away.
-async fn attend(stream: UnixStream, office: Arc<Office>, place: Option<OwnedSemaphorePermit>, waiting: Arc<Semaphore>) {
+async fn attend(stream: UnixStream, office: Arc<Office>, place: Option<OwnedSemaphorePermit>, waits: Waits) {
     let user = stream.peer_cred().map(|caller| caller.uid());
     let has_place = place.is_some();
     let (from, to) = stream.into_split();
-    let mut caller = Caller { to, user: *user.as_ref().unwrap_or(&u32::MAX), place, waiting };
+    let (from, user_id) = (BufReader::new(from), *user.as_ref().unwrap_or(&u32::MAX));
+    let mut caller = Caller { from, to, user: user_id, place, waits };
     let answer = match user {
         _ if !has_place => Err(Refused::request("too many ask at the same time", "ask again")),
-        Ok(user) if is_trusted(user) => match request(from).await {
+        Ok(user) if is_trusted(user) => match request(&mut caller.from).await {
             Ok(Some(request)) => office.answer(request.ask, &mut caller).await,
             Ok(None) => return,
             Err(refused) => Err(refused),
@@ -138,6 +165,10 @@ async fn attend(stream: UnixStream, office: Arc<Office>, place: Option<OwnedSema
     }
 }
 
+fn gone() -> Refused {
+    Refused::request("the caller is gone", "")
+}
+
 /// Who asked, as records name it.
 pub fn named(user: u32) -> String {
     match user {
@@ -151,9 +182,9 @@ fn is_trusted(user: u32) -> bool {
 }
 
 /// What the caller asks. None when it says nothing.
-async fn request(from: OwnedReadHalf) -> Result<Option<Request>, Refused> {
+async fn request(from: &mut BufReader<OwnedReadHalf>) -> Result<Option<Request>, Refused> {
     let mut line = Vec::new();
-    let mut from = BufReader::new(from.take(LINE_MAX as u64 + 1));
+    let mut from = from.take(LINE_MAX as u64 + 1);
     match timeout(PATIENCE, from.read_until(b'\n', &mut line)).await {
         Ok(Ok(0)) => return Ok(None),
         Ok(Ok(_)) => {}

@@ -1,6 +1,8 @@
 //! Says which shares get more slots than they deliver, before somebody wonders.
 
 use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
@@ -17,10 +19,14 @@ const AGAIN_AFTER: Duration = Duration::from_secs(6 * 3600);
 /// So many slots on time may wait of one share.
 const SLOTS_MAX: u64 = 10;
 
-/// Never ends.
-pub(super) async fn watch(ledger: Reader) {
+/// Never ends. `behind` is then how many slots of all shares wait.
+pub(super) async fn watch(ledger: Reader, behind: Arc<AtomicU64>) {
     let mut told = Told::default();
     loop {
+        match ledger.pending().await {
+            Ok(slots) => behind.store(slots, Ordering::Relaxed),
+            Err(error) => tracing::debug!(error = Failure::chain(&error), "cannot count the slots that wait"),
+        }
         sleep(EVERY).await;
         match ledger.backlogs(SLOTS_MAX).await {
             Ok(backlogs) => told.news(&backlogs, Instant::now()).into_iter().for_each(tell),

@@ -29,6 +29,8 @@ pub(super) enum Answer {
     Released(Result<()>),
     /// What other consign on the same ledger left, and what they want ended.
     Others(Result<(Vec<Unfinished>, Vec<DeliveryId>)>),
+    /// Ended runs, with uploads that they left.
+    Leftover(Result<Vec<Unfinished>>),
 }
 
 #[derive(Default)]

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -16,6 +17,7 @@ use super::calls::{Answer, Calls};
 use super::generation::Generation;
 use super::intake::Intake;
 use super::job::{Delivery, Job, Progress, Task, carry_out};
+use super::leftover::Leftover;
 use super::nodes::Others;
 use super::notify::Status;
 use super::orders::Callers;
@@ -25,9 +27,9 @@ use super::retries::Retries;
 use crate::clock::{Clock, exact};
 use crate::config::Config;
 use crate::crash::{self, Point};
-use crate::domain::{Failure, RunId, ShareName};
+use crate::domain::{Failure, Layer, Retry, RunId, ShareName};
 use crate::ledger::{DeliveryId, DeliveryState, Ledger, LedgerError, OpenDelivery, RunState};
-use crate::run::{Fared, Fate, Parts, Stopper, passed};
+use crate::run::{Fared, Fate, Gauge, Parts, Stopper, passed};
 use crate::schedule::Planner;
 
 /// The daemon at work.
@@ -48,6 +50,9 @@ pub(super) struct Desk {
     pub(super) open: HashMap<RunId, usize>,
     pub(super) unrecorded: Unrecorded,
     pub(super) others: Others,
+    pub(super) leftover: Leftover,
+    /// Slots that are due and still in the ledger alone, when it was last asked.
+    pub(super) behind: Arc<AtomicU64>,
     pub(super) tally: Tally,
     pub(super) callers: Callers,
     /// How long what has ended is remembered.
@@ -58,6 +63,9 @@ pub(super) struct Desk {
 pub(super) struct AtWork {
     pub delivery: Delivery,
     pub stopper: Stopper,
+    pub gauge: Gauge,
+    /// Of the generation that it began with.
+    pub generation: u64,
     /// None of one whose end is only recorded.
     place: Option<Place>,
 }
@@ -92,6 +100,8 @@ impl Desk {
             open: HashMap::new(),
             unrecorded: Unrecorded::default(),
             others: Others::default(),
+            leftover: Leftover::default(),
+            behind: Arc::default(),
             tally: Tally::default(),
             callers,
             retention,
@@ -120,6 +130,7 @@ impl Desk {
         self.intake.look();
         self.intake.look_at_clock(self.clock.now());
         self.stop_what_is_late();
+        self.look_for_leftover();
     }
 
     /// Begins all that may begin.
@@ -155,6 +166,7 @@ impl Desk {
             Answer::Cancelled(_, Err(error)) if error.passes().is_some() => {}
             Answer::Cancelled(_, Err(error)) => return Err(error),
             Answer::Others(found) => self.others_left(found)?,
+            Answer::Leftover(found) => self.leftover_found(found)?,
             Answer::RunEnded(run, share, ended) => self.run_ended(run, share, ended)?,
             Answer::Released(released) => self.released(released)?,
         }
@@ -169,6 +181,12 @@ impl Desk {
                 stopper.stop(passed(&delivery.slot, deadline));
             }
         }
+    }
+
+    /// It is at work here, waits for a place, or for its next try.
+    pub fn has(&self, delivery: DeliveryId) -> bool {
+        let is_at_work = || self.at_work.values().any(|at_work| at_work.delivery.id == delivery);
+        self.queue.has(delivery) || self.retries.has(delivery) || is_at_work()
     }
 
     /// Has it wait for a place.
@@ -193,11 +211,12 @@ impl Desk {
         if let Some(why) = self.callers.doomed(delivery.id) {
             stopper.stop(why);
         }
-        let stop = stopper.listen(delivery.deadline);
+        let (stop, gauge) = (stopper.listen(delivery.deadline), Gauge::default());
+        let (seen, number) = (gauge.clone(), generation.number);
         // Boxed, so that the whole can be sent between threads (rust-lang/rust#102211).
-        let work = async move { carry_out(&generation, &ledger, &this, stop, task).boxed().await };
+        let work = async move { carry_out(&generation, &ledger, &this, (stop, gauge), task).boxed().await };
         let id = self.work.spawn(work.instrument(span)).id();
-        self.at_work.insert(id, AtWork { delivery, stopper, place });
+        self.at_work.insert(id, AtWork { delivery, stopper, gauge: seen, generation: number, place });
     }
 
     /// Has a delivery ended that the ledger has marked for it, at work or waiting.
@@ -233,44 +252,54 @@ impl Desk {
                 (error.id(), None)
             }
         };
-        let Some(AtWork { delivery, place, .. }) = self.at_work.remove(&id) else { return Ok(()) };
+        let Some(AtWork { delivery, place, stopper, .. }) = self.at_work.remove(&id) else { return Ok(()) };
         if let Some(place) = place {
             self.queue.done(place);
         }
-        let Some(result) = result else {
-            self.callers.tell(delivery.id, None);
-            return Ok(());
-        };
-        let Delivery { id, run, slot, customer, .. } = &delivery;
-        let (id, run, share) = (*id, *run, slot.share.clone());
+        let Delivery { id, run, slot, customer, .. } = delivery.clone();
+        let failed = |failure| Event::Ended(Box::new(Fared::failed(customer.clone(), Fate::Failed, failure)));
         match result {
-            Ok(Progress::Waits { due, sealed, failure }) => {
-                let customer = customer.clone();
+            Some(Ok(Progress::Waits { due, sealed, failure })) => {
                 self.callers.tell(id, Some(Event::Waits { customer, due, failure }));
                 self.retries.push(due, Job { delivery, task: Task::Again { sealed } });
+                // It failed before it heard that it is to end, which is then not to wait for the next try.
+                if stopper.is_told() {
+                    self.look_at_cancelled(id);
+                }
                 return Ok(());
             }
-            Ok(Progress::Delivered(fared)) => {
+            Some(Ok(Progress::Delivered(fared))) => {
                 self.tally.delivered += 1;
                 self.callers.tell(id, fared.map(Event::Ended));
             }
-            Ok(Progress::Failed(failure)) => {
+            Some(Ok(Progress::Failed(failure))) => {
                 self.tally.failed += 1;
-                let fared = Fared::failed(customer.clone(), Fate::Failed, failure);
-                self.callers.tell(id, Some(Event::Ended(Box::new(fared))));
+                self.callers.tell(id, Some(failed(failure)));
             }
-            Ok(Progress::Tidied) => self.callers.tell(id, None),
-            Err(error) => {
+            Some(Ok(Progress::Tidied)) => self.callers.tell(id, None),
+            Some(Err(error)) => {
                 tracing::error!(%run, %customer, error = Failure::chain(&error), "a delivery could not be recorded");
                 if error.is_fatal() {
                     return Err(error);
                 }
                 if let Some(why) = error.passes() {
                     self.unrecorded.delivery(delivery, why);
+                    return Ok(());
                 }
-                return Ok(());
+                self.callers.tell(id, Some(failed(error.to_failure())));
+            }
+            None => {
+                let (message, remedy) = ("the delivery's task died, a fault in consign", "restart it, and report this");
+                let failure = Failure::new(Layer::Local, Retry::Later, message, remedy);
+                self.callers.tell(id, Some(failed(failure)));
             }
         }
+        self.one_less(run, slot.share);
+        Ok(())
+    }
+
+    /// A delivery of a run has ended, and with the last one the run.
+    fn one_less(&mut self, run: RunId, share: ShareName) {
         if let Some(open) = self.open.get_mut(&run) {
             *open -= 1;
             if *open == 0 {
@@ -278,7 +307,6 @@ impl Desk {
                 self.finish(run, share);
             }
         }
-        Ok(())
     }
 
     /// All deliveries of a run have ended.
@@ -323,6 +351,7 @@ impl Desk {
             next: self.intake.next_slot(),
             at_work: self.queue.at_work(),
             waiting: self.queue.waiting(),
+            behind: self.behind.load(Ordering::Relaxed),
             again: self.retries.len(),
             delivered: self.tally.delivered,
             failed: self.tally.failed,

@@ -11,7 +11,7 @@ use crate::clock::Instant;
 use crate::config::{Config, PluginSource};
 use crate::domain::{CustomerName, Failure, RunId, Slot};
 use crate::ledger::{DeliveryId, Ledger, LedgerError, OpenDelivery};
-use crate::run::{Fared, Outcome, Recorder, Retrying, Stop, Work};
+use crate::run::{Fared, Gauge, Outcome, Recorder, Retrying, Stop, Work};
 
 /// One delivery of a run, and what is to be done for it.
 pub(super) struct Job {
@@ -82,12 +82,13 @@ pub(super) async fn carry_out(
     generation: &Generation,
     ledger: &Ledger,
     delivery: &Delivery,
-    stop: Stop,
+    (stop, gauge): (Stop, Gauge),
     task: Task,
 ) -> Result<Progress, LedgerError> {
     let Delivery { id, run, slot, customer, .. } = delivery;
     let Generation { config, parts, .. } = generation;
-    let recorder = Recorder { parts, ledger, config, run: *run, slot, customer, retrying: Retrying::Daemon, stop };
+    let (run, retrying) = (*run, Retrying::Daemon);
+    let recorder = Recorder { parts, ledger, config, run, slot, customer, retrying, stop, gauge };
     let work = async {
         match task {
             Task::Deliver => recorder.deliver(*id).await.map(Some),
@@ -110,7 +111,7 @@ pub(super) async fn carry_out(
                 output.size_bytes = bytes,
                 "delivered"
             );
-            let work = Work::new(config, slot, customer, *run).ok();
+            let work = Work::new(config, slot, customer, run).ok();
             Ok(Progress::Delivered(work.map(|work| Box::new(Fared::committed(&work, *manifest)))))
         }
         Outcome::Waits { failure, due, sealed } => {

@@ -78,6 +78,17 @@ impl Manager {
         Self { listens, watches, progress: None, told: None, status: String::new() }
     }
 
+    #[cfg(test)]
+    pub fn watching() -> Self {
+        Self { listens: false, watches: true, progress: None, told: None, status: String::new() }
+    }
+
+    /// It was told of progress.
+    #[cfg(test)]
+    pub fn has_heard(&self) -> bool {
+        self.progress.is_some()
+    }
+
     pub fn ready(&mut self, status: &Status) {
         self.say(&[NotifyState::Ready], &status.to_string());
     }
@@ -165,6 +176,8 @@ pub(super) struct Status {
     pub at_work: usize,
     /// Begun runs' deliveries that have no place yet.
     pub waiting: usize,
+    /// Slots that are due, which the ledger has and nobody has begun.
+    pub behind: u64,
     /// Failed, and to be tried again later.
     pub again: usize,
     /// Since the start.
@@ -182,13 +195,17 @@ impl fmt::Display for Status {
         if let Some(why) = &self.refused {
             write!(f, "the new configuration is refused ({why}) and the old one runs on; ")?;
         }
-        let Self { shares, at_work, waiting, again, delivered, failed, left_out, .. } = self;
+        let Self { shares, at_work, waiting, behind, again, delivered, failed, left_out, .. } = self;
         write!(f, "{shares} {}", if *shares == 1 { "share" } else { "shares" })?;
         match self.next {
             Some(next) => write!(f, ", next slot {}", to_the_second(next))?,
             None => f.write_str(", no slot to come")?,
         }
-        write!(f, "; {at_work} at work, {waiting} waiting, {again} to be tried again")?;
+        write!(f, "; {at_work} at work, {waiting} waiting")?;
+        if *behind > 0 {
+            write!(f, " and {behind} {} behind", if *behind == 1 { "slot" } else { "slots" })?;
+        }
+        write!(f, ", {again} to be tried again")?;
         write!(f, "; since the start {delivered} delivered, {failed} failed, {left_out} left out")
     }
 }
@@ -202,13 +219,16 @@ mod tests {
         let at = "2026-03-01T06:00:00Z".parse().unwrap();
         let (shares, at_work, waiting, again, next, unable) = (1, 2, 3, 4, Some(at), None);
         let (delivered, failed, left_out) = (5, 6, 7);
-        let refused = None;
-        let status = Status { refused, unable, shares, next, at_work, waiting, again, delivered, failed, left_out };
+        let (refused, behind) = (None, 0);
+        let status =
+            Status { refused, unable, shares, next, at_work, waiting, behind, again, delivered, failed, left_out };
         let good = "1 share, next slot 2026-03-01T06:00:00Z; 2 at work, 3 waiting, 4 to be tried again; \
                     since the start 5 delivered, 6 failed, 7 left out";
         assert_eq!(status.to_string(), good);
         let full = Status { unable: Some("the disk of the ledger is full"), ..status };
         assert_eq!(full.to_string(), format!("the disk of the ledger is full, nothing new begins; {good}"));
+        let full = Status { behind: 40, ..full };
+        let good = good.replace("3 waiting", "3 waiting and 40 slots behind");
         let refused = Status { refused: Some("1 error in the configuration".into()), unable: None, ..full };
         let why = "the new configuration is refused (1 error in the configuration) and the old one runs on";
         assert_eq!(refused.to_string(), format!("{why}; {good}"));

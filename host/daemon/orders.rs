@@ -7,14 +7,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::watch;
 
 use super::admin::ask::{Event, Reloaded};
-use super::admin::{LastReload, Now, Order, Watch};
-use super::desk::Desk;
+use super::admin::{LastReload, Moving, Now, Order, Watch};
+use super::desk::{AtWork, Desk};
 use super::generation::Generation;
 use super::notify::Manager;
 use super::reload::{Loaded, stopping};
 use crate::clock::Instant;
 use crate::domain::{Failure, Refused};
 use crate::ledger::DeliveryId;
+use crate::run::Reading;
 
 /// Slots to come that are listed.
 const COMING: usize = 5;
@@ -22,7 +23,7 @@ const COMING: usize = 5;
 /// What callers know of the loop, and it of them.
 pub(super) struct Callers {
     /// Who hears of a delivery.
-    watches: HashMap<DeliveryId, Watch>,
+    watches: HashMap<DeliveryId, Vec<Watch>>,
     /// To be ended as soon as the loop has them.
     doomed: HashMap<DeliveryId, Failure>,
     pub current: watch::Sender<Arc<Generation>>,
@@ -48,12 +49,17 @@ impl Callers {
         self.doomed.remove(&delivery)
     }
 
-    /// Tells who wants to hear of it. None: nothing more is to be heard.
+    /// Somebody wants to hear of it, as others may.
+    fn watch(&mut self, delivery: DeliveryId, watch: Watch) {
+        self.watches.entry(delivery).or_default().push(watch);
+    }
+
+    /// Tells those who want to hear of it. None: nothing more is to be heard.
     pub fn tell(&mut self, delivery: DeliveryId, event: Option<Event>) {
         let is_last = !matches!(event, Some(Event::Waits { .. }));
-        if let (Some(watch), Some(event)) = (self.watches.get(&delivery), event) {
+        if let (Some(watches), Some(event)) = (self.watches.get_mut(&delivery), event) {
             // Who asked may be gone.
-            let _ = watch.send(event);
+            watches.retain(|watch| watch.send(event.clone()).is_ok());
         }
         if is_last {
             self.watches.remove(&delivery);
@@ -79,20 +85,22 @@ impl Desk {
             Order::Begin { .. } | Order::TryNow { .. } | Order::Reloading if self.callers.is_stopping() => {}
             Order::Begin { claim, watch } => {
                 for (_, delivery) in &claim.deliveries {
-                    self.callers.watches.insert(*delivery, watch.clone());
+                    self.callers.watch(*delivery, watch.clone());
                 }
                 self.take_in(claim);
             }
             Order::TryNow { deliveries, watch, done } => {
-                let mut waited = Vec::new();
+                let mut here = Vec::new();
                 for delivery in deliveries {
                     if let Some(job) = self.retries.remove(delivery) {
-                        self.callers.watches.insert(delivery, watch.clone());
                         self.enqueue(job);
-                        waited.push(delivery);
+                    }
+                    if self.has(delivery) {
+                        self.callers.watch(delivery, watch.clone());
+                        here.push(delivery);
                     }
                 }
-                drop(done.send(waited));
+                drop(done.send(here));
             }
             Order::Cancel(deliveries) => {
                 for delivery in deliveries {
@@ -156,8 +164,15 @@ impl Desk {
             delivered: self.tally.delivered,
             failed: self.tally.failed,
             left_out: self.tally.left_out,
+            at_work: self.at_work.values().map(moving).collect(),
             next: self.intake.coming(COMING),
             reload: self.callers.last.clone(),
         }
     }
+}
+
+fn moving(at_work: &AtWork) -> Moving {
+    let (delivery, Reading { rows, bytes, parts, still }) = (&at_work.delivery, at_work.gauge.read());
+    let (run, customer, generation) = (delivery.run, delivery.customer.clone(), at_work.generation);
+    Moving { run, customer, generation, rows, bytes, parts, still_seconds: still.map(|still| still.as_secs()) }
 }

@@ -60,8 +60,12 @@ const LANES: [usize; 2] = [ON_TIME, LATE];
 /// when there is enough else to do.
 const MENDED_EACH: u64 = 16;
 
-/// Who waits in memory. Beyond that what is planned stays in the ledger.
+/// Who waits in memory. Beyond that what is planned stays in the ledger, but for the
+/// first slot of each share: a share with very many customers is in nobody's way.
 const WAITING_MAX: usize = 100_000;
+
+/// Shares that are passed over when the ledger is asked.
+const EXCEPT_MAX: usize = 10_000;
 
 struct Waiting<J> {
     job: J,
@@ -79,6 +83,8 @@ pub(super) struct Queue<J> {
     /// Of those that are to be taken out then.
     deadlines: BTreeSet<(Instant, DeliveryId)>,
     lanes: [Tree; 2],
+    /// How many wait of each share, in each lane.
+    of_share: [HashMap<ShareName, usize>; 2],
     at_work: usize,
     late_at_work: usize,
     /// What has places at work, and how many.
@@ -98,6 +104,7 @@ impl<J> Queue<J> {
             waiting: HashMap::new(),
             deadlines: BTreeSet::new(),
             lanes: [Tree::default(), Tree::default()],
+            of_share: Default::default(),
             at_work: 0,
             late_at_work: 0,
             uses: HashMap::new(),
@@ -116,10 +123,15 @@ impl<J> Queue<J> {
         self.waiting.len()
     }
 
+    pub fn has(&self, id: DeliveryId) -> bool {
+        self.waiting.contains_key(&id)
+    }
+
     /// With a `deadline` the job is to be taken out when it has passed.
     pub fn push(&mut self, id: DeliveryId, turn: Turn, deadline: Option<Instant>, job: J) {
         let path = turn.path();
         let leaf = self.lanes[turn.lane()].push(id, path);
+        *self.of_share[turn.lane()].entry(turn.share.clone()).or_default() += 1;
         self.deadlines.extend(deadline.map(|at| (at, id)));
         let number = self.numbers;
         self.numbers += 1;
@@ -170,6 +182,13 @@ impl<J> Queue<J> {
         let Waiting { job, turn, deadline, leaf, .. } = self.waiting.remove(&id)?;
         self.deadlines.remove(&(deadline.unwrap_or_default(), id));
         self.lanes[turn.lane()].forget(leaf);
+        let of_share = &mut self.of_share[turn.lane()];
+        if let Some(waiting) = of_share.get_mut(&turn.share) {
+            *waiting -= 1;
+            if *waiting == 0 {
+                of_share.remove(&turn.share);
+            }
+        }
         Some(job)
     }
 
@@ -193,12 +212,16 @@ impl<J> Queue<J> {
 
     fn wanted_of(&self, lane: usize, wanted: usize) -> Wanted {
         let slots = wanted.saturating_sub(self.lanes[lane].turns());
-        if slots == 0 || self.waiting.len() >= WAITING_MAX {
+        let is_full = self.waiting.len() >= WAITING_MAX;
+        if slots == 0 || (is_full && self.of_share[lane].len() > EXCEPT_MAX) {
             return Wanted::default();
         }
-        let ready = self.lanes[lane].ready();
-        let full = self.uses.iter().filter(|(of, uses)| **uses >= self.limit(of)).map(|(of, _)| of);
-        Wanted { slots, except: ready.chain(full).filter_map(Of::share).cloned().collect() }
+        let full = self.uses.iter().filter(|(of, uses)| **uses >= self.limit(of)).filter_map(|(of, _)| of.share());
+        let except: BTreeSet<&ShareName> = match is_full {
+            true => self.of_share[lane].keys().chain(full).collect(),
+            false => self.lanes[lane].ready().filter_map(Of::share).chain(full).collect(),
+        };
+        Wanted { slots, except: except.into_iter().cloned().collect() }
     }
 
     /// Goes on with other limits, and with what each that waits now needs a place of.
@@ -207,6 +230,7 @@ impl<J> Queue<J> {
         waiting.sort_unstable_by_key(|(_, waiting)| waiting.number);
         self.limits = limits;
         self.lanes = [Tree::default(), Tree::default()];
+        self.of_share = Default::default();
         self.aside.clear();
         self.unsure.clear();
         self.deadlines.clear();

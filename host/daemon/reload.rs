@@ -26,6 +26,11 @@ use crate::schedule::Planner;
 /// alike, so that nothing half written is taken.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
+/// How long a configuration is left alone that was refused for something that may
+/// pass: the first time, and at most.
+const AGAIN_AFTER: Duration = LOOK_EVERY;
+const AGAIN_MAX: Duration = Duration::from_secs(300);
+
 /// A configuration that can be carried out.
 pub(super) struct Loaded {
     pub config: Arc<Config>,
@@ -50,6 +55,24 @@ struct Turn {
     /// How the files looked before they were last read.
     read: Look,
     last: Option<Last>,
+    /// They are to be read again then, though they have not changed.
+    again: Option<Again>,
+}
+
+#[derive(Clone, Copy)]
+struct Again {
+    at: Instant,
+    pause: Duration,
+}
+
+impl Again {
+    /// None when the configuration was taken, or is itself wrong.
+    fn after(ended: &Result<Reloaded, Refused>, earlier: Option<Self>) -> Option<Self> {
+        let refused = ended.as_ref().err().filter(|refused| refused.blame != Blame::Config)?;
+        let pause = earlier.map_or(AGAIN_AFTER, |earlier| (earlier.pause * 2).min(AGAIN_MAX));
+        tracing::debug!(why = refused.message, pause = pause.as_secs(), "to be read again");
+        Some(Self { at: Instant::now() + pause, pause })
+    }
 }
 
 /// The last reload.
@@ -67,7 +90,7 @@ impl Reloader {
         current: watch::Receiver<Arc<Generation>>,
     ) -> Self {
         let watched = Watched::of(&path, &current.borrow().config);
-        let turn = Mutex::new(Turn { read: watched.look(), watched, last: None });
+        let turn = Mutex::new(Turn { read: watched.look(), watched, last: None, again: None });
         Self { path, clock, ledger, desk, current, turn }
     }
 
@@ -96,6 +119,7 @@ impl Reloader {
         let (done, ended) = oneshot::channel();
         self.order(Order::Reloaded { loaded: loaded.map(Box::new), done }).await?;
         let ended = ended.await.unwrap_or_else(|_| Err(stopping()));
+        turn.again = Again::after(&ended, turn.again);
         turn.last = Some(Last { began, ended: ended.clone() });
         ended
     }
@@ -118,12 +142,13 @@ impl Reloader {
         for missing in config.check_secrets().problems() {
             found.push(missing.clone());
         }
-        let running = self.current.borrow().config.clone();
-        fixed(&running, &config, &mut found);
-        let checked = check::check(&config, &self.clock, found).await.map_err(|unsound| match unsound {
-            Unsound::Config(errors) => errors.into(),
-            Unsound::Failure(failure) => failure.into(),
-        });
+        let running = self.current.borrow().clone();
+        fixed(&running.config, &config, &mut found);
+        let checked =
+            check::check(&config, &self.clock, found, Some(&*running.parts)).await.map_err(|unsound| match unsound {
+                Unsound::Config(errors) => errors.into(),
+                Unsound::Failure(failure) => failure.into(),
+            });
         let loaded = match checked {
             Ok(checked) => self.make_ready(config, checked).await,
             Err(refused) => Err(refused),
@@ -154,10 +179,13 @@ impl Reloader {
                         seen = None;
                         continue;
                     }
-                    let (look, read) = self.look().await;
+                    let (look, is_read, again) = self.look().await;
                     let is_quiet = seen.as_ref() == Some(&look);
-                    if is_quiet && look != read {
+                    if is_quiet && !is_read {
                         tracing::info!("the configuration's files have changed: reading them again");
+                        drop(self.clone().reload().await);
+                    } else if is_quiet && again.is_some_and(|again| again.at <= Instant::now()) {
+                        tracing::info!("the configuration could not be taken: reading it again");
                         drop(self.clone().reload().await);
                     }
                     seen = Some(look);
@@ -166,10 +194,12 @@ impl Reloader {
         }
     }
 
-    /// How the files look now, and how they looked before they were last read.
-    async fn look(&self) -> (Look, Look) {
+    /// How the files look now, whether they have been read like that, and when they are to be read all the same.
+    async fn look(&self) -> (Look, bool, Option<Again>) {
         let turn = self.turn.lock().await;
-        (tokio::task::block_in_place(|| turn.watched.look()), turn.read.clone())
+        let look = tokio::task::block_in_place(|| turn.watched.look());
+        let is_read = look == turn.read;
+        (look, is_read, turn.again)
     }
 }
 

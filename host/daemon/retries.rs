@@ -29,6 +29,10 @@ impl Retries {
         self.jobs.remove(&(self.due.remove(&delivery)?, delivery))
     }
 
+    pub fn has(&self, delivery: DeliveryId) -> bool {
+        self.due.contains_key(&delivery)
+    }
+
     pub fn len(&self) -> usize {
         self.jobs.len()
     }

@@ -1,6 +1,9 @@
 //! The daemon's steps, one by one, under a clock that stands: how it goes over to
 //! another configuration.
 
+mod ends;
+mod reloads;
+
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 use std::path::Path;

@@ -176,7 +176,10 @@ impl Object {
             let part = Part { key: &key, upload_id: &upload_id, number, offset };
             let stored = common.store.part(part, contents).await?;
             drop(places);
-            common.progress.send_modify(|progress| progress.stored_bytes += size);
+            Progress::moves(&common.progress, |progress| {
+                progress.stored_bytes += size;
+                progress.stored_parts += 1;
+            });
             Ok((number, stored))
         });
         Ok(())

@@ -52,7 +52,7 @@ struct Shared {
     /// Of these, one customer's.
     places_of_one: usize,
     /// By customer, while a delivery of theirs holds it.
-    places_of: Mutex<HashMap<CustomerName, Weak<Semaphore>>>,
+    places_of: Arc<Mutex<HashMap<CustomerName, Weak<Semaphore>>>>,
     /// By region: one client is larger than all else that a session is made of.
     sts: Mutex<HashMap<String, aws_sdk_sts::Client>>,
 }
@@ -83,9 +83,23 @@ impl Vendor {
             region,
             places: Arc::new(Semaphore::new(places)),
             places_of_one: places.div_ceil(customers.clamp(1, 4)),
-            places_of: Mutex::default(),
+            places_of: Arc::default(),
             sts: Mutex::default(),
         })))
+    }
+
+    /// Has the places for parts in common with an `earlier` vendor, whose deliveries
+    /// may still be at work, if there are as many.
+    #[must_use]
+    pub fn beside(mut self, earlier: &Self) -> Self {
+        let is_alike = |own: &Shared| {
+            (own.aws.part_concurrency, own.places_of_one) == (earlier.0.aws.part_concurrency, earlier.0.places_of_one)
+        };
+        if let Some(own) = Arc::get_mut(&mut self.0).filter(|own| is_alike(own)) {
+            own.places = earlier.0.places.clone();
+            own.places_of = earlier.0.places_of.clone();
+        }
+        self
     }
 
     /// The region of the vendor's own calls.
@@ -304,5 +318,21 @@ mod tests {
         assert_ne!(partition("us-gov-west-1"), partition("us-west-1"));
         assert_ne!(partition("us-iso-east-1"), partition("us-isob-east-1"));
         assert_eq!(partition("cn-north-1"), partition("cn-northwest-1"));
+    }
+
+    #[tokio::test]
+    async fn places_are_common_where_there_are_as_many() {
+        let aws = Aws { region: crate::domain::Region::parse("eu-north-1").ok(), ..Aws::default() };
+        let new = async |aws: &Aws, customers| Vendor::new(aws, customers, Clock::system()).await.unwrap();
+        let first = new(&aws, 8).await;
+        let acme = CustomerName::parse("acme").unwrap();
+        let of_acme = first.places_of(&acme);
+        let second = new(&aws, 9).await.beside(&first);
+        assert!(Arc::ptr_eq(&first.places(), &second.places()) && Arc::ptr_eq(&of_acme, &second.places_of(&acme)));
+        let more = Aws { part_concurrency: aws.part_concurrency + 1, ..aws.clone() };
+        let third = new(&more, 9).await.beside(&second);
+        assert!(!Arc::ptr_eq(&first.places(), &third.places()));
+        let alone = new(&aws, 1).await.beside(&second);
+        assert!(!Arc::ptr_eq(&of_acme, &alone.places_of(&acme)), "the only customer has more of them");
     }
 }

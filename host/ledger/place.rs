@@ -1,6 +1,6 @@
 //! Where a ledger is: a file in the state directory, or a database.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use super::db::Db;
 use super::postgres::{self, Server, Session};
@@ -28,14 +28,16 @@ impl Ledger {
         let node = postgres::writable(&server)?;
         let session = |_| Db::Postgres(Box::new(Session::new(server.clone(), Some(node.id()))));
         let writers = (0..WRITERS).map(session).collect();
-        let reader = Reader::new(Db::Postgres(Box::new(postgres::readable(server.clone())?)));
+        let reader = |session| Reader::new(Db::Postgres(Box::new(session)));
+        let own = reader(Session::new(server.clone(), None))?;
+        let reader = reader(postgres::readable(server)?)?;
         let writer = Writer::start(writers, None, Some(node));
         let failed = |error| LedgerError::Files {
             action: "start the writer of",
             path: "the ledger".into(),
             source: Arc::new(error),
         };
-        Ok(Self { reader, writer: Arc::new(writer.map_err(failed)?), clock })
+        Ok(Self { reader, own, writer: Arc::new(writer.map_err(failed)?), clock })
     }
 }
 
@@ -50,10 +52,14 @@ impl Reader {
 
     /// Opens the ledger in a PostgreSQL database for reading.
     pub fn connect(database: &Database) -> Result<Self, LedgerError> {
-        Ok(Self::new(Db::Postgres(Box::new(postgres::readable(Server::new(database)?)?))))
+        Self::new(Db::Postgres(Box::new(postgres::readable(Server::new(database)?)?)))
     }
 
-    pub(super) fn new(db: Db) -> Self {
-        Self(Arc::new(Mutex::new(db)))
+    pub(super) fn new(db: Db) -> Result<Self, LedgerError> {
+        Self::start(db).map_err(|error| LedgerError::Files {
+            action: "start a reader of",
+            path: "the ledger".into(),
+            source: Arc::new(error),
+        })
     }
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::claim::{LEFT_OUT, left_out};
-use super::db::{Db, Row, values};
+use super::db::{Db, Row, Value, values};
 use super::row::{
     at, count, customer, destination, json, maybe_at, maybe_reason, number, origin, run_id, share, size, slot, state,
 };
@@ -227,6 +227,21 @@ pub(super) fn history(ledger: &Db, filter: &History) -> Result<Vec<RunSummary>, 
     ledger.all(&query, values![share, customer, state, limit], summary)
 }
 
+pub(super) fn runs_beginning(ledger: &Db, id: &str, limit: usize) -> Result<Vec<RunId>, LedgerError> {
+    // Ids are hex digits and dashes, of which each comes before 'g'. In the order of some
+    // languages dashes do not count, so the range is only the way there.
+    let begins = "SELECT id AS run_id FROM runs WHERE id >= ?1 AND id < ?2 AND id LIKE ?3 ORDER BY id LIMIT ?4";
+    if !id.chars().all(|c| matches!(c, '0'..='9' | 'a'..='f' | '-')) {
+        return Ok(Vec::new());
+    }
+    let (behind, like) = (format!("{id}g"), format!("{id}%"));
+    ledger.all(begins, values![id, &behind, &like, i64::try_from(limit).unwrap_or(i64::MAX)], run_id)
+}
+
+pub(super) fn pending(ledger: &Db) -> Result<u64, LedgerError> {
+    ledger.only("SELECT count(*) FROM slots WHERE state = 'pending'", &[]).map(i64::cast_unsigned)
+}
+
 pub(super) fn skipped(ledger: &Db, only: Option<&ShareName>, limit: usize) -> Result<Vec<Skipped>, LedgerError> {
     let slots = format!(
         "SELECT * FROM slots
@@ -365,29 +380,44 @@ pub(super) fn unfinished(
 ) -> Result<Vec<Unfinished>, LedgerError> {
     let (share, slot_at) = of.map_or((None, None), |(share, at)| (Some(share.as_str()), Some(*at)));
     let taken = shared::take_over(ledger, share, slot_at)?;
-    let own = shared::is_own(ledger);
-    let left = ledger.all(
-        &format!(
-            "SELECT r.seq, r.id AS run_id, r.origin, r.state, s.share, s.at, s.interval_start, s.interval_end,
-                    CASE r.origin WHEN 'manual' THEN NULL ELSE s.deadline_at END AS deadline
-             FROM runs r JOIN slots s ON s.id = r.slot
-             WHERE r.seq IN ({OPEN_RUNS})
-               AND (s.share = ?1 OR ?1 IS NULL) AND (s.at = ?2 OR ?2 IS NULL) {own}"
-        ),
-        values![share, slot_at],
-        |row| {
-            let (run, slot, origin, state) = (run_id(row)?, slot(row)?, origin(row)?, state(row, "state")?);
-            let (seq, deadline, deliveries) = (row.get("seq")?, maybe_at(row, "deadline")?, Vec::new());
-            let taken_over = taken.contains(&seq);
-            Ok((seq, Unfinished { run, slot, origin, deadline, state, taken_over, deliveries }))
-        },
-    )?;
+    let which = format!(
+        "r.seq IN ({OPEN_RUNS}) AND (s.share = ?1 OR ?1 IS NULL) AND (s.at = ?2 OR ?2 IS NULL) {}",
+        shared::is_own(ledger)
+    );
+    let mut left = left(ledger, &which, values![share, slot_at])?;
+    for (seq, unfinished) in &mut left {
+        unfinished.taken_over = taken.contains(seq);
+    }
     // While work goes on, uploads that ended runs of one's own left are not told again and again.
     let is_new = |left: &Unfinished| {
         let open = left.state == RunState::Running || left.taken_over;
         known.is_none_or(|known| open && !known.contains(&left.run))
     };
-    let mut left: BTreeMap<i64, Unfinished> = left.into_iter().filter(|(_, left)| is_new(left)).collect();
+    with_deliveries(ledger, left.into_iter().filter(|(_, left)| is_new(left)).collect())
+}
+
+/// Runs that have ended and left uploads, of this process.
+pub(super) fn ended_with_uploads(ledger: &Db) -> Result<Vec<Unfinished>, LedgerError> {
+    let which = format!("r.seq IN ({OPEN_RUNS}) AND r.state <> 'running' {}", shared::is_own(ledger));
+    let left = left(ledger, &which, &[])?;
+    with_deliveries(ledger, left.into_iter().collect())
+}
+
+/// Runs by their numbers, without their deliveries.
+fn left(ledger: &Db, which: &str, values: &[Value<'_>]) -> Result<Vec<(i64, Unfinished)>, LedgerError> {
+    let select = format!(
+        "SELECT r.seq, r.id AS run_id, r.origin, r.state, s.share, s.at, s.interval_start, s.interval_end,
+                CASE r.origin WHEN 'manual' THEN NULL ELSE s.deadline_at END AS deadline
+         FROM runs r JOIN slots s ON s.id = r.slot WHERE {which}"
+    );
+    ledger.all(&select, values, |row| {
+        let (run, slot, origin, state) = (run_id(row)?, slot(row)?, origin(row)?, state(row, "state")?);
+        let (deadline, taken_over, deliveries) = (maybe_at(row, "deadline")?, false, Vec::new());
+        Ok((row.get("seq")?, Unfinished { run, slot, origin, deadline, state, taken_over, deliveries }))
+    })
+}
+
+fn with_deliveries(ledger: &Db, mut left: BTreeMap<i64, Unfinished>) -> Result<Vec<Unfinished>, LedgerError> {
     for (seq, unfinished) in &mut left {
         unfinished.deliveries = open_deliveries(ledger, *seq)?;
     }

@@ -36,7 +36,7 @@ impl Parts {
     /// Finds the vendor's identity, makes the query engine, compiles every plugin
     /// or takes it from the cache. No network. Blocks while plugins compile.
     pub async fn build(config: &Config, clock: Clock) -> Result<Self, Failure> {
-        let (parts, bad) = Self::build_leniently(config, clock).await?;
+        let (parts, bad) = Self::build_leniently(config, clock, None).await?;
         match bad.into_iter().next() {
             Some(bad) => Err(bad.failure),
             None => Ok(parts),
@@ -44,13 +44,22 @@ impl Parts {
     }
 
     /// As [`Parts::build`], but tells every plugin that cannot be used.
-    pub async fn build_leniently(config: &Config, clock: Clock) -> Result<(Self, Vec<BadPlugin>), Failure> {
+    /// What bounds memory is in common with `earlier` parts, whose deliveries may still be at work.
+    pub async fn build_leniently(
+        config: &Config,
+        clock: Clock,
+        earlier: Option<&Self>,
+    ) -> Result<(Self, Vec<BadPlugin>), Failure> {
         let settings = |error: DeliveryError| Failure::new(Layer::Config, Retry::Never, error.to_string(), "");
         let vendor = Vendor::new(&config.aws, config.customers.len(), clock.clone()).await.map_err(settings)?;
+        let vendor = match earlier {
+            Some(earlier) => vendor.beside(&earlier.vendor),
+            None => vendor,
+        };
         // First of all that is under `cache_dir`, because it is particular about who may write there.
         let (components, bad) = tokio::task::block_in_place(|| load_plugins(config))?;
         let spill_dir = config.daemon.cache_dir.join("spill");
-        let datasets = datasets(config, &vendor, &spill_dir)?;
+        let datasets = datasets(config, &vendor, &spill_dir, earlier)?;
         Ok((Self { clock, datasets, vendor, spill_dir, components }, bad))
     }
 
@@ -68,14 +77,15 @@ impl Parts {
     }
 }
 
-fn datasets(config: &Config, vendor: &Vendor, spill_dir: &Path) -> Result<Datasets, Failure> {
+fn datasets(config: &Config, vendor: &Vendor, spill_dir: &Path, earlier: Option<&Parts>) -> Result<Datasets, Failure> {
     let store = VendorStore {
         endpoint: config.aws.endpoint_url.clone(),
         region: vendor.region().to_owned(),
         path_style: config.aws.path_style,
         credentials: Arc::new(FromVendor(vendor.clone())),
     };
-    Ok(Datasets::new(config.daemon.query_memory_bytes, spill_dir, store)?)
+    let earlier = earlier.map(|earlier| &earlier.datasets);
+    Ok(Datasets::beside(earlier, config.daemon.query_memory_bytes, spill_dir, store)?)
 }
 
 /// Datasets in the vendor's own buckets are read with the vendor's own keys.

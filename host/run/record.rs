@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use chrono::TimeDelta;
 
 use super::retry::{self, Retrying};
-use super::{Delivered, Parts, Stop, Work, deliver};
+use super::{Delivered, Gauge, Parts, Stop, Work, deliver};
 use crate::clock::{Instant, exact};
 use crate::config::{Config, Customer};
 use crate::crash::{self, Point};
@@ -20,7 +20,7 @@ use crate::ledger::{
     OpenUpload,
 };
 
-/// For how long each start tries to abort an upload that an earlier one could not.
+/// For how long an upload is tried again that could not be aborted.
 const ABANDONED_AFTER: TimeDelta = TimeDelta::days(7);
 
 /// How a try at a delivery ended.
@@ -47,6 +47,7 @@ pub struct Recorder<'a> {
     pub customer: &'a CustomerName,
     pub retrying: Retrying,
     pub stop: Stop,
+    pub gauge: Gauge,
 }
 
 /// Writes into the ledger what [`UploadJournal`] asks for.
@@ -186,7 +187,9 @@ impl Recorder<'_> {
         say_attempt(attempt.number);
         let journal = self.journal(attempt.id, false);
         let delivered = match Target::bucket(&self.parts.vendor, &work.customer, work.run) {
-            Ok(target) => deliver(self.parts, work, attempt.number, target, journal.clone(), &self.stop).await,
+            Ok(target) => {
+                deliver(self.parts, work, attempt.number, target, journal.clone(), (&self.stop, &self.gauge)).await
+            }
             Err(failure) => Err(failure),
         };
         let at_work = Try { delivery, attempt: attempt.id, tries: attempt.tries };
@@ -280,7 +283,7 @@ impl Recorder<'_> {
     }
 
     /// Aborts uploads that are of no more use. What cannot be aborted now stays in
-    /// the ledger for the next start, and is given up when nothing leads to it.
+    /// the ledger for another try, and is given up when nothing leads to it.
     async fn end_uploads(&self, uploads: Vec<OpenUpload>) -> Result<(), LedgerError> {
         // One target, because each has a session of its own.
         let profile = self.config.customers.get(self.customer);
@@ -321,7 +324,7 @@ impl Recorder<'_> {
                 self.abandon(attempt, &upload_id).await
             }
             Err(failure) => {
-                tracing::warn!(key, %failure, "an upload is left behind; the next start tries again");
+                tracing::warn!(key, %failure, "an upload is left behind, and is tried again later");
                 Ok(())
             }
         }

@@ -33,6 +33,10 @@ impl Stopper {
         });
     }
 
+    pub fn is_told(&self) -> bool {
+        self.0.borrow().is_some()
+    }
+
     pub fn listen(&self, deadline: Option<Instant>) -> Stop {
         Stop { told: self.0.subscribe(), _own: None, deadline }
     }

@@ -8,7 +8,7 @@ use crate::calendar::{Calendar, When};
 use crate::clock::{Clock, Instant, exact, to_the_second};
 use crate::config::{Config, Share};
 use crate::domain::{CustomerName, Refused, RunId, Slot};
-use crate::ledger::{History, Reader, RunDetail};
+use crate::ledger::{Reader, RunDetail};
 
 /// Slots of one call, so that a slip of the pen does not plan a century.
 const SLOTS_MAX: usize = 100_000;
@@ -119,11 +119,9 @@ pub async fn run(reader: &Reader, text: &str) -> Result<RunId, Refused> {
     if let Ok(run) = RunId::parse(text) {
         return Ok(run);
     }
-    let runs = reader.history(History { limit: 10_000, ..History::default() }).await?;
-    let mut found = runs.iter().map(|run| run.run).filter(|run| run.to_string().starts_with(text));
-    match (found.next(), found.next()) {
-        (Some(run), None) => Ok(run),
-        (Some(_), Some(_)) => Err(Refused::request(format!("several runs begin with '{text}'"), "give more of the id")),
-        _ => Err(Refused::request(format!("there is no run '{text}'"), "`consign history` lists them")),
+    match reader.runs_beginning(text, 2).await?[..] {
+        [run] => Ok(run),
+        [_, ..] => Err(Refused::request(format!("several runs begin with '{text}'"), "give more of the id")),
+        [] => Err(Refused::request(format!("there is no run '{text}'"), "`consign history` lists them")),
     }
 }

@@ -1,14 +1,11 @@
 //! A running daemon, asked and told over its socket.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::os::unix::net::UnixStream;
-use std::os::unix::process::CommandExt as _;
-use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::process::Stdio;
 
-use chrono::{DateTime, Utc};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -18,20 +15,20 @@ use super::world::{self, Running, SOON, World, says, stop, until};
 const MANY: &str = r#"["UA", "B6", "EV", "DL", "AA", "MQ"]"#;
 const TOO_MUCH: &str = "compression = { codec = \"zstd\", level = 19 }\n";
 
-fn world(schedule: &str, carriers: &str, more: &str) -> World {
+pub fn world(schedule: &str, carriers: &str, more: &str) -> World {
     let customer = world::customer("acme", 1, "us-east-1", carriers);
     let keys = format!("schedule = \"{schedule}\"\n{more}\nto = {{ customers = [\"acme\"] }}");
     World::new(&world::flights(&customer, "tick", &keys))
 }
 
 /// A daemon that can be asked.
-fn daemon(world: &World) -> Running {
+pub fn daemon(world: &World) -> Running {
     let daemon = world.daemon();
     until("the daemon can be asked", SOON, || world.run(&["status"]).code == 0);
     daemon
 }
 
-fn in_state(world: &World, state: &str) -> Vec<String> {
+pub fn in_state(world: &World, state: &str) -> Vec<String> {
     let runs = world.runs().into_iter().filter(|run| run["state"] == state);
     runs.map(|run| run["run"].as_str().unwrap().to_owned()).collect()
 }
@@ -41,7 +38,7 @@ fn show(world: &World, run: &str) -> Value {
 }
 
 /// One line to the socket, and the daemon's last line.
-fn say(world: &World, line: &[u8]) -> String {
+pub fn say(world: &World, line: &[u8]) -> String {
     let mut socket = UnixStream::connect(world.path("state/consign.sock")).unwrap();
     socket.set_read_timeout(Some(SOON)).unwrap();
     // It may be turned away before all of it is said.
@@ -329,104 +326,26 @@ fn admin_retry_begins_again_what_failed_and_hurries_what_waits() {
     world.run(&["retry", &run]).ended(0).out_says(&["was delivered before"]);
 }
 
-/// Whoever has the socket has no power over the deliveries.
+/// A role that was wrong for a day is mended: all that the customer has not got, by one command.
 #[test]
-fn admin_nonsense_does_not_disturb_deliveries() {
-    let world = world("* * * * * *", "\"AS\"", "overlap = \"allow\"");
-    let _sandbox = world.sandbox();
+fn admin_retry_of_a_customer_begins_all_that_it_has_not_got() {
+    let world = world("0 6 1 1 *", "\"AS\"", "retry = { attempts = 1 }");
+    drop(world.sandbox());
+    for year in 2021..2024 {
+        world.run(&["send", "tick", "--at", &format!("{year}-01-01T06:00:00Z")]).ended(1);
+    }
+    world.run(&["retry"]).ended(2);
+    world.run(&["retry", "--customer", "globex"]).ended(1).err_says(&["there is no customer 'globex'"]);
+    world.run(&["retry", "--share", "tock"]).ended(1).err_says(&["there is no share 'tock'"]);
+    world.run(&["retry", "--customer", "acme", "--since", "0s"]).ended(0).out_says(&["nothing that failed"]);
+    let _sandbox = world.sandbox_again();
+    world.run(&["send", "tick", "--at", "2022-01-01T06:00:00Z"]).ended(0);
     let daemon = daemon(&world);
-    until("a slot is delivered", SOON, || !in_state(&world, "succeeded").is_empty());
-    let silent: Vec<UnixStream> =
-        (0..8).map(|_| UnixStream::connect(world.path("state/consign.sock")).unwrap()).collect();
-    let mut half = UnixStream::connect(world.path("state/consign.sock")).unwrap();
-    half.write_all(b"{\"version\":").unwrap();
-    let long = vec![b'x'; 1 << 20];
-    let garbage: [&[u8]; 9] = [
-        b"\0\xff\xfe",
-        b"GET / HTTP/1.1",
-        b"[]",
-        b"{\"version\":1}",
-        b"{\"version\":1,\"consign\":\"0.1.0\",\"ask\":\"nonsense\"}",
-        b"{\"version\":1,\"consign\":\"0.1.0\",\"ask\":{\"pause\":{\"share\":7}}}",
-        b"{\"version\":1,\"consign\":\"0.1.0\",\"ask\":{\"cancel\":{\"run\":\"\",\"customers\":[]}}}",
-        b"nul",
-        &long,
-    ];
-    let mut said = Vec::new();
-    for number in 0..1000 {
-        let line = say(&world, garbage[number % garbage.len()]);
-        assert!(line.contains("\"error\""), "{line}");
-        said.push(line);
-    }
-    says(&said[4], &["that is no request", "nonsense"]);
-    says(&said[8], &["longer than 65536 bytes"]);
-    let other = say(&world, b"{\"version\":2,\"consign\":\"9.9.9\",\"later\":true}");
-    says(&other, &["consign 9.9.9 asks in version 2", "speaks version 1"]);
-    // All this time, every second.
-    drop(half);
-    let slots = || {
-        let mut slots: Vec<DateTime<Utc>> =
-            world.runs().iter().map(|run| run["slot"].as_str().unwrap().parse().unwrap()).collect();
-        slots.sort_unstable();
-        slots
-    };
-    let known = slots().len();
-    until("more slots are delivered", SOON, || in_state(&world, "succeeded").len() > known);
+    let begun = world.run(&["retry", "--customer", "acme"]).ended(0).stdout;
+    let slots: Vec<&str> = begun.lines().map(|line| line.split(": run ").next().unwrap()).collect();
+    assert_eq!(slots, ["tick 2021-01-01T06:00:00Z", "tick 2023-01-01T06:00:00Z"], "{begun}");
+    until("all is delivered", SOON, || in_state(&world, "succeeded").len() == 3);
+    assert_eq!(world.run(&["retry", "--share", "tick", "--json"]).ended(0).json(), json!([]));
     stop(daemon);
-    drop(silent);
-    assert!(slots().windows(2).all(|pair| (pair[1] - pair[0]).num_seconds() == 1), "{:?}", slots());
-    assert!(in_state(&world, "failed").is_empty());
-}
-
-/// More callers than there are places are turned away, and told so; a silent one
-/// has its place for ten seconds.
-#[test]
-fn admin_silent_callers_lose_their_places() {
-    let world = world("0 6 1 1 *", "\"AS\"", "");
-    let daemon = daemon(&world);
-    let mut silent: Vec<UnixStream> =
-        (0..16).map(|_| UnixStream::connect(world.path("state/consign.sock")).unwrap()).collect();
-    until("all places are taken", SOON, || {
-        let ran = world.run(&["status"]);
-        ran.code == 1 && ran.stderr.contains("too many ask at the same time")
-    });
-    until("there is room again", SOON, || world.run(&["status"]).code == 0);
-    let mut told = String::new();
-    silent[0].set_read_timeout(Some(Duration::from_secs(5))).unwrap();
-    silent[0].read_to_string(&mut told).unwrap();
-    says(&told, &["no line came within 10 s"]);
-    stop(daemon);
-}
-
-/// Who asks is looked at, not only who may open the socket.
-#[test]
-fn admin_others_who_reach_the_socket_may_not_ask() {
-    if !rustix::process::geteuid().is_root() {
-        println!("not tested: only root can ask as somebody else");
-        return;
-    }
-    let world = world("0 6 1 1 *", "\"AS\"", "");
-    let daemon = daemon(&world);
-    // As somebody with good intentions might leave them.
-    let modes =
-        [(world.dir().to_owned(), 0o755), (world.path("state"), 0o755), (world.path("state/consign.sock"), 0o666)];
-    for (path, mode) in modes {
-        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
-    }
-    // Where the tests' own may be, others may not look.
-    fs::copy(env!("CARGO_BIN_EXE_consign"), world.path("consign")).unwrap();
-    let nobody = |args: &[&str]| {
-        let mut command = Command::new(world.path("consign"));
-        command.env_clear().current_dir(world.dir()).args(["--config", "consign.toml"]).args(args);
-        command.uid(65_534).gid(65_534).output().unwrap()
-    };
-    for args in [["status", "--json"], ["pause", "tick"]] {
-        let refused = nobody(&args);
-        let text = String::from_utf8_lossy(&[refused.stdout, refused.stderr].concat()).into_owned();
-        assert_eq!(refused.status.code(), Some(1), "{text}");
-        says(&text, &["only root and the user that runs consign may ask"]);
-        assert!(!text.contains("cannot reach consign"), "it was not let near the socket: {text}");
-    }
-    assert!(!world.run(&["status"]).ended(0).stdout.contains("paused"));
-    stop(daemon);
+    world.run(&["retry", "--share", "tick"]).ended(0).out_says(&["nothing that failed"]);
 }

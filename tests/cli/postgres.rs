@@ -17,7 +17,7 @@ const ROWS: u64 = 58_665 + 54_635;
 /// Daemons that have one ledger, each with a part of the work.
 struct Pair {
     world: World,
-    _sandbox: Running,
+    sandbox: Option<Running>,
     schema: String,
     url: String,
 }
@@ -30,16 +30,29 @@ impl Pair {
         let flights = world::flights(&world::customer("acme", 1, "us-east-1", CARRIERS), "tick", SHARE);
         let ledger = format!("[ledger]\nurl = \"{url}\"\nschema = \"{schema}\"\nlease = \"2s\"\n");
         let world = World::new(&format!("{keys}\n{ledger}{flights}"));
-        let _sandbox = world.sandbox();
-        Self { world, _sandbox, schema, url: url.to_owned() }
+        let sandbox = Some(world.sandbox());
+        Self { world, sandbox, schema, url: url.to_owned() }
     }
 
     fn psql(&self, sql: &str) -> String {
         Postgres::ask(&self.url, &format!("SET search_path TO {}; {sql}", self.schema))
     }
 
-    /// A daemon, and its node.
+    /// A daemon with a state directory of its own, and its node. Commands do not go to it.
     fn daemon(&self) -> (Running, String) {
+        let text = self.world.text();
+        let started = self.daemon_to_ask();
+        self.world.write("consign.toml", text);
+        started
+    }
+
+    /// The same for commands to go to.
+    fn daemon_to_ask(&self) -> (Running, String) {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let own = format!("state_dir = \"of-its-own/{}\"", NEXT.fetch_add(1, Ordering::Relaxed));
+        let text = self.world.text();
+        let state_dir = text.lines().find(|line| line.starts_with("state_dir")).unwrap();
+        self.world.write("consign.toml", text.replace(state_dir, &own));
         let daemon = self.world.daemon();
         let node = format!("SELECT id FROM nodes WHERE name LIKE '%process {}'", daemon.id());
         let mut id = String::new();
@@ -220,4 +233,25 @@ fn postgres_takes_commands_while_a_daemon_runs() {
     stop(daemon);
     // No file of SQLite was made.
     assert!(!pair.world.path("state/ledger.db").exists());
+}
+
+/// It has a socket also where no file of a ledger has made it a folder. What waits in
+/// another daemon is not tried by this one, which says so.
+#[test]
+fn postgres_a_retry_of_what_another_daemon_has_says_so() {
+    let Some(server) = Postgres::shared() else { return };
+    let mut pair = Pair::new(&server.url(), "");
+    drop(pair.sandbox.take());
+    let (first, one) = pair.daemon();
+    let waits = format!(
+        "SELECT r.id FROM runs r JOIN deliveries d ON d.run = r.seq WHERE r.node = {one} AND d.state = 'waiting'
+         AND d.due_at > extract(epoch FROM now() + interval '10 seconds') * 1000000 LIMIT 1"
+    );
+    until("something waits for its next try", SOON, || !pair.psql(&waits).is_empty());
+    let (second, _) = pair.daemon_to_ask();
+    until("the second one can be asked", SOON, || pair.world.run(&["status"]).code == 0);
+    let run = pair.psql(&waits);
+    pair.world.run(&["retry", &run]).ended(1).out_says(&["waits in run", &run, "the consign that has it goes on"]);
+    first.signal(Signal::KILL);
+    second.signal(Signal::KILL);
 }

@@ -5,7 +5,7 @@ use consign::clock::Clock;
 use consign::domain::{Failure, Layer, Retry, RunId, SkipReason};
 use consign::ledger::{DeliveryState, Ledger, LedgerError, Planned, Rewound, RunState};
 
-use super::{customers, deliver, lasting, open, open_at, passing, planned, share, slot, start};
+use super::{customers, deliver, key, lasting, open, open_at, passing, planned, share, slot, start};
 
 fn why() -> Failure {
     Failure::new(Layer::Schedule, Retry::Never, "cancelled by root", "`consign retry` begins it again")
@@ -190,4 +190,57 @@ async fn what_was_planned_ahead_of_the_clock_is_taken_back() {
 
 on_postgres! {
     what_was_planned_ahead_of_the_clock_is_taken_back,
+    a_run_is_found_by_how_its_id_begins,
+    uploads_of_ended_runs_are_told_and_those_at_work_are_not,
+}
+
+#[tokio::test]
+async fn a_run_is_found_by_how_its_id_begins() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = open(dir.path());
+    let mut ids = Vec::new();
+    for hour in 0..12 {
+        let started = ledger.start_manual(slot("orders", hour), customers(&["acme"])).await.unwrap();
+        ids.push(started.claim.unwrap().run.to_string());
+    }
+    ids.sort();
+    let found = async |text: &str| -> Vec<String> {
+        let found = ledger.reader().runs_beginning(text, 5).await.unwrap();
+        found.iter().map(ToString::to_string).collect()
+    };
+    for id in &ids {
+        for length in 0..=id.len() {
+            let begins = |other: &&String| other.starts_with(&id[..length]);
+            let all: Vec<String> = ids.iter().filter(begins).take(5).cloned().collect();
+            assert_eq!(found(&id[..length]).await, all, "{}", &id[..length]);
+        }
+    }
+    for none in ["%", "_", "nope", "0' OR 1=1", "ffff", &format!("{}0", ids[0])] {
+        assert_eq!(found(none).await, Vec::<String>::new(), "{none}");
+    }
+}
+
+#[tokio::test]
+async fn uploads_of_ended_runs_are_told_and_those_at_work_are_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = open(dir.path());
+    let slot = slot("orders", 1);
+    ledger.plan(vec![planned(slot.clone(), &["acme", "globex"])], vec![(share("orders"), slot.at)]).await.unwrap();
+    let claim = ledger.claim(1, 0).await.unwrap().runs.remove(0);
+    let mut attempts = Vec::new();
+    for (_, delivery) in &claim.deliveries {
+        let attempt = ledger.attempt_started(*delivery, None).await.unwrap().id;
+        ledger.upload_created(attempt, &key(&slot, "a.csv"), "u1").await.unwrap();
+        attempts.push(attempt);
+    }
+    ledger.failed(attempts[0], lasting(), None).await.unwrap();
+    assert!(ledger.ended_with_uploads().await.unwrap().is_empty());
+    ledger.upload_aborted(attempts[1], "u1").await.unwrap();
+    ledger.failed(attempts[1], lasting(), None).await.unwrap();
+    ledger.run_finished(claim.run).await.unwrap();
+    let left = ledger.ended_with_uploads().await.unwrap();
+    assert_eq!((left.len(), left[0].run, left[0].deliveries.len()), (1, claim.run, 1));
+    assert_eq!(left[0].deliveries[0].uploads[0].upload_id, "u1");
+    ledger.upload_aborted(attempts[0], "u1").await.unwrap();
+    assert!(ledger.ended_with_uploads().await.unwrap().is_empty());
 }

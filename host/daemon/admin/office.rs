@@ -10,9 +10,9 @@ use serde_json::Value;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 
-use super::Caller;
 use super::ask::{Ask, Event, Paused, Reloaded, Resumed, Told};
 use super::overview::{Kept, Now, Overview, Running};
+use super::{Caller, gone};
 use crate::calendar::When;
 use crate::clock::{Clock, Instant};
 use crate::config::Config;
@@ -38,7 +38,8 @@ pub(in crate::daemon) enum Order {
         claim: Claim,
         watch: Watch,
     },
-    /// Tries at once what waits for its next try. Answered with what did wait.
+    /// Tries at once what waits for its next try. Answered with what is tried here:
+    /// another consign may have the others, or they have ended.
     TryNow {
         deliveries: Vec<DeliveryId>,
         watch: Watch,
@@ -61,6 +62,9 @@ pub(in crate::daemon) enum Order {
         done: oneshot::Sender<Result<Reloaded, Refused>>,
     },
 }
+
+/// Deliveries that wait for their next try.
+type Waiting = Vec<(CustomerName, DeliveryId)>;
 
 /// Hears of deliveries.
 pub(in crate::daemon) type Watch = mpsc::UnboundedSender<Event>;
@@ -146,8 +150,13 @@ impl Office {
         self.goes_on()?;
         tracing::info!(by = caller.name(), "a reload is asked for");
         if wait {
-            caller.waits()?;
-            return self.reloader.clone().reload().await;
+            caller.waits_for_reload()?;
+            // Who has begun it and goes away does not keep the loop from its end.
+            let reload = tokio::spawn(self.reloader.clone().reload());
+            return tokio::select! {
+                ended = reload => ended.unwrap_or_else(|error| Err(fault(&error))),
+                gone = caller.gone() => Err(gone),
+            };
         }
         let (generation, shares) = {
             let current = self.current.borrow();
@@ -224,8 +233,8 @@ impl Office {
     /// until its end if somebody waits.
     async fn begin(
         &self,
-        (slot, customers): (Slot, Vec<CustomerName>),
-        waiting: Option<(RunId, Vec<DeliveryId>)>,
+        (slot, mut customers): (Slot, Vec<CustomerName>),
+        waiting: Option<(RunId, Waiting)>,
         wait: bool,
         caller: &mut Caller,
     ) -> Result<Report, Refused> {
@@ -235,10 +244,15 @@ impl Office {
         let (watch, heard) = mpsc::unbounded_channel();
         let (mut going, mut hurried) = (0, None);
         if let Some((run, deliveries)) = waiting {
-            let (done, waited) = oneshot::channel();
-            self.order(Order::TryNow { deliveries, watch: watch.clone(), done }).await?;
-            going = waited.await.map_err(|_| stopping())?.len();
+            let (done, here) = oneshot::channel();
+            let ids = deliveries.iter().map(|(_, delivery)| *delivery).collect();
+            self.order(Order::TryNow { deliveries: ids, watch: watch.clone(), done }).await?;
+            let here = here.await.map_err(|_| stopping())?;
+            going = here.len();
             hurried = Some(run).filter(|_| going > 0);
+            // How it is with the others the ledger knows.
+            let others = deliveries.into_iter().filter(|(_, delivery)| !here.contains(delivery));
+            customers.extend(others.map(|(customer, _)| customer));
         }
         let started = self.ledger.start_manual(slot, customers).await?;
         let mut report = Report::of(&started);
@@ -258,6 +272,17 @@ impl Office {
         Ok(report.sorted())
     }
 
+    /// Why nothing more is heard of a run.
+    fn unheard(&self, run: Option<RunId>) -> Refused {
+        match self.stopping.load(Ordering::Relaxed) {
+            true => begun_and_stopping(stopping(), run),
+            false => {
+                let run = run.map(|run| run.to_string()).unwrap_or_default();
+                Refused::request("it is not known how it ended", format!("`consign show {run}` tells how it stands"))
+            }
+        }
+    }
+
     async fn listen(
         &self,
         report: &mut Report,
@@ -265,13 +290,16 @@ impl Office {
         mut going: usize,
         caller: &mut Caller,
     ) -> Result<(), Refused> {
-        let gone = |_| Refused::request("the caller is gone", "");
+        let gone = |_| gone();
         if let Some(run) = report.run {
             let (slot, deliveries) = (report.slot.clone(), going);
             caller.hears(Event::Begun { run, slot, deliveries }).await.map_err(gone)?;
         }
         while going > 0 {
-            let event = heard.recv().await.ok_or_else(|| begun_and_stopping(stopping(), report.run))?;
+            let event = tokio::select! {
+                event = heard.recv() => event.ok_or_else(|| self.unheard(report.run))?,
+                gone = caller.gone() => return Err(gone),
+            };
             if let Event::Ended(fared) = &event {
                 report.outcomes.push((**fared).clone());
                 going -= 1;
@@ -331,15 +359,14 @@ pub async fn resume(ledger: &Ledger, share: ShareName) -> Result<Resumed, Refuse
 }
 
 /// What of a run can be tried again: who failed, and what waits for its next try.
-pub fn to_retry(
-    detail: &RunDetail,
-    customers: &[CustomerName],
-) -> Result<(Vec<CustomerName>, Vec<DeliveryId>), Refused> {
+pub fn to_retry(detail: &RunDetail, customers: &[CustomerName]) -> Result<(Vec<CustomerName>, Waiting), Refused> {
     let (mut failed, mut waiting) = (Vec::new(), Vec::new());
     for delivery in detail.deliveries.iter().filter(|delivery| customers.contains(&delivery.customer)) {
         match delivery.state {
             DeliveryState::Failed => failed.push(delivery.customer.clone()),
-            DeliveryState::Waiting | DeliveryState::Sealed if delivery.due.is_some() => waiting.push(delivery.id),
+            DeliveryState::Waiting | DeliveryState::Sealed if delivery.due.is_some() => {
+                waiting.push((delivery.customer.clone(), delivery.id));
+            }
             _ => {}
         }
     }
@@ -384,6 +411,10 @@ fn begun_and_stopping(refused: Refused, run: Option<RunId>) -> Refused {
     }
 }
 
+fn fault(error: &dyn std::error::Error) -> Refused {
+    Refused::new(Blame::Machine, format!("a fault in consign: {error}"), "")
+}
+
 fn to_value<T: serde::Serialize>(answer: &T) -> Result<Value, Refused> {
-    serde_json::to_value(answer).map_err(|error| Refused::new(Blame::Machine, error.to_string(), ""))
+    serde_json::to_value(answer).map_err(|error| fault(&error))
 }

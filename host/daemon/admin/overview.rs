@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::{Instant, ago};
 use crate::config::Config;
-use crate::domain::{Refused, ShareName};
+use crate::domain::{CustomerName, Refused, RunId, ShareName};
 use crate::ledger::{FailedRun, History, LedgerError, Pause, Reader, RunSummary, Standing};
 use crate::schedule::LATE_MAX;
 
@@ -56,9 +56,29 @@ pub struct Now {
     pub failed: u64,
     /// Slots since the start that nobody got, or not everybody.
     pub left_out: u64,
+    /// How far what is at work here is.
+    #[serde(default)]
+    pub at_work: Vec<Moving>,
     /// The next slots that are due.
     pub next: Vec<(ShareName, Instant)>,
     pub reload: Option<LastReload>,
+}
+
+/// A delivery at work.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Moving {
+    pub run: RunId,
+    pub customer: CustomerName,
+    /// Of the configuration that it began with.
+    pub generation: u64,
+    /// Read from the dataset.
+    pub rows: u64,
+    /// Written by the plugin, before compression.
+    pub bytes: u64,
+    /// That the bucket has.
+    pub parts: u64,
+    /// Since anything of it moved; None when nothing has yet.
+    pub still_seconds: Option<u64>,
 }
 
 /// How the last reload ended.

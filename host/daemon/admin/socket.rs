@@ -1,10 +1,10 @@
 //! Where the socket is, and how either side gets to it.
 
-use std::fs::{File, Permissions};
+use std::fs::{DirBuilder, File, Permissions};
 use std::io::{self, ErrorKind};
 use std::os::fd::AsRawFd as _;
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use tokio::net::{UnixListener, UnixStream};
@@ -46,6 +46,8 @@ impl Bound {
             let path = path.clone();
             move |source| SocketError::Files { action, path, source }
         };
+        // A ledger in a database has made none.
+        DirBuilder::new().recursive(true).mode(0o700).create(state_dir).map_err(failed("make the folder of"))?;
         let lock = Lock::take(&state_dir.join(LOCK), 0o600).map_err(|why| match why {
             NotTaken::Held(holder) => SocketError::Held { path: path.clone(), holder },
             NotTaken::Open(error) | NotTaken::Lock(error) => failed("lock")(error),

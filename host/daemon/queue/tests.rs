@@ -296,3 +296,16 @@ proptest! {
         assert_eq!((queue.waiting(), queue.at_work(), queue.aside.len()), (0, 0, 0));
     }
 }
+
+#[test]
+fn a_share_with_very_many_customers_leaves_the_others_their_slots() {
+    let many = u32::try_from(WAITING_MAX).unwrap();
+    let mut queue = queue(LIMITS, (0..many).map(|n| turn(0, n)).chain([turn(1, 0)]));
+    let names = |wanted: &Wanted| wanted.except.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let [on_time, late] = queue.wanted();
+    assert!(on_time.slots > 0 && late.slots > 0, "{on_time:?} {late:?}");
+    assert_eq!((names(&on_time), names(&late)), (vec!["s0".to_owned(), "s1".to_owned()], Vec::new()));
+    // With nothing in memory any more, its next slot comes in.
+    queue.remove(DeliveryId(i64::from(many)));
+    assert_eq!(names(&queue.wanted()[ON_TIME]), ["s0"]);
+}

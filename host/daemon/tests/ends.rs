@@ -1,0 +1,165 @@
+//! What ends otherwise than it should: deliveries, uploads, the daemon itself.
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::Id;
+use tokio::time::{Instant, timeout};
+
+use super::super::admin::ask::Event;
+use super::super::admin::{Order, Watch};
+use super::super::job::{Delivery, Progress};
+use super::super::notify::Manager;
+use super::super::{DRAIN_GRACE, backlog, drain};
+use super::*;
+use crate::domain::{Destination, Failure, KeyFacts, Layer, LeafName, Retry};
+use crate::ledger::{DeliveryId, LedgerError};
+use crate::run::Fate;
+
+/// A daemon with one delivery at work, which waits for an answer of the endpoint.
+async fn with_one_at_work(world: &World) -> (Desk, Id, Delivery) {
+    let mut desk = world.desk(world.config("", "old", &["a"])).await;
+    world.second(&mut desk, 1);
+    until(&mut desk, "a delivery is at work", |_| world.silence.asked_for("old") == 1).await;
+    let (id, at_work) = desk.at_work.iter().next().unwrap();
+    let (id, delivery) = (*id, at_work.delivery.clone());
+    // What becomes of it is said by the test.
+    desk.work.abort_all();
+    while desk.work.join_next().await.is_some() {}
+    (desk, id, delivery)
+}
+
+async fn watch(desk: &mut Desk, delivery: &Delivery) -> mpsc::UnboundedReceiver<Event> {
+    let (watch, heard): (Watch, _) = mpsc::unbounded_channel();
+    let (done, here) = oneshot::channel();
+    // Another delivery is not here.
+    let deliveries = vec![delivery.id, DeliveryId(4711)];
+    desk.obey(Order::TryNow { deliveries, watch, done }, &mut Manager::of_process()).await.unwrap();
+    assert_eq!(here.await.unwrap(), [delivery.id]);
+    heard
+}
+
+fn no_answer() -> Failure {
+    Failure::new(Layer::Network, Retry::Later, "no answer", "")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancel_that_meets_a_failure_does_not_wait_for_the_next_try() {
+    let world = World::new();
+    let (mut desk, id, delivery) = with_one_at_work(&world).await;
+    let attempt = desk.ledger.open_delivery(delivery.id).await.unwrap().attempt.unwrap().id;
+    let due = start() + TimeDelta::hours(1);
+    desk.ledger.failed(attempt, no_answer(), Some(due)).await.unwrap();
+    let why = Failure::new(Layer::Schedule, Retry::Never, "cancelled by root", "");
+    desk.ledger.cancel(delivery.run, Vec::new(), why.clone()).await.unwrap();
+    desk.at_work[&id].stopper.stop(why);
+    desk.ended(Ok((id, Ok(Progress::Waits { due, sealed: false, failure: no_answer() })))).unwrap();
+    until(&mut desk, "it has ended", |desk| desk.tally.failed == 1 && desk.calls.is_empty()).await;
+    assert_eq!(runs(&desk, "a", RunState::Failed).await, 1);
+    assert_eq!(desk.retries.len(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_who_wait_hear_of_a_delivery_that_cannot_be_recorded_and_its_run_is_let_go() {
+    let world = World::new();
+    let (mut desk, id, delivery) = with_one_at_work(&world).await;
+    let mut all = [watch(&mut desk, &delivery).await, watch(&mut desk, &delivery).await];
+    let event = "commit".to_owned();
+    let illegal = LedgerError::Illegal { record: "attempt 1".to_owned(), state: "failed", event };
+    desk.ended(Ok((id, Err(illegal)))).unwrap();
+    for heard in &mut all {
+        let Some(Event::Ended(fared)) = heard.recv().await else { panic!("it is not told") };
+        assert_eq!(fared.state, Fate::Failed);
+        assert!(fared.failure.unwrap().message.contains("attempt 1 is failed"));
+        assert!(heard.recv().await.is_none(), "nothing more is to come");
+    }
+    assert!(desk.open.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_delivery_whose_task_died_is_let_go_too() {
+    let world = World::new();
+    let mut desk = world.desk(world.config("", "old", &["a"])).await;
+    world.second(&mut desk, 1);
+    until(&mut desk, "a delivery is at work", |_| world.silence.asked_for("old") == 1).await;
+    let delivery = desk.at_work.values().next().unwrap().delivery.clone();
+    let mut heard = watch(&mut desk, &delivery).await;
+    desk.work.abort_all();
+    let died = desk.work.join_next_with_id().await.unwrap();
+    desk.ended(died).unwrap();
+    let Some(Event::Ended(fared)) = heard.recv().await else { panic!("it is not told") };
+    assert_eq!((fared.state, desk.open.len(), desk.queue.at_work()), (Fate::Failed, 0, 0));
+}
+
+/// A disk that stands still: neither is it vouched for, nor waited for.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drain_ends_when_the_ledger_does_not_answer() {
+    let world = World::new();
+    let mut desk = world.desk(world.config("drain_timeout = \"1s\"\n", "old", &["a"])).await;
+    desk.calls.ask(std::future::pending());
+    until(&mut desk, "it does not answer", |desk| !desk.is_alive()).await;
+    let (mut manager, began) = (Manager::watching(), Instant::now());
+    let (_orders, mut ordered) = mpsc::channel(1);
+    let ended = timeout(Duration::from_secs(30), drain(desk, &mut manager, &mut ordered)).await;
+    ended.expect("it does not end").unwrap();
+    let lasted = began.elapsed();
+    assert!(lasted >= DRAIN_GRACE && lasted < DRAIN_GRACE + Duration::from_secs(4), "{lasted:?}");
+    assert!(!manager.has_heard());
+}
+
+/// The abort failed with the delivery, so that the customer pays for what is stored.
+#[tokio::test(flavor = "multi_thread")]
+async fn uploads_that_an_ended_run_left_are_tried_again() {
+    let world = World::new();
+    let config = world.config("", "old", &["a"]);
+    let mut desk = world.desk(config.clone()).await;
+    let (share, acme) = (ShareName::parse("a").unwrap(), CustomerName::parse("acme").unwrap());
+    let interval = Interval { start: start() - TimeDelta::seconds(1), end: start() };
+    let slot = Slot { share: share.clone(), at: start(), interval };
+    let claim = desk.ledger.start_manual(slot, vec![acme.clone()]).await.unwrap().claim.unwrap();
+    let profile = &config.customers[&acme];
+    let facts = KeyFacts { share: &share, customer: &acme, slot: start(), interval };
+    let key = profile.prefix.key(&config.shares[&share].key, &facts, &LeafName::manifest()).unwrap();
+    let destination = Destination {
+        endpoint: config.aws.endpoint_url.as_ref().map(ToString::to_string),
+        bucket: profile.bucket.clone(),
+        owner: profile.bucket_owner.clone(),
+        manifest_key: key.to_string(),
+    };
+    let attempt = desk.ledger.attempt_started(claim.deliveries[0].1, Some(destination)).await.unwrap().id;
+    desk.ledger.upload_created(attempt, &key, "an-upload").await.unwrap();
+    desk.sweep();
+    until(&mut desk, "the ledger is asked", |desk| desk.calls.is_empty()).await;
+    assert_eq!(desk.queue.at_work(), 0, "what is at work is left alone");
+    desk.ledger.failed(attempt, no_answer(), None).await.unwrap();
+    desk.ledger.run_finished(claim.run).await.unwrap();
+
+    desk.sweep();
+    until(&mut desk, "the role is asked for", |_| world.silence.asked_for("old") == 1).await;
+    assert_eq!(desk.queue.at_work(), 1);
+    desk.sweep();
+    until(&mut desk, "the ledger is asked", |desk| desk.calls.is_empty()).await;
+    assert_eq!((desk.queue.at_work(), desk.queue.waiting()), (1, 0), "it is at work already");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_status_counts_what_is_still_in_the_ledger() {
+    let world = World::new();
+    let desk = world.desk(world.config("", "old", &["a"])).await;
+    let slots = (0..7).map(|second| {
+        let at = start() - TimeDelta::seconds(second);
+        let interval = Interval { start: at - TimeDelta::seconds(1), end: at };
+        let slot = Slot { share: ShareName::parse("a").unwrap(), at, interval };
+        Planned::new(slot, vec![CustomerName::parse("acme").unwrap()], Origin::Schedule)
+    });
+    desk.ledger.plan(slots.collect(), Vec::new()).await.unwrap();
+    let watch = backlog::watch(desk.ledger.reader().clone(), desk.behind.clone());
+    let counted = async {
+        while desk.status().behind == 0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::select! {
+        () = watch => {}
+        counted = timeout(Duration::from_secs(20), counted) => counted.expect("it is counted"),
+    }
+    assert!(desk.status().to_string().contains("0 waiting and 7 slots behind"), "{}", desk.status());
+}
