@@ -18,7 +18,7 @@ use crate::clock::{Clock, Instant};
 use crate::config::{Config, Environment};
 use crate::domain::{CustomerName, Interval, Origin, ShareName, Slot};
 use crate::ledger::{DeliveryState, History, Ledger, Planned, RunState};
-use crate::run::{Parts, Recorder, Retrying, Stopper};
+use crate::run::{Gauge, Parts, Recorder, Retrying, Stopper};
 use crate::schedule::Planner;
 
 /// An endpoint that never answers, and the bodies of what it was asked.
@@ -267,8 +267,8 @@ async fn what_fails_because_the_process_ends_has_not_failed() {
     let stopper = Stopper::default();
     let deliver = async |stop| {
         let (slot, customer, retrying) = (&slot, &acme, Retrying::Daemon);
-        let recorder =
-            Recorder { parts: &parts, ledger: &ledger, config: &config, run, slot, customer, retrying, stop };
+        let (parts, ledger, config, gauge) = (&parts, &ledger, &config, Gauge::default());
+        let recorder = Recorder { parts, ledger, config, run, slot, customer, retrying, stop, gauge };
         let soon = Duration::from_millis(500);
         tokio::time::timeout(soon, recorder.deliver(delivery)).await.map(|outcome| outcome.is_ok())
     };

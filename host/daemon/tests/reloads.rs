@@ -18,7 +18,8 @@ async fn what_is_refused_for_what_may_pass_is_read_again_and_what_is_wrong_is_no
     let (_now, current) = watch::channel(Arc::new(Generation { number: 1, config, parts }));
     let (orders, mut ordered) = mpsc::channel(8);
     let path = world.dir.path().join("consign.toml");
-    let reloader = Arc::new(Reloader::new(path, world.clock.clone(), orders, current));
+    let ledger = Ledger::open(&world.dir.path().join("state"), world.clock.clone()).unwrap();
+    let reloader = Arc::new(Reloader::new(path, world.clock.clone(), ledger, orders, current));
     let keeping = tokio::spawn(reloader.keep(signal(SignalKind::hangup()).unwrap()));
     let mut refuse = async |why: Blame| {
         let soon = Duration::from_secs(15);
