@@ -274,7 +274,8 @@ async fn what_fails_because_the_process_ends_has_not_failed() {
     };
     let state = async || ledger.open_delivery(delivery).await.unwrap().state;
 
-    assert!(deliver(Stopper::default().listen(None)).await.is_err(), "forsaken, it went on");
+    let forsaken = Stopper::default().listen(None);
+    assert!(deliver(forsaken).await.is_err(), "forsaken, it went on");
     assert_eq!(state().await, DeliveryState::Working);
     ledger.interrupted(ledger.open_delivery(delivery).await.unwrap().attempt.unwrap().id).await.unwrap();
     assert_eq!(deliver(stopper.listen(None)).await, Ok(true));
