@@ -1,7 +1,6 @@
 //! Several daemons on one ledger in PostgreSQL: they share the work, and what a
 //! dead or a paused one had is delivered once.
 
-use std::fs;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -49,10 +48,18 @@ impl Pair {
     /// The same for commands to go to.
     fn daemon_to_ask(&self) -> (Running, String) {
         static NEXT: AtomicU32 = AtomicU32::new(0);
-        let own = format!("state_dir = \"of-its-own/{}\"", NEXT.fetch_add(1, Ordering::Relaxed));
+        self.daemon_in(&format!("of-its-own/{}", NEXT.fetch_add(1, Ordering::Relaxed)))
+    }
+
+    /// Has the configuration name this state directory.
+    fn configure(&self, state_dir: &str) {
         let text = self.world.text();
-        let state_dir = text.lines().find(|line| line.starts_with("state_dir")).unwrap();
-        self.world.write("consign.toml", text.replace(state_dir, &own));
+        let line = text.lines().find(|line| line.starts_with("state_dir")).unwrap();
+        self.world.write("consign.toml", text.replace(line, &format!("state_dir = \"{state_dir}\"")));
+    }
+
+    fn daemon_in(&self, state_dir: &str) -> (Running, String) {
+        self.configure(state_dir);
         let daemon = self.world.daemon();
         let node = format!("SELECT id FROM nodes WHERE name LIKE '%process {}'", daemon.id());
         let mut id = String::new();
@@ -83,6 +90,12 @@ impl Pair {
         });
     }
 
+    /// Nothing more begins, and what has begun ends: a stop leaves what it finds claimed to the next start.
+    fn settle(&self) {
+        self.world.run(&["pause", "tick"]).ended(0);
+        until("nothing is at work", SOON, || self.psql("SELECT count(*) FROM runs WHERE state = 'running'") == "0");
+    }
+
     fn is_sound(&self) {
         self.world.run(&["ledger", "check"]).ended(0).out_says(&["the ledger is whole"]);
     }
@@ -109,6 +122,7 @@ fn postgres_two_daemons_share_and_a_killed_ones_work_is_taken_over() {
     if !left.is_empty() {
         assert_eq!(pair.psql(&format!("SELECT state FROM nodes WHERE id = {one}")), "dead");
     }
+    pair.settle();
     stop(second);
     audit(&pair.world, ROWS, 1);
     pair.is_sound();
@@ -141,6 +155,7 @@ fn postgres_a_daemon_paused_beyond_its_lease_is_fenced() {
         assert!(again.is_running() && other.is_running(), "{}", pair.world.log());
         pair.has(&three, "succeeded") > 0
     });
+    pair.settle();
     stop(again);
     stop(other);
     audit(&pair.world, ROWS, 1);
@@ -165,6 +180,7 @@ fn postgres_that_restarts_does_not_end_the_daemon() {
         assert!(daemon.is_running(), "{}", pair.world.log());
         pair.has(&node, "succeeded") >= before + 2
     });
+    pair.settle();
     stop(daemon);
     audit(&pair.world, ROWS, 0);
     pair.is_sound();
@@ -179,14 +195,9 @@ fn postgres_cancel_reaches_the_daemon_that_has_it() {
     let work = "overlap = \"allow\"\ncompression = { codec = \"zstd\", level = 19 }";
     let all = r#"["UA", "B6", "EV", "DL", "AA", "MQ"]"#;
     let text = pair.world.text().replace(CARRIERS, all).replace("overlap = \"allow\"", work);
-    let configure = |state: &str| {
-        let state = format!("state_dir = \"{state}\"");
-        pair.world.write("consign.toml", text.replace("state_dir = \"state\"", &state));
-    };
+    pair.world.write("consign.toml", text);
     let daemon = |state: &str| {
-        fs::create_dir(pair.world.path(state)).unwrap();
-        configure(state);
-        let (daemon, node) = pair.daemon();
+        let (daemon, node) = pair.daemon_in(state);
         until("it can be asked", SOON, || pair.world.path(state).join("consign.sock").exists());
         (daemon, node)
     };
@@ -202,7 +213,7 @@ fn postgres_cancel_reaches_the_daemon_that_has_it() {
             run = pair.psql(&newest);
             !run.is_empty()
         });
-        configure(asked);
+        pair.configure(asked);
         pair.world.run(&["cancel", &run]).ended(0).out_says(&["acme           is ended"]);
         let ended = format!("SELECT node FROM runs WHERE id = '{run}' AND state = 'failed'");
         until("the run has ended", SOON, || {
