@@ -5,6 +5,12 @@ use std::time::Duration;
 /// Deliveries at work at the same time, at most.
 pub const CONCURRENCY_MAX: usize = 1024;
 
+/// The part of `all` places that one of `several` may have, so that it leaves some to
+/// the others: the only one has all, one of four or more a quarter.
+pub fn places_of_one(all: usize, several: usize) -> usize {
+    all.div_ceil(several.clamp(1, 4))
+}
+
 /// Objects of one delivery that may be open at the same time while the host
 /// compresses them: each has a thread and an encoder.
 pub const COMPRESSED_OBJECTS_OPEN: usize = 64;

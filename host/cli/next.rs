@@ -13,7 +13,7 @@ use crate::config::{Config, Share};
 use crate::domain::{Failure, Interval, ShareName};
 use crate::ledger::{LedgerError, Reader};
 use crate::run::wanted;
-use crate::schedule::LATE_MAX;
+use crate::schedule::ahead_from;
 
 #[derive(Args)]
 pub struct NextArgs {
@@ -110,11 +110,7 @@ async fn known(
         Err(error) => return Err(error),
     };
     let paused = reader.pauses().await?.into_iter().find(|pause| pause.share == *share);
-    let ahead = reader
-        .ahead(now.checked_add_signed(LATE_MAX).unwrap_or(now))
-        .await?
-        .into_iter()
-        .find(|(ahead, _)| ahead == share);
+    let ahead = reader.ahead(ahead_from(now)).await?.into_iter().find(|(ahead, _)| ahead == share);
     Ok((paused.map(|pause| pause.since), ahead.map(|(_, until)| until)))
 }
 

@@ -44,7 +44,7 @@ pub(crate) static DAEMON: Shape = Shape {
         ),
         default(
             "plugin_concurrency",
-            Kind::Int(1, 1024),
+            PLACES,
             "all of `concurrency` if all shares have the same plugin, otherwise 3/4 of it",
             "6",
             "Of these, deliveries through one plugin of your own, so that one that hangs holds up only the shares that use it. The shipped ones have no such limit.",

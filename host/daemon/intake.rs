@@ -53,17 +53,15 @@ impl Intake {
     /// Plans by another configuration from now on. Returns the planner of before.
     pub fn adopt(&mut self, mut planner: Planner) -> Planner {
         planner.go_on_from(&self.planner);
-        self.is_of_before = self.planning;
-        self.look();
-        std::mem::replace(&mut self.planner, planner)
+        self.plan_anew(planner)
     }
 
     /// Plans from where this one begins, also if that is earlier: what is on record is
-    /// not planned again.
-    pub fn plan_anew(&mut self, planner: Planner) {
+    /// not planned again. Returns the planner of before.
+    pub fn plan_anew(&mut self, planner: Planner) -> Planner {
         self.is_of_before = self.planning;
-        self.planner = planner;
         self.look();
+        std::mem::replace(&mut self.planner, planner)
     }
 
     /// Has the schedule and the ledger looked at.

@@ -110,7 +110,7 @@ impl Desk {
             Order::PlanAnew { planner, generation, done } => {
                 let is_current = generation == self.generation.number;
                 if is_current {
-                    self.intake.plan_anew(*planner);
+                    drop(self.intake.plan_anew(*planner));
                 }
                 let _ = done.send(is_current);
             }

@@ -24,6 +24,7 @@ use super::{DeliveryError, policy};
 use crate::clock::Clock;
 use crate::config::{self, Aws, Customer, StaticCredentials};
 use crate::domain::{CustomerName, Failure, Layer, Retry, RunId, Secret};
+use crate::limits::places_of_one;
 
 /// Requests for one operation, the first one included.
 const ATTEMPTS: u32 = 4;
@@ -82,7 +83,7 @@ impl Vendor {
             identity,
             region,
             places: Arc::new(Semaphore::new(places)),
-            places_of_one: places.div_ceil(customers.clamp(1, 4)),
+            places_of_one: places_of_one(places, customers),
             places_of: Arc::default(),
             sts: Mutex::default(),
         })))

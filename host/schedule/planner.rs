@@ -13,7 +13,13 @@ use crate::domain::{Interval, Origin, ShareName, SkipReason, Slot};
 
 /// A slot that is at most this late fires as if it were on time. Beyond that the
 /// process was down (or stopped, or the clock jumped), and catching up applies.
-pub const LATE_MAX: TimeDelta = TimeDelta::minutes(5);
+const LATE_MAX: TimeDelta = TimeDelta::minutes(5);
+
+/// What is planned later than this is ahead of the clock, by more than one that is kept
+/// right is ever put back: it does not fire until then.
+pub fn ahead_from(now: Instant) -> Instant {
+    now.checked_add_signed(LATE_MAX).unwrap_or(now)
+}
 
 /// Slots of one plan, so that one ledger transaction stays short.
 const SLOTS_MAX: usize = 20_000;
@@ -120,15 +126,15 @@ impl Planner {
         self.queue.iter().take(limit).filter_map(|(_, share)| next(share)).collect()
     }
 
-    /// Whether a share is planned further than now, by more than a clock that is kept
-    /// right is ever put back: it does not fire until then.
+    /// Whether a share is planned ahead of the clock.
     pub fn is_ahead(&self, now: Instant) -> bool {
-        self.furthest - now > LATE_MAX
+        self.furthest > ahead_from(now)
     }
 
     /// The shares of which that is so, with how far they are planned.
     pub fn ahead(&self, now: Instant) -> Vec<(&ShareName, Instant)> {
-        let ahead = self.shares.iter().filter(|(_, entry)| entry.cursor - now > LATE_MAX);
+        let from = ahead_from(now);
+        let ahead = self.shares.iter().filter(|(_, entry)| entry.cursor > from);
         ahead.map(|(share, entry)| (share, entry.cursor)).collect()
     }
 

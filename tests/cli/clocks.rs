@@ -72,7 +72,7 @@ impl Clocked {
         world.set("FAKETIME_DONT_FAKE_MONOTONIC", "1");
         let sandbox = world.sandbox();
         let mut daemon = world.daemon();
-        let log = || fs::read_to_string(world.path("daemon.log")).unwrap();
+        let log = || world.log();
         until("the daemon is ready", SOON, || {
             assert!(daemon.is_running(), "{}", log());
             log().contains("consign is ready")
@@ -109,7 +109,7 @@ impl Clocked {
 
     /// Waits for so many runs to succeed.
     fn wait(&mut self, count: usize) {
-        let log = || fs::read_to_string(self.world.path("daemon.log")).unwrap();
+        let log = || self.world.log();
         until("the slots are delivered", SOON, || {
             assert!(self.daemon.is_running(), "{}", log());
             self.world.runs().iter().filter(|run| run["state"] == "succeeded").count() >= count

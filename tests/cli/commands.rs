@@ -217,7 +217,7 @@ fn ledger_that_cannot_be_used_exits_with_4() {
     let world = southwest();
     let mut daemon = world.daemon();
     until("the daemon has its ledger", SOON, || {
-        assert!(daemon.is_running(), "{}", fs::read_to_string(world.path("daemon.log")).unwrap());
+        assert!(daemon.is_running(), "{}", world.log());
         world.path("state/ledger.db").exists()
     });
     let held = format!("is held by process {}", daemon.id());
@@ -229,9 +229,7 @@ fn ledger_that_cannot_be_used_exits_with_4() {
     // Reading and trying are possible all the same.
     assert_eq!(world.run(&["history", "--json"]).ended(0).json(), Value::Array(Vec::new()));
     world.run(&["send", "flights", "--at", SLOT, "--dry-run", "out"]).ended(0);
-    until("the daemon is ready for its end", SOON, || {
-        fs::read_to_string(world.path("daemon.log")).unwrap().contains("consign is ready")
-    });
+    until("the daemon is ready for its end", SOON, || world.log().contains("consign is ready"));
     daemon.signal(Signal::TERM);
     assert_eq!(daemon.wait(SOON).code(), Some(0));
 

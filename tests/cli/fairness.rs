@@ -17,7 +17,7 @@ const SLOTS: usize = 8;
 
 fn wait(world: &World, daemon: &mut Running, what: &str, done: impl Fn() -> bool) {
     until(what, SOON, || {
-        assert!(daemon.is_running(), "{}", fs::read_to_string(world.path("daemon.log")).unwrap());
+        assert!(daemon.is_running(), "{}", world.log());
         done()
     });
 }

@@ -59,7 +59,7 @@ fn ledger_is_pruned_by_the_daemon() {
     ledger.execute("UPDATE runs SET finished_at = finished_at - ?1", [year]).unwrap();
     drop(ledger);
     let mut daemon = world.daemon();
-    let log = || fs::read_to_string(world.path("daemon.log")).unwrap();
+    let log = || world.log();
     until("it is forgotten", SOON, || {
         assert!(daemon.is_running(), "{}", log());
         log().contains("forgot what ended before the ledger's retention")

@@ -65,7 +65,7 @@ fn manifest(world: &World, bucket: &str) -> (String, Value) {
 fn daemon_until(world: &World, what: &str, done: impl Fn() -> bool) {
     let mut daemon = world.daemon();
     until(what, SOON, || {
-        assert!(daemon.is_running(), "{}", fs::read_to_string(world.path("daemon.log")).unwrap());
+        assert!(daemon.is_running(), "{}", world.log());
         done()
     });
     daemon.signal(Signal::TERM);
@@ -189,9 +189,7 @@ fn recovery_of_a_slot_that_is_planned_meanwhile() {
         of(&run)["state"] == "succeeded"
             && world.runs().iter().any(|later| later["slot"].as_str() > of(&run)["slot"].as_str())
     });
-    daemon_until(&world, "a second start finds nothing wrong", || {
-        fs::read_to_string(world.path("daemon.log")).unwrap().matches("consign is ready").count() >= 3
-    });
+    daemon_until(&world, "a second start finds nothing wrong", || world.log().matches("consign is ready").count() >= 3);
 }
 
 /// Two slots with one key: the second is refused before it has stored anything.

@@ -89,7 +89,7 @@ fn service_says_that_it_is_ready_alive_and_stopping() {
     says(&manager.hears_within(SOON).unwrap(), &["EXTEND_TIMEOUT_USEC=30000000\n"]);
     let ready = manager.hears("READY=1");
     says(&ready, &["READY=1\n", "STATUS=1 share, next slot 20", "; 0 at work, 0 waiting, 0 to be tried again"]);
-    says(&fs::read_to_string(world.path("daemon.log")).unwrap(), &["consign is ready"]);
+    says(&world.log(), &["consign is ready"]);
     says(&manager.hears_of_deliveries(), &["STATUS=1 share, next slot", ", 0 failed"]);
     // However busy it is, the status does not lag behind.
     let statuses =
@@ -141,7 +141,7 @@ fn service_asks_for_time_while_deliveries_finish_and_ends_at_the_second_signal()
     daemon.signal(Signal::INT);
     assert_eq!(daemon.wait(SOON).code(), Some(0));
     assert!(began.elapsed() < Duration::from_secs(10), "{:?} are not at once", began.elapsed());
-    says(&fs::read_to_string(world.path("daemon.log")).unwrap(), &["told to stop again"]);
+    says(&world.log(), &["told to stop again"]);
 }
 
 /// Why it ended stays to be seen in `systemctl status`.
@@ -191,21 +191,26 @@ fn to_journal<'a>(command: &'a mut Command, path: &Path) -> &'a mut Command {
     command.env("JOURNAL_STREAM", format!("{}:{}", found.dev(), found.ino())).stderr(log)
 }
 
+/// What a daemon has told journald when it has delivered and ended.
+fn journal_of_a_delivery(world: &World, json: bool, environment: &[(&str, &str)]) -> String {
+    let path = world.path(if json { "json.log" } else { "text.log" });
+    let args = ["--config", "consign.toml", "run", "--json"];
+    let mut command = command(world.dir(), if json { &args } else { &args[..3] });
+    command.envs(environment.iter().copied()).stdout(Stdio::null());
+    let daemon = Running::start(to_journal(&mut command, &path));
+    let text = || fs::read_to_string(&path).unwrap();
+    until("a delivery is logged", SOON, || text().contains("delivered"));
+    world::stop(daemon);
+    text()
+}
+
 /// A panic too is one entry, and an error.
 #[test]
 fn service_tells_journald_of_a_fault() {
     let world = world();
     let _sandbox = world.sandbox();
     for json in [false, true] {
-        let path = world.path(if json { "json.log" } else { "text.log" });
-        let args = ["--config", "consign.toml", "run", "--json"];
-        let mut command = command(world.dir(), if json { &args } else { &args[..3] });
-        command.env("CONSIGN_PANIC_AT", "started:1").stdout(Stdio::null());
-        let daemon = Running::start(to_journal(&mut command, &path));
-        let text = || fs::read_to_string(&path).unwrap();
-        until("a delivery is logged after the fault", SOON, || text().contains("delivered"));
-        world::stop(daemon);
-        let text = text();
+        let text = journal_of_a_delivery(&world, json, &[("CONSIGN_PANIC_AT", "started:1")]);
         assert!(text.lines().all(|line| line.starts_with('<')), "{text}");
         let is_fault = |line: &&str| line.contains("a fault in consign, please report it");
         let faults: Vec<&str> = text.lines().filter(is_fault).collect();
@@ -220,15 +225,7 @@ fn service_logs_as_journald_wants_it() {
     let world = world();
     let _sandbox = world.sandbox();
     for json in [false, true] {
-        let path = world.path(if json { "json.log" } else { "text.log" });
-        let args = ["--config", "consign.toml", "run", "--json"];
-        let mut command = command(world.dir(), if json { &args } else { &args[..3] });
-        let mut daemon = Running::start(to_journal(command.stdout(Stdio::null()), &path));
-        let text = || fs::read_to_string(&path).unwrap();
-        until("a delivery is logged", SOON, || text().contains("delivered"));
-        daemon.signal(Signal::TERM);
-        assert_eq!(daemon.wait(SOON).code(), Some(0));
-        let text = text();
+        let text = journal_of_a_delivery(&world, json, &[]);
         for line in text.lines() {
             assert!(line.starts_with("<6>") && !line.contains('\x1b'), "{line}");
             assert!(json || !line[3..].starts_with("20"), "a time is journald's business: {line}");

@@ -199,6 +199,30 @@ async fn a_part_that_cannot_be_read_back_is_the_disks_failure() {
     all_gone(&dir).await;
 }
 
+/// A delivery that has a part of each of so many objects to send.
+async fn with_parts(vendor: &Vendor, customer: Arc<Customer>, objects: u32) -> Delivery {
+    let target = Target::bucket(vendor, &customer, run_id()).unwrap();
+    let spec = spec(Compression::None);
+    let mut delivery = Delivery::begin(target, spec, Arc::new(Journal::default())).await.unwrap();
+    for object in 0..objects {
+        delivery.accept(create(object, &format!("{object}.bin"))).await.unwrap();
+        delivery.accept(bytes(object, vec![1; 10 * MIB])).await.unwrap();
+    }
+    delivery
+}
+
+/// How many parts are on their way, when there are `most` of them and a while has gone by.
+async fn parts_under_way(wire: &Wire, most: usize) -> usize {
+    let reached = async {
+        while wire.count(Call::Part) < most {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(8), reached).await.expect("fewer parts are on their way");
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    wire.count(Call::Part)
+}
+
 /// As many as `part_concurrency` of an object, twice as many of a delivery, eight
 /// times as many over all.
 #[tokio::test]
@@ -208,23 +232,9 @@ async fn parts_on_their_way_have_a_bound() {
         let vendor = vendor(&Aws { part_concurrency: 1, ..aws(&wire.url) }).await;
         let mut begun = Vec::new();
         for _ in 0..deliveries {
-            let target = Target::bucket(&vendor, &Arc::new(customer()), run_id()).unwrap();
-            let spec = spec(Compression::None);
-            let mut delivery = Delivery::begin(target, spec, Arc::new(Journal::default())).await.unwrap();
-            for object in 0..objects {
-                delivery.accept(create(object, &format!("{object}.bin"))).await.unwrap();
-                delivery.accept(bytes(object, vec![1; 10 * MIB])).await.unwrap();
-            }
-            begun.push(delivery);
+            begun.push(with_parts(&vendor, Arc::new(customer()), objects).await);
         }
-        let reached = async {
-            while wire.count(Call::Part) < most {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        };
-        tokio::time::timeout(Duration::from_secs(8), reached).await.expect("fewer parts are on their way");
-        tokio::time::sleep(Duration::from_millis(200)).await;
-        assert_eq!(wire.count(Call::Part), most, "{deliveries} deliveries of {objects} objects");
+        assert_eq!(parts_under_way(&wire, most).await, most, "{deliveries} deliveries of {objects} objects");
     }
 }
 
@@ -239,22 +249,8 @@ async fn parts_of_one_customer_leave_places_to_the_others() {
     for (name, deliveries, most) in [("acme", 5, 4), ("globex", 1, 8)] {
         let customer = Arc::new(Customer { name: CustomerName::parse(name).unwrap(), ..customer() });
         for _ in 0..deliveries {
-            let target = Target::bucket(&vendor, &customer, run_id()).unwrap();
-            let spec = spec(Compression::None);
-            let mut delivery = Delivery::begin(target, spec, Arc::new(Journal::default())).await.unwrap();
-            for object in 0..4 {
-                delivery.accept(create(object, &format!("{object}.bin"))).await.unwrap();
-                delivery.accept(bytes(object, vec![1; 10 * MIB])).await.unwrap();
-            }
-            begun.push(delivery);
+            begun.push(with_parts(&vendor, customer.clone(), 4).await);
         }
-        let reached = async {
-            while wire.count(Call::Part) < most {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        };
-        tokio::time::timeout(Duration::from_secs(8), reached).await.expect("fewer parts are on their way");
-        tokio::time::sleep(Duration::from_millis(200)).await;
-        assert_eq!(wire.count(Call::Part), most, "{name}");
+        assert_eq!(parts_under_way(&wire, most).await, most, "{name}");
     }
 }

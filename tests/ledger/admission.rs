@@ -35,6 +35,20 @@ async fn commit(ledger: &Ledger, slot: &Slot, delivery: DeliveryId) {
     deliver(ledger, slot, attempt.id, &format!("u{}", attempt.number)).await.unwrap();
 }
 
+/// Claims so many on time and late, again and again, until there is nothing to look at.
+/// Returns how many were looked at, and what began.
+async fn claim_all(ledger: &Ledger, slots: usize) -> (usize, Vec<Claim>) {
+    let (mut looked_at, mut runs) = (0, Vec::new());
+    loop {
+        let claims = ledger.claim(slots, slots).await.unwrap();
+        if claims.looked_at == 0 {
+            return (looked_at, runs);
+        }
+        looked_at += claims.looked_at;
+        runs.extend(claims.runs);
+    }
+}
+
 /// Commits every delivery of a run and ends it.
 async fn finish(ledger: &Ledger, claim: &Claim) {
     for (_, delivery) in &claim.deliveries {
@@ -367,15 +381,7 @@ async fn of_a_long_backfill_only_some_is_held_and_all_of_it_begins() {
     let slots = (-100..0).map(|hour| slot("a", hour)).collect();
     ledger.backfill(slots, customers(&["acme"])).await.unwrap();
     for expected in -100..0 {
-        let (mut looked_at, mut runs) = (0, Vec::new());
-        loop {
-            let claims = ledger.claim(1, 1).await.unwrap();
-            if claims.looked_at == 0 {
-                break;
-            }
-            looked_at += claims.looked_at;
-            runs.extend(claims.runs);
-        }
+        let (looked_at, runs) = claim_all(&ledger, 1).await;
         assert!(looked_at <= 33, "{looked_at} were looked at");
         assert_eq!(runs.iter().map(|run| hour(&run.slot)).collect::<Vec<_>>(), [expected]);
         finish(&ledger, &runs[0]).await;
@@ -392,15 +398,7 @@ async fn of_a_long_queue_only_some_is_held_and_others_go_on() {
     plan(&ledger, Overlap::Queue, Origin::Schedule, &hours, &["acme"]).await;
     ledger.plan(vec![planned(slot("b", 200), &["acme"])], Vec::new()).await.unwrap();
     for expected in 1..=100 {
-        let (mut looked_at, mut runs) = (0, Vec::new());
-        loop {
-            let claims = ledger.claim(8, 8).await.unwrap();
-            if claims.looked_at == 0 {
-                break;
-            }
-            looked_at += claims.looked_at;
-            runs.extend(claims.runs);
-        }
+        let (looked_at, runs) = claim_all(&ledger, 8).await;
         assert!(looked_at <= 50, "{looked_at} were looked at");
         let of =
             |name: &str| runs.iter().filter(|run| run.slot.share == share(name)).map(|run| hour(&run.slot)).collect();

@@ -9,7 +9,7 @@ use crate::clock::{Instant, ago};
 use crate::config::Config;
 use crate::domain::{CustomerName, Refused, RunId, ShareName};
 use crate::ledger::{FailedRun, History, LedgerError, Pause, Reader, RunSummary, Standing};
-use crate::schedule::LATE_MAX;
+use crate::schedule::ahead_from;
 
 /// Entries of each list.
 const LISTED: usize = 50;
@@ -128,7 +128,7 @@ pub struct Ahead {
 
 impl Kept {
     pub async fn read(reader: &Reader, config: &Config, now: Instant) -> Result<Self, LedgerError> {
-        let ahead = reader.ahead(now.checked_add_signed(LATE_MAX).unwrap_or(now)).await?;
+        let ahead = reader.ahead(ahead_from(now)).await?;
         let known = ahead.into_iter().filter_map(|(share, planned)| {
             let fires = config.shares.get(&share)?.calendar.next(planned);
             Some(Ahead { share, planned, fires })

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::config::Config;
+use crate::limits::places_of_one;
 
 /// Places at work at the same time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,8 +45,7 @@ fn most_of(others: usize, all: usize) -> usize {
 
 /// Its part of all places, which is a quarter at the least, and two if that leaves one for another.
 fn one_of(others: usize, all: usize) -> usize {
-    let part = all.div_ceil(others.clamp(1, 4));
-    part.max(2.min(all.saturating_sub(1))).max(1)
+    places_of_one(all, others).max(2.min(all.saturating_sub(1))).max(1)
 }
 
 #[cfg(test)]
