@@ -7,7 +7,7 @@ use super::claim::{cancel as mark, release};
 use super::db::{Db, Row, values};
 use super::row::{at, customer, json, maybe_at, origin, run_id, share, size, state, step, to_json};
 use super::state::DeliveryEvent;
-use super::{DeliveryId, DeliveryState, Ledger, LedgerError, Reader, write};
+use super::{DeliveryId, DeliveryState, Ledger, LedgerError, Reader, shared, write};
 use crate::clock::Instant;
 use crate::domain::{CustomerName, Failure, Origin, RunId, ShareName, SkipReason};
 
@@ -72,6 +72,8 @@ pub struct Cancelled {
     pub sealed: Vec<CustomerName>,
     /// Had ended before.
     pub ended: Vec<CustomerName>,
+    /// Another consign that has the run, and ends what is marked.
+    pub elsewhere: Option<String>,
 }
 
 impl Ledger {
@@ -86,8 +88,8 @@ impl Ledger {
         self.writer.run(move |ledger| cancel(ledger, run, &customers, &why)).await
     }
 
-    /// The same for who knows that nobody is at work on the run: what has not begun
-    /// ends here and now, and with the last delivery the run.
+    /// The same for who is not at work itself: what has not begun ends here and now,
+    /// and with the last delivery the run. Not where another process has the run.
     pub async fn give_up(
         &self,
         run: RunId,
@@ -192,7 +194,7 @@ fn failed_since(ledger: &Db, since: Instant, limit: usize) -> Result<Vec<FailedR
 
 /// Has deliveries of a run ended: of these customers, or of all when none is named.
 fn cancel(ledger: &Db, run: RunId, customers: &[CustomerName], why: &Failure) -> Result<Cancelled, LedgerError> {
-    let mut cancelled = Cancelled::default();
+    let mut cancelled = Cancelled { elsewhere: shared::has(ledger, run)?, ..Cancelled::default() };
     let why = to_json(why)?;
     for (id, customer, state) in deliveries(ledger, run)? {
         if !customers.is_empty() && !customers.contains(&customer) {
@@ -210,8 +212,8 @@ fn cancel(ledger: &Db, run: RunId, customers: &[CustomerName], why: &Failure) ->
     Ok(cancelled)
 }
 
-/// The same for who knows that nobody is at work: what has not begun ends here and
-/// now. What was cut off is ended by the next start, which aborts its uploads.
+/// The same for who is not at work: what has not begun ends here and now, if no other
+/// process has the run. What was cut off is ended by the next start, which aborts its uploads.
 fn give_up(
     ledger: &Db,
     now: Instant,
@@ -219,7 +221,11 @@ fn give_up(
     customers: &[CustomerName],
     why: &Failure,
 ) -> Result<Cancelled, LedgerError> {
+    shared::take_over_run(ledger, run)?;
     let cancelled = cancel(ledger, run, customers, why)?;
+    if cancelled.elsewhere.is_some() {
+        return Ok(cancelled);
+    }
     let why = to_json(why)?;
     let mut ended = false;
     for (id, customer, state) in deliveries(ledger, run)? {

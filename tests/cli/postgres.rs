@@ -156,6 +156,38 @@ fn postgres_that_restarts_does_not_end_the_daemon() {
     pair.is_sound();
 }
 
+/// `consign cancel` on a machine without a daemon: what another machine's has at work is left to it.
+#[test]
+fn postgres_a_run_of_another_daemon_is_cancelled_there() {
+    let Some(server) = Postgres::shared() else { return };
+    let pair = Pair::new(&server.url(), "");
+    let (mut daemon, _) = pair.daemon();
+    let elsewhere = pair.world.text().replace("state_dir = \"state\"", "state_dir = \"elsewhere\"");
+    pair.world.write("elsewhere.toml", elsewhere);
+    let begun = "SELECT r.id FROM runs r JOIN deliveries d ON d.run = r.seq WHERE d.state IN ('pending', 'working')";
+    let mut run = String::new();
+    until("it stands still in the middle of a run", SOON, || {
+        daemon.signal(Signal::STOP);
+        run = pair.psql(&format!("{begun} LIMIT 1"));
+        if run.is_empty() {
+            daemon.signal(Signal::CONT);
+        }
+        !run.is_empty()
+    });
+    let cancel = ["--config", "elsewhere.toml", "cancel", &run];
+    let has = format!("process {}, which has it", daemon.id());
+    world::consign(pair.world.dir(), &cancel).ended(0).out_says(&["is to be ended by", &has]);
+    let state = format!("SELECT state FROM runs WHERE id = '{run}'");
+    assert_eq!(pair.psql(&state), "running");
+    daemon.signal(Signal::CONT);
+    until("it ends there", SOON, || {
+        assert!(daemon.is_running(), "{}", pair.world.log());
+        pair.psql(&state) != "running"
+    });
+    stop(daemon);
+    pair.is_sound();
+}
+
 /// `consign send`, `pause` and `ledger` beside a running daemon.
 #[test]
 fn postgres_takes_commands_while_a_daemon_runs() {
