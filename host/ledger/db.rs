@@ -97,6 +97,14 @@ impl Db {
         self.first(sql, values, |row| row.get(0))?.ok_or_else(nothing)
     }
 
+    /// The condition for a column that is before it: among the numbers of `?1`, as [`list`] writes them.
+    pub(super) fn among(&self) -> &'static str {
+        match self {
+            Db::Sqlite(_) => "IN (SELECT value FROM json_each('[' || ?1 || ']'))",
+            Db::Postgres(_) => "= ANY (CAST(string_to_array(?1, ',') AS BIGINT[]))",
+        }
+    }
+
     /// What a row that this inserts is given by the database: the statement ends in `RETURNING`.
     pub(super) fn insert(&self, sql: &str, values: &[Value<'_>]) -> Result<i64, LedgerError> {
         self.only(sql, values)
@@ -232,6 +240,11 @@ impl Db {
             Db::Postgres(session) => session.lock("pg_try_advisory_xact_lock", name),
         }
     }
+}
+
+/// Numbers as one value.
+pub(super) fn list(numbers: &[i64]) -> String {
+    numbers.iter().map(i64::to_string).collect::<Vec<_>>().join(",")
 }
 
 impl Row<'_> {
