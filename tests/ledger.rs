@@ -22,6 +22,7 @@ mod files;
 mod migration;
 mod model;
 mod nodes;
+mod server;
 mod upkeep;
 
 use std::cell::Cell;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::db::{Db, Row, values};
+use super::db::{Db, Row, Value, values};
 use super::row::{
     at, count, customer, destination, json, maybe_at, number, origin, reason, run_id, share, size, slot, state,
 };
@@ -208,17 +208,21 @@ pub(super) fn backlogs(ledger: &Db, slots: u64) -> Result<Vec<Backlog>, LedgerEr
 }
 
 pub(super) fn history(ledger: &Db, filter: &History) -> Result<Vec<RunSummary>, LedgerError> {
-    let query = format!(
-        "{SUMMARY}
-         WHERE (s.share = ?1 OR ?1 IS NULL) AND (r.state = ?3 OR ?3 IS NULL)
-           AND (EXISTS (SELECT 1 FROM deliveries d WHERE d.run = r.seq AND d.customer = ?2) OR ?2 IS NULL)
-         ORDER BY r.seq DESC LIMIT ?4"
-    );
-    let share = filter.share.as_ref().map(ShareName::as_str);
-    let customer = filter.customer.as_ref().map(CustomerName::as_str);
-    let state = filter.state.map(State::as_str);
     let limit = i64::try_from(filter.limit).unwrap_or(i64::MAX);
-    ledger.all(&query, values![share, customer, state, limit], summary)
+    // Only what is asked for, and the state as a word: otherwise no index would be of use.
+    let (mut values, mut conditions) = (vec![Value::from(limit)], Vec::new());
+    conditions.extend(filter.state.map(|state| format!("r.state = '{}'", State::as_str(state))));
+    if let Some(share) = &filter.share {
+        values.push(share.as_str().into());
+        conditions.push(format!("r.share = ?{}", values.len()));
+    }
+    if let Some(customer) = &filter.customer {
+        values.push(customer.as_str().into());
+        let theirs = format!("d.run = r.seq AND d.customer = ?{}", values.len());
+        conditions.push(format!("EXISTS (SELECT 1 FROM deliveries d WHERE {theirs})"));
+    }
+    let which = if conditions.is_empty() { String::new() } else { format!("WHERE {}", conditions.join(" AND ")) };
+    ledger.all(&format!("{SUMMARY} {which} ORDER BY r.seq DESC LIMIT ?1"), &values, summary)
 }
 
 pub(super) fn skipped(ledger: &Db, only: Option<&ShareName>, limit: usize) -> Result<Vec<Skipped>, LedgerError> {
