@@ -13,7 +13,7 @@ use rusqlite::types::{FromSql, ToSqlOutput, ValueRef};
 use rusqlite::{Connection, OptionalExtension, params_from_iter};
 
 use super::LedgerError;
-use super::postgres::Session;
+use super::postgres::{Session, is_gone};
 use crate::clock::Instant;
 
 /// A connection, inside of a transaction while a command has it.
@@ -139,6 +139,16 @@ impl Db {
         match self {
             Db::Sqlite(_) => self.control("COMMIT"),
             Db::Postgres(session) => session.commit(),
+        }
+    }
+
+    /// Nothing was kept, and all may be done again at once: another writer was in the way,
+    /// or a connection ended and its server is there.
+    pub(super) fn may_try_again(&self, error: &LedgerError) -> bool {
+        match (self, error) {
+            (_, LedgerError::Conflict) => true,
+            (Db::Postgres(session), LedgerError::Away { source }) => is_gone(source) && !session.is_lost(),
+            _ => false,
         }
     }
 

@@ -66,6 +66,11 @@ impl Session {
         self.node.is_some()
     }
 
+    /// The server could not be reached when it was last tried.
+    pub(super) fn is_lost(&self) -> bool {
+        self.lost.get()
+    }
+
     /// Begins a transaction that changes things, and has its node alive until it ends.
     pub(super) fn begin(&self) -> Result<(), LedgerError> {
         let node = self.node.ok_or(LedgerError::Stopped)?;
