@@ -24,6 +24,7 @@ mod migration;
 mod model;
 mod nodes;
 mod schema;
+mod server;
 mod upkeep;
 
 use std::cell::Cell;

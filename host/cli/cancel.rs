@@ -9,6 +9,7 @@ use crate::clock::Clock;
 use crate::daemon::admin;
 use crate::daemon::admin::ask::{Ask, Told};
 use crate::domain::CustomerName;
+use crate::ledger::Cancelled;
 use crate::run::wanted;
 
 #[derive(Args)]
@@ -35,19 +36,21 @@ pub async fn cancel(global: &Global, args: &CancelArgs) -> Result<Exit, CliError
         output::json(&told);
         return Ok(Exit::Done);
     }
-    let Told { run, cancelled, sealed, ended } = told;
+    let Told { run, cancelled, sealed, ended, elsewhere } = told;
     let say = |customers: &[CustomerName], what: &str| {
         customers.iter().for_each(|customer| line(&format!("  {customer:<14} {what}")));
     };
     line(&format!("run {run}"));
-    say(&cancelled, "is ended");
+    match &elsewhere {
+        None => say(&cancelled, "is ended"),
+        Some(node) => say(&cancelled, &format!("is to be ended by {node}, which has it")),
+    }
     say(&sealed, "is stored whole, and completes");
     say(&ended, "had ended before");
     Ok(Exit::Done)
 }
 
-/// Nobody is at work here, so that there is only the record to change. Another machine's
-/// daemon that has it at work finds it there.
+/// Nobody is at work here, so that there is only the record to change.
 async fn in_the_ledger(global: &Global, args: &CancelArgs) -> Result<Told, CliError> {
     let config = setup::config(global)?;
     let ledger = setup::idle_ledger(&config, &Clock::system())?;
@@ -58,10 +61,7 @@ async fn in_the_ledger(global: &Global, args: &CancelArgs) -> Result<Told, CliEr
     let run = detail.run.run;
     let who = admin::named(rustix::process::geteuid().as_raw());
     let why = admin::cancelled_by(&who, args.reason.as_deref(), run);
-    let cancelled = match ledger.heartbeat() {
-        None => ledger.give_up(run, customers, why).await?,
-        Some(_) => ledger.cancel(run, customers, why).await?,
-    };
-    let marked = cancelled.marked.into_iter().map(|(customer, _)| customer).collect();
-    Ok(Told { run, cancelled: marked, sealed: cancelled.sealed, ended: cancelled.ended })
+    let Cancelled { marked, sealed, ended, elsewhere } = ledger.give_up(run, customers, why).await?;
+    let cancelled = marked.into_iter().map(|(customer, _)| customer).collect();
+    Ok(Told { run, cancelled, sealed, ended, elsewhere })
 }

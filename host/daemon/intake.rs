@@ -190,20 +190,19 @@ impl Desk {
             return;
         }
         self.intake.claiming = true;
+        // What becomes pending from here on may be too late for this look.
+        self.intake.pending = false;
         let ledger = self.ledger.clone();
         self.calls.ask(async move { Answer::Claimed(ledger.claim(on_time, late).await) });
     }
 
     pub fn claimed(&mut self, claims: Result<Claims, LedgerError>) -> Result<(), LedgerError> {
         self.intake.claiming = false;
-        let Some(claims) = self.intake.recorded(CLAIM, claims)? else {
-            self.intake.pending = false;
-            return Ok(());
-        };
+        let Some(claims) = self.intake.recorded(CLAIM, claims)? else { return Ok(()) };
         if !claims.runs.is_empty() {
             crash::point(Point::Claimed);
         }
-        self.intake.pending = claims.looked_at > 0;
+        self.intake.pending |= claims.looked_at > 0;
         self.tally.left_out += left_out::tell(&claims.skipped);
         for delivery in claims.cancelled {
             self.look_at_cancelled(delivery);

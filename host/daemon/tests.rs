@@ -282,6 +282,22 @@ async fn what_fails_because_the_process_ends_has_not_failed() {
     assert_eq!(state().await, DeliveryState::Failed);
 }
 
+/// A delivery ends while the ledger looks for what is pending: what it made room for is looked for at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_becomes_pending_during_a_look_is_looked_for_again() {
+    let world = World::new();
+    let mut desk = world.desk(world.config("", "old", &["a"])).await;
+    desk.claim();
+    desk.intake.look_for_pending();
+    let answer = desk.calls.answer().await.unwrap();
+    desk.hear(answer).unwrap();
+    desk.claim();
+    let answer = desk.calls.answer().await.expect("it is looked for again");
+    desk.hear(answer).unwrap();
+    desk.claim();
+    assert!(desk.calls.is_empty(), "and not once more");
+}
+
 /// Deliveries that fail before they ask anybody, because their share is gone: what the
 /// daemon itself can do. `cargo test --lib -- --ignored --nocapture daemon::tests::rate`
 #[tokio::test(flavor = "multi_thread")]

@@ -8,7 +8,7 @@ use super::db::{Db, Row, values};
 use super::row::{at, customer, json, maybe_at, origin, run_id, share, size, state, step, to_json};
 use super::slots::PAUSES;
 use super::state::DeliveryEvent;
-use super::{DeliveryId, DeliveryState, Ledger, LedgerError, Reader, write};
+use super::{DeliveryId, DeliveryState, Ledger, LedgerError, Reader, shared, write};
 use crate::clock::Instant;
 use crate::domain::{CustomerName, Failure, Origin, RunId, ShareName, SkipReason};
 
@@ -73,6 +73,8 @@ pub struct Cancelled {
     pub sealed: Vec<CustomerName>,
     /// Had ended before.
     pub ended: Vec<CustomerName>,
+    /// Another consign that has the run, and ends what is marked.
+    pub elsewhere: Option<String>,
 }
 
 /// What was taken back that had been planned ahead of the clock.
@@ -119,8 +121,8 @@ impl Ledger {
         self.writer.run(move |ledger| cancel(ledger, run, &customers, &why)).await
     }
 
-    /// The same for who knows that nobody is at work on the run: what has not begun
-    /// ends here and now, and with the last delivery the run.
+    /// The same for who is not at work itself: what has not begun ends here and now,
+    /// and with the last delivery the run. Not where another process has the run.
     pub async fn give_up(
         &self,
         run: RunId,
@@ -235,7 +237,7 @@ fn failed_since(ledger: &Db, since: Instant, limit: usize) -> Result<Vec<FailedR
 
 /// Has deliveries of a run ended: of these customers, or of all when none is named.
 fn cancel(ledger: &Db, run: RunId, customers: &[CustomerName], why: &Failure) -> Result<Cancelled, LedgerError> {
-    let mut cancelled = Cancelled::default();
+    let mut cancelled = Cancelled { elsewhere: shared::has(ledger, run)?, ..Cancelled::default() };
     let why = to_json(why)?;
     for (id, customer, state) in deliveries(ledger, run)? {
         if !customers.is_empty() && !customers.contains(&customer) {
@@ -253,8 +255,8 @@ fn cancel(ledger: &Db, run: RunId, customers: &[CustomerName], why: &Failure) ->
     Ok(cancelled)
 }
 
-/// The same for who knows that nobody is at work: what has not begun ends here and
-/// now. What was cut off is ended by the next start, which aborts its uploads.
+/// The same for who is not at work: what has not begun ends here and now, if no other
+/// process has the run. What was cut off is ended by the next start, which aborts its uploads.
 fn give_up(
     ledger: &Db,
     now: Instant,
@@ -262,7 +264,11 @@ fn give_up(
     customers: &[CustomerName],
     why: &Failure,
 ) -> Result<Cancelled, LedgerError> {
+    shared::take_over_run(ledger, run)?;
     let cancelled = cancel(ledger, run, customers, why)?;
+    if cancelled.elsewhere.is_some() {
+        return Ok(cancelled);
+    }
     let why = to_json(why)?;
     let mut ended = false;
     for (id, customer, state) in deliveries(ledger, run)? {
@@ -317,7 +323,7 @@ fn first_left_out(ledger: &Db, share: &ShareName, since: Instant) -> Result<Opti
     let first = format!(
         "SELECT at FROM slots WHERE share = ?1
            AND ((state = 'skipped' AND reason = ?2)
-                OR id IN (SELECT d.slot FROM deliveries d WHERE {LEFT_OUT} AND d.failure LIKE '%: ' || ?2 || '%'))
+                OR id IN (SELECT d.slot FROM deliveries d WHERE {LEFT_OUT} AND d.reason = ?2))
            AND at >= coalesce((SELECT max(until) FROM pauses WHERE share = ?1 AND since < ?3), at)
          ORDER BY at LIMIT 1"
     );

@@ -253,22 +253,20 @@ pub(super) fn fail(
 ) -> Result<(), LedgerError> {
     let Pending { id, slot, origin, .. } = pending;
     let remedy = format!("`consign send {} --at {}` delivers it", slot.share, exact(slot.at));
-    let why = to_json(&Failure::new(Layer::Schedule, Retry::Never, left_out(slot, reason), remedy))?;
+    let message = format!("slot {slot} was left out: {reason}");
+    let why = to_json(&Failure::new(Layer::Schedule, Retry::Never, message, remedy))?;
     let claim = begin(ledger, now, *id, slot.clone(), *origin, customers)?;
     for (_, delivery) in &claim.deliveries {
-        step::<DeliveryState>(ledger, delivery.0, DeliveryEvent::Fail, "failure = ?3", values![&why])?;
+        let also = "failure = ?3, reason = ?4";
+        step::<DeliveryState>(ledger, delivery.0, DeliveryEvent::Fail, also, values![&why, reason.as_str()])?;
     }
     write::run_finished(ledger, now, claim.run)?;
     Ok(())
 }
 
-/// How the failure of a delivery `d` says that it was left out, and nothing newer of it is known.
-pub(super) const LEFT_OUT: &str = "d.state = 'failed' AND d.failure LIKE '%was left out: %' AND NOT EXISTS
+/// The condition for a delivery `d` that was left out, and of which nothing newer is known.
+pub(super) const LEFT_OUT: &str = "d.reason IS NOT NULL AND NOT EXISTS
     (SELECT 1 FROM deliveries newer WHERE newer.slot = d.slot AND newer.customer = d.customer AND newer.id > d.id)";
-
-pub(super) fn left_out(slot: &Slot, reason: SkipReason) -> String {
-    format!("slot {slot} was left out: {reason}")
-}
 
 fn superseded(by: &Slot) -> Failure {
     let message = format!("given up for slot {by}, because the share says overlap = \"cancel\"");

@@ -13,7 +13,7 @@ use rusqlite::types::{FromSql, ToSqlOutput, ValueRef};
 use rusqlite::{Connection, OptionalExtension, params_from_iter};
 
 use super::LedgerError;
-use super::postgres::Session;
+use super::postgres::{Session, is_gone};
 use crate::clock::Instant;
 
 /// A connection, inside of a transaction while a command has it.
@@ -107,6 +107,14 @@ impl Db {
         }
     }
 
+    /// The condition for a column that is before it: among the numbers of `?1`, as [`list`] writes them.
+    pub(super) fn among(&self) -> &'static str {
+        match self {
+            Db::Sqlite(_) => "IN (SELECT value FROM json_each('[' || ?1 || ']'))",
+            Db::Postgres(_) => "= ANY (CAST(string_to_array(?1, ',') AS BIGINT[]))",
+        }
+    }
+
     /// What a row that this inserts is given by the database: the statement ends in `RETURNING`.
     pub(super) fn insert(&self, sql: &str, values: &[Value<'_>]) -> Result<i64, LedgerError> {
         self.only(sql, values)
@@ -141,6 +149,16 @@ impl Db {
         match self {
             Db::Sqlite(_) => self.control("COMMIT"),
             Db::Postgres(session) => session.commit(),
+        }
+    }
+
+    /// Nothing was kept, and all may be done again at once: another writer was in the way,
+    /// or a connection ended and its server is there.
+    pub(super) fn may_try_again(&self, error: &LedgerError) -> bool {
+        match (self, error) {
+            (_, LedgerError::Conflict) => true,
+            (Db::Postgres(session), LedgerError::Away { source }) => is_gone(source) && !session.is_lost(),
+            _ => false,
         }
     }
 
@@ -242,6 +260,11 @@ impl Db {
             Db::Postgres(session) => session.lock("pg_try_advisory_xact_lock", name),
         }
     }
+}
+
+/// Numbers as one value.
+pub(super) fn list(numbers: &[i64]) -> String {
+    numbers.iter().map(i64::to_string).collect::<Vec<_>>().join(",")
 }
 
 impl Row<'_> {

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use rusqlite::ErrorCode;
+use rusqlite::ffi::SQLITE_IOERR_SHMSIZE;
 
 use crate::domain::{Blame, Failure, Layer, Refused, Retry, Slot};
 
@@ -38,6 +39,10 @@ pub enum LedgerError {
         #[source]
         source: Arc<postgres::Error>,
     },
+    #[error(
+        "between consign and the ledger's database is a pooler that shares out transactions; have it pool sessions, or name the database itself in `url` of [ledger]"
+    )]
+    Pooled,
     #[error("another consign was in the way in the ledger's database, again and again")]
     Conflict,
     #[error("the lease on this consign's work ran out, and another one has it; start it again")]
@@ -77,8 +82,9 @@ pub enum LedgerError {
 impl LedgerError {
     /// Whether nothing can be recorded any more, as opposed to this one thing.
     pub fn is_fatal(&self) -> bool {
-        use LedgerError::{Damaged, Database, Fenced, Stopped, Storage, Unsure};
-        matches!(self, Storage { .. } | Damaged { .. } | Database { .. } | Stopped | Fenced | Unsure)
+        use LedgerError::{Damaged, Database, Fenced, Newer, Pooled, Stopped, Storage, Unsure};
+        let of_the_database = matches!(self, Database { .. } | Newer { .. } | Pooled | Fenced | Unsure);
+        of_the_database || matches!(self, Storage { .. } | Damaged { .. } | Stopped)
     }
 
     /// What is the matter, if it passes without anybody restarting consign.
@@ -94,6 +100,7 @@ impl LedgerError {
         match self {
             error if error.passes().is_some() => Retry::Later,
             LedgerError::Storage { .. } | LedgerError::Fenced | LedgerError::Unsure => Retry::Later,
+            LedgerError::Pooled | LedgerError::Newer { .. } => Retry::Later,
             _ => Retry::Never,
         }
     }
@@ -104,6 +111,8 @@ impl LedgerError {
             LedgerError::Away { .. } | LedgerError::Database { .. } | LedgerError::Conflict | LedgerError::Unsure => {
                 "check the database of [ledger], and the network to it"
             }
+            LedgerError::Pooled => "have the pooler in between pool sessions, or name the database itself",
+            LedgerError::Newer { .. } => "install the newer consign, and start it",
             LedgerError::Fenced => "nothing: the consign that has the work delivers it",
             LedgerError::Full { .. } => "free some room on the disk that holds consign's state directory",
             _ => "check the disk and permissions of consign's state directory",
@@ -114,7 +123,9 @@ impl LedgerError {
 
 impl From<rusqlite::Error> for LedgerError {
     fn from(error: rusqlite::Error) -> Self {
-        let full = error.sqlite_error_code() == Some(ErrorCode::DiskFull);
+        // The second one: there is no room for the file by which the writer and readers know of each other.
+        let full = error.sqlite_error_code() == Some(ErrorCode::DiskFull)
+            || error.sqlite_extended_error_code() == Some(SQLITE_IOERR_SHMSIZE);
         let source = Arc::new(error);
         if full { LedgerError::Full { source } } else { LedgerError::Storage { source } }
     }

@@ -5,6 +5,7 @@
 //! the connection is asked for.
 
 mod error;
+mod heart;
 mod node;
 mod open;
 mod server;
@@ -13,6 +14,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::time::Duration;
 
+use postgres::error::SqlState;
 use postgres::types::ToSql;
 use postgres::{Client, Row, SimpleQueryMessage, Statement};
 use tokio::time::Instant;
@@ -22,6 +24,7 @@ use super::db::Value;
 pub(super) use error::is_gone;
 pub(super) use node::Node;
 pub(super) use open::{readable, writable};
+use server::Connection;
 pub(super) use server::Server;
 
 /// How long a command waits for a database that does not answer any more: as
@@ -37,6 +40,8 @@ pub(super) struct Session {
     /// The node that writes; None: reads only.
     node: Option<i64>,
     client: RefCell<Option<Client>>,
+    /// The server's process that answered when the connection was made.
+    process: RefCell<String>,
     /// Statements by their text.
     prepared: RefCell<HashMap<String, Statement>>,
     transaction: RefCell<Option<Transaction>>,
@@ -48,40 +53,65 @@ pub(super) struct Session {
 struct Transaction {
     id: String,
     /// The process of the server that has it.
-    backend: String,
+    process: String,
 }
 
 impl Session {
     pub(super) fn new(server: Server, node: Option<i64>) -> Self {
-        let (client, prepared, transaction) = (RefCell::default(), RefCell::default(), RefCell::default());
-        Self { server, node, client, prepared, transaction, lost: Cell::new(false) }
+        let (client, process, prepared) = (RefCell::default(), RefCell::default(), RefCell::default());
+        Self { server, node, client, process, prepared, transaction: RefCell::default(), lost: Cell::new(false) }
     }
 
     pub(super) fn is_writer(&self) -> bool {
         self.node.is_some()
     }
 
+    /// The server could not be reached when it was last tried.
+    pub(super) fn is_lost(&self) -> bool {
+        self.lost.get()
+    }
+
     /// Begins a transaction that changes things, and has its node alive until it ends.
     pub(super) fn begin(&self) -> Result<(), LedgerError> {
         let node = self.node.ok_or(LedgerError::Stopped)?;
+        // Commands see what others committed while they waited for a lock. Not READ WRITE: who
+        // has the database read only by default wants nothing to be written. The settings are
+        // the transaction's, whoever else the connection may be for.
         let begin = format!(
-            "BEGIN; SELECT pg_current_xact_id(), pg_backend_pid() FROM nodes
-             WHERE id = {node} AND state = 'alive' FOR KEY SHARE"
+            "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL search_path TO \"{}\"; SET LOCAL consign.node = '{node}';
+             SELECT pg_current_xact_id(), (SELECT version FROM consign_ledger), pg_backend_pid() FROM nodes
+             WHERE id = {node} AND state = 'alive' FOR KEY SHARE",
+            self.server.schema
         );
         let row = self.first_words(&begin)?.into_iter().find_map(|message| match message {
-            SimpleQueryMessage::Row(row) => Some((row.get(0)?.to_owned(), row.get(1)?.to_owned())),
+            SimpleQueryMessage::Row(row) => Some([0usize, 1, 2].map(|column| row.get(column).map(str::to_owned))),
             _ => None,
         });
-        let Some((id, backend)) = row else {
-            self.roll_back();
-            return Err(LedgerError::Fenced);
+        let refused = match row {
+            Some([Some(id), Some(version), Some(process)]) => match version.parse::<i64>() {
+                Ok(found) if found > open::VERSION => open::newer(&self.server, found),
+                _ if *self.process.borrow() != process => LedgerError::Pooled,
+                _ => {
+                    self.transaction.replace(Some(Transaction { id, process }));
+                    return Ok(());
+                }
+            },
+            _ => LedgerError::Fenced,
         };
-        self.transaction.replace(Some(Transaction { id, backend }));
-        Ok(())
+        self.roll_back();
+        Err(refused)
     }
 
     pub(super) fn begin_reading(&self) -> Result<(), LedgerError> {
-        self.first_words("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").map(drop)
+        let begin = format!(
+            "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL search_path TO \"{}\"; SELECT pg_backend_pid()",
+            self.server.schema
+        );
+        if first_text(self.first_words(&begin)?).as_ref() == Some(&*self.process.borrow()) {
+            return Ok(());
+        }
+        self.roll_back();
+        Err(LedgerError::Pooled)
     }
 
     pub(super) fn commit(&self) -> Result<(), LedgerError> {
@@ -95,25 +125,30 @@ impl Session {
 
     /// What became of a transaction whose answer was lost.
     fn ask_for(&self, transaction: &Transaction) -> Result<(), LedgerError> {
-        let Transaction { id, backend } = transaction;
+        let Transaction { id, process } = transaction;
         // It may not have noticed yet that nobody listens. The number of a process may be another one's by now.
         let end = format!(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-             WHERE pid = {backend} AND backend_xid::TEXT = ({id}::NUMERIC % 4294967296)::TEXT"
+             WHERE pid = {process} AND backend_xid::TEXT = ({id}::NUMERIC % 4294967296)::TEXT"
         );
-        let status = format!("SELECT pg_xact_status('{id}')");
+        // A standby may not have heard of it yet.
+        let status = format!("SELECT CASE WHEN pg_is_in_recovery() THEN 'standby' ELSE pg_xact_status('{id}') END");
         let deadline = Instant::now() + PATIENCE;
         loop {
             // An error is no answer; whether there is one is asked below.
             let _ = self.simple(&end);
-            match self.simple(&status).map(first_text) {
+            let told = self.simple(&status).map(first_text);
+            match &told {
                 Ok(Some(status)) if status == "committed" => return Ok(()),
                 Ok(Some(status)) if status == "aborted" => return Err(LedgerError::Conflict),
-                // After a failover the server may never have heard of it.
-                Err(error) if !is_passing(&error) => return Err(LedgerError::Conflict),
+                // Its number is yet to come: the server has taken over from one that had it, and never heard of it.
+                Err(error) if is_unknown_number(error) => return Err(LedgerError::Conflict),
                 _ if Instant::now() > deadline => return Err(LedgerError::Unsure),
-                _ => std::thread::sleep(PAUSE_MIN),
+                // Whoever is asked next may be another one.
+                Ok(Some(status)) if status == "standby" => self.drop_client(),
+                _ => {}
             }
+            std::thread::sleep(PAUSE_MIN);
         }
     }
 
@@ -191,9 +226,20 @@ impl Session {
 
     /// The same, to begin with: once more if the connection has broken since it was last used.
     fn first_words(&self, sql: &str) -> Result<Vec<SimpleQueryMessage>, LedgerError> {
-        match self.simple(sql) {
-            Err(error) if is_passing(&error) => self.simple(sql),
+        let said = || self.simple(sql).inspect_err(|error| self.take_back(error));
+        match said() {
+            Err(error) if is_passing(&error) => said(),
             answer => answer,
+        }
+    }
+
+    /// A transaction could not begin. Some of the words may have been heard. Another
+    /// connection may lead to another server, or to other settings: whether it is read
+    /// only is decided when it is made.
+    fn take_back(&self, error: &LedgerError) {
+        match error {
+            LedgerError::Away { .. } => self.drop_client(),
+            _ => self.roll_back(),
         }
     }
 
@@ -205,9 +251,10 @@ impl Session {
         let deadline = Instant::now() + patience;
         let mut pause = PAUSE_MIN;
         loop {
-            match self.server.connect(self.node) {
-                Ok(client) => {
+            match self.server.connect() {
+                Ok(Connection { client, process }) => {
                     self.client.replace(Some(client));
+                    self.process.replace(process);
                     self.lost.set(false);
                     return Ok(());
                 }
@@ -244,6 +291,11 @@ fn off_runtime<T: Send>(work: impl FnOnce() -> T + Send) -> T {
         Ok(done) => done,
         Err(panic) => std::panic::resume_unwind(panic),
     })
+}
+
+/// The server has not given the number of a transaction yet.
+fn is_unknown_number(error: &LedgerError) -> bool {
+    matches!(error, LedgerError::Database { source } if source.code() == Some(&SqlState::INVALID_PARAMETER_VALUE))
 }
 
 fn is_passing(error: &LedgerError) -> bool {

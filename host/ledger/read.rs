@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::claim::{LEFT_OUT, left_out};
+use super::claim::LEFT_OUT;
 use super::db::{Db, Row, Value, values};
 use super::row::{
     at, count, customer, destination, json, maybe_at, maybe_reason, number, origin, run_id, share, size, slot, state,
@@ -214,17 +214,21 @@ pub(super) fn backlogs(ledger: &Db, slots: u64) -> Result<Vec<Backlog>, LedgerEr
 }
 
 pub(super) fn history(ledger: &Db, filter: &History) -> Result<Vec<RunSummary>, LedgerError> {
-    let query = format!(
-        "{SUMMARY}
-         WHERE (s.share = ?1 OR ?1 IS NULL) AND (r.state = ?3 OR ?3 IS NULL)
-           AND (EXISTS (SELECT 1 FROM deliveries d WHERE d.run = r.seq AND d.customer = ?2) OR ?2 IS NULL)
-         ORDER BY r.seq DESC LIMIT ?4"
-    );
-    let share = filter.share.as_ref().map(ShareName::as_str);
-    let customer = filter.customer.as_ref().map(CustomerName::as_str);
-    let state = filter.state.map(State::as_str);
     let limit = i64::try_from(filter.limit).unwrap_or(i64::MAX);
-    ledger.all(&query, values![share, customer, state, limit], summary)
+    // Only what is asked for, and the state as a word: otherwise no index would be of use.
+    let (mut values, mut conditions) = (vec![Value::from(limit)], Vec::new());
+    conditions.extend(filter.state.map(|state| format!("r.state = '{}'", State::as_str(state))));
+    if let Some(share) = &filter.share {
+        values.push(share.as_str().into());
+        conditions.push(format!("r.share = ?{}", values.len()));
+    }
+    if let Some(customer) = &filter.customer {
+        values.push(customer.as_str().into());
+        let theirs = format!("d.run = r.seq AND d.customer = ?{}", values.len());
+        conditions.push(format!("EXISTS (SELECT 1 FROM deliveries d WHERE {theirs})"));
+    }
+    let which = if conditions.is_empty() { String::new() } else { format!("WHERE {}", conditions.join(" AND ")) };
+    ledger.all(&format!("{SUMMARY} {which} ORDER BY r.seq DESC LIMIT ?1"), &values, summary)
 }
 
 pub(super) fn runs_beginning(ledger: &Db, id: &str, limit: usize) -> Result<Vec<RunId>, LedgerError> {
@@ -265,15 +269,14 @@ pub(super) fn skipped(ledger: &Db, only: Option<&ShareName>, limit: usize) -> Re
 /// Who did not get a slot that others did, by the reasons.
 fn left_out_of(ledger: &Db, id: i64, slot: &Slot) -> Result<Vec<Skipped>, LedgerError> {
     let deliveries = format!(
-        "SELECT d.customer, d.failure, r.started_at FROM deliveries d JOIN runs r ON r.seq = d.run
+        "SELECT d.customer, d.reason, r.started_at FROM deliveries d JOIN runs r ON r.seq = d.run
          WHERE d.slot = ?1 AND {LEFT_OUT} ORDER BY d.customer"
     );
     let deliveries =
-        ledger.all(&deliveries, values![id], |row| Ok((customer(row)?, failure(row)?, at(row, "started_at")?)))?;
+        ledger.all(&deliveries, values![id], |row| Ok((customer(row)?, maybe_reason(row)?, at(row, "started_at")?)))?;
     let mut all: Vec<Skipped> = Vec::new();
-    for (customer, failure, recorded) in deliveries {
-        let says = |reason: &SkipReason| failure.as_ref().is_some_and(|f| f.message == left_out(slot, *reason));
-        let Some(reason) = SkipReason::ALL.into_iter().find(says) else { continue };
+    for (customer, reason, recorded) in deliveries {
+        let Some(reason) = reason else { continue };
         match all.iter_mut().find(|known| known.reason == reason) {
             Some(Skipped { customers: Some(customers), .. }) => customers.push(customer),
             _ => all.push(Skipped { slot: slot.clone(), reason, customers: Some(vec![customer]), recorded }),

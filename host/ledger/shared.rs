@@ -11,7 +11,7 @@ use super::db::{Db, values};
 use super::read::OPEN_RUNS;
 use super::{DeliveryId, LedgerError};
 use crate::clock::Instant;
-use crate::domain::ShareName;
+use crate::domain::{RunId, ShareName};
 
 /// Runs that one look takes over. The others are left to the next, or to another node.
 const RUNS_MAX: i64 = 200;
@@ -31,6 +31,26 @@ pub(super) fn take_over(ledger: &Db, share: Option<&str>, at: Option<Instant>) -
          RETURNING seq"
     );
     Ok(ledger.all(&left, values![share, at, RUNS_MAX], |row| row.get("seq"))?.into_iter().collect())
+}
+
+/// The same, of one run that has not ended.
+pub(super) fn take_over_run(ledger: &Db, run: RunId) -> Result<(), LedgerError> {
+    let Db::Postgres(_) = ledger else { return Ok(()) };
+    let take = format!(
+        "UPDATE runs SET node = {OWN} WHERE id = ?1 AND state = 'running'
+             AND node NOT IN (SELECT id FROM nodes WHERE state = 'alive')"
+    );
+    ledger.execute(&take, values![&run.to_string()]).map(drop)
+}
+
+/// The name of another process that has a run, and is alive as far as is known.
+pub(super) fn has(ledger: &Db, run: RunId) -> Result<Option<String>, LedgerError> {
+    let Db::Postgres(_) = ledger else { return Ok(None) };
+    let node = format!(
+        "SELECT n.name FROM runs r JOIN nodes n ON n.id = r.node
+         WHERE r.id = ?1 AND r.state = 'running' AND n.id <> {OWN} AND n.state = 'alive'"
+    );
+    ledger.first(&node, values![&run.to_string()], |row| row.get("name"))
 }
 
 /// The condition for a run `r` to be this node's.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::claim::held_for_nothing;
-use super::db::{Db, values};
+use super::db::{Db, list, values};
 use super::{LedgerError, open};
 use crate::clock::Instant;
 
@@ -152,22 +152,26 @@ pub(super) fn forget(ledger: &Db, before: Instant) -> Result<usize, LedgerError>
     if !ledger.alone_if_free("prune")? {
         return Ok(0);
     }
-    let oldest = format!("SELECT s.id {FORGETTABLE} ORDER BY s.at LIMIT {SLOTS_MAX}");
-    let slots: Vec<i64> = ledger.all(&oldest, values![before], |row| row.get(0))?;
-    let deliveries = "SELECT id FROM deliveries WHERE slot = ?1";
+    let oldest = format!("SELECT s.id {FORGETTABLE} ORDER BY s.at LIMIT {SLOTS_MAX} {}", ledger.locked_if_free());
+    let found: Vec<i64> = ledger.all(&oldest, values![before], |row| row.get(0))?;
+    if found.is_empty() {
+        return Ok(0);
+    }
+    // Before a slot was locked it may have been begun, and ended, once more.
+    let still = format!("SELECT s.id {FORGETTABLE} AND s.id {}", ledger.among().replace("?1", "?2"));
+    let slots: Vec<i64> = ledger.all(&still, values![before, &list(&found)], |row| row.get(0))?;
+    let these = ledger.among();
+    let deliveries = format!("SELECT id FROM deliveries WHERE slot {these}");
     let attempts = format!("SELECT id FROM attempts WHERE delivery IN ({deliveries})");
-    let statements = [
-        format!("DELETE FROM objects WHERE attempt IN ({attempts})"),
-        format!("DELETE FROM uploads WHERE attempt IN ({attempts})"),
-        format!("DELETE FROM attempts WHERE delivery IN ({deliveries})"),
-        "DELETE FROM deliveries WHERE slot = ?1".to_owned(),
-        "DELETE FROM runs WHERE slot = ?1".to_owned(),
-        "DELETE FROM slots WHERE id = ?1".to_owned(),
-    ];
-    for slot in &slots {
-        for statement in &statements {
-            ledger.execute(statement, values![*slot])?;
-        }
+    for what in [
+        format!("objects WHERE attempt IN ({attempts})"),
+        format!("uploads WHERE attempt IN ({attempts})"),
+        format!("attempts WHERE delivery IN ({deliveries})"),
+        format!("deliveries WHERE slot {these}"),
+        format!("runs WHERE slot {these}"),
+        format!("slots WHERE id {these}"),
+    ] {
+        ledger.execute(&format!("DELETE FROM {what}"), values![&list(&slots)])?;
     }
     Ok(slots.len())
 }

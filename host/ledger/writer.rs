@@ -152,7 +152,7 @@ fn commit(db: &Db, batch: &mut [Box<dyn Command>]) -> Result<(), LedgerError> {
             Ok(None) => one_by_one(db, batch),
             Err(error) => Err(error),
         };
-        if !matches!(ended, Err(LedgerError::Conflict)) {
+        if !ended.as_ref().is_err_and(|error| db.may_try_again(error)) {
             break;
         }
     }

@@ -214,7 +214,7 @@ fn postgres_cancel_reaches_the_daemon_that_has_it() {
             !run.is_empty()
         });
         pair.configure(asked);
-        pair.world.run(&["cancel", &run]).ended(0).out_says(&["acme           is ended"]);
+        pair.world.run(&["cancel", &run]).ended(0).out_says(&["acme", "is to be ended by"]);
         let ended = format!("SELECT node FROM runs WHERE id = '{run}' AND state = 'failed'");
         until("the run has ended", SOON, || {
             assert!(one.is_running() && two.is_running(), "{}", pair.world.log());
@@ -224,6 +224,38 @@ fn postgres_cancel_reaches_the_daemon_that_has_it() {
         let shown = pair.world.run(&["show", &run, "--json"]).ended(0).json();
         assert_eq!(shown["deliveries"][0]["failure"]["message"], "cancelled by root", "{shown}");
     }
+    pair.is_sound();
+}
+
+/// `consign cancel` on a machine without a daemon: what another machine's has at work is left to it.
+#[test]
+fn postgres_a_run_of_another_daemon_is_cancelled_there() {
+    let Some(server) = Postgres::shared() else { return };
+    let pair = Pair::new(&server.url(), "");
+    let (mut daemon, _) = pair.daemon();
+    let elsewhere = pair.world.text().replace("state_dir = \"state\"", "state_dir = \"elsewhere\"");
+    pair.world.write("elsewhere.toml", elsewhere);
+    let begun = "SELECT r.id FROM runs r JOIN deliveries d ON d.run = r.seq WHERE d.state IN ('pending', 'working')";
+    let mut run = String::new();
+    until("it stands still in the middle of a run", SOON, || {
+        daemon.signal(Signal::STOP);
+        run = pair.psql(&format!("{begun} LIMIT 1"));
+        if run.is_empty() {
+            daemon.signal(Signal::CONT);
+        }
+        !run.is_empty()
+    });
+    let cancel = ["--config", "elsewhere.toml", "cancel", &run];
+    let has = format!("process {}, which has it", daemon.id());
+    world::consign(pair.world.dir(), &cancel).ended(0).out_says(&["is to be ended by", &has]);
+    let state = format!("SELECT state FROM runs WHERE id = '{run}'");
+    assert_eq!(pair.psql(&state), "running");
+    daemon.signal(Signal::CONT);
+    until("it ends there", SOON, || {
+        assert!(daemon.is_running(), "{}", pair.world.log());
+        pair.psql(&state) != "running"
+    });
+    stop(daemon);
     pair.is_sound();
 }
 

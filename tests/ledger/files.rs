@@ -164,3 +164,11 @@ async fn a_full_disk_fails_clearly_and_goes_on_when_there_is_room() {
     drop(ledger);
     open(top.path());
 }
+
+/// The file that readers and the writer share needs room too, and says so by another number.
+#[test]
+fn no_room_for_what_readers_share_is_no_room() {
+    let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_IOERR_SHMSIZE);
+    let error = LedgerError::from(rusqlite::Error::SqliteFailure(code, None));
+    assert!(matches!(error, LedgerError::Full { .. }), "{error:?}");
+}

@@ -5,26 +5,50 @@ use std::path::Path;
 
 use chrono::TimeDelta;
 use consign::clock::Clock;
+use consign::config::Database;
 use consign::domain::{Origin, SkipReason};
-use consign::ledger::{DeliveryState, History, Ledger, LedgerError, RunState};
+use consign::ledger::{DeliveryState, History, Ledger, LedgerError, Reader, RunState};
 
 use super::{customers, share, utc};
+use crate::support::postgres::{LEASE, Postgres};
 
-/// A ledger as consign 0.1.0 left it when it was killed: a daemon with one share, `tick`.
-fn version_1() -> tempfile::TempDir {
+/// A ledger as a consign of that version left it when it was killed: a daemon with one share, `tick`.
+fn version(number: i64) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
-    fs::copy(Path::new("tests/golden/ledger/1.db"), dir.path().join("ledger.db")).unwrap();
+    fs::copy(format!("tests/golden/ledger/{number}.db"), dir.path().join("ledger.db")).unwrap();
     dir
+}
+
+/// Until there was a column for it, only the failure said that a delivery was left out.
+const LEFT_OUT: &str = r#"{"layer":"schedule","retry":"never","message":"slot tick@2026-11-25T09:00:00Z was left out: missed while down","remedy":"send it"}"#;
+
+fn tells_left_out(skipped: &[consign::ledger::Skipped]) {
+    let told: Vec<_> = skipped.iter().filter(|slot| slot.customers.is_some()).map(|slot| slot.reason).collect();
+    assert_eq!(told, [SkipReason::Missed]);
+}
+
+/// The only run at work has an upload, and can be brought to its end.
+async fn has_one_at_work(ledger: &Ledger) {
+    let left = ledger.unfinished().await.unwrap();
+    let [left] = &left[..] else { panic!("{left:?}") };
+    assert_eq!((left.state, left.deliveries.len()), (RunState::Running, 1));
+    let delivery = &left.deliveries[0];
+    assert_eq!((delivery.state, delivery.uploads.len()), (DeliveryState::Working, 1));
+    let attempt = delivery.attempt.as_ref().unwrap().id;
+    ledger.interrupted(attempt).await.unwrap();
+    ledger.upload_aborted(attempt, &delivery.uploads[0].upload_id).await.unwrap();
+    let again = ledger.attempt_started(delivery.id, None).await.unwrap();
+    assert_eq!(again.number, 2);
 }
 
 #[tokio::test]
 async fn a_ledger_of_version_1_goes_on() {
-    let dir = version_1();
+    let dir = version(1);
     let (count, before) = tables(dir.path());
     assert_eq!(before, 1);
     // Who only reads does not change it.
     let error = Ledger::read_only(dir.path()).err().expect("must be refused");
-    assert!(matches!(error, LedgerError::Older { found: 1, known: 2, .. }), "{error:?}");
+    assert!(matches!(error, LedgerError::Older { found: 1, known: 3, .. }), "{error:?}");
     assert!(error.to_string().contains("`consign run` and `consign send` bring it there"), "{error}");
     // A copy can be made before it is changed.
     let copies = tempfile::tempdir().unwrap();
@@ -55,9 +79,63 @@ async fn a_ledger_of_version_1_goes_on() {
     assert!(filled.iter().all(|filling| filling.to_deliver.len() == 1));
     assert_eq!(ledger.pause(share("tick")).await.unwrap(), None);
     drop(ledger);
-    assert_eq!(tables(dir.path()).1, 2);
+    assert_eq!(tables(dir.path()).1, 3);
     assert!(tables(dir.path()).0 >= count, "no row is lost");
     Ledger::read_only(dir.path()).unwrap();
+}
+
+#[tokio::test]
+async fn a_ledger_of_version_2_goes_on() {
+    let dir = version(2);
+    assert_eq!(tables(dir.path()).1, 2);
+    let raw = rusqlite::Connection::open(dir.path().join("ledger.db")).unwrap();
+    raw.execute_batch(&format!(
+        "UPDATE runs SET state = 'failed' WHERE seq = (SELECT min(run) FROM deliveries WHERE state = 'committed');
+         UPDATE deliveries SET state = 'failed', manifest_key = NULL, failure = '{LEFT_OUT}'
+             WHERE run = (SELECT min(seq) FROM runs WHERE state = 'failed')"
+    ))
+    .unwrap();
+    drop(raw);
+    let ledger = Ledger::open(dir.path(), Clock::fixed(utc("2026-11-25T12:00:00Z"))).unwrap();
+    let succeeded = |share_name: Option<&str>| History {
+        share: share_name.map(share),
+        state: Some(RunState::Succeeded),
+        limit: 99,
+        ..History::default()
+    };
+    for (filter, runs) in [(succeeded(None), 3), (succeeded(Some("tick")), 3), (succeeded(Some("other")), 0)] {
+        assert_eq!(ledger.reader().history(filter).await.unwrap().len(), runs);
+    }
+    assert_eq!(ledger.reader().pauses().await.unwrap().len(), 1);
+    tells_left_out(&ledger.reader().skipped(None, 99).await.unwrap());
+    has_one_at_work(&ledger).await;
+    assert_eq!(ledger.reader().check().await.unwrap().findings, Vec::<String>::new());
+    drop(ledger);
+    assert_eq!(tables(dir.path()).1, 3);
+}
+
+/// The first version in PostgreSQL, as `pg_dump` wrote it.
+#[tokio::test]
+async fn a_postgres_ledger_of_version_1_goes_on() {
+    let Some(server) = Postgres::shared() else { return };
+    server.psql("CREATE DATABASE version_1");
+    let url = server.url().replace("/postgres", "/version_1");
+    Postgres::ask(&url, &fs::read_to_string("tests/golden/ledger/postgres-1.sql").unwrap());
+    let failed = "SELECT max(id) FROM consign.deliveries WHERE state = 'failed'";
+    Postgres::ask(&url, &format!("UPDATE consign.deliveries SET failure = '{LEFT_OUT}' WHERE id = ({failed})"));
+    let database = Database::new(&url, "consign", LEASE);
+    let error = Reader::connect(&database).err().expect("must be refused");
+    assert!(matches!(error, LedgerError::Older { found: 1, known: 2, .. }), "{error:?}");
+    let ledger = Ledger::connect(&database, Clock::fixed(utc("2026-11-25T12:00:00Z"))).unwrap();
+    let failed = History { state: Some(RunState::Failed), limit: 99, ..History::default() };
+    assert_eq!(ledger.reader().history(failed).await.unwrap().len(), 4);
+    tells_left_out(&ledger.reader().skipped(None, 99).await.unwrap());
+    assert_eq!(ledger.reader().pauses().await.unwrap().len(), 1);
+    // Its node died a while ago, and is marked so by whoever is there for the length of a lease.
+    Postgres::ask(&url, "UPDATE consign.nodes SET state = 'dead', ended_at = lease_until WHERE id = 1");
+    has_one_at_work(&ledger).await;
+    assert_eq!(ledger.reader().check().await.unwrap().findings, Vec::<String>::new());
+    Reader::connect(&database).unwrap();
 }
 
 /// Rows of all old tables, and the version; what refers to what is whole.

@@ -18,39 +18,39 @@ const TAKE_FOR_DEAD: &str = "UPDATE nodes SET state = 'dead', ended_at = clock_t
     WHERE id = (SELECT id FROM nodes ORDER BY id DESC LIMIT 1 FOR UPDATE)";
 
 /// A ledger in a schema of its own.
-struct Shared {
-    server: &'static Postgres,
-    schema: String,
+pub(super) struct Shared {
+    pub(super) server: &'static Postgres,
+    pub(super) schema: String,
 }
 
 impl Shared {
-    fn new() -> Option<Self> {
+    pub(super) fn new() -> Option<Self> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let schema = format!("shared{}", NEXT.fetch_add(1, Ordering::Relaxed));
         Some(Self { server: Postgres::shared()?, schema })
     }
 
-    fn database(&self) -> Database {
+    pub(super) fn database(&self) -> Database {
         self.server.database(&self.schema)
     }
 
     /// Another process, as far as the ledger can tell.
-    fn open(&self) -> Ledger {
+    pub(super) fn open(&self) -> Ledger {
         Ledger::connect(&self.database(), Clock::fixed(start())).unwrap()
     }
 
-    fn psql(&self, sql: &str) -> String {
+    pub(super) fn psql(&self, sql: &str) -> String {
         self.server.psql(&format!("SET search_path TO {}; {sql}", self.schema))
     }
 
-    async fn is_sound(&self) {
+    pub(super) async fn is_sound(&self) {
         let reader = Reader::connect(&self.database()).unwrap();
         assert_eq!(reader.check().await.unwrap().findings, Vec::<String>::new());
     }
 }
 
 /// A delivery of the `n`-th slot at work.
-async fn begun(ledger: &Ledger, n: i64) -> (Slot, Claim, Attempt) {
+pub(super) async fn begun(ledger: &Ledger, n: i64) -> (Slot, Claim, Attempt) {
     let slot = slot("orders", n);
     let claim = ledger.start_manual(slot.clone(), customers(&["acme"])).await.unwrap().claim.unwrap();
     let attempt = ledger.attempt_started(claim.deliveries[0].1, None).await.unwrap();
@@ -58,7 +58,7 @@ async fn begun(ledger: &Ledger, n: i64) -> (Slot, Claim, Attempt) {
     (slot, claim, attempt)
 }
 
-fn is_fenced<T: std::fmt::Debug>(result: Result<T, LedgerError>) -> bool {
+pub(super) fn is_fenced<T: std::fmt::Debug>(result: Result<T, LedgerError>) -> bool {
     matches!(result, Err(LedgerError::Fenced))
 }
 

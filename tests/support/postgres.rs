@@ -64,6 +64,10 @@ impl Postgres {
         format!("postgres://consign@127.0.0.1:{}/postgres", self.port)
     }
 
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// The ledger in `schema`.
     pub fn database(&self, schema: &str) -> Database {
         Database::new(&self.url(), schema, LEASE)

@@ -125,4 +125,7 @@ pub struct Told {
     pub sealed: Vec<CustomerName>,
     /// Had ended before.
     pub ended: Vec<CustomerName>,
+    /// Another consign that has the run, and ends it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub elsewhere: Option<String>,
 }

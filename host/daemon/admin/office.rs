@@ -20,7 +20,7 @@ use crate::daemon::Generation;
 use crate::daemon::intake::planner;
 use crate::daemon::reload::{Loaded, Reloader};
 use crate::domain::{Blame, CustomerName, Failure, Layer, Refused, Retry, RunId, ShareName, Slot};
-use crate::ledger::{Claim, DeliveryId, DeliveryState, Ledger, Rewound, RunDetail, RunState};
+use crate::ledger::{Cancelled, Claim, DeliveryId, DeliveryState, Ledger, Rewound, RunDetail, RunState};
 use crate::run::{Report, wanted};
 use crate::schedule::Planner;
 
@@ -334,10 +334,10 @@ impl Office {
         is_open(&detail)?;
         let why = cancelled_by(&caller.name(), reason.as_deref(), run);
         tracing::warn!(%run, share = %detail.run.share, "{}", why.message);
-        let cancelled = self.ledger.cancel(run, customers, why).await?;
-        let (cancelled_customers, ids): (Vec<_>, Vec<_>) = cancelled.marked.into_iter().unzip();
+        let Cancelled { marked, sealed, ended, elsewhere } = self.ledger.cancel(run, customers, why).await?;
+        let (cancelled, ids): (Vec<_>, Vec<_>) = marked.into_iter().unzip();
         self.order(Order::Cancel(ids)).await?;
-        Ok(Told { run, cancelled: cancelled_customers, sealed: cancelled.sealed, ended: cancelled.ended })
+        Ok(Told { run, cancelled, sealed, ended, elsewhere })
     }
 }
 

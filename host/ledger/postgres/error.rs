@@ -18,12 +18,19 @@ pub(in super::super) fn is_gone(error: &postgres::Error) -> bool {
 fn is_away(error: &postgres::Error) -> bool {
     let Some(code) = error.code() else { return error.is_closed() || is_io(error) };
     let classes = ["08", "53", "57", "58"];
-    classes.contains(&&code.code()[..2]) || *code == SqlState::READ_ONLY_SQL_TRANSACTION || is_idle_too_long(code)
+    classes.contains(&&code.code()[..2]) || *code == SqlState::READ_ONLY_SQL_TRANSACTION || is_too_long(code)
 }
 
-/// The process stood still in the middle of a transaction.
-fn is_idle_too_long(code: &SqlState) -> bool {
-    *code == SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT
+/// The process stood still in the middle of a transaction, or that took longer than
+/// the server lets one take (`transaction_timeout`, PostgreSQL 17).
+fn is_too_long(code: &SqlState) -> bool {
+    *code == SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT || code.code() == "25P04"
+}
+
+/// The server's process is not the one that was told a statement, or it was told
+/// another one by the same name: the process changes with each transaction.
+fn is_pooled(code: &SqlState) -> bool {
+    [SqlState::INVALID_SQL_STATEMENT_NAME, SqlState::DUPLICATE_PSTATEMENT].contains(code)
 }
 
 /// Another writer was in the way, and the transaction may be done again.
@@ -53,6 +60,9 @@ impl From<postgres::Error> for LedgerError {
     fn from(error: postgres::Error) -> Self {
         if error.code().is_some_and(is_conflict) {
             return LedgerError::Conflict;
+        }
+        if error.code().is_some_and(is_pooled) {
+            return LedgerError::Pooled;
         }
         let away = is_away(&error);
         let source = Arc::new(error);

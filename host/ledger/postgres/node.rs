@@ -5,26 +5,21 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use postgres::Client;
+use tokio::sync::oneshot;
 
 use super::super::LedgerError;
 use super::Server;
-
-/// In each lease, this many heartbeats.
-const BEATS: u32 = 3;
-
-/// How long a node that ended is remembered, if it left nothing.
-const REMEMBERED: &str = "7 days";
+use super::heart::{self, Heart};
 
 pub(in super::super) struct Node {
     id: i64,
     every: Duration,
     fenced: Arc<AtomicBool>,
-    stop: Option<Sender<()>>,
+    stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -36,23 +31,18 @@ impl Node {
             lease(server)
         );
         let id: i64 = client.query_one(&insert, &[&name]).map_err(|error| server.refused(&error))?.get(0);
-        let every = server.lease / BEATS;
-        let (stop, stopped) = mpsc::channel();
         let fenced = Arc::new(AtomicBool::new(false));
-        let mut heart = Heart { server: server.clone(), id, client: None, fenced: fenced.clone() };
-        let beat = move || {
-            while stopped.recv_timeout(every) == Err(RecvTimeoutError::Timeout) {
-                heart.beat();
-            }
-            heart.leave();
-        };
-        let thread = std::thread::Builder::new().name("ledger-lease".to_owned()).spawn(beat);
+        let (stop, stopped) = oneshot::channel();
         let failed = |error| LedgerError::Files {
             action: "start a thread for the lease of",
             path: server.place.clone().into(),
             source: Arc::new(error),
         };
-        Ok(Self { id, every, fenced, stop: Some(stop), thread: Some(thread.map_err(failed)?) })
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+        let heart = Heart::new(server.clone(), id, fenced.clone());
+        let beat = move || runtime.block_on(heart.beat_until(stopped));
+        let thread = std::thread::Builder::new().name("ledger-lease".to_owned()).spawn(beat).map_err(failed)?;
+        Ok(Self { id, every: heart::every(server.lease), fenced, stop: Some(stop), thread: Some(thread) })
     }
 
     pub(in super::super) fn id(&self) -> i64 {
@@ -82,81 +72,8 @@ impl Drop for Node {
     }
 }
 
-/// What keeps a node alive, on a thread and a connection of its own: a writer
-/// that is busy must not cost the lease.
-struct Heart {
-    server: Server,
-    id: i64,
-    client: Option<Client>,
-    fenced: Arc<AtomicBool>,
-}
-
-impl Heart {
-    fn beat(&mut self) {
-        let (id, lease) = (self.id, lease(&self.server));
-        // Not a change of its key, so that writers need not wait for it.
-        let renew =
-            format!("UPDATE nodes SET lease_until = clock_timestamp() + {lease} WHERE id = {id} AND state = 'alive'");
-        match self.ask(|client| client.execute(&renew, &[])) {
-            Ok(0) => {
-                if !self.fenced.swap(true, Ordering::Relaxed) {
-                    tracing::error!(node = id, "the lease ran out, and another consign has the work");
-                }
-            }
-            Ok(_) => self.reap(),
-            Err(error) => {
-                tracing::warn!(error = %crate::domain::Failure::chain(&error), "the lease could not be renewed")
-            }
-        }
-    }
-
-    /// Marks those dead whose lease has run out, and forgets those that left nothing.
-    fn reap(&mut self) {
-        // One with a transaction in flight has its row locked, and is looked at again at the next beat.
-        let dead = "UPDATE nodes SET state = 'dead', ended_at = clock_timestamp() WHERE id IN
-            (SELECT id FROM nodes WHERE state = 'alive' AND lease_until < clock_timestamp() FOR UPDATE SKIP LOCKED)
-            RETURNING id, name";
-        let old = format!(
-            "DELETE FROM nodes n WHERE state <> 'alive' AND ended_at < clock_timestamp() - INTERVAL '{REMEMBERED}'
-             AND NOT EXISTS (SELECT 1 FROM runs WHERE node = n.id AND state = 'running')"
-        );
-        let reaped = self.ask(|client| {
-            let dead = client.query(dead, &[])?;
-            client.execute(&old, &[])?;
-            Ok(dead)
-        });
-        match reaped {
-            Ok(dead) => {
-                for row in dead {
-                    let (node, name): (i64, String) = (row.get("id"), row.get("name"));
-                    tracing::warn!(node, name, "the lease of another consign ran out; its work is taken over");
-                }
-            }
-            Err(error) => tracing::warn!(error = %error, "dead nodes could not be looked for"),
-        }
-    }
-
-    fn leave(&mut self) {
-        let id = self.id;
-        let leave = format!(
-            "UPDATE nodes SET state = 'left', ended_at = clock_timestamp() WHERE id = {id} AND state = 'alive'"
-        );
-        if let Err(error) = self.ask(|client| client.execute(&leave, &[])) {
-            tracing::debug!(error = %error, "the lease could not be given back; it runs out");
-        }
-    }
-
-    fn ask<T>(&mut self, work: impl FnOnce(&mut Client) -> Result<T, postgres::Error>) -> Result<T, postgres::Error> {
-        let client = match &mut self.client {
-            Some(client) => client,
-            None => self.client.insert(self.server.connect(None)?),
-        };
-        work(client).inspect_err(|_| self.client = None)
-    }
-}
-
 /// As an SQL interval.
-fn lease(server: &Server) -> String {
+pub(super) fn lease(server: &Server) -> String {
     format!("INTERVAL '{} milliseconds'", server.lease.as_millis())
 }
 

@@ -11,8 +11,8 @@ use super::{Node, Server, Session, off_runtime};
 const OLDEST: i32 = 150_000;
 
 /// Number n brings a schema of version n - 1 to version n. Never edited once released.
-const MIGRATIONS: [&str; 1] = [include_str!("0001_first.sql")];
-const VERSION: i64 = MIGRATIONS.len() as i64;
+const MIGRATIONS: [&str; 2] = [include_str!("0001_first.sql"), include_str!("0002_reasons.sql")];
+pub(super) const VERSION: i64 = MIGRATIONS.len() as i64;
 
 /// Opens the ledger for writing, as a node of its own, and makes it when there is none.
 pub(in super::super) fn writable(server: &Server) -> Result<Node, LedgerError> {
@@ -37,7 +37,7 @@ pub(in super::super) fn readable(server: Server) -> Result<Session, LedgerError>
 }
 
 fn checked(server: &Server) -> Result<Client, LedgerError> {
-    let mut client = server.connect(None).map_err(|error| server.refused(&error))?;
+    let mut client = server.connect().map_err(|error| server.refused(&error))?.client;
     let row = client.query_one("SELECT current_setting('server_version_num')::INT, version()", &[])?;
     let (number, name): (i32, String) = (row.get(0), row.get(1));
     if number < OLDEST {
@@ -65,9 +65,13 @@ fn version(server: &Server, client: &mut Client) -> Result<Option<i64>, LedgerEr
     }
     let row = client.query_one("SELECT version FROM consign_ledger", &[]).map_err(|error| server.refused(&error))?;
     match row.get(0) {
-        found if found > VERSION => Err(LedgerError::Newer { path: path(server), found, known: VERSION }),
+        found if found > VERSION => Err(newer(server, found)),
         found => Ok(Some(found)),
     }
+}
+
+pub(super) fn newer(server: &Server, found: i64) -> LedgerError {
+    LedgerError::Newer { path: path(server), found, known: VERSION }
 }
 
 /// Several may be starting at the same time: one of them does it.
@@ -79,6 +83,10 @@ fn migrate(server: &Server, client: &mut Client) -> Result<(), LedgerError> {
     let begin = "BEGIN; SELECT pg_advisory_xact_lock(hashtextextended('consign ledger', 0))";
     client.batch_execute(begin).map_err(refused)?;
     let from = version(server, client)?.unwrap_or(0);
+    if (1..VERSION).contains(&from) {
+        // What others have begun ends first. What they begin from then on waits, and reads the new version (`begin`).
+        client.batch_execute("LOCK TABLE consign_ledger IN ACCESS EXCLUSIVE MODE").map_err(refused)?;
+    }
     let schema = &server.schema;
     if client.query_opt("SELECT 1 FROM pg_namespace WHERE nspname = $1", &[schema])?.is_none() {
         client.batch_execute(&format!("CREATE SCHEMA \"{schema}\"")).map_err(refused)?;

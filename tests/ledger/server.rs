@@ -1,0 +1,251 @@
+//! What a server of PostgreSQL, its settings and what is in between do to the
+//! nodes of a ledger, and what they do with it.
+
+use std::thread::{JoinHandle, sleep, spawn};
+use std::time::{Duration, Instant};
+
+use consign::clock::Clock;
+use consign::config::Database;
+use consign::domain::{Failure, Layer, Retry, SkipReason};
+use consign::ledger::{DeliveryState, Ledger, LedgerError, Planned, RunState};
+
+use super::nodes::{Shared, begun, is_fenced};
+use super::{customers, planned, share, slot, start};
+use crate::support::postgres::{LEASE, Postgres};
+use crate::support::way::Way;
+
+impl Shared {
+    /// A ledger of a user of its own, with settings of its own.
+    fn of_user(&self, settings: &[&str]) -> Database {
+        let user = format!("user_{}", self.schema);
+        self.server.psql(&format!("CREATE ROLE {user} LOGIN; GRANT CREATE ON DATABASE postgres TO {user}"));
+        for setting in settings {
+            self.server.psql(&format!("ALTER ROLE {user} SET {setting}"));
+        }
+        Database::new(&self.server.url().replace("consign@", &format!("{user}@")), &self.schema, LEASE)
+    }
+
+    /// Ends all connections of that user.
+    fn end_connections(&self) {
+        let end = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE usename =";
+        self.server.psql(&format!("{end} 'user_{}'", self.schema));
+    }
+
+    /// Another writer has a transaction open for a while: it does `first`, waits, and then does `last`.
+    fn meanwhile(&self, first: &str, last: &str) -> JoinHandle<()> {
+        let (url, marker) = (self.server.url(), format!("of {}", self.schema));
+        let sql = format!(
+            "/* {marker} */ BEGIN; SET LOCAL search_path TO {}; {first}; SELECT pg_sleep(1); {last}; COMMIT",
+            self.schema
+        );
+        let writer = spawn(move || drop(Postgres::ask(&url, &sql)));
+        let waits = format!(
+            "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND query LIKE '/* {marker} */%'"
+        );
+        let began = Instant::now();
+        while self.server.psql(&waits) == "0" {
+            assert!(began.elapsed() < LEASE * 10);
+            sleep(Duration::from_millis(10));
+        }
+        writer
+    }
+
+    fn states(&self) -> String {
+        self.psql("SELECT string_agg(state, ' ' ORDER BY id) FROM nodes")
+    }
+}
+
+fn connect(database: &Database) -> Ledger {
+    Ledger::connect(database, Clock::fixed(start())).unwrap()
+}
+
+fn why() -> Failure {
+    Failure::new(Layer::Schedule, Retry::Never, "cancelled by root", "`consign retry` begins it again")
+}
+
+async fn plan(ledger: &Ledger, n: i64) -> Result<usize, LedgerError> {
+    let cursors = vec![(share("orders"), slot("orders", n).at)];
+    Ok(ledger.plan(vec![planned(slot("orders", n), &["acme"])], cursors).await?.new)
+}
+
+/// A failover, or an operator who wants nothing to be written: it is waited for.
+#[tokio::test(flavor = "multi_thread")]
+async fn server_that_only_reads_is_waited_for() {
+    let Some(shared) = Shared::new() else { return };
+    let ledger = connect(&shared.of_user(&[]));
+    assert_eq!(plan(&ledger, 1).await.unwrap(), 1);
+    let user = format!("user_{}", shared.schema);
+    shared.server.psql(&format!("ALTER ROLE {user} SET default_transaction_read_only = on"));
+    shared.end_connections();
+    for _ in 0..2 {
+        let error = plan(&ledger, 2).await.unwrap_err();
+        assert!(error.passes().is_some() && !error.is_fatal(), "{error:?}");
+    }
+    shared.server.psql(&format!("ALTER ROLE {user} RESET default_transaction_read_only"));
+    assert_eq!(plan(&ledger, 2).await.unwrap(), 1);
+}
+
+/// Whatever the server has as its default, a command sees what was committed while it waited.
+#[tokio::test(flavor = "multi_thread")]
+async fn server_with_another_isolation_has_no_old_pictures() {
+    let Some(shared) = Shared::new() else { return };
+    let ledger = connect(&shared.of_user(&["default_transaction_isolation = 'repeatable read'"]));
+    plan(&ledger, 1).await.unwrap();
+    // A pause, by whoever has the lock that is taken for it.
+    let lock = format!("SELECT pg_advisory_xact_lock(hashtextextended('{} pauses', 0))", shared.schema);
+    let pause = shared.meanwhile(&lock, "INSERT INTO pauses VALUES ('orders', 1, NULL)");
+    let recorded = ledger.plan(vec![planned(slot("orders", 2), &["acme"])], vec![]).await.unwrap();
+    pause.join().unwrap();
+    assert_eq!(recorded.left_out, [(slot("orders", 2), SkipReason::Paused)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn server_with_short_timeouts_has_them_for_others() {
+    let Some(shared) = Shared::new() else { return };
+    let settings = ["statement_timeout = '200ms'", "lock_timeout = '200ms'", "idle_session_timeout = '200ms'"];
+    let ledger = connect(&shared.of_user(&settings));
+    plan(&ledger, 1).await.unwrap();
+    let busy = shared.meanwhile("LOCK TABLE shares", "SELECT 1");
+    assert_eq!(plan(&ledger, 2).await.unwrap(), 1);
+    busy.join().unwrap();
+}
+
+/// An answer to COMMIT is lost, and the server does not say at once whether it counts:
+/// it is asked until it does, and nothing is done twice.
+#[tokio::test(flavor = "multi_thread")]
+async fn server_that_does_not_say_what_counts_is_asked_again() {
+    let Some(shared) = Shared::new() else { return };
+    let (server, database) = (shared.server, format!("db_{}", shared.schema));
+    server.psql(&format!("CREATE DATABASE {database}"));
+    let way = Way::to(server.port());
+    let here = server.url().replace("/postgres", &format!("/{database}"));
+    let rights = |sql: &str| drop(Postgres::ask(&here, sql));
+    rights("CREATE ROLE asks LOGIN; REVOKE EXECUTE ON FUNCTION pg_xact_status FROM PUBLIC");
+    rights(&format!("GRANT CREATE ON DATABASE {database} TO asks"));
+    let url = format!("postgres://asks@127.0.0.1:{}/{database}", way.port);
+    let ledger = connect(&Database::new(&url, "consign", LEASE * 20));
+    plan(&ledger, 1).await.unwrap();
+    way.loses_the_next_commit();
+    let planned = tokio::spawn({
+        let ledger = ledger.clone();
+        async move { plan(&ledger, 2).await }
+    });
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert!(!planned.is_finished());
+    rights("GRANT EXECUTE ON FUNCTION pg_xact_status TO PUBLIC");
+    assert_eq!(planned.await.unwrap().unwrap(), 1, "done again, it would be none");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn server_behind_a_pooler_of_transactions_is_refused() {
+    let Some(shared) = Shared::new() else { return };
+    let way = Way::to(shared.server.port());
+    shared.of_user(&[]);
+    let url = format!("postgres://user_{}@127.0.0.1:{}/postgres", shared.schema, way.port);
+    let database = Database::new(&url, &shared.schema, LEASE * 5);
+    let ledger = connect(&database);
+    plan(&ledger, 1).await.unwrap();
+    ledger.reader().pauses().await.unwrap();
+    way.pools();
+    shared.end_connections();
+    let error = plan(&ledger, 2).await.unwrap_err();
+    assert!(matches!(error, LedgerError::Pooled) && error.is_fatal(), "{error:?}");
+    assert!(error.to_string().contains("have it pool sessions"), "{error}");
+    assert!(matches!(ledger.reader().pauses().await, Err(LedgerError::Pooled)));
+    assert!(matches!(Ledger::connect(&database, Clock::fixed(start())), Err(LedgerError::Pooled)));
+    assert_eq!(shared.psql("SELECT count(*) FROM slots"), "1");
+}
+
+/// The connection of the heart is open and leads nowhere: it is not waited for.
+#[tokio::test(flavor = "multi_thread")]
+async fn server_that_goes_silent_does_not_cost_the_lease() {
+    let Some(shared) = Shared::new() else { return };
+    let way = Way::to(shared.server.port());
+    let url = format!("postgres://consign@127.0.0.1:{}/postgres", way.port);
+    let node = connect(&Database::new(&url, &shared.schema, LEASE * 2));
+    let other = shared.open();
+    // The other one may take it for dead by now.
+    tokio::time::sleep(LEASE * 3 / 2).await;
+    way.goes_silent();
+    tokio::time::sleep(LEASE * 4).await;
+    assert_eq!(shared.states(), "alive alive");
+    node.is_ours().await.unwrap();
+    other.is_ours().await.unwrap();
+}
+
+/// Nobody could renew a lease, so that nobody is dead for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn server_that_is_away_for_longer_than_a_lease_costs_nobody_its_work() {
+    let Some(mut server) = Postgres::start() else { return };
+    let database = server.database("consign");
+    let nodes = [connect(&database), connect(&database), connect(&database)];
+    tokio::time::sleep(LEASE * 3 / 2).await;
+    tokio::task::block_in_place(|| server.restart(LEASE * 3 / 2));
+    tokio::time::sleep(LEASE * 3 / 2).await;
+    for (n, node) in (1..).zip(&nodes) {
+        node.is_ours().await.unwrap();
+        assert_eq!(plan(node, n).await.unwrap(), 1);
+    }
+    // And who is gone from then on is.
+    server.psql("INSERT INTO consign.nodes (name, state, lease_until) VALUES ('gone', 'alive', clock_timestamp())");
+    let began = Instant::now();
+    while server.psql("SELECT state FROM consign.nodes WHERE name = 'gone'") != "dead" {
+        assert!(began.elapsed() < LEASE * 5);
+        tokio::time::sleep(LEASE / 10).await;
+    }
+}
+
+/// What is begun anew while it is being forgotten stays.
+#[tokio::test(flavor = "multi_thread")]
+async fn server_keeps_what_is_begun_while_it_is_pruned() {
+    let Some(shared) = Shared::new() else { return };
+    let ledger = shared.open();
+    let skipped = |n| Planned { skip: Some(SkipReason::Missed), ..planned(slot("orders", n), &["acme"]) };
+    ledger.plan((-5..0).map(skipped).collect(), vec![]).await.unwrap();
+    let later = slot("orders", 1).at;
+    let backfill = shared.meanwhile("UPDATE slots SET state = 'pending', reason = NULL WHERE id = 2", "SELECT 1");
+    assert_eq!(ledger.prune(later).await.unwrap(), 4);
+    backfill.join().unwrap();
+    assert_eq!(shared.psql("SELECT id, state FROM slots"), "2|pending");
+    assert_eq!(ledger.prune(later).await.unwrap(), 0);
+}
+
+/// `consign cancel` where no daemon runs, of a run that another machine's has at work.
+#[tokio::test(flavor = "multi_thread")]
+async fn server_with_another_node_at_work_has_its_runs_only_marked() {
+    let Some(shared) = Shared::new() else { return };
+    let one = shared.open();
+    let begin = async |ledger: &Ledger, n| {
+        let customers = customers(&["acme", "globex"]);
+        ledger.start_manual(slot("orders", n), customers).await.unwrap().claim.unwrap()
+    };
+    let (claim, left) = (begin(&one, 1).await, begin(&one, 2).await);
+    let two = shared.open();
+    let cancelled = two.give_up(claim.run, vec![], why()).await.unwrap();
+    let name = shared.psql("SELECT name FROM nodes WHERE id = 1");
+    assert_eq!((cancelled.marked.len(), cancelled.elsewhere), (2, Some(name)));
+    assert_eq!(shared.psql("SELECT string_agg(DISTINCT state, ' ') FROM deliveries"), "pending");
+    assert_eq!(one.cancelled().await.unwrap().len(), 2, "it is told with its next heartbeat");
+    // The other one is no more: nobody else would do it.
+    drop(one);
+    let cancelled = two.give_up(left.run, vec![], why()).await.unwrap();
+    assert_eq!((cancelled.marked.len(), cancelled.elsewhere), (2, None));
+    let detail = two.reader().run(left.run).await.unwrap();
+    assert_eq!(detail.run.state, RunState::Failed);
+    assert!(detail.deliveries.iter().all(|delivery| delivery.state == DeliveryState::Failed));
+    shared.is_sound().await;
+}
+
+/// Whoever still runs when a newer one has brought the ledger up to date writes no more.
+#[tokio::test(flavor = "multi_thread")]
+async fn server_with_a_newer_ledger_stops_older_nodes() {
+    let Some(shared) = Shared::new() else { return };
+    let old = shared.open();
+    let (_, _, attempt) = begun(&old, 1).await;
+    shared.psql("UPDATE consign_ledger SET version = 99");
+    let refused = old.sealed(attempt.id, &[]).await.unwrap_err();
+    assert!(matches!(refused, LedgerError::Newer { found: 99, .. }) && refused.is_fatal(), "{refused:?}");
+    assert!(refused.to_string().contains("install the newer consign"), "{refused}");
+    assert!(!is_fenced(old.is_ours().await));
+    assert_eq!(shared.psql("SELECT state FROM deliveries"), "working");
+}
