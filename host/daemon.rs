@@ -65,7 +65,8 @@ const ORDERS_MAX: usize = 64;
 /// How often a drain says that it is getting on.
 const DRAIN_TICK: Duration = Duration::from_secs(1);
 
-/// How long a drain waits beyond `drain_timeout` for a ledger that does not answer.
+/// How long a drain waits beyond `drain_timeout`: for what it cuts off to abort its
+/// uploads, and for a ledger that does not answer.
 const DRAIN_GRACE: Duration = Duration::from_secs(5);
 
 /// Why the daemon cannot go on.
@@ -187,19 +188,27 @@ async fn drain(
         tracing::info!(deliveries, seconds, "stopping: letting deliveries finish");
     }
     let deadline = tokio::time::Instant::now() + patience;
+    let mut is_cut_off = false;
     while !desk.work.is_empty() || !desk.calls.is_empty() {
         let now = tokio::time::Instant::now();
         desk.stop_what_is_late();
         if now >= deadline + DRAIN_GRACE {
-            tracing::error!("the ledger does not answer; ending all the same, and the next start resumes what it has");
-            // Whoever drops the last of it waits for its writer, which waits for the disk.
-            std::mem::forget(desk.ledger.clone());
+            if !desk.is_alive() {
+                tracing::error!("the ledger does not answer; ending all the same");
+                // Whoever drops the last of it waits for its writer, which waits for the disk.
+                std::mem::forget(desk.ledger.clone());
+            }
+            if !desk.work.is_empty() {
+                let deliveries = desk.work.len();
+                tracing::warn!(deliveries, "uploads may be left in their buckets until the next start aborts them");
+                drop(tokio::time::timeout(DRAIN_TICK, desk.work.shutdown()).await);
+            }
             break;
         }
-        if now >= deadline && !desk.work.is_empty() {
+        if now >= deadline && !is_cut_off && !desk.work.is_empty() {
+            is_cut_off = true;
             tracing::warn!(deliveries = desk.work.len(), "not finished in time; the next start resumes them");
-            drop(tokio::time::timeout(DRAIN_GRACE, desk.work.shutdown()).await);
-            continue;
+            desk.at_work.values().for_each(|at_work| at_work.stopper.interrupt());
         }
         // Who vouches for a ledger that does not answer is never ended.
         if desk.is_alive() && now < deadline {

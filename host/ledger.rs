@@ -36,7 +36,7 @@ use crate::domain::{
     CustomerName, Destination, Failure, Manifest, ManifestObject, ObjectKey, Origin, RunId, SealedObject, ShareName,
     SkipReason, Slot,
 };
-pub use admin::{Cancelled, FailedRun, Open, Rewound, Standing};
+pub use admin::{Cancelled, FailedRun, FailedShare, Failing, Open, Rewound, Standing};
 use db::Db;
 pub use error::LedgerError;
 use postgres::Node;
@@ -45,7 +45,7 @@ pub use read::{
     Skipped, Unfinished, UploadDetail,
 };
 pub use reader::Reader;
-pub use slots::Recorded;
+pub use slots::{Pausing, Recorded};
 use state::UploadEvent;
 pub use state::{AttemptState, DeliveryState, RunState, SlotState, UploadState};
 pub use upkeep::Checked;
@@ -178,13 +178,15 @@ impl DeliveryId {
 pub struct AttemptId(pub(crate) i64);
 
 /// One try at a delivery.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attempt {
     pub id: AttemptId,
     /// From 1, within its delivery.
     pub number: u32,
     /// Of the delivery, that have failed before.
     pub tries: u32,
+    /// Why the delivery is to be ended, if it is.
+    pub cancel: Option<Failure>,
 }
 
 /// What a committed delivery left in the bucket.
@@ -252,8 +254,8 @@ impl Ledger {
     }
 
     /// Leaves out the share's slots from now on; those that were planned and not
-    /// begun too. Returns since when it was paused already.
-    pub async fn pause(&self, share: ShareName) -> Result<Option<Instant>, LedgerError> {
+    /// begun too.
+    pub async fn pause(&self, share: ShareName) -> Result<Pausing, LedgerError> {
         let now = self.clock.now();
         self.writer.run(move |ledger| slots::pause(ledger, now, &share)).await
     }

@@ -8,10 +8,10 @@ use super::log::Priority;
 use super::output::{self, CliError, Exit, count, line};
 use super::{Global, setup};
 use crate::calendar::When;
-use crate::clock::{Clock, Instant, ago, exact, to_the_second};
+use crate::clock::{Clock, Instant, exact, to_the_second};
 use crate::config::Config;
 use crate::crash::{self, Point};
-use crate::daemon::admin::ask::{Ask, Event};
+use crate::daemon::admin::ask::{Ask, Backfilled, Event};
 use crate::domain::{CustomerName, ShareName, Slot};
 use crate::ledger::Filling;
 use crate::run::wanted;
@@ -64,17 +64,30 @@ struct Report {
 }
 
 pub async fn backfill(global: &Global, args: &BackfillArgs) -> Result<Exit, CliError> {
+    let client = if args.dry_run { None } else { Client::connect(global).await? };
+    let report = match client {
+        // The daemon's configuration counts, whatever the files say by now.
+        Some(client) => ask(client, args).await?,
+        None => by_itself(global, args).await?,
+    };
+    if global.json {
+        output::json(&report);
+    } else {
+        report.print();
+    }
+    Ok(Exit::Done)
+}
+
+async fn by_itself(global: &Global, args: &BackfillArgs) -> Result<Report, CliError> {
     let config = setup::config(global)?;
     let share = wanted::share(&config, &args.share)?;
     let customers = wanted::customers(&share, &args.customers)?;
     let clock = Clock::system();
-    let range = (args.from.when, args.to.when);
-    let slots = wanted::slots(&share, range, clock.now())?;
-    forgotten(&config, &slots, clock.now());
-    let filled = match Client::connect(global).await? {
-        _ if args.dry_run => look(&config, slots, customers).await?,
-        Some(client) => ask(client, args).await?,
-        None => {
+    let slots = wanted::slots(&share, (args.from.when, args.to.when), clock.now())?;
+    warn(wanted::forgotten_before(&config, &slots, clock.now()));
+    let slots = match args.dry_run {
+        true => look(&config, slots, customers).await?,
+        false => {
             let ledger = setup::idle_ledger(&config, &clock)?;
             let mut filled = Vec::with_capacity(slots.len());
             for piece in wanted::pieces(&slots) {
@@ -84,17 +97,11 @@ pub async fn backfill(global: &Global, args: &BackfillArgs) -> Result<Exit, CliE
             filled
         }
     };
-    let report = Report { share: share.name.clone(), dry_run: args.dry_run, slots: filled };
-    if global.json {
-        output::json(&report);
-    } else {
-        report.print();
-    }
-    Ok(Exit::Done)
+    Ok(Report { share: share.name.clone(), dry_run: args.dry_run, slots })
 }
 
-async fn ask(client: Client, args: &BackfillArgs) -> Result<Vec<Filling>, CliError> {
-    let mut filled = Vec::new();
+async fn ask(client: Client, args: &BackfillArgs) -> Result<Report, CliError> {
+    let mut slots = Vec::new();
     let ask = Ask::Backfill {
         share: args.share.clone(),
         from: args.from.text.clone(),
@@ -103,19 +110,17 @@ async fn ask(client: Client, args: &BackfillArgs) -> Result<Vec<Filling>, CliErr
     };
     let hear = |event| {
         if let Event::Planned(piece) = event {
-            filled.extend(piece);
+            slots.extend(piece);
         }
     };
-    let () = client.ask(ask, None, hear).await?;
-    Ok(filled)
+    let Backfilled { share, forgotten_before } = client.ask(ask, None, hear).await?;
+    warn(forgotten_before);
+    Ok(Report { share, dry_run: false, slots })
 }
 
 /// Who has got a slot that the ledger has forgotten only the bucket knows.
-fn forgotten(config: &Config, slots: &[Slot], now: Instant) {
-    let oldest = ago(now, config.ledger.retention);
-    if slots.first().is_none_or(|slot| slot.at >= oldest) {
-        return;
-    }
+fn warn(forgotten_before: Option<Instant>) {
+    let Some(oldest) = forgotten_before else { return };
     let text = format!(
         "warning: slots before {} are older than `ledger.retention`: who has got them may be forgotten, and is then \
          found only when the manifest is there already",

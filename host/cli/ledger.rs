@@ -32,7 +32,7 @@ pub enum LedgerCommand {
     /// Forget slots and runs that ended long ago, and give the room back.
     ///
     /// The daemon does this by itself each hour, as `ledger.retention` says. Not
-    /// while it runs.
+    /// while it runs, unless the ledger is in PostgreSQL.
     Prune {
         /// Forget what ended longer ago than this; default: `ledger.retention`.
         #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
@@ -51,10 +51,10 @@ pub enum LedgerCommand {
 }
 
 pub async fn ledger(global: &Global, command: &LedgerCommand) -> Result<Exit, CliError> {
-    let config = setup::config(global)?;
+    let config = || setup::config(global);
     match command {
         LedgerCommand::Check => {
-            let checked = Reader::of(&config)?.check().await?;
+            let checked = Reader::of(&config()?)?.check().await?;
             match global.json {
                 true => output::json(&checked),
                 false => print(&checked),
@@ -62,6 +62,7 @@ pub async fn ledger(global: &Global, command: &LedgerCommand) -> Result<Exit, Cl
             Ok(if checked.findings.is_empty() { Exit::Done } else { Exit::Ledger })
         }
         LedgerCommand::Backup { file } => {
+            let config = config()?;
             if config.ledger.database.is_some() {
                 let message = "the ledger is in PostgreSQL, which copies its databases itself";
                 let help = "run `pg_dump --schema` with the `schema` of [ledger] (`consign`, unless it says otherwise)";
@@ -74,9 +75,9 @@ pub async fn ledger(global: &Global, command: &LedgerCommand) -> Result<Exit, Cl
             }
             Ok(Exit::Done)
         }
-        LedgerCommand::Rewind => rewind(global, &config).await,
+        LedgerCommand::Rewind => rewind(global).await,
         LedgerCommand::Prune { older_than, dry_run } => {
-            let clock = Clock::system();
+            let (config, clock) = (config()?, Clock::system());
             let before = ago(clock.now(), older_than.unwrap_or(config.ledger.retention));
             let (slots, freed) = if *dry_run {
                 (Reader::of(&config)?.prunable(before).await?, None)
@@ -112,10 +113,11 @@ fn to_prune(config: &Config, clock: &Clock) -> Result<Ledger, CliError> {
     })
 }
 
-async fn rewind(global: &Global, config: &Config) -> Result<Exit, CliError> {
+async fn rewind(global: &Global) -> Result<Exit, CliError> {
     let rewound: Rewound = match Client::connect(global).await? {
+        // Whatever the configuration says by now.
         Some(client) => client.ask(Ask::Rewind, None, drop).await?,
-        None => setup::idle_ledger(config, &Clock::system())?.rewind().await?,
+        None => setup::idle_ledger(&setup::config(global)?, &Clock::system())?.rewind().await?,
     };
     if global.json {
         output::json(&rewound);
@@ -134,9 +136,7 @@ async fn rewind(global: &Global, config: &Config) -> Result<Exit, CliError> {
         thousands(kept)
     ));
     line("  `consign backfill` makes up for what was left out before");
-    if config.ledger.database.is_some() {
-        line("  other consign on this ledger: `consign reload` has them see it");
-    }
+    line("  with the ledger in PostgreSQL: `consign reload` has the others on it see that");
     Ok(Exit::Done)
 }
 

@@ -4,7 +4,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::client::{AT_ONCE, Client};
-use super::output::{self, CliError, Exit, line};
+use super::output::{self, CliError, Exit, count, line};
 use super::{Global, setup};
 use crate::clock::{Clock, Instant, exact, to_the_second};
 use crate::crash::{self, Point};
@@ -25,6 +25,9 @@ struct Report<'a> {
     /// Whether anything changed.
     changed: bool,
     paused_since: Option<Instant>,
+    /// Slots that were planned and had not begun, and are left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    left_out: Option<u64>,
 }
 
 pub async fn pause(global: &Global, args: &PauseArgs) -> Result<Exit, CliError> {
@@ -35,16 +38,24 @@ pub async fn pause(global: &Global, args: &PauseArgs) -> Result<Exit, CliError> 
             let config = setup::config(global)?;
             let share = wanted::share(&config, &share)?.name.clone();
             let clock = Clock::system();
-            let paused = admin::pause(&setup::idle_ledger(&config, &clock)?, &clock, share).await?;
+            let (paused, _) = admin::pause(&setup::idle_ledger(&config, &clock)?, &clock, share).await?;
             crash::point(Point::Paused);
             paused
         }
     };
-    let Paused { share, since, changed } = paused;
+    let Paused { share, since, changed, left_out } = paused;
     match (global.json, changed) {
-        (true, _) => output::json(&Report { share: &share, changed, paused_since: Some(since) }),
+        (true, _) => {
+            output::json(&Report { share: &share, changed, paused_since: Some(since), left_out: Some(left_out) });
+        }
         (_, false) => line(&format!("share {share} was paused already, since {}", to_the_second(since))),
         (_, true) => line(&format!("share {share} is paused: its slots are left out until `consign resume`")),
+    }
+    if left_out > 0 && !global.json {
+        let slots = count(usize::try_from(left_out).unwrap_or(usize::MAX), "slot");
+        line(&format!(
+            "  {slots} had been planned and not begun, left out as well: consign history --skipped --share {share}"
+        ));
     }
     Ok(Exit::Done)
 }
@@ -63,7 +74,7 @@ pub async fn resume(global: &Global, args: &PauseArgs) -> Result<Exit, CliError>
     };
     let Resumed { share, since, first_left_out } = resumed;
     if global.json {
-        output::json(&Report { share: &share, changed: since.is_some(), paused_since: None });
+        output::json(&Report { share: &share, changed: since.is_some(), paused_since: None, left_out: None });
         return Ok(Exit::Done);
     }
     match since {

@@ -91,14 +91,16 @@ async fn many(global: &Global, args: &RetryArgs) -> Result<Exit, CliError> {
         None => Vec::new(),
     };
     let is_left_to_a_daemon = Client::connect(global).await?.is_some();
-    let made = match is_left_to_a_daemon {
-        true => ask(global, failed).await?,
+    // What has begun is told, also if the next could not.
+    let mut made = Vec::new();
+    let ended = match is_left_to_a_daemon {
+        true => ask(global, failed, &mut made).await,
         false if args.detach => return Err(waiting::nobody()),
-        false => make(global, failed).await?,
+        false => make(global, failed, &mut made).await,
     };
     if global.json {
         output::json(&made);
-    } else if made.is_empty() {
+    } else if made.is_empty() && ended.is_ok() {
         line("nothing that failed in this time is still to be delivered");
     }
     for report in made.iter().filter(|_| !global.json) {
@@ -107,35 +109,33 @@ async fn many(global: &Global, args: &RetryArgs) -> Result<Exit, CliError> {
             None => report::print(report),
         }
     }
-    Ok(if made.iter().all(Report::is_whole) { Exit::Done } else { Exit::Failed })
+    ended.map(|()| if made.iter().all(Report::is_whole) { Exit::Done } else { Exit::Failed })
 }
 
-async fn ask(global: &Global, failed: Vec<Failed>) -> Result<Vec<Report>, CliError> {
-    let mut made = Vec::new();
+async fn ask(global: &Global, failed: Vec<Failed>, made: &mut Vec<Report>) -> Result<(), CliError> {
     for Failed { run, customers, .. } in failed {
         let ask = Ask::Retry { run: run.to_string(), customers: names(&customers), wait: false };
         made.push(Client::needed(global).await?.ask(ask, AT_ONCE, drop).await?);
     }
-    Ok(made)
+    Ok(())
 }
 
-async fn make(global: &Global, failed: Vec<Failed>) -> Result<Vec<Report>, CliError> {
+async fn make(global: &Global, failed: Vec<Failed>, made: &mut Vec<Report>) -> Result<(), CliError> {
     if failed.is_empty() {
-        return Ok(Vec::new());
+        return Ok(());
     }
     let config = Arc::new(setup::config(global)?);
     config.check_secrets().into_result()?;
     let clock = Clock::system();
     let ledger = setup::ledger(&config, &clock)?;
     let parts = Arc::new(Parts::build(&config, clock).await?);
-    let mut made = Vec::new();
     for Failed { slot, customers, .. } in failed {
         let progress = Progress::start(!global.json, &slot.share, customers.len());
         let (config, parts) = (config.clone(), parts.clone());
         made.push(Sending { config, parts, slot, customers }.to_buckets(&ledger, &progress).await?);
         progress.finish();
     }
-    Ok(made)
+    Ok(())
 }
 
 async fn failed(reader: &Reader, args: &RetryArgs) -> Result<Vec<Failed>, CliError> {

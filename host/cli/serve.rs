@@ -53,6 +53,7 @@ pub async fn until_stopped(
     let stop = async {
         let _ = stop.await;
     };
+    let kept = ledger.clone();
     tokio::select! {
         ended = daemon::run(config, parts, ledger, source, stop) => match ended {
             Ok(()) => Ok(Exit::Done),
@@ -61,6 +62,8 @@ pub async fn until_stopped(
         },
         () = signals => {
             tracing::warn!("told to stop again: ending at once; the next start resumes");
+            // Whoever drops the last of it waits for its writer, which waits for the disk.
+            std::mem::forget(kept);
             Ok(Exit::Done)
         }
     }

@@ -7,9 +7,9 @@ use super::output::{self, CliError, Exit, bytes, count, line, thousands};
 use super::{Global, setup};
 use crate::clock::{Clock, Instant, to_the_second};
 use crate::daemon::admin::ask::Ask;
-use crate::daemon::admin::{FailedShare, Kept, Moving, Now, Overview, Running};
+use crate::daemon::admin::{Kept, Moving, Now, Overview, Running};
 use crate::domain::Blame;
-use crate::ledger::{DeliveryState, FailedRun, Open};
+use crate::ledger::{DeliveryState, FailedRun, FailedShare, Open};
 
 /// Entries of each list for people.
 const SHOWN: usize = 10;
@@ -122,14 +122,14 @@ fn print_wrong(daemon: Option<&Running>, kept: Option<&Kept>) {
                 ahead.fires.map_or("never again".to_owned(), |fires| format!("next at {}", to_the_second(fires)));
             wrong.push(format!("share {} fires {until}: the clock was ahead", ahead.share));
         }
-        more(&mut wrong, usize::try_from(kept.ahead_count).unwrap_or(usize::MAX));
+        more(&mut wrong, kept.ahead_count);
         if kept.ahead_count > 0 {
             wrong.push("  `consign ledger rewind` has it fire from now on".to_owned());
         }
         for pause in kept.paused.iter().take(SHOWN) {
             wrong.push(format!("share {} is paused since {}", pause.share, to_the_second(pause.since)));
         }
-        more(&mut wrong, kept.paused.len());
+        more(&mut wrong, kept.paused.len() as u64);
         for FailedShare { runs, last } in kept.failed.iter().take(SHOWN) {
             let FailedRun { run, share, customer, failed, failure, finished, .. } = last;
             let others = if *failed > 1 { format!(" and {} more", failed - 1) } else { String::new() };
@@ -143,7 +143,7 @@ fn print_wrong(daemon: Option<&Running>, kept: Option<&Kept>) {
                 wrong.push(all);
             }
         }
-        more(&mut wrong, kept.failed.len());
+        more(&mut wrong, kept.failed_count);
     }
     if wrong.is_empty() {
         return;
@@ -152,9 +152,10 @@ fn print_wrong(daemon: Option<&Running>, kept: Option<&Kept>) {
     wrong.iter().for_each(|text| line(&cut(&format!("  {text}"))));
 }
 
-fn more(list: &mut Vec<String>, all: usize) {
-    if all > SHOWN {
-        list.push(format!("… and {} more", all - SHOWN));
+fn more(list: &mut Vec<String>, all: u64) {
+    let left = all.saturating_sub(SHOWN as u64);
+    if left > 0 {
+        list.push(format!("… and {} more", thousands(left)));
     }
 }
 

@@ -75,7 +75,7 @@ pub(crate) static DAEMON: Shape = Shape {
             Kind::Duration(0, 24 * 3_600_000),
             r#""30s""#,
             r#""30s""#,
-            "How long SIGTERM waits for running deliveries. What is cut off starts again with the next start.",
+            "How long SIGTERM waits for running deliveries. What is cut off aborts its uploads, for which it has 5 seconds more, and begins anew with the next start.",
         ),
         default(
             "watch",

@@ -2,7 +2,6 @@
 //! answer: so what is asked at the same time is committed together, and a long
 //! transaction holds up nothing else.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures::StreamExt as _;
@@ -14,7 +13,7 @@ use crate::domain::{RunId, ShareName};
 use crate::ledger::{Claims, DeliveryId, LedgerError, OpenDelivery, Recorded, RunState, Unfinished};
 use crate::schedule::Plan;
 
-/// Without an answer for this long the daemon does not get on.
+/// Without any answer for this long the daemon does not get on.
 const PATIENCE: Duration = Duration::from_millis(700);
 
 type Result<T> = std::result::Result<T, LedgerError>;
@@ -33,35 +32,40 @@ pub(super) enum Answer {
     Leftover(Result<Vec<Unfinished>>),
 }
 
-#[derive(Default)]
 pub(super) struct Calls {
-    asked: FuturesUnordered<BoxFuture<'static, (u64, Answer)>>,
-    /// By number, which is the order in which they were asked.
-    since: BTreeMap<u64, Instant>,
-    number: u64,
+    asked: FuturesUnordered<BoxFuture<'static, Answer>>,
+    /// When the last answer came, or the first question after it. A slow ledger that
+    /// answers one after the other is not one that stands still.
+    heard: Instant,
+}
+
+impl Default for Calls {
+    fn default() -> Self {
+        Self { asked: FuturesUnordered::new(), heard: Instant::now() }
+    }
 }
 
 impl Calls {
     pub fn ask(&mut self, call: impl Future<Output = Answer> + Send + 'static) {
-        let number = self.number;
-        self.number += 1;
-        self.since.insert(number, Instant::now());
-        self.asked.push(Box::pin(async move { (number, call.await) }));
+        if self.asked.is_empty() {
+            self.heard = Instant::now();
+        }
+        self.asked.push(Box::pin(call));
     }
 
     /// The next answer; None when nothing is asked.
     pub async fn answer(&mut self) -> Option<Answer> {
-        let (number, answer) = self.asked.next().await?;
-        self.since.remove(&number);
+        let answer = self.asked.next().await?;
+        self.heard = Instant::now();
         Some(answer)
     }
 
     pub fn is_empty(&self) -> bool {
-        self.since.is_empty()
+        self.asked.is_empty()
     }
 
     /// The ledger does not answer.
     pub fn is_stuck(&self) -> bool {
-        self.since.first_key_value().is_some_and(|(_, since)| since.elapsed() > PATIENCE)
+        !self.asked.is_empty() && self.heard.elapsed() > PATIENCE
     }
 }

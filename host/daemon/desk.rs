@@ -9,8 +9,8 @@ use std::time::Duration;
 use futures::FutureExt;
 use tokio::sync::watch;
 use tokio::task::{Id, JoinError, JoinSet};
-use tracing::Instrument;
 use tracing::field::Empty;
+use tracing::{Instrument, Span};
 
 use super::admin::ask::Event;
 use super::calls::{Answer, Calls};
@@ -68,6 +68,8 @@ pub(super) struct AtWork {
     pub generation: u64,
     /// None of one whose end is only recorded.
     place: Option<Place>,
+    /// Names it in the log.
+    span: Span,
 }
 
 /// Since the start.
@@ -112,7 +114,7 @@ impl Desk {
     /// is at work ends under the one that it began with; all else goes on under this
     /// one. Slots of a share or customer that is gone fail and say so.
     pub fn adopt(&mut self, config: Arc<Config>, parts: Arc<Parts>, planner: Planner) -> u64 {
-        let planner = self.intake.adopt(planner);
+        let planner = self.intake.adopt(planner, self.clock.now());
         self.queue.renew(Limits::of(&config), |job| job.turn(&config));
         self.retention.send_replace(config.ledger.retention);
         let number = self.generation.number + 1;
@@ -163,8 +165,10 @@ impl Desk {
             Answer::Claimed(claims) => self.claimed(claims)?,
             Answer::Cancelled(delivery, Ok(open)) => self.cancelled(delivery, *open),
             // Its mark is found again.
-            Answer::Cancelled(_, Err(error)) if error.passes().is_some() => {}
-            Answer::Cancelled(_, Err(error)) => return Err(error),
+            Answer::Cancelled(_, Err(error)) if error.is_fatal() => return Err(error),
+            Answer::Cancelled(_, Err(error)) => {
+                tracing::debug!(error = Failure::chain(&error), "a delivery that is to be ended could not be read");
+            }
             Answer::Others(found) => self.others_left(found)?,
             Answer::Leftover(found) => self.leftover_found(found)?,
             Answer::RunEnded(run, share, ended) => self.run_ended(run, share, ended)?,
@@ -186,7 +190,7 @@ impl Desk {
     /// It is at work here, waits for a place, or for its next try.
     pub fn has(&self, delivery: DeliveryId) -> bool {
         let is_at_work = || self.at_work.values().any(|at_work| at_work.delivery.id == delivery);
-        self.queue.has(delivery) || self.retries.has(delivery) || is_at_work()
+        self.queue.has(delivery) || self.retries.has(delivery) || self.unrecorded.has(delivery) || is_at_work()
     }
 
     /// Has it wait for a place.
@@ -208,33 +212,26 @@ impl Desk {
         let Delivery { run, slot, customer, .. } = &delivery;
         let (share, at) = (&slot.share, exact(slot.at));
         let span = tracing::info_span!("delivery", %run, %share, slot = %at, %customer, attempt = Empty);
-        if let Some(why) = self.callers.doomed(delivery.id) {
-            stopper.stop(why);
-        }
         let (stop, gauge) = (stopper.listen(delivery.deadline), Gauge::default());
         let (seen, number) = (gauge.clone(), generation.number);
         // Boxed, so that the whole can be sent between threads (rust-lang/rust#102211).
         let work = async move { carry_out(&generation, &ledger, &this, (stop, gauge), task).boxed().await };
-        let id = self.work.spawn(work.instrument(span)).id();
-        self.at_work.insert(id, AtWork { delivery, stopper, gauge: seen, generation: number, place });
+        let id = self.work.spawn(work.instrument(span.clone())).id();
+        self.at_work.insert(id, AtWork { delivery, stopper, gauge: seen, generation: number, place, span });
     }
 
-    /// Has a delivery ended that the ledger has marked for it, at work or waiting.
+    /// Has a delivery ended that the ledger has marked for it, at work or waiting. What
+    /// is stored whole completes. What is only on its way here finds the mark when it begins.
     fn cancelled(&mut self, delivery: DeliveryId, open: OpenDelivery) {
-        let Some(why) = open.cancel.clone() else { return };
+        let Some(why) = open.cancel.filter(|_| open.state != DeliveryState::Sealed) else { return };
         if let Some(at_work) = self.at_work.values().find(|at_work| at_work.delivery.id == delivery) {
             at_work.stopper.stop(why);
             return;
         }
         let waiting = self.queue.remove(delivery).or_else(|| self.retries.remove(delivery));
-        let Some(Job { delivery, .. }) = waiting else {
-            if open.state == DeliveryState::Pending {
-                // Claimed in the ledger a moment ago.
-                self.callers.doom(delivery, why);
-            }
-            return;
-        };
-        let job = Job { delivery, task: Task::Resume(Box::new(open)) };
+        let Some(Job { delivery, .. }) = waiting else { return };
+        // It may have come further since it was read.
+        let job = Job { delivery, task: Task::Again { sealed: open.attempt.is_some() || !open.uploads.is_empty() } };
         match job.has_begun() {
             true => self.enqueue(job),
             false => self.end(job),
@@ -245,21 +242,17 @@ impl Desk {
     pub fn ended(&mut self, ended: Result<(Id, Result<Progress, LedgerError>), JoinError>) -> Result<(), LedgerError> {
         self.intake.look_for_pending();
         let (id, result) = match ended {
-            Ok((id, result)) => (id, Some(result)),
-            Err(error) => {
-                // Its state stays `working` in the ledger, and the next start begins it anew.
-                tracing::error!(error = %error, "a delivery's task died; this is a fault in consign");
-                (error.id(), None)
-            }
+            Ok((id, result)) => (id, Ok(result)),
+            Err(died) => (died.id(), Err(died)),
         };
-        let Some(AtWork { delivery, place, stopper, .. }) = self.at_work.remove(&id) else { return Ok(()) };
+        let Some(AtWork { delivery, place, stopper, span, .. }) = self.at_work.remove(&id) else { return Ok(()) };
         if let Some(place) = place {
             self.queue.done(place);
         }
         let Delivery { id, run, slot, customer, .. } = delivery.clone();
         let failed = |failure| Event::Ended(Box::new(Fared::failed(customer.clone(), Fate::Failed, failure)));
         match result {
-            Some(Ok(Progress::Waits { due, sealed, failure })) => {
+            Ok(Ok(Progress::Waits { due, sealed, failure })) => {
                 self.callers.tell(id, Some(Event::Waits { customer, due, failure }));
                 self.retries.push(due, Job { delivery, task: Task::Again { sealed } });
                 // It failed before it heard that it is to end, which is then not to wait for the next try.
@@ -268,17 +261,22 @@ impl Desk {
                 }
                 return Ok(());
             }
-            Some(Ok(Progress::Delivered(fared))) => {
+            Ok(Ok(Progress::Delivered(fared))) => {
                 self.tally.delivered += 1;
                 self.callers.tell(id, fared.map(Event::Ended));
             }
-            Some(Ok(Progress::Failed(failure))) => {
+            Ok(Ok(Progress::Failed(failure))) => {
                 self.tally.failed += 1;
                 self.callers.tell(id, Some(failed(failure)));
             }
-            Some(Ok(Progress::Tidied)) => self.callers.tell(id, None),
-            Some(Err(error)) => {
-                tracing::error!(%run, %customer, error = Failure::chain(&error), "a delivery could not be recorded");
+            Ok(Ok(Progress::Tidied)) => self.callers.tell(id, None),
+            // Its run goes on with the next start.
+            Ok(Ok(Progress::Interrupted)) => {
+                self.callers.tell(id, None);
+                return Ok(());
+            }
+            Ok(Err(error)) => {
+                span.in_scope(|| tracing::error!(error = Failure::chain(&error), "the delivery could not be recorded"));
                 if error.is_fatal() {
                     return Err(error);
                 }
@@ -286,9 +284,23 @@ impl Desk {
                     self.unrecorded.delivery(delivery, why);
                     return Ok(());
                 }
-                self.callers.tell(id, Some(failed(error.to_failure())));
+                let failure = error.to_failure();
+                if !stopper.is_told() {
+                    // Once: open for ever, it would keep later slots from the customer.
+                    let stopper = Stopper::default();
+                    stopper.stop(failure);
+                    self.begin(Job { delivery, task: Task::Again { sealed: true } }, None, stopper);
+                    return Ok(());
+                }
+                self.tally.failed += 1;
+                self.callers.tell(id, Some(failed(failure)));
             }
-            None => {
+            Err(died) => {
+                // Its state stays `working` in the ledger, and the next start begins it anew.
+                span.in_scope(
+                    || tracing::error!(error = %died, "the delivery's task died; this is a fault in consign"),
+                );
+                self.tally.failed += 1;
                 let (message, remedy) = ("the delivery's task died, a fault in consign", "restart it, and report this");
                 let failure = Failure::new(Layer::Local, Retry::Later, message, remedy);
                 self.callers.tell(id, Some(failed(failure)));

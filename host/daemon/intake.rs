@@ -51,8 +51,8 @@ impl Intake {
     }
 
     /// Plans by another configuration from now on. Returns the planner of before.
-    pub fn adopt(&mut self, mut planner: Planner) -> Planner {
-        planner.go_on_from(&self.planner);
+    pub fn adopt(&mut self, mut planner: Planner, now: Instant) -> Planner {
+        planner.go_on_from(&self.planner, now);
         self.plan_anew(planner)
     }
 
@@ -112,23 +112,26 @@ impl Intake {
     /// A disk without room, or a database that does not answer, stops new work and
     /// not the daemon: the next tick tries again.
     fn recorded<T>(&mut self, what: usize, answer: Result<T, LedgerError>) -> Result<Option<T>, LedgerError> {
-        let was_unable = self.unable().is_some();
         match answer {
             Ok(answer) => {
-                self.unable[what] = None;
-                if was_unable && self.unable().is_none() {
-                    tracing::info!("the ledger can be written again");
-                }
+                self.is_able(what);
                 Ok(Some(answer))
             }
             Err(error) if error.passes().is_some() => {
+                let was_able = self.unable().is_none();
                 self.unable[what] = error.passes();
-                if !was_unable {
+                if was_able {
                     tracing::error!(error = Failure::chain(&error), "cannot record slots");
                 }
                 Ok(None)
             }
             Err(error) => Err(error),
+        }
+    }
+
+    fn is_able(&mut self, what: usize) {
+        if self.unable[what].take().is_some() && self.unable().is_none() {
+            tracing::info!("the ledger can be written again");
         }
     }
 }
@@ -142,7 +145,8 @@ impl Desk {
         self.intake.due = false;
         let plan = self.intake.planner.due(now);
         if plan.is_empty() {
-            return;
+            // What it could not take is no longer wanted.
+            return self.intake.is_able(PLAN);
         }
         self.intake.planning = true;
         let planned: Vec<Planned> = plan.due.iter().map(|due| self.to_plan(due)).collect();

@@ -54,6 +54,8 @@ pub(super) enum Progress {
     Failed(Failure),
     /// It had ended before; only uploads were left of it.
     Tidied,
+    /// Left to the next process, with its uploads aborted.
+    Interrupted,
 }
 
 impl Job {
@@ -119,6 +121,7 @@ pub(super) async fn carry_out(
             tracing::warn!(layer, due = due_at, remedy = failure.remedy, "to be tried again: {}", failure.message);
             Ok(Progress::Waits { due, sealed, failure })
         }
+        Outcome::Interrupted(_) => Ok(Progress::Interrupted),
         Outcome::Failed(failure) => {
             let layer = failure.layer.as_str();
             tracing::error!(layer, remedy = failure.remedy, "delivery failed: {}", failure.message);

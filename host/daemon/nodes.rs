@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::calls::Answer;
 use super::desk::Desk;
-use crate::domain::RunId;
+use crate::domain::{Failure, RunId};
 use crate::ledger::{DeliveryId, LedgerError, Unfinished};
 
 /// What has been found of others.
@@ -43,8 +43,13 @@ impl Desk {
         self.others.looking = false;
         self.others.looked = Some(Instant::now());
         let (left, cancelled) = match found {
-            Err(error) if error.passes().is_some() => return Ok(()),
-            found => found?,
+            Err(error) if error.is_fatal() => return Err(error),
+            Err(error) => {
+                // It is looked for again with the next heartbeat.
+                tracing::debug!(error = Failure::chain(&error), "what others left could not be read");
+                return Ok(());
+            }
+            Ok(found) => found,
         };
         let seen = std::mem::take(&mut self.others.seen);
         for unfinished in left {

@@ -10,10 +10,11 @@ use super::admin::ask::{Event, Reloaded};
 use super::admin::{LastReload, Moving, Now, Order, Watch};
 use super::desk::{AtWork, Desk};
 use super::generation::Generation;
+use super::left_out;
 use super::notify::Manager;
 use super::reload::{Loaded, stopping};
 use crate::clock::Instant;
-use crate::domain::{Failure, Refused};
+use crate::domain::Refused;
 use crate::ledger::DeliveryId;
 use crate::run::Reading;
 
@@ -24,8 +25,6 @@ const COMING: usize = 5;
 pub(super) struct Callers {
     /// Who hears of a delivery.
     watches: HashMap<DeliveryId, Vec<Watch>>,
-    /// To be ended as soon as the loop has them.
-    doomed: HashMap<DeliveryId, Failure>,
     pub current: watch::Sender<Arc<Generation>>,
     pub stopping: Arc<AtomicBool>,
     /// When the generation began.
@@ -36,17 +35,7 @@ pub(super) struct Callers {
 impl Callers {
     pub fn new(first: Arc<Generation>, now: Instant) -> Self {
         let (current, _) = watch::channel(first);
-        let (watches, doomed, stopping) = (HashMap::new(), HashMap::new(), Arc::default());
-        Self { watches, doomed, current, stopping, since: now, last: None }
-    }
-
-    pub fn doom(&mut self, delivery: DeliveryId, why: Failure) {
-        self.doomed.insert(delivery, why);
-    }
-
-    /// Why the delivery is to be ended at once, if it is.
-    pub fn doomed(&mut self, delivery: DeliveryId) -> Option<Failure> {
-        self.doomed.remove(&delivery)
+        Self { watches: HashMap::new(), current, stopping: Arc::default(), since: now, last: None }
     }
 
     /// Somebody wants to hear of it, as others may.
@@ -107,13 +96,12 @@ impl Desk {
                     self.look_at_cancelled(delivery);
                 }
             }
-            Order::PlanAnew { planner, generation, done } => {
-                let is_current = generation == self.generation.number;
-                if is_current {
-                    drop(self.intake.plan_anew(*planner));
-                }
-                let _ = done.send(is_current);
+            Order::PlanAnew { planner } => {
+                let before = self.intake.plan_anew(*planner);
+                // With many shares this takes a while.
+                drop(tokio::task::spawn_blocking(move || drop(before)));
             }
+            Order::LeftOut(slots) => self.tally.left_out += left_out::tell(&slots),
             Order::Reloading => manager.reloading(),
             Order::Reloaded { loaded, done } => {
                 let ended = self.reloaded(loaded);

@@ -129,6 +129,8 @@ impl<J> Queue<J> {
 
     /// With a `deadline` the job is to be taken out when it has passed.
     pub fn push(&mut self, id: DeliveryId, turn: Turn, deadline: Option<Instant>, job: J) {
+        // Twice in it, it would never leave.
+        drop(self.remove(id));
         let path = turn.path();
         let leaf = self.lanes[turn.lane()].push(id, path);
         *self.of_share[turn.lane()].entry(turn.share.clone()).or_default() += 1;

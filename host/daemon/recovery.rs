@@ -36,6 +36,10 @@ impl Unrecorded {
         &self.runs
     }
 
+    pub fn has(&self, delivery: DeliveryId) -> bool {
+        self.deliveries.contains_key(&delivery)
+    }
+
     pub fn delivery(&mut self, delivery: Delivery, why: &'static str) {
         self.deliveries.insert(delivery.id, delivery);
         self.begin(why);

@@ -105,7 +105,7 @@ impl Reloader {
         }
         let began = Instant::now();
         self.order(Order::Reloading).await?;
-        let before = turn.watched.look();
+        let before = tokio::task::block_in_place(|| turn.watched.look());
         let reading = self.clone();
         // A task, so that a fault in it is an answer too.
         let (loaded, watched) = match tokio::spawn(async move { reading.load().await }).await {
@@ -115,13 +115,18 @@ impl Reloader {
         if let Some(watched) = watched {
             turn.watched = watched;
         }
-        turn.read = turn.watched.look().as_before(before);
+        turn.read = tokio::task::block_in_place(|| turn.watched.look()).as_before(before);
         let (done, ended) = oneshot::channel();
         self.order(Order::Reloaded { loaded: loaded.map(Box::new), done }).await?;
         let ended = ended.await.unwrap_or_else(|_| Err(stopping()));
         turn.again = Again::after(&ended, turn.again);
         turn.last = Some(Last { began, ended: ended.clone() });
         ended
+    }
+
+    /// While what it returns is held, no other configuration is read or taken.
+    pub async fn stays(&self) -> impl Drop + '_ {
+        self.turn.lock().await
     }
 
     async fn order(&self, order: Order) -> Result<(), Refused> {

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::claim::{LEFT_OUT, cancel as mark, release};
 use super::db::{Db, Row, values};
-use super::row::{at, customer, json, maybe_at, origin, run_id, share, size, state, step, to_json};
+use super::row::{at, customer, maybe_at, maybe_json, origin, run_id, share, size, state, step, to_json};
 use super::slots::PAUSES;
 use super::state::DeliveryEvent;
 use super::{DeliveryId, DeliveryState, Ledger, LedgerError, Reader, shared, write};
@@ -51,13 +51,32 @@ pub struct Open {
     pub cancelled: bool,
 }
 
-/// A run in which somebody did not get the slot.
+/// Shares with slots that somebody has not got, the last failure first.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Failing {
+    /// However many are listed.
+    pub shares: u64,
+    pub list: Vec<FailedShare>,
+}
+
+/// What of a share has failed: one that fails at each slot must not hide the others.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FailedShare {
+    /// How many of its runs.
+    pub runs: u64,
+    /// The newest of them.
+    #[serde(flatten)]
+    pub last: FailedRun,
+}
+
+/// A run in which somebody did not get the slot, nor later.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FailedRun {
     pub run: RunId,
     pub share: ShareName,
     pub slot: Instant,
     pub finished: Instant,
+    /// How many did not.
     pub failed: u64,
     /// One of those who did not get it, and why.
     pub customer: CustomerName,
@@ -140,9 +159,10 @@ impl Reader {
         self.read(move |ledger| standing(ledger, limit)).await
     }
 
-    /// Runs that failed since then, the newest first, among the last ten thousand runs.
-    pub async fn failed_since(&self, since: Instant, limit: usize) -> Result<Vec<FailedRun>, LedgerError> {
-        self.read(move |ledger| failed_since(ledger, since, limit)).await
+    /// Shares that failed since then, `limit` of them, among the last ten thousand runs
+    /// that failed. What was delivered all the same since is no failure any more.
+    pub async fn failing(&self, since: Instant, limit: usize) -> Result<Failing, LedgerError> {
+        self.read(move |ledger| failing(ledger, since, limit)).await
     }
 
     /// Shares that are planned beyond `now`, with how far they are: none of them
@@ -208,31 +228,47 @@ fn open(row: &Row<'_>) -> Result<Open, LedgerError> {
         attempt: row.get::<Option<i64>>("number")?.and_then(|number| number.try_into().ok()),
         since: maybe_at(row, "started_at")?,
         due: maybe_at(row, "due_at")?,
-        failure: row.get::<Option<String>>("failure")?.map(json).transpose()?,
+        failure: maybe_json(row, "failure")?,
         cancelled: row.get("cancelled")?,
     })
 }
 
-fn failed_since(ledger: &Db, since: Instant, limit: usize) -> Result<Vec<FailedRun>, LedgerError> {
-    // Bounded by numbers, so that a long history without failures is not looked through.
-    let failed = "SELECT r.id AS run_id, r.share, s.at, r.finished_at, d.customer, d.failure,
-                         (SELECT count(*) FROM deliveries WHERE run = r.seq AND state = 'failed') AS failed
-                  FROM runs r JOIN slots s ON s.id = r.slot JOIN deliveries d ON d.run = r.seq
-                  WHERE r.seq > (SELECT coalesce(max(seq), 0) - 10000 FROM runs)
-                    AND r.state = 'failed' AND r.finished_at >= ?1
-                    AND d.id = (SELECT min(id) FROM deliveries WHERE run = r.seq AND state = 'failed')
-                  ORDER BY r.seq DESC LIMIT ?2";
-    ledger.all(failed, values![since, i64::try_from(limit).unwrap_or(i64::MAX)], |row| {
-        Ok(FailedRun {
-            run: run_id(row)?,
-            share: share(row)?,
-            slot: at(row, "at")?,
-            finished: at(row, "finished_at")?,
-            failed: size(row, "failed")?,
-            customer: customer(row)?,
-            failure: row.get::<Option<String>>("failure")?.map(json).transpose()?,
-        })
-    })
+/// The condition for a delivery `d` of which its customer has not got the slot, nor later.
+const MISSING: &str = "d.state = 'failed' AND NOT EXISTS
+    (SELECT 1 FROM deliveries later WHERE later.slot = d.slot AND later.customer = d.customer
+                                      AND later.state = 'committed')";
+
+fn failing(ledger: &Db, since: Instant, limit: usize) -> Result<Failing, LedgerError> {
+    let shares = format!(
+        "SELECT r.share, count(*) AS runs, max(r.seq) AS last FROM runs r
+         WHERE r.state = 'failed' AND r.finished_at >= ?1
+           AND r.seq >= coalesce((SELECT seq FROM runs WHERE state = 'failed' ORDER BY seq DESC LIMIT 1 OFFSET 9999), 0)
+           AND EXISTS (SELECT 1 FROM deliveries d WHERE d.run = r.seq AND {MISSING})
+         GROUP BY r.share ORDER BY last DESC"
+    );
+    let shares = ledger.all(&shares, values![since], |row| Ok((size(row, "runs")?, row.get::<i64>("last")?)))?;
+    let run = format!(
+        "SELECT r.id AS run_id, r.share, s.at, r.finished_at, d.customer, d.failure,
+                (SELECT count(*) FROM deliveries d WHERE d.run = r.seq AND {MISSING}) AS failed
+         FROM runs r JOIN slots s ON s.id = r.slot JOIN deliveries d ON d.run = r.seq
+         WHERE r.seq = ?1 AND {MISSING} ORDER BY d.id LIMIT 1"
+    );
+    let mut failing = Failing { shares: shares.len() as u64, list: Vec::new() };
+    for (runs, last) in shares.into_iter().take(limit) {
+        let last = ledger.first(&run, values![last], |row| {
+            Ok(FailedRun {
+                run: run_id(row)?,
+                share: share(row)?,
+                slot: at(row, "at")?,
+                finished: at(row, "finished_at")?,
+                failed: size(row, "failed")?,
+                customer: customer(row)?,
+                failure: maybe_json(row, "failure")?,
+            })
+        })?;
+        failing.list.extend(last.map(|last| FailedShare { runs, last }));
+    }
+    Ok(failing)
 }
 
 /// Has deliveries of a run ended: of these customers, or of all when none is named.
@@ -296,12 +332,14 @@ fn deliveries(ledger: &Db, run: RunId) -> Result<Vec<(i64, CustomerName, Deliver
 fn forget_ahead(ledger: &Db, now: Instant) -> Result<u64, LedgerError> {
     let forget = format!(
         "DELETE FROM slots WHERE id IN (
-             SELECT s.id FROM shares h JOIN slots s ON s.share = h.name AND s.at > ?1
-             WHERE h.cursor > ?1 AND s.state IN ('pending', 'held', 'skipped')
+             SELECT s.id FROM slots s
+             WHERE s.at > ?1 AND s.share IN (SELECT name FROM shares WHERE cursor > ?1)
+               AND s.state IN ('pending', 'held', 'skipped')
                AND NOT EXISTS (SELECT 1 FROM runs WHERE slot = s.id)
-             LIMIT {REWOUND_MAX})"
+             LIMIT {REWOUND_MAX} {})",
+        ledger.locked_if_free()
     );
-    // Nobody plans meanwhile.
+    // Nobody plans meanwhile. What somebody is just beginning stays.
     ledger.alone(PAUSES)?;
     Ok(ledger.execute(&forget, values![now])? as u64)
 }

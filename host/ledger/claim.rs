@@ -80,18 +80,15 @@ fn pending(ledger: &Db, of: Origin, wanted: &Wanted) -> Result<Vec<Pending>, Led
     let held = if of.is_late() { "state = 'held'" } else { "state = 'held' AND origin = 'schedule'" };
     let bound =
         format!("AND share NOT IN (SELECT share FROM slots WHERE {held} GROUP BY share HAVING count(*) >= {HELD_MAX})");
-    let mut values: Vec<Value<'_>> = vec![of.as_str().into(), i64::try_from(wanted.slots).unwrap_or(i64::MAX).into()];
-    values.extend(wanted.except.iter().map(|share| Value::from(share.as_str())));
-    let names: Vec<String> = (3..=values.len()).map(|number| format!("?{number}")).collect();
-    let except = match names.is_empty() {
-        true => String::new(),
-        false => format!("AND share NOT IN ({})", names.join(", ")),
-    };
+    let except = to_json(&wanted.except.iter().map(|share| [share]).collect::<Vec<_>>())?;
+    let limit = i64::try_from(wanted.slots).unwrap_or(i64::MAX);
     let oldest = format!(
-        "SELECT * FROM slots WHERE state = 'pending' AND origin = ?1 {bound} {except} ORDER BY at, id LIMIT ?2 {}",
+        "SELECT * FROM slots WHERE state = 'pending' AND origin = ?2 {bound}
+           AND share NOT IN (SELECT value ->> 0 FROM {}) ORDER BY at, id LIMIT ?3 {}",
+        ledger.given(),
         ledger.locked_if_free()
     );
-    ledger.all(&oldest, &values, read)
+    ledger.all(&oldest, values![&except, of.as_str(), limit], read)
 }
 
 /// What the schedule has planned of a share and nobody has begun.

@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 use super::claim::LEFT_OUT;
 use super::db::{Db, Row, Value, values};
 use super::row::{
-    at, count, customer, destination, json, maybe_at, maybe_reason, number, origin, run_id, share, size, slot, state,
+    at, count, customer, destination, json, maybe_at, maybe_json, maybe_reason, number, origin, run_id, share, size,
+    slot, state,
 };
 use super::shared;
 use super::state::State;
@@ -324,7 +325,7 @@ fn deliveries(ledger: &Db, run: i64) -> Result<Vec<DeliveryDetail>, LedgerError>
             id,
             customer: customer(row)?,
             state: state(row, "state")?,
-            failure: failure(row)?,
+            failure: maybe_json(row, "failure")?,
             due: maybe_at(row, "due_at")?,
             manifest_key: row.get("manifest_key")?,
             rows: maybe_size(row, "rows")?,
@@ -343,7 +344,7 @@ fn attempts(ledger: &Db, delivery: DeliveryId) -> Result<Vec<AttemptDetail>, Led
             state: state(row, "state")?,
             started: at(row, "started_at")?,
             ended: maybe_at(row, "ended_at")?,
-            failure: failure(row)?,
+            failure: maybe_json(row, "failure")?,
             objects: objects(ledger, id)?,
             uploads: uploads(ledger, id)?,
         })
@@ -445,7 +446,7 @@ fn open(ledger: &Db, row: &Row<'_>) -> Result<OpenDelivery, LedgerError> {
     let (attempt, uploads) = (open_attempt(ledger, id)?, open_uploads(ledger, id)?);
     let (customer, state) = (customer(row)?, state(row, "state")?);
     let (tries, due) = (number(row, "tries")?, maybe_at(row, "due_at")?);
-    let cancel = row.get::<Option<String>>("cancel")?.map(json).transpose()?;
+    let cancel = maybe_json(row, "cancel")?;
     Ok(OpenDelivery { id, customer, state, tries, due, cancel, attempt, uploads })
 }
 
@@ -456,7 +457,7 @@ fn open_attempt(ledger: &Db, delivery: DeliveryId) -> Result<Option<OpenAttempt>
         let sealed = "SELECT sealed FROM objects WHERE attempt = ?1 ORDER BY ordinal";
         let objects = ledger.all(sealed, values![id.0], |row| json(row.get("sealed")?))?;
         let (state, started) = (state(row, "state")?, at(row, "started_at")?);
-        let draft = row.get::<Option<String>>("draft")?.map(json).transpose()?;
+        let draft = maybe_json(row, "draft")?;
         let destination = destination(row)?;
         Ok(OpenAttempt { id, number: number(row, "number")?, state, started, objects, draft, destination })
     })
@@ -477,8 +478,4 @@ fn open_uploads(ledger: &Db, delivery: DeliveryId) -> Result<Vec<OpenUpload>, Le
             })
         },
     )
-}
-
-fn failure(row: &Row<'_>) -> Result<Option<Failure>, LedgerError> {
-    row.get::<Option<String>>("failure")?.map(json).transpose()
 }

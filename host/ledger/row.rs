@@ -91,6 +91,10 @@ pub(super) fn json<T: DeserializeOwned>(text: String) -> Result<T, LedgerError> 
     serde_json::from_str(&text).map_err(|_| LedgerError::Unreadable { what: "a JSON value", text })
 }
 
+pub(super) fn maybe_json<T: DeserializeOwned>(row: &Row<'_>, column: &str) -> Result<Option<T>, LedgerError> {
+    row.get::<Option<String>>(column)?.map(json).transpose()
+}
+
 pub(super) fn to_json(value: &impl serde::Serialize) -> Result<String, LedgerError> {
     let failed = |error: serde_json::Error| LedgerError::Unreadable { what: "a value", text: error.to_string() };
     serde_json::to_string(value).map_err(failed)

@@ -67,7 +67,7 @@ pub(super) fn cancelled(ledger: &Db) -> Result<Vec<DeliveryId>, LedgerError> {
     let marked = format!(
         "SELECT d.id FROM runs r JOIN deliveries d ON d.run = r.seq
          WHERE r.node = {OWN} AND r.state = 'running' AND d.cancel IS NOT NULL
-           AND d.state IN ('pending', 'working', 'sealed', 'waiting')"
+           AND d.state IN ('pending', 'working', 'waiting')"
     );
     ledger.all(&marked, &[], |row| row.get("id").map(DeliveryId))
 }

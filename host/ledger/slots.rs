@@ -21,6 +21,15 @@ pub struct Recorded {
     pub left_out: Vec<(Slot, SkipReason)>,
 }
 
+/// What came of pausing a share.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pausing {
+    /// Since when it was paused already.
+    pub earlier: Option<Instant>,
+    /// What was planned and had not begun, and nobody gets, or not everybody.
+    pub left_out: Vec<(Slot, SkipReason)>,
+}
+
 /// A slot to record, and as what.
 struct New<'a> {
     plan: &'a Planned,
@@ -318,13 +327,13 @@ pub(super) fn backfill(
 }
 
 /// Pauses a share from `now` on. What the schedule had planned and nobody had
-/// begun is left out. Returns since when it was paused, if it was.
-pub(super) fn pause(ledger: &Db, now: Instant, share: &ShareName) -> Result<Option<Instant>, LedgerError> {
+/// begun is left out.
+pub(super) fn pause(ledger: &Db, now: Instant, share: &ShareName) -> Result<Pausing, LedgerError> {
     ledger.alone(PAUSES)?;
     ledger.alone(&share_lock(share))?;
     let select = "SELECT since FROM pauses WHERE share = ?1 AND until IS NULL";
     if let Some(since) = ledger.first(select, values![share.as_str()], |row| at(row, "since"))? {
-        return Ok(Some(since));
+        return Ok(Pausing { earlier: Some(since), left_out: Vec::new() });
     }
     // Resumed and paused within the same instant: it goes on.
     ledger.execute(
@@ -332,10 +341,13 @@ pub(super) fn pause(ledger: &Db, now: Instant, share: &ShareName) -> Result<Opti
         values![share.as_str(), now],
     )?;
     release_share(ledger, share)?;
+    let mut left_out = Vec::new();
     for pending in pending_of(ledger, share)? {
-        leave_out(ledger, now, &pending, SkipReason::Paused)?;
+        if leave_out(ledger, now, &pending, SkipReason::Paused)? {
+            left_out.push((pending.slot, SkipReason::Paused));
+        }
     }
-    Ok(None)
+    Ok(Pausing { earlier: None, left_out })
 }
 
 /// Ends a pause; returns since when it was, if it was. Slots of the pause stay left out.

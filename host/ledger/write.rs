@@ -2,7 +2,7 @@
 
 use super::claim::release;
 use super::db::{Db, values};
-use super::row::{count, number, slot, state, step, to_json};
+use super::row::{count, maybe_json, number, slot, state, step, to_json};
 use super::slots::finish_slot;
 use super::state::{
     AttemptEvent, AttemptState, DeliveryEvent, DeliveryState, RunEvent, RunState, State, UploadEvent, UploadState,
@@ -23,12 +23,13 @@ pub(super) fn attempt_started(
     {
         return Err(LedgerError::KeyTaken { key: destination.manifest_key.clone(), slot: Box::new(slot) });
     }
-    let counts = "SELECT 1 + (SELECT count(*) FROM attempts WHERE delivery = ?1) AS number, tries
+    let counts = "SELECT 1 + (SELECT count(*) FROM attempts WHERE delivery = ?1) AS number, tries, cancel
                   FROM deliveries WHERE id = ?1";
-    let counts =
-        ledger.first(counts, values![delivery.0], |row| Ok((number(row, "number")?, number(row, "tries")?)))?;
+    let counts = ledger.first(counts, values![delivery.0], |row| {
+        Ok((number(row, "number")?, number(row, "tries")?, maybe_json(row, "cancel")?))
+    })?;
     let unknown = || LedgerError::Unknown { record: format!("delivery {}", delivery.0) };
-    let (number, tries) = counts.ok_or_else(unknown)?;
+    let (number, tries, cancel) = counts.ok_or_else(unknown)?;
     let (endpoint, bucket, owner, key) = match destination {
         Some(Destination { endpoint, bucket, owner, manifest_key }) => {
             (endpoint.as_deref(), Some(bucket.as_str()), Some(owner.as_str()), Some(manifest_key.as_str()))
@@ -40,7 +41,7 @@ pub(super) fn attempt_started(
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) RETURNING id",
         values![delivery.0, number, AttemptState::Working.as_str(), now, endpoint, bucket, owner, key],
     )?;
-    Ok(Attempt { id: AttemptId(id), number, tries })
+    Ok(Attempt { id: AttemptId(id), number, tries, cancel })
 }
 
 /// Another slot, or another customer's, whose delivery has the same manifest or is about to.

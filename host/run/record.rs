@@ -34,6 +34,8 @@ pub enum Outcome {
         sealed: bool,
     },
     Failed(Failure),
+    /// The process is stopping, and the next one begins it again.
+    Interrupted(Failure),
 }
 
 /// Carries out one delivery of a run, each step of it written down. Errors only
@@ -122,6 +124,7 @@ impl Recorder<'_> {
     pub async fn deliver(&self, delivery: DeliveryId) -> Result<Outcome, LedgerError> {
         match self.work() {
             Ok(work) => self.attempt(&work, delivery).await,
+            Err(why) if self.stop.is_interrupted() => Ok(Outcome::Interrupted(why)),
             Err(failure) => self.refuse(delivery, failure).await,
         }
     }
@@ -162,6 +165,7 @@ impl Recorder<'_> {
         };
         let work = match (work, &attempt) {
             (Ok(work), _) => work,
+            (Err(why), None) if self.stop.is_interrupted() => return Ok(Some(Outcome::Interrupted(why))),
             (Err(failure), Some(attempt)) => {
                 let at_work = Try { delivery: id, attempt: attempt.id, tries };
                 return self.record(at_work, None, false, Err(failure)).await.map(Some);
@@ -186,7 +190,12 @@ impl Recorder<'_> {
         crash::point(Point::Started);
         say_attempt(attempt.number);
         let journal = self.journal(attempt.id, false);
-        let delivered = match Target::bucket(&self.parts.vendor, &work.customer, work.run) {
+        let target = match attempt.cancel {
+            // Marked before there was anybody to be told.
+            Some(why) => Err(why),
+            None => Target::bucket(&self.parts.vendor, &work.customer, work.run),
+        };
+        let delivered = match target {
             Ok(target) => {
                 deliver(self.parts, work, attempt.number, target, journal.clone(), (&self.stop, &self.gauge)).await
             }
@@ -241,6 +250,11 @@ impl Recorder<'_> {
             }
             // The next start begins it again, as after a crash.
             Err(_) if self.stop.is_forsaken() => return std::future::pending().await,
+            Err(why) if self.stop.is_interrupted() && !sealed => {
+                self.ledger.interrupted(at_work.attempt).await?;
+                crash::point(Point::Interrupted);
+                return Ok(Outcome::Interrupted(why));
+            }
             Err(failure) => failure,
         };
         let now = self.parts.clock.now();

@@ -9,12 +9,21 @@ use crate::domain::{Failure, Layer, Retry, Slot};
 
 /// Tells one delivery to end, from outside of it. Dropped, it forsakes the delivery.
 #[derive(Debug, Default)]
-pub struct Stopper(watch::Sender<Option<Failure>>);
+pub struct Stopper(watch::Sender<Option<Told>>);
+
+/// What a delivery is told.
+#[derive(Clone, Debug)]
+enum Told {
+    /// It is over, and has failed.
+    End(Failure),
+    /// Later, by another process: only its uploads end now.
+    Interrupt,
+}
 
 /// What a delivery listens to while nothing of it is sealed: what is sealed is only completed.
 #[derive(Clone, Debug)]
 pub struct Stop {
-    told: watch::Receiver<Option<Failure>>,
+    told: watch::Receiver<Option<Told>>,
     /// The other end, where nobody else has it.
     _own: Option<Arc<Stopper>>,
     /// What is not committed then has failed.
@@ -22,12 +31,21 @@ pub struct Stop {
 }
 
 impl Stopper {
-    /// The first reason counts.
     pub fn stop(&self, why: Failure) {
+        self.tell(Told::End(why));
+    }
+
+    /// Leaves the delivery to the next process, without uploads that nobody would abort until then.
+    pub fn interrupt(&self) {
+        self.tell(Told::Interrupt);
+    }
+
+    /// What it was told first counts.
+    fn tell(&self, what: Told) {
         self.0.send_if_modified(|told| {
             let first = told.is_none();
             if first {
-                *told = Some(why);
+                *told = Some(what);
             }
             first
         });
@@ -53,8 +71,8 @@ impl Stop {
     pub async fn told(&self) -> Failure {
         let mut told = self.told.clone();
         loop {
-            if let Some(why) = told.borrow_and_update().clone() {
-                return why;
+            if let Some(told) = told.borrow_and_update().clone() {
+                return told.into();
             }
             if told.changed().await.is_err() {
                 return std::future::pending().await;
@@ -64,8 +82,13 @@ impl Stop {
 
     /// Why nothing may begin any more.
     pub fn reason(&self, slot: &Slot, now: Instant) -> Option<Failure> {
-        let told = self.told.borrow().clone();
+        let told = self.told.borrow().clone().map(Failure::from);
         told.or_else(|| self.deadline.filter(|deadline| *deadline <= now).map(|deadline| passed(slot, deadline)))
+    }
+
+    /// It is left to the next process: how it ends here says nothing about the delivery.
+    pub fn is_interrupted(&self) -> bool {
+        matches!(*self.told.borrow(), Some(Told::Interrupt))
     }
 
     /// Nobody attends to it any more: the process is ending, and takes away what the
@@ -77,6 +100,17 @@ impl Stop {
     /// A try at `due` would come too late.
     pub fn too_late(&self, due: Instant) -> Option<Instant> {
         self.deadline.filter(|deadline| *deadline <= due)
+    }
+}
+
+impl From<Told> for Failure {
+    fn from(told: Told) -> Self {
+        match told {
+            Told::End(why) => why,
+            Told::Interrupt => {
+                Self::new(Layer::Local, Retry::Later, "consign is stopping", "the next start resumes it")
+            }
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use chrono::TimeDelta;
 
 use crate::calendar::{Calendar, When};
-use crate::clock::{Clock, Instant, exact, to_the_second};
+use crate::clock::{Clock, Instant, ago, exact, to_the_second};
 use crate::config::{Config, Share};
 use crate::domain::{CustomerName, Refused, RunId, Slot};
 use crate::ledger::{Reader, RunDetail};
@@ -101,6 +101,12 @@ pub fn slots(share: &Share, (from, to): (When, When), now: Instant) -> Result<Ve
         return Err(Refused::request(what, help));
     }
     Ok(slots)
+}
+
+/// Who has got slots earlier than that, as some are, the ledger may have forgotten.
+pub fn forgotten_before(config: &Config, slots: &[Slot], now: Instant) -> Option<Instant> {
+    let oldest = ago(now, config.ledger.retention);
+    slots.first().is_some_and(|slot| slot.at < oldest).then_some(oldest)
 }
 
 /// Slots to be planned, a piece for each transaction.

@@ -163,14 +163,16 @@ impl Planner {
     }
 
     /// Moves on to where the planner before was when this one took its place, because
-    /// it went on while this one was made.
-    pub fn go_on_from(&mut self, before: &Self) {
-        for (share, entry) in &before.shares {
+    /// it went on while this one was made. But not ahead of the clock: that is in the
+    /// ledger, or has been taken back there (`Ledger::rewind`).
+    pub fn go_on_from(&mut self, before: &Self, now: Instant) {
+        let from = ahead_from(now);
+        for (share, entry) in before.shares.iter().filter(|(_, entry)| entry.cursor <= from) {
             self.move_on(share, entry.cursor, |calendar| is_slot(calendar, entry.cursor));
         }
         // New to the ledger, and not to the planner before: it began with that one.
         for (share, began) in std::mem::take(&mut self.fresh) {
-            let known = before.shares.get(&share).map(|entry| entry.cursor);
+            let known = before.shares.get(&share).map(|entry| entry.cursor).filter(|cursor| *cursor <= from);
             if let Some(cursor) = known {
                 self.move_to(&share, cursor, |calendar| is_slot(calendar, cursor));
             }

@@ -3,7 +3,7 @@
 use chrono::TimeDelta;
 use consign::clock::Clock;
 use consign::domain::{Failure, Layer, Retry, RunId, SkipReason};
-use consign::ledger::{DeliveryState, Ledger, LedgerError, Planned, Rewound, RunState};
+use consign::ledger::{DeliveryState, FailedShare, Failing, Ledger, LedgerError, Planned, Rewound, RunState};
 
 use super::{customers, deliver, key, lasting, open, open_at, passing, planned, share, slot, start};
 
@@ -101,12 +101,21 @@ async fn what_there_is_to_do_is_told() {
     ledger.plan(vec![planned(later.clone(), &["acme"])], vec![(share("orders"), later.at)]).await.unwrap();
     assert_eq!(reader.standing_now(0).await.unwrap().slots, 1);
     assert_eq!(reader.standing_now(1).await.unwrap().at_work.len(), 1, "a list has its limit, a count has none");
-    assert_eq!(reader.failed_since(start(), 10).await.unwrap(), []);
+    assert_eq!(reader.failing(start(), 10).await.unwrap(), Failing::default());
     let alone = ledger.claim(1, 0).await.unwrap().runs.remove(0).run;
     ledger.give_up(alone, Vec::new(), why()).await.unwrap();
-    let [failed] = &reader.failed_since(start(), 10).await.unwrap()[..] else { panic!("one run") };
+    let failing = reader.failing(start(), 10).await.unwrap();
+    let [FailedShare { runs: 1, last: failed }] = &failing.list[..] else { panic!("{failing:?}") };
     assert_eq!((failed.run, failed.failed, &failed.failure), (alone, 1, &Some(why())));
-    assert_eq!(reader.failed_since(start() + TimeDelta::seconds(1), 10).await.unwrap(), []);
+    assert_eq!(reader.failing(start() + TimeDelta::seconds(1), 10).await.unwrap(), Failing::default());
+    let counted = reader.failing(start(), 0).await.unwrap();
+    assert_eq!((counted.shares, counted.list.len()), (1, 0), "a list has its limit, a count has none");
+    // Delivered all the same, it is nothing to see to.
+    let again = ledger.start_manual(later.clone(), customers(&["acme"])).await.unwrap().claim.unwrap();
+    let attempt = ledger.attempt_started(again.deliveries[0].1, None).await.unwrap();
+    assert_eq!(reader.failing(start(), 10).await.unwrap().shares, 1, "not delivered yet");
+    deliver(&ledger, &later, attempt.id, "u-again").await.unwrap();
+    assert_eq!(reader.failing(start(), 10).await.unwrap(), Failing::default());
     let unknown = reader.run(RunId::new(start())).await;
     assert!(matches!(unknown, Err(LedgerError::Unknown { .. })));
 }

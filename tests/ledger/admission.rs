@@ -273,8 +273,8 @@ async fn a_paused_share_leaves_its_slots_out_and_does_not_make_up_for_them() {
     let at_work = ledger.claim(9, 0).await.unwrap();
     plan(2).await;
     clock.set(to(2) + TimeDelta::minutes(30));
-    assert_eq!(ledger.pause(share("a")).await.unwrap(), None);
-    assert_eq!(ledger.pause(share("a")).await.unwrap(), Some(clock.now()));
+    assert_eq!(ledger.pause(share("a")).await.unwrap().earlier, None);
+    assert_eq!(ledger.pause(share("a")).await.unwrap().earlier, Some(clock.now()));
     assert_eq!(plan(3).await.left_out, [(slot("a", 3), SkipReason::Paused)]);
     assert_eq!(plan(3).await.left_out, [], "that was told");
     ledger.plan(vec![planned(slot("b", 3), &["acme"])], Vec::new()).await.unwrap();

@@ -3,7 +3,7 @@
 
 use consign::clock::Clock;
 use consign::domain::{Origin, SkipReason, Slot};
-use consign::ledger::{Ledger, Planned, RunState};
+use consign::ledger::{FailedShare, Ledger, Planned, RunState};
 
 use super::{customers, deliver, open, open_at, planned, share, slot, start};
 
@@ -49,8 +49,8 @@ async fn a_slot_sent_early_by_hand_and_then_missed_leaves_out_the_others_on_reco
     assert_eq!((again.new, again.left_out), (0, vec![]), "that was told");
     assert_eq!(ledger.claim(9, 9).await.unwrap().looked_at, 0);
     // A run tells, and how they get it all the same.
-    let failed = ledger.reader().failed_since(start(), 9).await.unwrap();
-    let [run] = &failed[..] else { panic!("{failed:?}") };
+    let failing = ledger.reader().failing(start(), 9).await.unwrap();
+    let [FailedShare { last: run, runs: 1 }] = &failing.list[..] else { panic!("{failing:?}") };
     let why = run.failure.as_ref().unwrap();
     assert!(why.message.contains("missed while down") && why.remedy.contains("consign send a"), "{why}");
     let shown = ledger.reader().run(run.run).await.unwrap();

@@ -77,7 +77,7 @@ async fn a_ledger_of_version_1_goes_on() {
     let new = consign::domain::Slot { share: share("tick"), at, interval };
     let filled = ledger.backfill(vec![new, skipped[0].slot.clone()], customers(&["acme"])).await.unwrap();
     assert!(filled.iter().all(|filling| filling.to_deliver.len() == 1));
-    assert_eq!(ledger.pause(share("tick")).await.unwrap(), None);
+    assert_eq!(ledger.pause(share("tick")).await.unwrap().earlier, None);
     drop(ledger);
     assert_eq!(tables(dir.path()).1, 3);
     assert!(tables(dir.path()).0 >= count, "no row is lost");

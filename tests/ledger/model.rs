@@ -461,7 +461,7 @@ async fn claim(ledger: &Ledger, model: &mut Model, on_time: usize, late: usize) 
 }
 
 async fn pause(ledger: &Ledger, model: &mut Model, at: usize) {
-    let was = ledger.pause(share(SHARES[at])).await.unwrap();
+    let was = ledger.pause(share(SHARES[at])).await.unwrap().earlier;
     assert_eq!(was.is_some(), !model.paused.insert(at));
     if was.is_none() {
         model.release(at);

@@ -240,7 +240,7 @@ fn a_planner_goes_on_from_the_one_before() {
     let mut before = of("*/10 * * * *", Some("2024-01-01T00:10:00Z"));
     let mut planner = of("5-55/10 * * * *", Some("2024-01-01T00:10:00Z"));
     before.recorded(&before.due(at("00:20:00")));
-    planner.go_on_from(&before);
+    planner.go_on_from(&before, at("00:20:00"));
     let [one] = &planner.due(at("00:26:00")).due[..] else { panic!("one slot") };
     // Its interval is that of the new schedule, in which 00:20 is no slot.
     assert_eq!((one.slot.at, one.slot.interval.start), (at("00:25:00"), at("00:15:00")));
@@ -250,13 +250,32 @@ fn a_planner_goes_on_from_the_one_before() {
     assert_eq!((one.slot.at, one.slot.interval.start), (at("00:35:00"), at("00:25:00")));
 }
 
+/// The clock was ahead, and its cursors have been taken back in the ledger since.
+#[test]
+fn a_planner_does_not_go_ahead_of_the_clock_after_the_one_before() {
+    let at = |text: &str| utc(&format!("2024-01-01T{text}Z"));
+    let of = |cursor| Planner::new([recurring("a", "*/10 * * * *", cursor)], at("00:10:00"));
+    let mut before = of(Some("2024-01-01T00:10:00Z"));
+    before.recorded(&before.due(at("05:00:00")));
+    assert!(before.is_ahead(at("00:12:00")));
+    let mut planner = of(Some("2024-01-01T00:12:00Z"));
+    planner.go_on_from(&before, at("00:12:00"));
+    assert!(!planner.is_ahead(at("00:12:00")));
+    let [one] = &planner.due(at("00:20:00")).due[..] else { panic!("one slot") };
+    assert_eq!(one.slot.at, at("00:20:00"));
+    // What the ledger still has ahead stays so.
+    let mut planner = of(Some("2024-01-01T05:00:00Z"));
+    planner.go_on_from(&before, at("00:12:00"));
+    assert_eq!(planner.due(at("04:00:00")).due.len(), 0);
+}
+
 /// A share that is new began when the first planner did that had it, also if the ledger does not know yet.
 #[test]
 fn a_new_share_does_not_begin_again_with_another_planner() {
     let (began, later) = (utc("2024-01-01T00:30:00Z"), utc("2024-01-01T01:30:00Z"));
     let before = Planner::new([recurring("hourly", "@hourly", None)], began);
     let mut planner = Planner::new([recurring("hourly", "@hourly", None), recurring("new", "@hourly", None)], later);
-    planner.go_on_from(&before);
+    planner.go_on_from(&before, later);
     let plan = planner.due(later);
     assert_eq!(plan.due.iter().map(|due| show(due.slot.at)).collect::<Vec<_>>(), ["2024-01-01T01:00:00Z"]);
     let mut record = Record::default();
@@ -303,14 +322,14 @@ proptest! {
                 3 => {
                     let mut other = make(&record, now);
                     wake(&mut planner, now, &mut record);
-                    other.go_on_from(&planner);
+                    other.go_on_from(&planner, now);
                     planner = other;
                 }
                 // And its last plan is recorded only after the other has taken its place.
                 4 => {
                     let mut other = make(&record, now);
                     let plan = planner.due(now);
-                    other.go_on_from(&planner);
+                    other.go_on_from(&planner, now);
                     record.take(&plan);
                     other.catch_up(&plan.cursors);
                     planner = other;

@@ -104,6 +104,17 @@ pub struct Paused {
     pub since: Instant,
     /// False when it was paused already.
     pub changed: bool,
+    /// Slots that were planned and had not begun, and are left out.
+    #[serde(default)]
+    pub left_out: u64,
+}
+
+/// What was planned is told piece by piece before.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Backfilled {
+    pub share: ShareName,
+    /// Some of the slots are earlier, and the ledger may have forgotten who has got them.
+    pub forgotten_before: Option<Instant>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -10,7 +10,7 @@ use serde_json::Value;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 
-use super::ask::{Ask, Event, Paused, Reloaded, Resumed, Told};
+use super::ask::{Ask, Backfilled, Event, Paused, Reloaded, Resumed, Told};
 use super::overview::{Kept, Now, Overview, Running};
 use super::{Caller, gone};
 use crate::calendar::When;
@@ -19,8 +19,8 @@ use crate::config::Config;
 use crate::daemon::Generation;
 use crate::daemon::intake::planner;
 use crate::daemon::reload::{Loaded, Reloader};
-use crate::domain::{Blame, CustomerName, Failure, Layer, Refused, Retry, RunId, ShareName, Slot};
-use crate::ledger::{Cancelled, Claim, DeliveryId, DeliveryState, Ledger, Rewound, RunDetail, RunState};
+use crate::domain::{Blame, CustomerName, Failure, Layer, Refused, Retry, RunId, ShareName, SkipReason, Slot};
+use crate::ledger::{Cancelled, Claim, DeliveryId, DeliveryState, Ledger, Pausing, Rewound, RunDetail, RunState};
 use crate::run::{Report, wanted};
 use crate::schedule::Planner;
 
@@ -47,13 +47,13 @@ pub(in crate::daemon) enum Order {
     },
     /// These are marked in the ledger to be ended.
     Cancel(Vec<DeliveryId>),
-    /// The ledger's cursors have been changed, and this goes on from there. Answered
-    /// with whether it is of the generation that there is.
+    /// The ledger's cursors have been changed, and this goes on from there. Not while
+    /// a configuration is read, which may have seen those of before.
     PlanAnew {
         planner: Box<Planner>,
-        generation: u64,
-        done: oneshot::Sender<bool>,
     },
+    /// Slots that a pause has left out.
+    LeftOut(Vec<(Slot, SkipReason)>),
     /// A configuration is being read.
     Reloading,
     /// It has been read, to be taken or not.
@@ -98,8 +98,7 @@ impl Office {
                 to_value(&self.begin((slot, customers), None, wait, caller).await?)
             }
             Ask::Backfill { share, from, to, customers } => {
-                self.backfill(&share, (&from, &to), &customers, caller).await?;
-                Ok(Value::Null)
+                to_value(&self.backfill(&share, (&from, &to), &customers, caller).await?)
             }
             Ask::Retry { run, customers, wait } => {
                 self.goes_on()?;
@@ -168,9 +167,12 @@ impl Office {
 
     async fn pause(&self, share: &str, caller: &Caller) -> Result<Paused, Refused> {
         let share = wanted::share(&self.config(), share)?.name.clone();
-        let paused = pause(&self.ledger, &self.clock, share).await?;
+        let (paused, left_out) = pause(&self.ledger, &self.clock, share).await?;
         if paused.changed {
             tracing::info!(share = %paused.share, by = caller.name(), "paused");
+        }
+        if !left_out.is_empty() {
+            self.order(Order::LeftOut(left_out)).await?;
         }
         Ok(paused)
     }
@@ -185,17 +187,11 @@ impl Office {
     }
 
     async fn rewind(&self, caller: &Caller) -> Result<Rewound, Refused> {
+        let _stays = self.reloader.stays().await;
         let rewound = self.ledger.rewind().await?;
         tracing::warn!(shares = rewound.shares, by = caller.name(), "shares fire from now on, whatever was planned");
-        let is_taken = async || {
-            let current = self.current.borrow().clone();
-            let planner = Box::new(planner(&self.ledger, &current.config, self.clock.now()).await?);
-            let (done, taken) = oneshot::channel();
-            self.order(Order::PlanAnew { planner, generation: current.number, done }).await?;
-            taken.await.map_err(|_| stopping())
-        };
-        // Another configuration came in between, which may have read the cursors of before.
-        while !is_taken().await? {}
+        let planner = Box::new(planner(&self.ledger, &self.config(), self.clock.now()).await?);
+        self.order(Order::PlanAnew { planner }).await?;
         Ok(rewound)
     }
 
@@ -205,11 +201,12 @@ impl Office {
         (from, to): (&str, &str),
         customers: &[String],
         caller: &mut Caller,
-    ) -> Result<(), Refused> {
+    ) -> Result<Backfilled, Refused> {
         let when = |text: &str| When::parse(text).map_err(|why| Refused::request(format!("'{text}' {why}"), ""));
-        let share = wanted::share(&self.config(), share)?;
+        let (config, now) = (self.config(), self.clock.now());
+        let share = wanted::share(&config, share)?;
         let customers = wanted::customers(&share, customers)?;
-        let slots = wanted::slots(&share, (when(from)?, when(to)?), self.clock.now())?;
+        let slots = wanted::slots(&share, (when(from)?, when(to)?), now)?;
         tracing::info!(share = %share.name, slots = slots.len(), by = caller.name(), "a backfill is asked for");
         for piece in wanted::pieces(&slots) {
             let filled = self.ledger.backfill(piece, customers.clone()).await?;
@@ -218,7 +215,7 @@ impl Office {
                 tracing::debug!(error = %error, "nobody hears what was planned");
             }
         }
-        Ok(())
+        Ok(Backfilled { share: share.name.clone(), forgotten_before: wanted::forgotten_before(&config, &slots, now) })
     }
 
     /// The run that is meant, and its customers who are: all of them when none is named.
@@ -342,10 +339,15 @@ impl Office {
 }
 
 /// Begins a pause, unless the share is paused already.
-pub async fn pause(ledger: &Ledger, clock: &Clock, share: ShareName) -> Result<Paused, Refused> {
+pub async fn pause(
+    ledger: &Ledger,
+    clock: &Clock,
+    share: ShareName,
+) -> Result<(Paused, Vec<(Slot, SkipReason)>), Refused> {
     let now = clock.now();
-    let earlier = ledger.pause(share.clone()).await?;
-    Ok(Paused { share, since: earlier.unwrap_or(now), changed: earlier.is_none() })
+    let Pausing { earlier, left_out } = ledger.pause(share.clone()).await?;
+    let (since, changed) = (earlier.unwrap_or(now), earlier.is_none());
+    Ok((Paused { share, since, changed, left_out: left_out.len() as u64 }, left_out))
 }
 
 /// Ends a pause, and tells what it left out.

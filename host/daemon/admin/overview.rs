@@ -1,6 +1,5 @@
 //! What `consign status` tells: what is wrong, what is at work, what is to come.
 
-use std::collections::HashMap;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -8,15 +7,14 @@ use serde::{Deserialize, Serialize};
 use crate::clock::{Instant, ago};
 use crate::config::Config;
 use crate::domain::{CustomerName, Refused, RunId, ShareName};
-use crate::ledger::{FailedRun, History, LedgerError, Pause, Reader, RunSummary, Standing};
+use crate::ledger::{FailedShare, Failing, History, LedgerError, Pause, Reader, RunSummary, Standing};
 use crate::schedule::ahead_from;
 
 /// Entries of each list.
 const LISTED: usize = 50;
 
-/// Failed runs are listed for so long, and so many are counted.
+/// Failed runs are listed for so long.
 const RECENT: std::time::Duration = std::time::Duration::from_secs(24 * 3600);
-const FAILED_MAX: usize = 10_000;
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Overview {
@@ -101,19 +99,12 @@ pub struct Kept {
     /// As many there are, however many are listed.
     #[serde(default)]
     pub ahead_count: u64,
-    /// Within a day, the newest first.
+    /// Within a day, the newest first; without what was delivered since.
     pub failed: Vec<FailedShare>,
+    /// As many there are, however many are listed.
+    #[serde(default)]
+    pub failed_count: u64,
     pub last: Option<RunSummary>,
-}
-
-/// What of a share has failed: one that fails at each slot must not hide the others.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct FailedShare {
-    /// How many of its runs.
-    pub runs: u64,
-    /// The newest of them.
-    #[serde(flatten)]
-    pub last: FailedRun,
 }
 
 /// A share that does not fire until the clock is where it was.
@@ -136,29 +127,16 @@ impl Kept {
         let mut ahead: Vec<Ahead> = known.collect();
         let ahead_count = ahead.len() as u64;
         ahead.truncate(LISTED);
+        let Failing { shares: failed_count, list: failed } = reader.failing(ago(now, RECENT), LISTED).await?;
         Ok(Self {
             size_bytes: reader.bytes().await?,
             standing: reader.standing_now(LISTED).await?,
             paused: reader.pauses().await?,
             ahead,
             ahead_count,
-            failed: by_share(reader.failed_since(ago(now, RECENT), FAILED_MAX).await?),
+            failed,
+            failed_count,
             last: reader.history(History { limit: 1, ..History::default() }).await?.into_iter().next(),
         })
     }
-}
-
-/// `failed` has the newest first, and so has what is returned.
-fn by_share(failed: Vec<FailedRun>) -> Vec<FailedShare> {
-    let mut shares: Vec<FailedShare> = Vec::new();
-    let mut places: HashMap<ShareName, usize> = HashMap::new();
-    for run in failed {
-        let place = *places.entry(run.share.clone()).or_insert(shares.len());
-        match shares.get_mut(place) {
-            Some(share) => share.runs += 1,
-            None => shares.push(FailedShare { runs: 1, last: run }),
-        }
-    }
-    shares.truncate(LISTED);
-    shares
 }

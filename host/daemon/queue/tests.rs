@@ -127,6 +127,14 @@ fn what_is_told_to_end_or_too_late_is_taken_out_at_once() {
 }
 
 #[test]
+fn what_is_put_in_twice_is_in_it_once() {
+    let mut queue = queue(LIMITS, [turn(0, 0), turn(1, 1)]);
+    queue.push(DeliveryId(0), late(0, 0), None, 7);
+    assert_eq!(queue.waiting(), 2);
+    assert_eq!((begun(&mut queue), queue.waiting()), (vec![1, 7], 0));
+}
+
+#[test]
 fn other_limits_are_for_all_that_waits() {
     let mut queue = queue(LIMITS, (0..10).map(|_| turn(0, 0)));
     let mut at_work = begin_all(&mut queue);

@@ -6,11 +6,12 @@ use tokio::time::{Instant, timeout};
 
 use super::super::admin::ask::Event;
 use super::super::admin::{Order, Watch};
+use super::super::calls::Answer;
 use super::super::job::{Delivery, Progress};
 use super::super::notify::Manager;
 use super::super::{DRAIN_GRACE, backlog, drain};
 use super::*;
-use crate::domain::{Destination, Failure, KeyFacts, Layer, LeafName, Retry};
+use crate::domain::{Destination, Failure, KeyFacts, Layer, LeafName, Manifest, ManifestInterval, Retry};
 use crate::ledger::{DeliveryId, LedgerError};
 use crate::run::Fate;
 
@@ -35,6 +36,24 @@ async fn watch(desk: &mut Desk, delivery: &Delivery) -> mpsc::UnboundedReceiver<
     desk.obey(Order::TryNow { deliveries, watch, done }, &mut Manager::of_process());
     assert_eq!(here.await.unwrap(), [delivery.id]);
     heard
+}
+
+fn draft(delivery: &Delivery) -> Manifest {
+    Manifest {
+        manifest_version: 1,
+        share: delivery.slot.share.clone(),
+        slot: delivery.slot.at,
+        interval: ManifestInterval { start: delivery.slot.interval.start, end: delivery.slot.interval.end },
+        customer: delivery.customer.clone(),
+        run: delivery.run,
+        rows: 0,
+        objects: Vec::new(),
+        schema: Vec::new(),
+        plugin: None,
+        consign_version: "0.1.0".to_owned(),
+        started: start(),
+        finished: start(),
+    }
 }
 
 fn no_answer() -> Failure {
@@ -65,6 +84,9 @@ async fn all_who_wait_hear_of_a_delivery_that_cannot_be_recorded_and_its_run_is_
     let event = "commit".to_owned();
     let illegal = LedgerError::Illegal { record: "attempt 1".to_owned(), state: "failed", event };
     desk.ended(Ok((id, Err(illegal)))).unwrap();
+    // Left open, it would keep the share's later slots from the customer.
+    until(&mut desk, "it has failed", |desk| desk.tally.failed == 1 && desk.calls.is_empty()).await;
+    assert_eq!(runs(&desk, "a", RunState::Failed).await, 1);
     for heard in &mut all {
         let Some(Event::Ended(fared)) = heard.recv().await else { panic!("it is not told") };
         assert_eq!(fared.state, Fate::Failed);
@@ -103,6 +125,86 @@ async fn a_drain_ends_when_the_ledger_does_not_answer() {
     let lasted = began.elapsed();
     assert!(lasted >= DRAIN_GRACE && lasted < DRAIN_GRACE + Duration::from_secs(4), "{lasted:?}");
     assert!(!manager.has_heard());
+}
+
+/// It has nothing in the bucket yet, and is the next start's.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drain_leaves_what_it_cuts_off_to_the_next_start() {
+    let world = World::new();
+    let mut desk = world.desk(world.config("drain_timeout = \"1s\"\n", "old", &["a"])).await;
+    world.second(&mut desk, 1);
+    until(&mut desk, "a delivery is at work", |_| world.silence.asked_for("old") == 1).await;
+    let (ledger, delivery) = (desk.ledger.clone(), desk.at_work.values().next().unwrap().delivery.id);
+    let (_orders, mut ordered) = mpsc::channel(1);
+    let began = Instant::now();
+    drain(desk, &mut Manager::of_process(), &mut ordered).await.unwrap();
+    assert!(began.elapsed() < DRAIN_GRACE, "{:?}", began.elapsed());
+    let open = ledger.open_delivery(delivery).await.unwrap();
+    assert_eq!((open.state, open.tries, open.uploads.len()), (DeliveryState::Pending, 0, 0));
+}
+
+/// Each of its answers takes longer than anybody waits for one, and they come.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_ledger_that_answers_is_vouched_for() {
+    let world = World::new();
+    let mut desk = world.desk(world.config("", "old", &["a"])).await;
+    let after = |tenths: u64| async move {
+        tokio::time::sleep(Duration::from_millis(100 * tenths)).await;
+        Answer::Released(Ok(()))
+    };
+    desk.calls.ask(after(4));
+    desk.calls.ask(after(8));
+    desk.calls.ask(after(12));
+    for _ in 0..3 {
+        assert!(desk.is_alive());
+        desk.calls.answer().await.unwrap();
+    }
+    assert!(desk.is_alive());
+}
+
+/// What is stored whole completes: a mark does not cost it its tries.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancel_leaves_what_is_sealed_to_complete() {
+    let world = World::new();
+    let (mut desk, id, delivery) = with_one_at_work(&world).await;
+    let attempt = desk.ledger.open_delivery(delivery.id).await.unwrap().attempt.unwrap().id;
+    let why = Failure::new(Layer::Schedule, Retry::Never, "cancelled by root", "");
+    desk.ledger.cancel(delivery.run, Vec::new(), why).await.unwrap();
+    desk.ledger.drafted(attempt, &draft(&delivery)).await.unwrap();
+    desk.ledger.sealed(attempt, &[]).await.unwrap();
+    desk.look_at_cancelled(delivery.id);
+    let answer = desk.calls.answer().await.unwrap();
+    desk.hear(answer).unwrap();
+    assert!(!desk.at_work[&id].stopper.is_told());
+    let due = start() + TimeDelta::hours(1);
+    desk.ledger.failed(attempt, no_answer(), Some(due)).await.unwrap();
+    desk.ended(Ok((id, Ok(Progress::Waits { due, sealed: true, failure: no_answer() })))).unwrap();
+    desk.look_at_cancelled(delivery.id);
+    let answer = desk.calls.answer().await.unwrap();
+    desk.hear(answer).unwrap();
+    assert_eq!((desk.retries.len(), desk.queue.waiting()), (1, 0), "it waits for its time");
+}
+
+/// The mark was there before the delivery was here to be told.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_delivery_that_was_cancelled_on_its_way_here_ends_when_it_begins() {
+    let world = World::new();
+    let mut desk = world.desk(world.config("", "old", &["a"])).await;
+    let share = ShareName::parse("a").unwrap();
+    let interval = Interval { start: start() - TimeDelta::seconds(1), end: start() };
+    let slot = Slot { share, at: start(), interval };
+    let acme = CustomerName::parse("acme").unwrap();
+    let claim = desk.ledger.start_manual(slot, vec![acme]).await.unwrap().claim.unwrap();
+    let (run, delivery) = (claim.run, claim.deliveries[0].1);
+    let why = Failure::new(Layer::Schedule, Retry::Never, "cancelled by root", "");
+    desk.ledger.cancel(run, Vec::new(), why.clone()).await.unwrap();
+    desk.look_at_cancelled(delivery);
+    until(&mut desk, "the mark is looked at", |desk| desk.calls.is_empty()).await;
+    desk.take_in(claim);
+    until(&mut desk, "it has ended", |desk| desk.tally.failed == 1 && desk.calls.is_empty()).await;
+    assert_eq!(world.silence.asked_for("old"), 0, "it was begun");
+    let shown = desk.ledger.reader().run(run).await.unwrap();
+    assert_eq!(shown.deliveries[0].failure, Some(why));
 }
 
 /// The abort failed with the delivery, so that the customer pays for what is stored.

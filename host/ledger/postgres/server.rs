@@ -132,7 +132,7 @@ impl Server {
             "3D000" => "make it with `createdb`, or correct `url` of [ledger]",
             "42501" => "grant the user CREATE on the database, or USAGE and CREATE on the schema",
             "55P03" => "another consign brings the ledger up to date; start this one again in a moment",
-            "53300" => "raise the server's max_connections; each consign has five",
+            "53300" => "raise the server's max_connections; each consign has six",
             _ if code.is_empty() && error.to_string().contains("TLS") => {
                 "name the host as its certificate does, and whoever signed it with `sslrootcert` in `url`"
             }
