@@ -23,14 +23,15 @@ const LANES: usize = 4;
 
 const ROWS: u64 = 714;
 
-/// A small delivery each second.
+/// A small delivery each second, one at a time: the first to come to a step is the first of all.
 fn pair(server: &Postgres, keys: &str) -> Pair {
     let share = format!("schedule = \"* * * * * *\"\noverlap = \"allow\"\n{keys}\nto = {{ customers = [\"acme\"] }}\n");
     let customer = world::customer("acme", 1, "us-east-1", "\"AS\"");
-    Pair::with(&server.url(), "", &world::flights(&customer, "tick", &share))
+    Pair::with(&server.url(), "concurrency = 1", &world::flights(&customer, "tick", &share))
 }
 
 const SEVERAL_OBJECTS: &str = "max_object_size = \"100 kB\"";
+const TRIED_AGAIN_SOON: &str = "retry = { attempts = 20, backoff = \"50ms\", max_backoff = \"200ms\" }";
 
 /// Does all, or the first `some` of them.
 fn each<T: std::fmt::Debug + Sync>(all: &[T], some: usize, one: impl Fn(&Postgres, &T) + Sync) {
@@ -114,7 +115,7 @@ fn postgres_killed_at_every_point_commits_once() {
 }
 
 fn killed_at(server: &Postgres, point: Point) {
-    let mut pair = pair(server, SEVERAL_OBJECTS);
+    let mut pair = pair(server, if point == Point::Waiting { TRIED_AGAIN_SOON } else { SEVERAL_OBJECTS });
     let of_who_takes_over = matches!(
         point,
         Point::TakenOver | Point::Interrupted | Point::Aborting | Point::AbortAnswered | Point::Aborted
