@@ -27,12 +27,13 @@ PACKAGE := target/package
 CARGO_DEB_VERSION := 3.8.0
 CARGO_DEB := $(CACHE)/cargo-deb-$(CARGO_DEB_VERSION)/bin/cargo-deb
 
-.PHONY: help setup tools rust-target build test demo lint fmt bench bench-scale deb test-systemd deny clean
+.PHONY: help setup tools rust-target build test demo sweep lint fmt bench bench-scale deb test-systemd deny clean
 
 help:
 	@echo "make demo     deliver a real dataset to several airlines, on this machine alone"
 	@echo "              (KEEP=1: then go on as a daemon)"
 	@echo "make test     build everything and run all tests"
+	@echo "make sweep    all of the crash sweeps, of which make test takes a part (long)"
 	@echo "make lint     formatting, and clippy with warnings as errors"
 	@echo "make bench    formatting speed, in the sandbox and natively (a release build: slow)"
 	@echo "make bench-scale  many deliveries, many shares, against the targets (docs/limits.md)"
@@ -83,6 +84,10 @@ test: setup
 	    { print; fflush() } \
 	    /^test result:/ { passed += $$4; failed += $$6; ignored += $$8 } \
 	    END { printf "total: %d passed, %d failed, %d ignored\n", passed, failed, ignored }'
+
+# Every write, every point by every way, every step of two daemons: see docs/ledger.md.
+sweep: setup
+	CONSIGN_SWEEP=all cargo test $(SELECT) --test main --no-fail-fast -- --nocapture cli::sweeps:: cli::postgres::steps::
 
 # `cargo clippy` would build the metadata of every dependency a second time.
 # Clippy as the compiler of our own packages reuses what the tests are built of.

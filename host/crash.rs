@@ -1,8 +1,12 @@
-//! Places where a test can have the process die, as it would of a power cut, or
-//! the task, as it would of a fault in consign: around every change of state.
-//! `tests/cli/sweeps.rs` walks all of them.
+//! Places where a test can have the process die, as it would of a power cut, stand
+//! still, as it would on a machine that is suspended, or the task die, as it would
+//! of a fault in consign: around every change of state. `tests/cli/sweeps/points.rs`
+//! walks all of them.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use rustix::process::{Signal, getpid, kill_process};
 
 macro_rules! points {
     ($($(#[$doc:meta])* $point:ident = $name:literal,)+) => {
@@ -27,6 +31,16 @@ points! {
     Planned = "planned",
     /// A run is in the ledger, and none of its deliveries has begun.
     Claimed = "claimed",
+    /// Slots were looked at, and none began: they are held, or left out.
+    Held = "held",
+    /// It is in the ledger who of a slot's customers does not get it.
+    LeftOut = "left-out",
+    /// Deliveries are marked to be ended, and whoever has them at work does not know.
+    Marked = "marked",
+    /// A run that was asked for is in the ledger, and the daemon's loop does not know.
+    Begun = "begun",
+    /// What another consign left is this one's.
+    TakenOver = "taken-over",
     /// An attempt is in the ledger, and it has asked for nothing.
     Started = "started",
     /// S3 has created an upload, and the ledger does not know.
@@ -49,6 +63,8 @@ points! {
     Failed = "failed",
     /// An attempt is over that an earlier process left, and no other has begun.
     Interrupted = "interrupted",
+    /// An upload is of no more use, and S3 has it still.
+    Aborting = "aborting",
     /// S3 has aborted an upload, and the ledger does not know.
     AbortAnswered = "abort-answered",
     Aborted = "aborted",
@@ -57,31 +73,45 @@ points! {
     Paused = "paused",
     Resumed = "resumed",
     Backfilled = "backfilled",
+    /// Deliveries that nobody has at work were ended by a command.
+    GivenUp = "given-up",
+    /// Slots ahead of the clock are forgotten, and their shares' cursors are still there.
+    ForgottenAhead = "forgotten-ahead",
+    /// Cursors were put back, and the planner does not know.
+    Rewound = "rewound",
+    /// Another configuration is the daemon's.
+    Adopted = "adopted",
     /// What ended long ago is forgotten.
     Pruned = "pruned",
 }
 
 /// Ends the process when `CONSIGN_CRASH_AT` names this place, without unwinding
-/// or flushing anything; panics when `CONSIGN_PANIC_AT` does. `sealed:3` is the
-/// third time only. Compiled into builds with debug assertions only.
+/// or flushing anything; stops it as SIGSTOP does when `CONSIGN_STOP_AT` does; panics
+/// when `CONSIGN_PANIC_AT` does. `sealed:3` is the third time only, and
+/// `sealed,committed:2` is either. Compiled into builds with debug assertions only.
 #[expect(clippy::panic, reason = "a test asks for it")]
 pub(crate) fn point(point: Point) {
+    static PASSED: [AtomicUsize; Point::ALL.len()] = [const { AtomicUsize::new(0) }; Point::ALL.len()];
     if !cfg!(debug_assertions) {
         return;
     }
-    if is_wanted("CONSIGN_CRASH_AT", point) {
+    let time = 1 + PASSED[point as usize].fetch_add(1, Ordering::Relaxed);
+    let is_wanted = |variable| std::env::var(variable).is_ok_and(|wanted| names(&wanted, point, time));
+    if is_wanted("CONSIGN_CRASH_AT") {
         std::process::abort();
     }
-    if is_wanted("CONSIGN_PANIC_AT", point) {
+    if is_wanted("CONSIGN_STOP_AT") && kill_process(getpid(), Signal::STOP).is_ok() {
+        // The signal may reach another thread first: this one goes no further until it is over.
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    if is_wanted("CONSIGN_PANIC_AT") {
         panic!("CONSIGN_PANIC_AT names {}", point.name());
     }
 }
 
-fn is_wanted(variable: &str, point: Point) -> bool {
-    static PASSED: AtomicUsize = AtomicUsize::new(0);
-    let Ok(wanted) = std::env::var(variable) else { return false };
-    match wanted.split_once(':') {
-        None => wanted == point.name(),
-        Some((name, time)) => name == point.name() && time.parse() == Ok(PASSED.fetch_add(1, Ordering::Relaxed) + 1),
-    }
+fn names(wanted: &str, point: Point, time: usize) -> bool {
+    wanted.split(',').any(|one| match one.split_once(':') {
+        None => one == point.name(),
+        Some((name, of)) => name == point.name() && of.parse() == Ok(time),
+    })
 }

@@ -18,6 +18,7 @@ macro_rules! on_postgres {
 mod admin;
 mod admission;
 mod crash;
+mod durable;
 mod files;
 mod left_out;
 mod migration;
@@ -78,6 +79,12 @@ fn database(dir: &Path) -> Option<Database> {
     };
     let letters = dir.file_name().unwrap().to_str().unwrap().bytes().map(|byte| format!("{byte:x}"));
     Some(Database::new(&url, &format!("t{}", letters.collect::<String>()), LEASE))
+}
+
+/// Has something done behind the back of the ledger of `dir`, if it is in PostgreSQL.
+fn psql(dir: &Path, sql: &str) -> Option<String> {
+    let Database { schema, .. } = database(dir)?;
+    Some(Postgres::shared()?.psql(&format!("SET search_path TO {schema}; {sql}")))
 }
 
 fn open(dir: &Path) -> Ledger {

@@ -6,6 +6,7 @@ use super::client::{AT_ONCE, Client};
 use super::output::{self, CliError, Exit, line};
 use super::{Global, setup};
 use crate::clock::Clock;
+use crate::crash::{self, Point};
 use crate::daemon::admin;
 use crate::daemon::admin::ask::{Ask, Told};
 use crate::domain::CustomerName;
@@ -62,6 +63,7 @@ async fn in_the_ledger(global: &Global, args: &CancelArgs) -> Result<Told, CliEr
     let who = admin::named(rustix::process::geteuid().as_raw());
     let why = admin::cancelled_by(&who, args.reason.as_deref(), run);
     let Cancelled { marked, sealed, ended, elsewhere } = ledger.give_up(run, customers, why).await?;
+    crash::point(Point::GivenUp);
     let cancelled = marked.into_iter().map(|(customer, _)| customer).collect();
     Ok(Told { run, cancelled, sealed, ended, elsewhere })
 }

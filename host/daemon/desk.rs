@@ -121,6 +121,7 @@ impl Desk {
         let shares = config.shares.len();
         let generation = std::mem::replace(&mut self.generation, Arc::new(Generation { number, config, parts }));
         let seen = self.callers.current.send_replace(self.generation.clone());
+        crash::point(Point::Adopted);
         // With many shares this takes a while too.
         drop(tokio::task::spawn_blocking(move || drop((planner, generation, seen))));
         tracing::info!(generation = number, shares, "the configuration is adopted");

@@ -206,6 +206,15 @@ impl Desk {
         if !claims.runs.is_empty() {
             crash::point(Point::Claimed);
         }
+        if claims.runs.is_empty() && claims.looked_at > 0 {
+            crash::point(Point::Held);
+        }
+        if !claims.skipped.is_empty() {
+            crash::point(Point::LeftOut);
+        }
+        if !claims.cancelled.is_empty() {
+            crash::point(Point::Marked);
+        }
         self.intake.pending |= claims.looked_at > 0;
         self.tally.left_out += left_out::tell(&claims.skipped);
         for delivery in claims.cancelled {

@@ -6,6 +6,7 @@ use tokio::time::Instant;
 
 use super::calls::Answer;
 use super::desk::Desk;
+use crate::crash::{self, Point};
 use crate::domain::{Failure, RunId};
 use crate::ledger::{DeliveryId, LedgerError, Unfinished};
 
@@ -51,6 +52,9 @@ impl Desk {
             }
             Ok(found) => found,
         };
+        if left.iter().any(|unfinished| unfinished.taken_over) {
+            crash::point(Point::TakenOver);
+        }
         let seen = std::mem::take(&mut self.others.seen);
         for unfinished in left {
             let run = unfinished.run;

@@ -9,6 +9,7 @@ use tokio_util::task::TaskTracker;
 
 use super::closed;
 use super::store::{Created, Store};
+use crate::crash::{self, Point};
 use crate::domain::{Failure, Layer, ObjectKey, Retry, UploadJournal};
 
 /// Requests of one delivery at the same time that carry no data.
@@ -60,6 +61,7 @@ impl Uploads {
     }
 
     pub(super) async fn abort_one(&self, store: &Store, key: &str, upload_id: &str) -> Result<(), Failure> {
+        crash::point(Point::Aborting);
         store.abort(key, upload_id).await?;
         self.journal.upload_aborted(upload_id).await
     }

@@ -10,6 +10,7 @@ use super::slots::PAUSES;
 use super::state::DeliveryEvent;
 use super::{DeliveryId, DeliveryState, Ledger, LedgerError, Reader, shared, write};
 use crate::clock::Instant;
+use crate::crash::{self, Point};
 use crate::domain::{CustomerName, Failure, Origin, RunId, ShareName, SkipReason};
 
 /// All that is not at its end.
@@ -126,6 +127,7 @@ impl Ledger {
                 some => forgotten += some,
             }
         }
+        crash::point(Point::ForgottenAhead);
         self.writer.run(move |ledger| rewind(ledger, now, forgotten)).await
     }
 

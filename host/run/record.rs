@@ -322,6 +322,7 @@ impl Recorder<'_> {
         };
         // Another consign that has taken over may be completing it.
         self.ledger.is_ours().await?;
+        crash::point(Point::Aborting);
         let aborted = match target {
             Ok(target) => target.abort_upload(&key, &upload_id).await,
             Err(failure) => Err(failure.clone()),

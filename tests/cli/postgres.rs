@@ -1,6 +1,8 @@
 //! Several daemons on one ledger in PostgreSQL: they share the work, and what a
 //! dead or a paused one had is delivered once.
 
+mod steps;
+
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -24,9 +26,12 @@ struct Pair {
 impl Pair {
     /// `keys` are of `[daemon]`.
     fn new(url: &str, keys: &str) -> Self {
+        Self::with(url, keys, &world::flights(&world::customer("acme", 1, "us-east-1", CARRIERS), "tick", SHARE))
+    }
+
+    fn with(url: &str, keys: &str, flights: &str) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let schema = format!("daemons{}", NEXT.fetch_add(1, Ordering::Relaxed));
-        let flights = world::flights(&world::customer("acme", 1, "us-east-1", CARRIERS), "tick", SHARE);
         let ledger = format!("[ledger]\nurl = \"{url}\"\nschema = \"{schema}\"\nlease = \"2s\"\n");
         let world = World::new(&format!("{keys}\n{ledger}{flights}"));
         let sandbox = Some(world.sandbox());
@@ -39,16 +44,25 @@ impl Pair {
 
     /// A daemon with a state directory of its own, and its node. Commands do not go to it.
     fn daemon(&self) -> (Running, String) {
+        self.daemon_at(&[])
+    }
+
+    /// The same, to die or to stand still at a point.
+    fn daemon_at(&self, points: &[(&str, &str)]) -> (Running, String) {
         let text = self.world.text();
-        let started = self.daemon_to_ask();
+        let started = self.daemon_in(&Self::of_its_own(), points);
         self.world.write("consign.toml", text);
         started
     }
 
     /// The same for commands to go to.
     fn daemon_to_ask(&self) -> (Running, String) {
+        self.daemon_in(&Self::of_its_own(), &[])
+    }
+
+    fn of_its_own() -> String {
         static NEXT: AtomicU32 = AtomicU32::new(0);
-        self.daemon_in(&format!("of-its-own/{}", NEXT.fetch_add(1, Ordering::Relaxed)))
+        format!("of-its-own/{}", NEXT.fetch_add(1, Ordering::Relaxed))
     }
 
     /// Has the configuration name this state directory.
@@ -58,9 +72,9 @@ impl Pair {
         self.world.write("consign.toml", text.replace(line, &format!("state_dir = \"{state_dir}\"")));
     }
 
-    fn daemon_in(&self, state_dir: &str) -> (Running, String) {
+    fn daemon_in(&self, state_dir: &str, points: &[(&str, &str)]) -> (Running, String) {
         self.configure(state_dir);
-        let daemon = self.world.daemon();
+        let daemon = self.world.start(&[], &["run"], points);
         let node = format!("SELECT id FROM nodes WHERE name LIKE '%process {}'", daemon.id());
         let mut id = String::new();
         until("the daemon is a node", SOON, || {
@@ -79,8 +93,21 @@ impl Pair {
 
     /// Runs that a node has at work.
     fn at_work(&self, node: &str) -> Vec<String> {
-        let ids = self.psql(&format!("SELECT id FROM runs WHERE node = {node} AND state = 'running'"));
+        let ids = self.psql(&format!("SELECT id FROM runs WHERE node = {node} AND state = 'running' ORDER BY seq"));
         ids.lines().map(str::to_owned).collect()
+    }
+
+    /// Stops a daemon, and lets it go on if it has no run at work.
+    fn stands_still_at_work(&self, daemon: &Running, node: &str) -> bool {
+        daemon.signal(Signal::STOP);
+        until("it stands still", SOON, || world::is_stopped(daemon));
+        // What was on its way to the server has arrived by then.
+        let (before, then) = (self.at_work(node), self.at_work(node));
+        let stays = !then.is_empty() && before == then;
+        if !stays {
+            daemon.signal(Signal::CONT);
+        }
+        stays
     }
 
     fn wait_for(&self, daemon: &mut Running, what: &str, runs: &[String]) {
@@ -106,22 +133,21 @@ fn postgres_two_daemons_share_and_a_killed_ones_work_is_taken_over() {
     let Some(server) = Postgres::shared() else { return };
     let pair = Pair::new(&server.url(), "concurrency = 1");
     let mut daemons = vec![pair.daemon(), pair.daemon()];
-    // Whichever has something, for the first to ask gets it.
+    // Whichever has something, for the first to ask gets it. Standing still, it keeps that.
     let mut at = None;
     until("one has something at work", SOON, || {
-        at = daemons.iter().position(|(_, node)| !pair.at_work(node).is_empty());
+        at = daemons.iter().position(|(daemon, node)| pair.stands_still_at_work(daemon, node));
         at.is_some()
     });
     let (mut killed, one) = daemons.remove(at.unwrap());
     let (mut second, two) = daemons.remove(0);
+    let left = pair.at_work(&one);
+    assert!(!left.is_empty());
     killed.signal(Signal::KILL);
     killed.wait(SOON);
-    let left = pair.at_work(&one);
     pair.wait_for(&mut second, "what the killed one had is delivered", &left);
     until("the other one begins what comes", SOON, || pair.has(&two, "succeeded") > u32::try_from(left.len()).unwrap());
-    if !left.is_empty() {
-        assert_eq!(pair.psql(&format!("SELECT state FROM nodes WHERE id = {one}")), "dead");
-    }
+    assert_eq!(pair.psql(&format!("SELECT state FROM nodes WHERE id = {one}")), "dead");
     pair.settle();
     stop(second);
     audit(&pair.world, ROWS, 1);
@@ -134,16 +160,8 @@ fn postgres_a_daemon_paused_beyond_its_lease_is_fenced() {
     let pair = Pair::new(&server.url(), "");
     let (mut paused, one) = pair.daemon();
     let (mut other, _) = pair.daemon();
-    // Until it stands still in the middle of a run.
-    let mut had = Vec::new();
-    until("it is paused in the middle of a run", SOON, || {
-        paused.signal(Signal::STOP);
-        had = pair.at_work(&one);
-        if had.is_empty() {
-            paused.signal(Signal::CONT);
-        }
-        !had.is_empty()
-    });
+    until("it is paused in the middle of a run", SOON, || pair.stands_still_at_work(&paused, &one));
+    let had = pair.at_work(&one);
     pair.wait_for(&mut other, "what the paused one had is delivered", &had);
     assert_eq!(pair.psql(&format!("SELECT state FROM nodes WHERE id = {one}")), "dead");
     paused.signal(Signal::CONT);
@@ -197,7 +215,7 @@ fn postgres_cancel_reaches_the_daemon_that_has_it() {
     let text = pair.world.text().replace(CARRIERS, all).replace("overlap = \"allow\"", work);
     pair.world.write("consign.toml", text);
     let daemon = |state: &str| {
-        let (daemon, node) = pair.daemon_in(state);
+        let (daemon, node) = pair.daemon_in(state, &[]);
         until("it can be asked", SOON, || pair.world.path(state).join("consign.sock").exists());
         (daemon, node)
     };

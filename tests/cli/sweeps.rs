@@ -1,14 +1,17 @@
 //! Crash sweeps: consign dies at its first write to the ledger, at its second,
-//! and so on, and at every named point (`host/crash.rs`); and the same with
-//! errors of the disk. Each time the next process makes everything good.
+//! and so on, and at every named point; and the same with errors of the disk.
+//! Each time the next process makes everything good.
 //!
 //! By default each sweep takes some of the numbers, spread over the whole life;
 //! `CONSIGN_SWEEP=all` takes every one. strace does it (Debian: strace); where it
 //! is not installed or may not trace, those tests say so and test nothing.
 
+mod points;
+
 use std::fs;
 use std::os::unix::process::ExitStatusExt as _;
-use std::process::{Command, ExitStatus};
+use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::sleep;
@@ -16,14 +19,14 @@ use std::time::{Duration, Instant};
 
 use chrono::{DateTime, NaiveTime, TimeDelta, Utc};
 use consign::clock::Clock;
-use consign::crash::Point;
 use consign::domain::{Interval, Origin, ShareName, SkipReason, Slot};
 use consign::ledger::{Ledger, Planned};
 use rustix::process::Signal;
 use serde_json::Value;
 
 use super::audit::Audit;
-use super::world::{self, MANIFEST, SOON, World, stop};
+use super::world::{self, MANIFEST, SOON, World, checkout, stop};
+use crate::support::strace::may_trace;
 
 /// Several objects for each delivery, two slots that were missed, and another try at once.
 const SHARE: &str = r#"
@@ -59,6 +62,8 @@ enum Life {
     Send { new_ledger: bool },
     /// `consign run`: forgets an old slot, catches up with two, ends when told.
     Daemon,
+    /// A command that finds a ledger of this earlier version, and has nothing to do but to bring it up to date.
+    Migration(u8),
 }
 
 impl Life {
@@ -66,6 +71,7 @@ impl Life {
         let args = match self {
             Life::Send { .. } => format!("send daily --at {}", first_slot().to_rfc3339()),
             Life::Daemon => "run".to_owned(),
+            Life::Migration(_) => "ledger prune --older-than 36500days".to_owned(),
         };
         args.split(' ').map(str::to_owned).collect()
     }
@@ -74,10 +80,21 @@ impl Life {
         let customers =
             world::customer("acme", 1, "us-east-1", "\"AS\"") + &world::customer("beta", 2, "us-east-1", "\"HA\"");
         let world = World::new(&world::flights(&customers, "daily", SHARE));
-        if self != (Life::Send { new_ledger: true }) {
-            prepare(&world);
+        match self {
+            Life::Send { new_ledger: true } => {}
+            Life::Migration(_) => {
+                fs::create_dir(world.path("state")).unwrap();
+                fs::copy(self.golden().unwrap(), world.path("state/ledger.db")).unwrap();
+            }
+            _ => prepare(&world),
         }
         world
+    }
+
+    /// The ledger that a life begins with, where it is kept for that.
+    fn golden(self) -> Option<PathBuf> {
+        let Life::Migration(version) = self else { return None };
+        Some(checkout(&format!("tests/golden/ledger/{version}.db")))
     }
 
     /// One process, from its start to its end, whoever ends it.
@@ -104,6 +121,10 @@ impl Life {
 
     /// All is right, and every slot is there that this process was to deliver.
     fn audit(self, audit: &Audit<'_>) {
+        if let Some(golden) = self.golden() {
+            audit.world.run(&["ledger", "check"]).ended(0).out_says(&["the ledger is whole"]);
+            return assert_eq!(rows(&audit.world.path("state/ledger.db")), rows(&golden));
+        }
         let slots = audit.slots();
         for day in 0..if self == Life::Daemon { 2 } else { 1 } {
             let slot = first_slot() + TimeDelta::days(day);
@@ -114,7 +135,7 @@ impl Life {
     /// A process that nothing happens to: it leaves nothing undone.
     fn make_good(self, world: &World) {
         match self {
-            Life::Send { .. } => {
+            Life::Send { .. } | Life::Migration(_) => {
                 let args = self.args();
                 world.run(&args.iter().map(String::as_str).collect::<Vec<_>>()).ended(0);
             }
@@ -127,6 +148,14 @@ impl Life {
             }),
         }
     }
+}
+
+/// What a ledger has of everything.
+fn rows(file: &Path) -> Vec<i64> {
+    let ledger = rusqlite::Connection::open(file).unwrap();
+    let tables = ["shares", "slots", "runs", "deliveries", "attempts", "uploads", "objects"];
+    let count = |table| ledger.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0));
+    tables.iter().map(|table| count(table).unwrap()).collect()
 }
 
 /// A ledger that knows a slot to be forgotten, and that two have been missed since.
@@ -143,7 +172,7 @@ fn prepare(world: &World) {
 }
 
 fn manifests(world: &World) -> usize {
-    fn count(folder: &std::path::Path) -> usize {
+    fn count(folder: &Path) -> usize {
         let Ok(entries) = fs::read_dir(folder) else { return 0 };
         let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
         paths.map(|path| if path.is_dir() { count(&path) } else { usize::from(path.ends_with(MANIFEST)) }).sum()
@@ -201,8 +230,8 @@ impl Fault {
         let on = if self.for_good { "+" } else { "" };
         let mut words = vec!["strace".to_owned(), "-D".to_owned(), "-f".to_owned(), "-qq".to_owned()];
         words.extend(["-o".to_owned(), world.path("trace").display().to_string()]);
-        // A new ledger has another name while it is made.
-        if life != (Life::Send { new_ledger: true }) {
+        // A new ledger has another name while it is made, and one that is changed may have another journal.
+        if !matches!(life, Life::Send { new_ledger: true } | Life::Migration(_)) {
             for file in ["ledger.db", "ledger.db-wal"] {
                 words.extend(["-P".to_owned(), world.path(&format!("state/{file}")).display().to_string()]);
             }
@@ -229,7 +258,6 @@ fn is_injected(world: &World) -> bool {
 /// by without it. After each, what is left is made good and audited.
 fn sweep(life: Life, fault: Fault, step: usize) {
     if !may_trace() {
-        println!("not tested: strace is not installed, or may not trace (on Debian, apt-get install strace)");
         return;
     }
     let step = if is_whole() { 1 } else { step };
@@ -258,7 +286,7 @@ fn sweep(life: Life, fault: Fault, step: usize) {
 
 fn one(life: Life, fault: Fault, number: usize) -> bool {
     let world = life.world();
-    let _sandbox = world.sandbox();
+    let _sandbox = life.golden().is_none().then(|| world.sandbox());
     let strace = fault.strace(life, &world, number);
     let status = life.live(&world, &strace, &[]);
     let hit = fault.has_hit(&world, status);
@@ -274,11 +302,6 @@ fn one(life: Life, fault: Fault, number: usize) -> bool {
     life.make_good(&world);
     life.audit(&Audit { world: &world, customers: &CUSTOMERS, kills, failed: !fault.is_kill() });
     hit
-}
-
-fn may_trace() -> bool {
-    let tried = Command::new("strace").args(["-D", "-qq", "-o", "/dev/null", "true"]).status();
-    tried.is_ok_and(|status| status.success())
 }
 
 const SEND: Life = Life::Send { new_ledger: false };
@@ -311,6 +334,15 @@ fn sweep_kills_the_daemon_at_every_write() {
     sweep(Life::Daemon, Fault::new("pwrite64", KILL), 53);
 }
 
+/// Cut off while it is brought up to date, a ledger is of the earlier version or of the later one.
+#[test]
+fn sweep_kills_a_migration() {
+    for version in [1, 2] {
+        sweep(Life::Migration(version), Fault::new("fsync,fdatasync", KILL), 1);
+        sweep(Life::Migration(version), Fault::new("pwrite64", KILL), 7);
+    }
+}
+
 /// A disk that fails once: the process ends, or the delivery is tried again.
 #[test]
 fn sweep_of_errors_of_the_disk() {
@@ -325,119 +357,4 @@ fn sweep_of_a_full_disk() {
     sweep(Life::Daemon, Fault::new("pwrite64", "error=ENOSPC"), 97);
     sweep(Life::Daemon, Fault { for_good: true, ..Fault::new("pwrite64", "error=ENOSPC") }, 97);
     sweep(SEND, Fault::new("pwrite64", "error=ENOSPC"), 53);
-}
-
-/// How a process comes to a point.
-enum Way {
-    /// As the daemon's life goes.
-    Plainly,
-    /// As the daemon goes on with what died when its first upload was created.
-    Recovering,
-    /// The same, and the customers' prefixes are others by then.
-    Moved,
-    /// There is no S3.
-    NoAnswer,
-    /// S3 refuses.
-    Refused,
-    /// A command, after another one.
-    Command(Option<&'static str>, &'static str),
-}
-
-fn way(point: Point) -> Way {
-    match point {
-        Point::Released | Point::Planned | Point::Claimed | Point::Started | Point::Pruned => Way::Plainly,
-        Point::UploadAnswered | Point::UploadCreated | Point::Drafted | Point::Sealed => Way::Plainly,
-        Point::ObjectCompleted | Point::Completed | Point::Manifest => Way::Plainly,
-        Point::Committed | Point::RunFinished => Way::Plainly,
-        Point::Interrupted | Point::AbortAnswered | Point::Aborted => Way::Recovering,
-        Point::Abandoned => Way::Moved,
-        Point::Waiting => Way::NoAnswer,
-        Point::Failed => Way::Refused,
-        Point::Paused => Way::Command(None, "pause daily"),
-        Point::Resumed => Way::Command(Some("pause daily"), "resume daily"),
-        Point::Backfilled => Way::Command(None, "backfill daily --from 2025-01-01 --to 2025-01-02"),
-    }
-}
-
-#[test]
-fn sweep_of_all_points() {
-    let next = AtomicUsize::new(0);
-    std::thread::scope(|scope| {
-        for _ in 0..LANES {
-            scope.spawn(|| {
-                while let Some(point) = Point::ALL.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let times = if is_whole() { 1..=usize::MAX } else { 1..=1 };
-                    let died = times.into_iter().take_while(|time| dies_at(*point, *time)).count();
-                    println!("{}: {died} times", point.name());
-                    assert!(died > 0, "{} is never reached", point.name());
-                }
-            });
-        }
-    });
-}
-
-/// False when the life goes by without reaching the point so many times.
-fn dies_at(point: Point, time: usize) -> bool {
-    let world = Life::Daemon.world();
-    let wanted = format!("{}:{time}", point.name());
-    let at = |point: &str| Life::Daemon.live(&world, &[], &[("CONSIGN_CRASH_AT", point)]).signal().is_some();
-    let change = |old: &str, new: &str| world.write("consign.toml", world.text().replace(old, new));
-    let way = way(point);
-    let mut sandbox = match way {
-        Way::NoAnswer => None,
-        _ => Some(world.sandbox()),
-    };
-    let mut kills = 1;
-    let died = match way {
-        Way::Plainly => at(&wanted),
-        Way::NoAnswer => {
-            let died = at(&wanted);
-            sandbox = Some(world.sandbox());
-            died
-        }
-        Way::Refused => {
-            change("test-1f-acme", "test-1f-wrong");
-            let died = at(&wanted);
-            change("test-1f-wrong", "test-1f-acme");
-            died
-        }
-        Way::Recovering | Way::Moved => {
-            kills += 1;
-            assert!(at(Point::UploadCreated.name()));
-            if matches!(way, Way::Moved) {
-                // The roles are made of the configuration that the sandbox finds.
-                drop(sandbox.take());
-                change("prefix = \"in/\"", "prefix = \"moved/\"");
-                sandbox = Some(world.sandbox_again());
-            }
-            at(&wanted)
-        }
-        Way::Command(before, command) => {
-            let words = |command: &'static str| command.split(' ').collect::<Vec<_>>();
-            if let Some(before) = before {
-                world.run(&words(before)).ended(0);
-            }
-            let mut process = world.start(&[], &words(command), &[("CONSIGN_CRASH_AT", &wanted)]);
-            let died = process.wait(SOON).signal().is_some();
-            world.run(&words(command)).ended(0);
-            // What is paused is not delivered.
-            world.run(&["resume", "daily"]).ended(0);
-            died
-        }
-    };
-    let failed = matches!(way, Way::Refused);
-    let runs_min = if point == Point::Backfilled { 4 } else { 2 };
-    daemon_until(&world, "what was planned has ended", |runs| {
-        let ended = |run: &Value| run["state"] == "succeeded" || (failed && run["state"] == "failed");
-        runs.len() >= runs_min && runs.iter().all(ended)
-    });
-    if failed {
-        for day in [0, 1] {
-            let slot = (first_slot() + TimeDelta::days(day)).to_rfc3339();
-            world.run(&["send", "daily", "--at", &slot]).ended(0);
-        }
-    }
-    Life::Daemon.audit(&Audit { world: &world, customers: &CUSTOMERS, kills, failed });
-    drop(sandbox);
-    died
 }

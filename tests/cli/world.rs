@@ -97,6 +97,15 @@ impl Drop for Running {
     }
 }
 
+/// SIGSTOP has reached all of it.
+pub fn is_stopped(process: &Running) -> bool {
+    let tasks = fs::read_dir(format!("/proc/{}/task", process.id())).unwrap();
+    tasks.map(|task| fs::read_to_string(task.unwrap().path().join("stat")).unwrap_or_default()).all(|stat| {
+        // The state comes after the name, which is in parentheses.
+        stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('T'))
+    })
+}
+
 /// Ends a daemon as the service manager does; it ends well.
 pub fn stop(mut daemon: Running) {
     daemon.signal(Signal::TERM);

@@ -125,7 +125,7 @@ async fn what_there_is_to_do_is_told() {
 async fn the_first_slot_that_a_pause_left_out_may_be_before_it() {
     let dir = tempfile::tempdir().unwrap();
     let clock = Clock::fixed(start());
-    let ledger = Ledger::open(dir.path(), clock.clone()).unwrap();
+    let ledger = open_at(dir.path(), clock.clone());
     let plan = async |n: i64| {
         let slot = slot("orders", n);
         ledger.plan(vec![planned(slot.clone(), &["acme"])], vec![(share("orders"), slot.at)]).await.unwrap();
@@ -198,6 +198,10 @@ async fn what_was_planned_ahead_of_the_clock_is_taken_back() {
 }
 
 on_postgres! {
+    a_cancelled_run_marks_what_is_not_stored,
+    what_nobody_has_at_work_is_given_up_at_once,
+    what_there_is_to_do_is_told,
+    the_first_slot_that_a_pause_left_out_may_be_before_it,
     what_was_planned_ahead_of_the_clock_is_taken_back,
     a_run_is_found_by_how_its_id_begins,
     uploads_of_ended_runs_are_told_and_those_at_work_are_not,

@@ -11,6 +11,8 @@ use super::{POSTGRES_URL, customers, database, deliver, open, slot, start};
 use crate::support::postgres::Postgres;
 
 const DIR: &str = "CONSIGN_TEST_LEDGER";
+/// How many deliveries the process makes at the same time.
+const AT_ONCE: &str = "CONSIGN_TEST_AT_ONCE";
 
 /// Not a test: the process that is killed. Says each delivery that it was told is on disk.
 #[tokio::test(flavor = "multi_thread")]
@@ -21,10 +23,11 @@ async fn child() {
     let first = ledger.reader().history(History { limit: 1, ..History::default() }).await.unwrap();
     let from = first.first().map_or(0, |run| (run.slot - start()).num_hours() + 10_000);
     let mut tasks = tokio::task::JoinSet::new();
-    for task in 0..8 {
+    let at_once: usize = std::env::var(AT_ONCE).unwrap().parse().unwrap();
+    for task in 0..i64::try_from(at_once).unwrap() {
         let ledger = ledger.clone();
         tasks.spawn(async move {
-            for n in (from + task..).step_by(8) {
+            for n in (from + task..).step_by(at_once) {
                 let slot = slot("orders", n);
                 let claim = ledger.start_manual(slot.clone(), customers(&["acme"])).await.unwrap().claim.unwrap();
                 let attempt = ledger.attempt_started(claim.deliveries[0].1, None).await.unwrap();
@@ -39,9 +42,23 @@ async fn child() {
 
 /// Starts the child on `dir` and reads `count` acknowledgements.
 fn run_child(dir: &Path, count: usize) -> (Child, Vec<String>, BufReader<std::process::ChildStdout>) {
-    let mut child = Command::new(std::env::current_exe().unwrap())
+    run_child_under(&[], dir, 8, count)
+}
+
+/// The same, started by another program, with so many deliveries at the same time.
+pub(super) fn run_child_under(
+    wrapper: &[&str],
+    dir: &Path,
+    at_once: usize,
+    count: usize,
+) -> (Child, Vec<String>, BufReader<std::process::ChildStdout>) {
+    let this = std::env::current_exe().unwrap();
+    let mut words = wrapper.iter().copied().chain([this.to_str().unwrap()]);
+    let mut child = Command::new(words.next().unwrap())
+        .args(words)
         .args(["--exact", "ledger::crash::child", "--ignored", "--nocapture"])
         .env(DIR, dir)
+        .env(AT_ONCE, at_once.to_string())
         .envs(database(dir).map(|_| (POSTGRES_URL, Postgres::shared().unwrap().url())))
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
@@ -57,7 +74,7 @@ fn run_child(dir: &Path, count: usize) -> (Child, Vec<String>, BufReader<std::pr
     (child, acknowledged, lines)
 }
 
-fn kill(mut child: Child) {
+pub(super) fn kill(mut child: Child) {
     child.kill().unwrap();
     child.wait().unwrap();
 }

@@ -138,6 +138,40 @@ async fn a_postgres_ledger_of_version_1_goes_on() {
     Reader::connect(&database).unwrap();
 }
 
+/// Whoever raises the version keeps a ledger of the one before, and has it go on.
+#[tokio::test]
+async fn every_version_has_its_golden() {
+    let now = || Clock::fixed(utc("2026-11-25T12:00:00Z"));
+    let dir = tempfile::tempdir().unwrap();
+    drop(Ledger::open(dir.path(), now()).unwrap());
+    let newest = tables(dir.path()).1;
+    for number in 1..newest {
+        let file = format!("tests/golden/ledger/{number}.db");
+        assert!(Path::new(&file).exists(), "{file}: keep a ledger of version {number}, as it is left by a kill");
+        let dir = version(number);
+        assert_eq!(tables(dir.path()).1, number);
+        let ledger = Ledger::open(dir.path(), now()).unwrap();
+        assert_eq!(ledger.reader().check().await.unwrap().findings, Vec::<String>::new());
+        assert_eq!(tables(dir.path()).1, newest);
+    }
+    let Some(server) = Postgres::shared() else { return };
+    drop(Ledger::connect(&server.database("newest"), now()).unwrap());
+    let newest: i64 = server.psql("SELECT version FROM newest.consign_ledger").parse().unwrap();
+    for number in 1..newest {
+        let file = format!("tests/golden/ledger/postgres-{number}.sql");
+        let dump =
+            fs::read_to_string(&file).unwrap_or_else(|_| panic!("{file}: keep what pg_dump says of version {number}"));
+        server.psql(&format!("CREATE DATABASE golden_{number}"));
+        let url = server.url().replace("/postgres", &format!("/golden_{number}"));
+        Postgres::ask(&url, &dump);
+        let of = || Postgres::ask(&url, "SELECT version FROM consign.consign_ledger").parse::<i64>().unwrap();
+        assert_eq!(of(), number);
+        let ledger = Ledger::connect(&Database::new(&url, "consign", LEASE), now()).unwrap();
+        assert_eq!(ledger.reader().check().await.unwrap().findings, Vec::<String>::new());
+        assert_eq!(of(), newest);
+    }
+}
+
 /// Rows of all old tables, and the version; what refers to what is whole.
 fn tables(dir: &Path) -> (i64, i64) {
     let raw = rusqlite::Connection::open(dir.join("ledger.db")).unwrap();

@@ -14,7 +14,7 @@ use crate::support::postgres::{LEASE, Postgres};
 
 /// What another node does when the lease of the last one has run out: it has its
 /// row to itself, so that what is under way there is over.
-const TAKE_FOR_DEAD: &str = "UPDATE nodes SET state = 'dead', ended_at = clock_timestamp()
+pub(super) const TAKE_FOR_DEAD: &str = "UPDATE nodes SET state = 'dead', ended_at = clock_timestamp()
     WHERE id = (SELECT id FROM nodes ORDER BY id DESC LIMIT 1 FOR UPDATE)";
 
 /// A ledger in a schema of its own.

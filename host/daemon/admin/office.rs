@@ -16,6 +16,7 @@ use super::{Caller, gone};
 use crate::calendar::When;
 use crate::clock::{Clock, Instant};
 use crate::config::Config;
+use crate::crash::{self, Point};
 use crate::daemon::Generation;
 use crate::daemon::intake::planner;
 use crate::daemon::reload::{Loaded, Reloader};
@@ -169,6 +170,7 @@ impl Office {
         let share = wanted::share(&self.config(), share)?.name.clone();
         let (paused, left_out) = pause(&self.ledger, &self.clock, share).await?;
         if paused.changed {
+            crash::point(Point::Paused);
             tracing::info!(share = %paused.share, by = caller.name(), "paused");
         }
         if !left_out.is_empty() {
@@ -181,6 +183,7 @@ impl Office {
         let share = wanted::share(&self.config(), share)?.name.clone();
         let resumed = resume(&self.ledger, share).await?;
         if resumed.since.is_some() {
+            crash::point(Point::Resumed);
             tracing::info!(share = %resumed.share, by = caller.name(), "resumed");
         }
         Ok(resumed)
@@ -189,6 +192,7 @@ impl Office {
     async fn rewind(&self, caller: &Caller) -> Result<Rewound, Refused> {
         let _stays = self.reloader.stays().await;
         let rewound = self.ledger.rewind().await?;
+        crash::point(Point::Rewound);
         tracing::warn!(shares = rewound.shares, by = caller.name(), "shares fire from now on, whatever was planned");
         let planner = Box::new(planner(&self.ledger, &self.config(), self.clock.now()).await?);
         self.order(Order::PlanAnew { planner }).await?;
@@ -210,6 +214,7 @@ impl Office {
         tracing::info!(share = %share.name, slots = slots.len(), by = caller.name(), "a backfill is asked for");
         for piece in wanted::pieces(&slots) {
             let filled = self.ledger.backfill(piece, customers.clone()).await?;
+            crash::point(Point::Backfilled);
             // Planned is planned, whoever listens.
             if let Err(error) = caller.hears(Event::Planned(filled)).await {
                 tracing::debug!(error = %error, "nobody hears what was planned");
@@ -252,6 +257,9 @@ impl Office {
             customers.extend(others.map(|(customer, _)| customer));
         }
         let started = self.ledger.start_manual(slot, customers).await?;
+        if started.claim.is_some() {
+            crash::point(Point::Begun);
+        }
         let mut report = Report::of(&started);
         report.run = report.run.or(hurried);
         match started.claim {
@@ -332,6 +340,7 @@ impl Office {
         let why = cancelled_by(&caller.name(), reason.as_deref(), run);
         tracing::warn!(%run, share = %detail.run.share, "{}", why.message);
         let Cancelled { marked, sealed, ended, elsewhere } = self.ledger.cancel(run, customers, why).await?;
+        crash::point(Point::Marked);
         let (cancelled, ids): (Vec<_>, Vec<_>) = marked.into_iter().unzip();
         self.order(Order::Cancel(ids)).await?;
         Ok(Told { run, cancelled, sealed, ended, elsewhere })
