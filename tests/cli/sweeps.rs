@@ -24,6 +24,7 @@ use serde_json::Value;
 
 use super::audit::Audit;
 use super::world::{self, MANIFEST, SOON, World, stop};
+use crate::support::needs::not_tested;
 
 /// Several objects for each delivery, two slots that were missed, and another try at once.
 const SHARE: &str = r#"
@@ -229,7 +230,7 @@ fn is_injected(world: &World) -> bool {
 /// by without it. After each, what is left is made good and audited.
 fn sweep(life: Life, fault: Fault, step: usize) {
     if !may_trace() {
-        println!("not tested: strace is not installed, or may not trace (on Debian, apt-get install strace)");
+        not_tested("strace is not installed, or may not trace (on Debian, apt-get install strace)");
         return;
     }
     let step = if is_whole() { 1 } else { step };
