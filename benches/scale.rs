@@ -111,7 +111,7 @@ const BACKENDS: [Backend; 2] = [
 /// One that waits for its disk, as the targets mean it.
 fn server() -> Option<&'static Postgres> {
     static SERVER: OnceLock<Option<Postgres>> = OnceLock::new();
-    let server = SERVER.get_or_init(Postgres::durable).as_ref()?;
+    let server = SERVER.get_or_init(|| Postgres::start_with("-c fsync=on -c synchronous_commit=on")).as_ref()?;
     assert_eq!(server.psql("SHOW fsync") + &server.psql("SHOW synchronous_commit"), "onon");
     Some(server)
 }

@@ -38,16 +38,11 @@ impl Postgres {
     /// One of its own, for a test that stops it. Nothing in it is of worth after a
     /// crash of the machine, so nothing is synced.
     pub fn start() -> Option<Postgres> {
-        Self::with("-F")
+        Self::start_with("-F")
     }
 
-    /// One that waits for its disk, as one does to which something is dear.
-    #[cfg_attr(test, expect(dead_code, reason = "for benches"))]
-    pub fn durable() -> Option<Postgres> {
-        Self::with("-c fsync=on -c synchronous_commit=on")
-    }
-
-    fn with(options: &'static str) -> Option<Postgres> {
+    /// One with these further options of `postgres`.
+    pub fn start_with(options: &'static str) -> Option<Postgres> {
         let Some(programs) = programs() else {
             not_tested("no initdb in /usr/lib/postgresql or on PATH (on Debian, apt-get install postgresql)");
             return None;
