@@ -5,8 +5,9 @@ SHELL := /bin/bash -o pipefail
 .DEFAULT_GOAL := help
 
 # ministack plays S3 and STS in the tests; zig is the C compiler that knows
-# WebAssembly, for zstd in the parquet plugin.
-VENV_PACKAGES := ministack==1.5.33 ziglang==0.15.2
+# WebAssembly, for zstd in the parquet plugin; tzdata is what the tests hold the
+# binary's time zones against, of the same release.
+VENV_PACKAGES := ministack==1.5.33 ziglang==0.15.2 tzdata==2025.2
 
 # Every package that also runs natively. Always all of them together, so that
 # features are unified once and each dependency is compiled once; the guests of
@@ -32,11 +33,12 @@ CARGO_DEB := $(CACHE)/cargo-deb-$(CARGO_DEB_VERSION)/bin/cargo-deb
 help:
 	@echo "make demo     deliver a real dataset to several airlines, on this machine alone"
 	@echo "              (KEEP=1: then go on as a daemon)"
-	@echo "make test     build everything and run all tests"
+	@echo "make test     build everything and run all tests; those that want a program that is"
+	@echo "              not there say so, and fail with CONSIGN_MUST_TEST=1"
 	@echo "make sweep    all of the crash sweeps, of which make test takes a part (long)"
 	@echo "make lint     formatting, and clippy with warnings as errors"
 	@echo "make bench    formatting speed, in the sandbox and natively (a release build: slow)"
-	@echo "make bench-scale  many deliveries, many shares, against the targets (docs/limits.md)"
+	@echo "make bench-scale  many deliveries, many shares; fails when a target is missed (docs/limits.md)"
 	@echo "make deb      the Debian package, in target/package (PROFILE=dev: of the tests' binary)"
 	@echo "make test-systemd  install, run, upgrade and purge the package under a real systemd"
 	@echo "              (root, systemd-container, debootstrap)"

@@ -1,12 +1,13 @@
 //! What many shares and many deliveries cost, against the targets of the project.
 //!
 //! ```text
-//! make bench-scale                                     # in the profile of the tests, about 7 minutes
+//! make bench-scale                                     # in the profile of the tests, about 9 minutes
 //! CONSIGN_BENCH_SHARES=10000 make bench-scale
-//! CONSIGN_BENCH_ONLY=ledger make bench-scale           # or config, slots, errors, idle, fairness
+//! CONSIGN_BENCH_ONLY=ledger make bench-scale           # or slots, fire, daemon, config, errors, idle, fairness
 //! ```
 //!
-//! The ledger is in SQLite, and in PostgreSQL where there is one.
+//! Ends with 1 when a target is missed. The ledger is in SQLite, and in PostgreSQL where there
+//! is one; both wait for their disk.
 //!
 //! - **ledger**: deliveries without rows, plugin or bucket, through every step that a
 //!   real one writes down: claimed, attempt, two uploads, draft, sealed, committed,
@@ -15,6 +16,9 @@
 //!   for its peak memory (`VmHWM`). Against the bare parser over the same files.
 //! - **slots**: every share fires in the same minute, until all slots are pending in
 //!   the ledger.
+//! - **fire**: `consign run` itself, with every share due in the same minute; from the minute
+//!   to the last slot, as its ledger says.
+//! - **daemon**: `consign run` itself, with deliveries that do nothing.
 //! - **errors**: `consign check` of the same shares, each with a mistake.
 //! - **idle**: the CPU time of `consign run` while none of its shares is due.
 //! - **fairness**: how long a share's customers wait for their slots while the bucket
@@ -29,7 +33,9 @@
 
 use std::collections::HashSet;
 use std::path::Path;
-use std::sync::Arc;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -50,8 +56,14 @@ use tokio::task::JoinSet;
 mod config;
 #[path = "scale/fairness.rs"]
 mod fairness;
+#[path = "scale/fire.rs"]
+mod fire;
 
-/// The tests' server, which does not wait for its disk (`fsync = off`).
+/// What is said where there is no server.
+#[path = "../tests/support/needs.rs"]
+mod needs;
+
+/// The tests' server.
 #[path = "../tests/support/postgres.rs"]
 #[expect(dead_code, clippy::unwrap_used, reason = "the tests' own, of which this uses a part")]
 mod postgres;
@@ -90,15 +102,24 @@ const BACKENDS: [Backend; 2] = [
         deliveries_per_second: 1_000.0,
         open: |dir| {
             let schema = dir.file_name()?.to_str()?.replace('-', "_");
-            let database = Database::new(&Postgres::shared()?.url(), &schema, Duration::from_secs(60));
+            let database = Database::new(&server()?.url(), &schema, Duration::from_secs(60));
             Some(Ledger::connect(&database, Clock::system()).expect("a ledger"))
         },
     },
 ];
 
-fn main() {
+/// One that waits for its disk, as the targets mean it.
+fn server() -> Option<&'static Postgres> {
+    static SERVER: OnceLock<Option<Postgres>> = OnceLock::new();
+    let server = SERVER.get_or_init(|| Postgres::start_with("-c fsync=on -c synchronous_commit=on")).as_ref()?;
+    assert_eq!(server.psql("SHOW fsync") + &server.psql("SHOW synchronous_commit"), "onon");
+    Some(server)
+}
+
+fn main() -> ExitCode {
     if let Ok(path) = std::env::var("CONSIGN_BENCH_LOAD") {
-        return config::load(Path::new(&path));
+        config::load(Path::new(&path));
+        return ExitCode::SUCCESS;
     }
     let only = std::env::var("CONSIGN_BENCH_ONLY").ok();
     let wanted = |part: &str| only.as_deref().is_none_or(|only| only == part);
@@ -119,9 +140,16 @@ fn main() {
     if wanted("fairness") {
         fairness::fairness();
     }
+    if wanted("fire") {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        fire::minute(dir.path(), shares);
+    }
+    if wanted("daemon") {
+        fire::nothing();
+    }
     if wanted("config") || wanted("errors") || wanted("idle") {
         let dir = tempfile::tempdir().expect("a temporary directory");
-        config::write(dir.path(), shares);
+        config::write(dir.path(), shares, &config::never);
         if wanted("config") {
             config::read(dir.path(), shares);
         }
@@ -132,11 +160,21 @@ fn main() {
             config::idle(dir.path());
         }
     }
+    match MISSED.load(Ordering::Relaxed) {
+        0 => ExitCode::SUCCESS,
+        missed => {
+            println!("{missed} targets are missed");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 fn number(name: &str) -> Option<usize> {
     std::env::var(name).ok().and_then(|text| text.parse().ok())
 }
+
+/// Targets that were missed.
+static MISSED: AtomicUsize = AtomicUsize::new(0);
 
 enum Target {
     AtLeast(f64),
@@ -150,10 +188,12 @@ fn row(figure: &str, measured: f64, unit: &str, target: Target) {
         format!("{value:.digits$} {unit}")
     };
     let (wanted, met) = match target {
-        Target::AtLeast(least) => (show(least), if measured >= least { "yes" } else { "NO" }),
-        Target::Under(most) => (format!("< {}", show(most)), if measured < most { "yes" } else { "NO" }),
-        Target::None => (String::new(), ""),
+        Target::AtLeast(least) => (show(least), Some(measured >= least)),
+        Target::Under(most) => (format!("< {}", show(most)), Some(measured < most)),
+        Target::None => (String::new(), None),
     };
+    MISSED.fetch_add(usize::from(met == Some(false)), Ordering::Relaxed);
+    let met = met.map_or("", |met| if met { "yes" } else { "NO" });
     println!("{figure:<60} {:>12} {wanted:>12}  {met}", show(measured));
 }
 

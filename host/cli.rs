@@ -26,7 +26,9 @@ mod waiting;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::LazyLock;
 
+use chrono_tz::IANA_TZDB_VERSION;
 use clap::{Args, Parser, Subcommand};
 
 pub use output::Exit;
@@ -41,13 +43,23 @@ use output::Tell;
 ///
 /// Start with `consign demo`: it needs no account and no configuration.
 #[derive(Parser)]
-#[command(name = "consign", version, propagate_version = true, after_help = EXIT_CODES)]
+#[command(
+    name = "consign",
+    version,
+    long_version = VERSION.as_str(),
+    propagate_version = true,
+    after_help = EXIT_CODES
+)]
 struct Cli {
     #[command(flatten)]
     global: Global,
     #[command(subcommand)]
     command: Command,
 }
+
+/// What `--version` says, and `-V` only the first line of: schedules depend on the zones.
+static VERSION: LazyLock<String> =
+    LazyLock::new(|| format!("{}\ntime zones {IANA_TZDB_VERSION}", env!("CARGO_PKG_VERSION")));
 
 const EXIT_CODES: &str = "\
 Exit codes:

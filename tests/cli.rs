@@ -3,6 +3,7 @@
 mod admin;
 mod audit;
 mod buckets;
+mod calendar;
 mod callers;
 mod check;
 mod clocks;

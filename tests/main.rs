@@ -6,6 +6,7 @@
 mod support {
     pub mod disk;
     pub mod ministack;
+    pub mod needs;
     pub mod postgres;
     pub mod stall;
     pub mod strace;

@@ -1,5 +1,6 @@
 //! The calendar, the planner and the clock. `docs/calendar.md` takes its examples from here.
 
+mod bounds;
 mod brute;
 mod planner;
 mod tzdata;

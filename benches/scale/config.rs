@@ -15,7 +15,14 @@ const IDLE: Duration = Duration::from_secs(30);
 /// `USER_HZ`, which programs see as 100 on every Linux.
 const TICKS_PER_SECOND: f64 = 100.0;
 
-pub fn write(dir: &Path, shares: usize) {
+/// When a share fires that is not due while it is looked at: a few dozen schedules.
+pub fn never(n: usize) -> String {
+    let (minute, hour) = (n % 6 * 10, n / 6 % 10);
+    format!("schedule = \"{minute} {hour} 1 1 *\"\ntimezone = \"America/New_York\"\n")
+}
+
+/// A configuration of so many shares, which fire as `when` says.
+pub fn write(dir: &Path, shares: usize, when: &dyn Fn(usize) -> String) {
     let customers = shares.div_ceil(10);
     let state = "[daemon]\nstate_dir = \"state\"\ncache_dir = \"cache\"\n";
     let main = format!(
@@ -42,15 +49,58 @@ pub fn write(dir: &Path, shares: usize) {
         )
     });
     write("shares.d", shares, &|n| {
-        // A few dozen schedules, none of which is due soon.
-        let (minute, hour) = (n % 6 * 10, n / 6 % 10);
         format!(
-            "[shares.share-{n:06}]\nschedule = \"{minute} {hour} 1 1 *\"\ntimezone = \"America/New_York\"\n\
+            "[shares.share-{n:06}]\n{}\
              dataset = \"orders\"\nplugin = \"csv\"\noptions = {{ delimiter = \";\" }}\ncompression = \"gzip\"\n\
              to = {{ customers = [\"customer-{:05}\"] }}\n",
+            when(n),
             n / 10
         )
     });
+}
+
+/// More keys of the daemon.
+pub fn add_to_daemon(dir: &Path, keys: &str) {
+    let path = dir.join("consign.toml");
+    let text = fs::read_to_string(&path).expect("the configuration");
+    fs::write(path, text.replace("[daemon]\n", &format!("[daemon]\n{keys}"))).expect("the configuration");
+}
+
+/// `consign run`, which is killed at the latest when this is dropped.
+pub struct Daemon {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Daemon {
+    /// Waits until it is ready.
+    pub fn start(dir: &Path) -> Self {
+        let log = dir.join("daemon.log");
+        let out = File::create(&log).expect("a log");
+        let child = consign(dir, &["run"]).stdout(Stdio::null()).stderr(out).spawn().expect("consign run");
+        let mut daemon = Self { child, log };
+        while !daemon.text().contains("consign is ready") {
+            daemon.assert_running();
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        daemon
+    }
+
+    pub fn assert_running(&mut self) {
+        assert!(self.child.try_wait().expect("the daemon").is_none(), "{}", self.text());
+    }
+
+    fn text(&self) -> String {
+        fs::read_to_string(&self.log).expect("a log")
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        // Either may fail because it has ended.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }
 
 fn environment() -> Environment {
@@ -152,28 +202,15 @@ fn peak_kb(status: &str) -> u64 {
 }
 
 pub fn idle(dir: &Path) {
-    let log = dir.join("daemon.log");
     let started = Instant::now();
-    let mut daemon = consign(dir, &["run"])
-        .stdout(Stdio::null())
-        .stderr(File::create(&log).expect("a log"))
-        .spawn()
-        .expect("consign run");
-    let mut text = String::new();
-    while !text.contains("consign is ready") {
-        assert!(daemon.try_wait().expect("the daemon").is_none(), "{text}");
-        std::thread::sleep(Duration::from_millis(20));
-        text = fs::read_to_string(&log).expect("a log");
-    }
+    let daemon = Daemon::start(dir);
     row("`consign run` of it, from start to ready", started.elapsed().as_secs_f64(), "s", Target::None);
     // What comes right after the start is not idleness.
     std::thread::sleep(Duration::from_secs(10));
-    let before = cpu_seconds(daemon.id());
+    let before = cpu_seconds(daemon.child.id());
     std::thread::sleep(IDLE);
-    let percent = (cpu_seconds(daemon.id()) - before) / IDLE.as_secs_f64() * 100.0;
-    let status = fs::read_to_string(format!("/proc/{}/status", daemon.id())).expect("its status");
-    daemon.kill().expect("the daemon is ended");
-    daemon.wait().expect("the daemon has ended");
+    let percent = (cpu_seconds(daemon.child.id()) - before) / IDLE.as_secs_f64() * 100.0;
+    let status = fs::read_to_string(format!("/proc/{}/status", daemon.child.id())).expect("its status");
     row(&format!("  CPU time while nothing is due, over {} s", IDLE.as_secs()), percent, "%", Target::Under(1.0));
     row("  peak memory", peak_kb(&status) as f64 / 1e3, "MB", Target::None);
 }

@@ -2,9 +2,14 @@
 //! the directories that systemd made. Injected, so that tests have their own.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use crate::domain::{Invalid, Secret};
+
+/// What systemd puts before the name of each file of a folder: the unit has
+/// `LoadCredential=consign:/etc/consign/credentials` (systemd.exec(5)).
+const OF_THE_FOLDER: &str = "consign_";
 
 /// A snapshot of environment variables.
 #[derive(Clone, Default, PartialEq)]
@@ -44,24 +49,37 @@ impl Environment {
         }
     }
 
-    /// The content of a file in `$CREDENTIALS_DIRECTORY`, without the newline at its end.
+    /// The content of a file in `$CREDENTIALS_DIRECTORY`, without the newline at its end:
+    /// of one of this name, or of one that the shipped unit took from its folder.
     pub(super) fn credential(&self, name: &str) -> Result<Secret, Invalid> {
         if name.is_empty() || name.contains(['/', '\0']) || name.starts_with('.') {
-            return Err(Invalid::new("is not the name of a credential; write the name given in `LoadCredential=`"));
+            return Err(Invalid::new(
+                "is not the name of a credential; write the name of a file in /etc/consign/credentials, or the one \
+                 given in `LoadCredential=`",
+            ));
         }
+        let give = format!(
+            "put the secret into /etc/consign/credentials/{name}, or add `LoadCredential={name}:/path/to/file` to the \
+             systemd unit"
+        );
         let Some(directory) = self.variable("CREDENTIALS_DIRECTORY") else {
             return Err(Invalid::new(format!(
-                "cannot be read, because $CREDENTIALS_DIRECTORY is not set; add `LoadCredential={name}:/path/to/file` \
-                 to the systemd unit, or set the variable to a directory with a file of this name"
+                "cannot be read, because $CREDENTIALS_DIRECTORY is not set, as it is by systemd; {give}; elsewhere set \
+                 the variable to a directory with a file of this name"
             )));
         };
-        match std::fs::read_to_string(Path::new(directory).join(name)) {
+        let read = |file: &str| std::fs::read_to_string(Path::new(directory).join(file));
+        let found = read(name).or_else(|error| match error.kind() {
+            ErrorKind::NotFound => read(&format!("{OF_THE_FOLDER}{name}")),
+            _ => Err(error),
+        });
+        match found {
             Ok(text) if text.trim().is_empty() => {
                 Err(Invalid::new("is an empty credential; put the secret into its file"))
             }
             Ok(text) => Ok(Secret::new(text.trim_end_matches(['\r', '\n']))),
             Err(error) => Err(Invalid::new(format!(
-                "cannot be read from {directory} ({}); add `LoadCredential={name}:/path/to/file` to the systemd unit",
+                "cannot be read from {directory} ({}); {give}, and start again",
                 error.kind()
             ))),
         }

@@ -69,20 +69,21 @@ impl Pulse {
     }
 }
 
-async fn watch(pulse: Arc<Pulse>, patience: Duration) {
-    let mut every = tokio::time::interval(patience);
-    every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    every.tick().await;
-    let (mut seen, mut stopped) = (pulse.ticks.load(Ordering::Relaxed), false);
-    loop {
-        every.tick().await;
-        let ticks = pulse.ticks.load(Ordering::Relaxed);
-        if ticks == seen {
-            pulse.wake.notify_one();
-        }
-        if (ticks == seen) != stopped {
-            stopped = !stopped;
-            if stopped {
+/// What the watchdog knows of the clock.
+#[derive(Default)]
+struct Watchdog {
+    seen: u64,
+    stopped: bool,
+}
+
+impl Watchdog {
+    /// Whether the clock has stopped since the last look; told when that changes.
+    fn looks(&mut self, ticks: u64, patience: Duration) -> bool {
+        let stands = ticks == self.seen;
+        self.seen = ticks;
+        if stands != self.stopped {
+            self.stopped = stands;
+            if stands {
                 tracing::warn!(
                     patience_s = patience.as_secs(),
                     "the clock stopped ticking; the watchdog wakes the planner"
@@ -91,7 +92,20 @@ async fn watch(pulse: Arc<Pulse>, patience: Duration) {
                 tracing::info!("the clock ticks again");
             }
         }
-        seen = ticks;
+        stands
+    }
+}
+
+async fn watch(pulse: Arc<Pulse>, patience: Duration) {
+    let mut every = tokio::time::interval(patience);
+    every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    every.tick().await;
+    let mut watchdog = Watchdog { seen: pulse.ticks.load(Ordering::Relaxed), stopped: false };
+    loop {
+        every.tick().await;
+        if watchdog.looks(pulse.ticks.load(Ordering::Relaxed), patience) {
+            pulse.wake.notify_one();
+        }
     }
 }
 
@@ -107,6 +121,36 @@ mod tests {
             pulse.wake.notified().await;
         }
         assert_eq!(pulse.ticks.load(Ordering::Relaxed), 0);
+        watchdog.abort();
+    }
+
+    #[test]
+    fn the_watchdog_wakes_while_the_clock_stands_and_no_longer() {
+        let mut watchdog = Watchdog::default();
+        let looks = [(3, false), (6, false), (6, true), (6, true), (7, false), (9, false), (9, true), (10, false)];
+        for (ticks, wakes) in looks {
+            assert_eq!(watchdog.looks(ticks, Duration::from_secs(5)), wakes, "at tick {ticks}");
+            assert_eq!(watchdog.stopped, wakes, "at tick {ticks}");
+        }
+    }
+
+    /// Whoever waits is woken while ticks stop for long, and by ticks when they come back.
+    #[tokio::test]
+    async fn a_clock_that_stops_and_comes_back_wakes_all_the_time() {
+        let pulse = Arc::new(Pulse::default());
+        let watchdog = tokio::spawn(watch(Arc::clone(&pulse), Duration::from_millis(20)));
+        for round in 1..=3 {
+            for _ in 0..5 {
+                pulse.tick();
+                pulse.wake.notified().await;
+            }
+            assert_eq!(pulse.ticks.load(Ordering::Relaxed), 5 * round);
+            // It stands for three of the watchdog's looks.
+            for _ in 0..3 {
+                tokio::time::timeout(Duration::from_secs(60), pulse.wake.notified()).await.expect("a wake");
+            }
+            assert_eq!(pulse.ticks.load(Ordering::Relaxed), 5 * round, "nobody ticked");
+        }
         watchdog.abort();
     }
 

@@ -14,6 +14,7 @@ use serde_json::json;
 
 use super::admin::{daemon, in_state, say, world};
 use super::world::{self, Running, SOON, says, stop, until};
+use crate::support::needs::not_tested;
 
 /// Whoever has the socket has no power over the deliveries.
 #[test]
@@ -88,7 +89,7 @@ fn admin_silent_callers_lose_their_places() {
 #[test]
 fn admin_others_who_reach_the_socket_may_not_ask() {
     if !rustix::process::geteuid().is_root() {
-        println!("not tested: only root can ask as somebody else");
+        not_tested("only root can ask as somebody else");
         return;
     }
     let world = world("0 6 1 1 *", "\"AS\"", "");

@@ -12,6 +12,7 @@ use consign::clock::Clock;
 use rustix::process::Signal;
 
 use super::world::{self, Ran, Running, SOON, World, says, until};
+use crate::support::needs::not_tested;
 
 const SHARE: &str = r#"
 [shares.@NAME@]
@@ -34,7 +35,7 @@ fn faketime() -> Option<String> {
     });
     let found = found.into_iter().next();
     if found.is_none() {
-        println!("not tested: libfaketime is not installed (on Debian, apt-get install faketime)");
+        not_tested("libfaketime is not installed (on Debian, apt-get install faketime)");
     }
     found
 }

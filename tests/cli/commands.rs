@@ -205,7 +205,10 @@ fn wrong_arguments_exit_with_2() {
         assert_eq!(said.stdout, "", "{args:?}");
         assert!(said.stderr.contains("--help") || said.stderr.contains("Usage"), "{args:?}: {}", said.stderr);
     }
-    consign(dir.path(), &["--version"]).ended(0).out_says(&[env!("CARGO_PKG_VERSION")]);
+    let zones = format!("time zones {}", chrono_tz::IANA_TZDB_VERSION);
+    consign(dir.path(), &["--version"]).ended(0).out_says(&[env!("CARGO_PKG_VERSION"), &zones]);
+    let short = consign(dir.path(), &["-V"]).ended(0).stdout;
+    assert_eq!(short, format!("consign {}\n", env!("CARGO_PKG_VERSION")));
     consign(dir.path(), &["--help"]).ended(0).out_says(&["Exit codes:", "check", "send", "run", "demo", "sandbox"]);
     consign(dir.path(), &["check"])
         .ended(3)

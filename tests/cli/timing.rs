@@ -12,34 +12,34 @@ use serde_json::Value;
 use super::world::{self, Running, SOON, World, stop, until};
 
 /// So many rows, and so much work on them, that a delivery takes longer than the second between two slots.
-const MANY: &str = r#"["UA", "B6", "EV", "DL", "AA", "MQ"]"#;
-const WORK: &str = "compression = { codec = \"gzip\", level = 9 }\n";
+pub(super) const MANY: &str = r#"["UA", "B6", "EV", "DL", "AA", "MQ"]"#;
+pub(super) const WORK: &str = "compression = { codec = \"gzip\", level = 9 }\n";
 /// Longer than anybody waits here.
 const TOO_MUCH: &str = "compression = { codec = \"zstd\", level = 19 }\n";
 
-fn world(schedule: &str, carriers: &str, more: &str) -> World {
+pub(super) fn world(schedule: &str, carriers: &str, more: &str) -> World {
     let customer = world::customer("acme", 1, "us-east-1", carriers);
     let keys = format!("schedule = \"{schedule}\"\n{more}\nto = {{ customers = [\"acme\"] }}");
     World::new(&world::flights(&customer, "tick", &keys))
 }
 
-fn wait(world: &World, daemon: &mut Running, what: &str, done: impl Fn() -> bool) {
+pub(super) fn wait(world: &World, daemon: &mut Running, what: &str, done: impl Fn() -> bool) {
     until(what, SOON, || {
         assert!(daemon.is_running(), "{}", world.log());
         done()
     });
 }
 
-fn at(value: &Value) -> DateTime<Utc> {
+pub(super) fn at(value: &Value) -> DateTime<Utc> {
     value.as_str().unwrap().parse().unwrap()
 }
 
-fn skipped(world: &World) -> Vec<Value> {
+pub(super) fn skipped(world: &World) -> Vec<Value> {
     let said = world.run(&["history", "--skipped", "-n", "100000", "--json"]).ended(0).json();
     said.as_array().unwrap().clone()
 }
 
-fn in_state(world: &World, state: &str) -> usize {
+pub(super) fn in_state(world: &World, state: &str) -> usize {
     world.runs().iter().filter(|run| run["state"] == state).count()
 }
 

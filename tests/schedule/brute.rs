@@ -82,7 +82,7 @@ impl On {
 }
 
 #[derive(Clone, Debug)]
-struct Cron {
+pub(super) struct Cron {
     /// `@daily`, for what the fields say.
     name: Option<&'static str>,
     /// None: five fields.
@@ -95,7 +95,7 @@ struct Cron {
 }
 
 impl Cron {
-    fn text(&self) -> String {
+    pub(super) fn text(&self) -> String {
         if let Some(name) = self.name {
             return name.to_owned();
         }
@@ -256,7 +256,7 @@ fn day_of_week() -> impl Strategy<Value = Date> {
     ]
 }
 
-fn cron() -> impl Strategy<Value = Cron> {
+pub(super) fn cron() -> impl Strategy<Value = Cron> {
     let month = prop_oneof![4 => field(1, 12), 1 => named(&MONTHS, 1)];
     (time_field(59), time_field(23), day(), month, day_of_week()).prop_map(|(minute, hour, day, month, weekday)| Cron {
         name: None,
@@ -270,7 +270,7 @@ fn cron() -> impl Strategy<Value = Cron> {
 }
 
 /// With seconds, on any day: their hours are what is looked at.
-fn cron_of_seconds() -> impl Strategy<Value = Cron> {
+pub(super) fn cron_of_seconds() -> impl Strategy<Value = Cron> {
     (time_field(59), time_field(59), time_field(23))
         .prop_map(|(second, minute, hour)| Cron { second: Some(second), ..every_day(minute, hour) })
 }
@@ -285,17 +285,17 @@ fn every_day(minute: Field, hour: Field) -> Cron {
     Cron { name: None, second: None, minute, hour, day, month: any_value(1, 12), weekday }
 }
 
-fn zone() -> impl Strategy<Value = Tz> {
+pub(super) fn zone() -> impl Strategy<Value = Tz> {
     (0..TZ_VARIANTS.len()).prop_map(|n| TZ_VARIANTS[n])
 }
 
 /// Seconds from 2000 to 2040.
-fn instant() -> impl Strategy<Value = Instant> {
+pub(super) fn instant() -> impl Strategy<Value = Instant> {
     (946_684_800i64..2_208_988_800).prop_map(|s| Instant::from_timestamp(s, 0).unwrap())
 }
 
 /// Instants at which a zone's offset changes, years 2000 to 2040.
-fn changes(zone: Tz) -> Vec<Instant> {
+pub(super) fn changes(zone: Tz) -> Vec<Instant> {
     let offset = |at: Instant| zone.offset_from_utc_datetime(&at.naive_utc()).fix();
     let (mut at, mut found) = (utc("2000-01-01T00:00:00Z"), Vec::new());
     while at < utc("2040-01-01T00:00:00Z") {
@@ -339,7 +339,7 @@ fn walked(cron: &Cron, zone: Tz, from: Instant, to: Instant) -> BTreeSet<Instant
 }
 
 /// Whether the calendar takes it: what never comes it refuses, and nothing else.
-fn is_taken(cron: &Cron) -> bool {
+pub(super) fn is_taken(cron: &Cron) -> bool {
     let refused = Calendar::parse(&cron.text(), Tz::UTC).err();
     match refused {
         None => assert!(cron.comes(), "{} never comes", cron.text()),

@@ -1,9 +1,9 @@
 //! The offsets themselves. All other tests of the calendar, the independent rule
 //! included, have theirs from the same library; here they are compared with the
-//! machine's own zones, as Python reads them.
+//! same release of the zones as Python reads it.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use chrono::{Offset, TimeZone};
@@ -15,14 +15,19 @@ use super::utc;
 /// Steps in which both sides look for changes: two changes within one are not seen as such.
 const STEP_S: i64 = 4 * 86_400;
 
-/// From 2000 up to 2038, which is as far as files of zones go.
-const YEARS: [&str; 2] = ["2000-01-01T00:00:00Z", "2038-01-01T00:00:00Z"];
+/// As in all other tests of the calendar. Files of zones list changes up to 2037, and end
+/// with a rule for what comes after.
+const YEARS: [&str; 2] = ["2000-01-01T00:00:00Z", "2041-01-01T00:00:00Z"];
 
-/// Prints a line for each zone: its name, the offset at the beginning, and each change
-/// as `instant:offset`, all in seconds.
+/// PyPI's name for the release that the binary has.
+const RELEASE: &str = "2025.2";
+
+/// Prints the release, and a line for each zone: its name, the offset at the beginning, and
+/// each change as `instant:offset`, all in seconds.
 const PYTHON: &str = r#"
-import sys, zoneinfo
+import sys, tzdata, zoneinfo
 from datetime import datetime, timezone
+print(tzdata.IANA_VERSION)
 start, end, step = map(int, sys.argv[1:4])
 for name in sorted(zoneinfo.available_timezones()):
     zone = zoneinfo.ZoneInfo(name)
@@ -67,29 +72,43 @@ fn history(zone: Tz, [start, end]: [i64; 2]) -> String {
     words.join(" ")
 }
 
-#[test]
-fn every_zone_changes_as_the_machines_own() {
-    let release = std::fs::read_to_string("/usr/share/zoneinfo/tzdata.zi").unwrap_or_default();
-    let release = release.lines().next().and_then(|line| line.strip_prefix("# version ")).unwrap_or("unknown");
-    if release != IANA_TZDB_VERSION {
-        println!("not tested: this machine has zones of {release}, and the calendar those of {IANA_TZDB_VERSION}");
-        return;
+/// Python in the checkout's virtual environment, with the zones of [`RELEASE`].
+fn python() -> PathBuf {
+    let venv = Path::new(env!("CARGO_MANIFEST_DIR")).join(".venv");
+    let (python, marker) = (venv.join("bin/python"), venv.join(format!(".tzdata-{RELEASE}")));
+    let run = |program: &Path, args: &[&str]| {
+        let ran = Command::new(program).args(args).output();
+        let ran = ran.unwrap_or_else(|error| panic!("{}: {error}; run `make setup`", program.display()));
+        assert!(ran.status.success(), "{args:?}: {}", String::from_utf8_lossy(&ran.stderr));
+    };
+    if !marker.exists() {
+        if !python.exists() {
+            run(Path::new("python3"), &["-m", "venv", venv.to_str().unwrap()]);
+        }
+        let wanted = format!("tzdata=={RELEASE}");
+        run(&python, &["-m", "pip", "install", "--quiet", "--disable-pip-version-check", &wanted]);
+        std::fs::write(marker, "").unwrap();
     }
+    python
+}
+
+#[test]
+fn every_zone_changes_as_python_says() {
     let years = YEARS.map(|at| utc(at).timestamp());
     let [start, end] = years.map(|at| at.to_string());
-    // Of this machine, whatever other zones Python has.
-    let ran = Command::new("python3")
-        .env("PYTHONTZPATH", Path::new("/usr/share/zoneinfo"))
+    // Empty: no zones of the machine, only those of the package.
+    let ran = Command::new(python())
+        .env("PYTHONTZPATH", "")
         .args(["-c", PYTHON, &start, &end, &STEP_S.to_string()])
-        .output();
-    let ran = match ran {
-        Ok(ran) if ran.status.success() => ran,
-        ran => {
-            println!("not tested: there is no Python with zoneinfo: {ran:?}");
-            return;
-        }
-    };
+        .output()
+        .unwrap();
+    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
     let text = String::from_utf8(ran.stdout).unwrap();
+    let (release, text) = text.split_once('\n').unwrap();
+    assert_eq!(release, IANA_TZDB_VERSION, "tzdata in the Makefile and here is to be of chrono-tz's release");
+    assert!(include_str!("../../Makefile").contains(&format!(" tzdata=={RELEASE}\n")), "the Makefile has another one");
+    let told = format!("release {IANA_TZDB_VERSION} of the");
+    assert!(include_str!("../../docs/calendar.md").contains(&told), "docs/calendar.md names another release");
     let theirs: BTreeMap<&str, &str> = text.lines().filter_map(|line| line.split_once(' ')).collect();
     let (mut compared, mut differing) = (0, Vec::new());
     for zone in TZ_VARIANTS {

@@ -5,6 +5,8 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use super::needs::not_tested;
+
 /// A file system of its own at a directory, unmounted with the test.
 pub struct SmallDisk(PathBuf);
 
@@ -12,7 +14,7 @@ impl SmallDisk {
     /// None, and a word, where the machine does not let the test mount one.
     pub fn mount(at: &Path, megabytes: u32) -> Option<Self> {
         if !mount(at, &format!("size={megabytes}m")) {
-            println!("not tested: only root may mount a file system");
+            not_tested("only root may mount a file system");
             return None;
         }
         Some(Self(at.to_owned()))

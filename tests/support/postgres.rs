@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 
 use consign::config::Database;
 
+use super::needs::not_tested;
+
 /// Short, so that a test can wait for one to run out.
 pub const LEASE: Duration = Duration::from_secs(2);
 
@@ -19,6 +21,7 @@ pub const LEASE: Duration = Duration::from_secs(2);
 pub struct Postgres {
     port: u16,
     programs: PathBuf,
+    options: &'static str,
     data: PathBuf,
     /// Ends with our end of its standard input, and takes the directory with it.
     shell: Child,
@@ -29,16 +32,21 @@ impl Postgres {
     /// that says so: there is no PostgreSQL on this machine.
     pub fn shared() -> Option<&'static Postgres> {
         static SERVER: OnceLock<Option<Postgres>> = OnceLock::new();
-        let server = SERVER.get_or_init(Postgres::start).as_ref();
-        if server.is_none() {
-            println!("SKIPPED: no initdb on PATH or in /usr/lib/postgresql; Debian's package is `postgresql`");
-        }
-        server
+        SERVER.get_or_init(Postgres::start).as_ref()
     }
 
-    /// One of its own, for a test that stops it.
+    /// One of its own, for a test that stops it. Nothing in it is of worth after a
+    /// crash of the machine, so nothing is synced.
     pub fn start() -> Option<Postgres> {
-        let programs = programs()?;
+        Self::start_with("-F")
+    }
+
+    /// One with these further options of `postgres`.
+    pub fn start_with(options: &'static str) -> Option<Postgres> {
+        let Some(programs) = programs() else {
+            not_tested("no initdb in /usr/lib/postgresql or on PATH (on Debian, apt-get install postgresql)");
+            return None;
+        };
         let data = tempfile::Builder::new().prefix("consign-postgres-").tempdir().unwrap().keep();
         let user = rustix::process::geteuid().is_root().then(user);
         if let Some(user) = &user {
@@ -55,7 +63,7 @@ impl Postgres {
         );
         let made = Command::new("sh").args(["-c", &initdb]).current_dir("/").stdin(Stdio::null()).status().unwrap();
         assert!(made.success(), "initdb: {made}");
-        let server = Postgres { port, shell: shell(&programs, &data, port, &run), programs, data };
+        let server = Postgres { port, shell: shell(&programs, &data, port, options, &run), programs, options, data };
         server.wait();
         Some(server)
     }
@@ -82,7 +90,7 @@ impl Postgres {
         fs::remove_file(keep).unwrap();
         std::thread::sleep(pause);
         let user = rustix::process::geteuid().is_root().then(user);
-        self.shell = shell(&self.programs, &self.data, self.port, &prefix(user.as_ref()));
+        self.shell = shell(&self.programs, &self.data, self.port, self.options, &prefix(user.as_ref()));
         self.wait();
     }
 
@@ -94,11 +102,12 @@ impl Postgres {
             $request -keyout server.key -out server.csr -subj /CN=localhost; \
             printf 'subjectAltName=DNS:localhost\\nbasicConstraints=CA:FALSE\\n' >extensions; \
             openssl x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -extfile extensions -out server.pem";
-        let made = Command::new("sh").args(["-c", script]).current_dir(dir).stderr(Stdio::null()).status().unwrap();
-        if !made.success() {
-            println!("SKIPPED: no openssl");
+        if Command::new("openssl").arg("version").output().is_err() {
+            not_tested("openssl is not installed (on Debian, apt-get install openssl)");
             return None;
         }
+        let made = Command::new("sh").args(["-c", script]).current_dir(dir).output().unwrap();
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
         for name in ["server.pem", "server.key"] {
             let file = self.data.join(name);
             fs::copy(dir.join(name), &file).unwrap();
@@ -152,12 +161,11 @@ impl Drop for Postgres {
     }
 }
 
-/// The shell outlives neither our pipe nor the server it started. Nothing here
-/// is of worth after a crash of the machine, so nothing is synced.
-fn shell(programs: &Path, data: &Path, port: u16, run: &str) -> Child {
+/// The shell outlives neither our pipe nor the server it started.
+fn shell(programs: &Path, data: &Path, port: u16, options: &str, run: &str) -> Child {
     let (postgres, data) = (programs.join("postgres"), data.display());
     let script = format!(
-        "{run} '{}' -D '{data}' -p {port} -h 127.0.0.1 -k '' -F -c max_connections=200 -c log_min_messages=fatal \
+        "{run} '{}' -D '{data}' -p {port} -h 127.0.0.1 -k '' {options} -c max_connections=200 -c log_min_messages=fatal \
          </dev/null >/dev/null 2>&1 & pid=$!; read _; kill -INT $pid; wait $pid; \
          [ -e '{data}/keep' ] || rm -rf '{data}'",
         postgres.display()

@@ -19,6 +19,10 @@ class Impossible(Exception):
     """There can be no such Debian on this machine; it says why."""
 
 
+class Missing(Impossible):
+    """There is none yet, and there could be one."""
+
+
 class Box:
     """Boots a fresh copy of the cached root file system; everything of it is gone
     when the `with` ends."""
@@ -52,8 +56,16 @@ class Box:
             self.leader = until("systemd-nspawn has a child", 30, self.find_leader)
             until("systemd is up", 60, self.is_up)
         except AssertionError as failed:
-            raise Impossible(f"systemd-nspawn does not boot here: {failed}\n{self.console()}") from failed
+            if self.starts_anything():
+                raise AssertionError(f"{failed}\n{self.console()}") from failed
+            raise Impossible(f"systemd-nspawn does not work here: {failed}\n{self.console()}") from failed
         return self
+
+    def starts_anything(self):
+        """Whether systemd-nspawn works on this machine, whatever became of this system."""
+        command = ["systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--pipe"]
+        command += ["--directory", self.base, "--volatile=yes", "--machine", f"consign-probe-{os.getpid()}", "true"]
+        return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=60).returncode == 0
 
     def find_leader(self):
         if self.nspawn.poll() is not None:
@@ -110,7 +122,7 @@ def base(cache):
     """The root file system, made by debootstrap once."""
     for tool, package in [("systemd-nspawn", "systemd-container"), ("debootstrap", "debootstrap")]:
         if shutil.which(tool) is None:
-            raise Impossible(f"{tool} is missing: on Debian, apt-get install {package}")
+            raise Missing(f"{tool} is missing: on Debian, apt-get install {package}")
     if os.geteuid() != 0:
         raise Impossible("systemd-nspawn and debootstrap want root")
     ready = cache / "-".join(["box", SUITE, *PACKAGES])
@@ -128,9 +140,9 @@ def base(cache):
                 command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=DEBOOTSTRAP_S
             )
         except subprocess.TimeoutExpired as late:
-            raise Impossible(f"debootstrap took longer than {DEBOOTSTRAP_S} s: does the mirror answer?") from late
+            raise Missing(f"debootstrap took longer than {DEBOOTSTRAP_S} s: does the mirror answer?") from late
         if made.returncode != 0:
-            raise Impossible(f"debootstrap failed:\n{made.stdout[-4000:]}")
+            raise Missing(f"debootstrap failed:\n{made.stdout[-4000:]}")
         shutil.rmtree(making / "var/cache/apt/archives", ignore_errors=True)
         if not ready.exists():  # another run may have been quicker
             making.rename(ready)

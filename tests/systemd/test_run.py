@@ -22,11 +22,19 @@ class Skipping(unittest.TestCase):
             self.assertFalse(run.wants_a_newer_c_library(other), other)
 
     def test_a_machine_that_cannot_is_skipped_only_when_asked(self):
-        for arguments, code, word in [([], 1, "error: no box"), (["--or-skip"], 0, "skipped: no box")]:
+        cannot, could = run.Impossible("no box"), run.Missing("no box")
+        for why, must, arguments, code, word in [
+            (cannot, False, [], 1, "error: no box"),
+            (cannot, False, ["--or-skip"], 0, "skipped: no box"),
+            (cannot, True, ["--or-skip"], 0, "skipped: no box"),
+            (could, False, ["--or-skip"], 0, "skipped: no box"),
+            (could, True, ["--or-skip"], 1, "error: no box"),
+        ]:
             told = io.StringIO()
-            no_box = mock.patch.object(run, "Box", side_effect=run.Impossible("no box"))
+            no_box = mock.patch.object(run, "Box", side_effect=why)
+            must = mock.patch.object(run, "MUST_TEST", must)
             arguments = mock.patch("sys.argv", ["run.py", *arguments, "consign.deb"])
-            with no_box, arguments, contextlib.redirect_stderr(told):
+            with no_box, must, arguments, contextlib.redirect_stderr(told):
                 self.assertEqual(run.main(), code)
             self.assertIn(word, told.getvalue())
 
