@@ -120,7 +120,7 @@ fn command() -> impl Strategy<Value = Op> {
 }
 
 /// After that, most commands are answered.
-const MICROS_MAX: u64 = 1500;
+const MICROS_MAX: u64 = 500;
 
 fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
