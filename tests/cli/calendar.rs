@@ -143,7 +143,7 @@ fn calendar_late_work_is_throttled() {
     let mut config = world::flights(&customers, "tick", on_time);
     for share in SHARES {
         config += &format!(
-            "[shares.{share}]\ndataset = \"flights\"\nplugin = \"jsonl\"\nschedule = \"0 6 1 1 *\"\n{WORK}\
+            "[shares.{share}]\ndataset = \"flights\"\nplugin = \"jsonl\"\nschedule = \"0 6 1 1 *\"\n\
              to = {{ customers = [\"acme\"] }}\n"
         );
     }

@@ -87,8 +87,8 @@ fn deliveries(world: &World, run: &Value) -> BTreeMap<String, String> {
 }
 
 /// Each slot goes to a customer whose bucket never answers, and to three others.
-/// Without the limit of a customer (`customer_concurrency = 4`) the others have no
-/// slot any more after four of them. With it they wait no longer than without that customer.
+/// Without the limits of a customer, a bucket and a share (all of them 4) the others have no
+/// slot any more after four of them. With them they wait no longer than without that customer.
 #[test]
 fn fairness_a_bucket_that_never_answers_holds_up_nobody_else() {
     let (alone, sandbox, _) = ticking(&OTHERS);
