@@ -1,7 +1,7 @@
 //! Whose turn it is. Deliveries wait here for a place, and a place is given to
 //! whoever keeps within every limit: of all, of the late ones, of its share, of its
-//! plugin, of its customer, of its customer's bucket. So none of these can hold up
-//! the others.
+//! plugin, of its customer, of its customer's bucket, and of its share and plugin there.
+//! So none of these can hold up the others, not those of one customer either.
 //!
 //! Those on time come before the late ones. Among equals shares take turns,
 //! within a share its buckets, within a bucket its customers, and the deliveries
@@ -50,6 +50,8 @@ enum Of {
     Plugin(PluginName),
     Bucket(BucketName),
     Customer(CustomerName),
+    /// The first, of the places of the second.
+    Within(Box<[Of; 2]>),
 }
 
 const ON_TIME: usize = 0;
@@ -247,6 +249,7 @@ impl<J> Queue<J> {
             Of::Plugin(_) => self.limits.plugin,
             Of::Bucket(_) => self.limits.bucket,
             Of::Customer(_) => self.limits.customer,
+            Of::Within(of) => self.limits.within(self.limit(&of[0]), self.limit(&of[1])),
         }
     }
 
@@ -332,9 +335,14 @@ impl Turn {
 
     /// From the share down.
     fn path(&self) -> impl Iterator<Item = Of> + use<> {
-        let (plugin, bucket) = (self.plugin.clone().map(Of::Plugin), self.bucket.clone().map(Of::Bucket));
-        let (share, customer) = (Of::Share(self.share.clone()), Of::Customer(self.customer.clone()));
-        std::iter::once(share).chain(plugin).chain(bucket).chain([customer])
+        let work = std::iter::once(Of::Share(self.share.clone())).chain(self.plugin.clone().map(Of::Plugin));
+        let (bucket, customer) = (self.bucket.clone().map(Of::Bucket), Of::Customer(self.customer.clone()));
+        let places = bucket.into_iter().chain([customer]);
+        let there = work.clone();
+        work.chain(places.flat_map(move |place| {
+            let within = |of| Of::Within(Box::new([of, place.clone()]));
+            there.clone().map(within).chain([place.clone()]).collect::<Vec<_>>()
+        }))
     }
 }
 
@@ -342,7 +350,7 @@ impl Of {
     fn share(&self) -> Option<&ShareName> {
         match self {
             Of::Share(share) => Some(share),
-            Of::Plugin(_) | Of::Bucket(_) | Of::Customer(_) => None,
+            Of::Plugin(_) | Of::Bucket(_) | Of::Customer(_) | Of::Within(_) => None,
         }
     }
 }

@@ -143,3 +143,28 @@ fn fairness_a_plugin_that_hangs_holds_up_no_other_share() {
     daemon.signal(Signal::TERM);
     assert_eq!(daemon.wait(SOON).code(), Some(0));
 }
+
+/// Two shares with such a plugin go to three customers, and get a part of the places of each.
+#[test]
+fn fairness_a_plugin_that_hangs_leaves_its_customers_a_place() {
+    let share = format!("schedule = \"* * * * * *\"\noverlap = \"allow\"\nto = {{ customers = {OTHERS:?} }}");
+    let profiles: String = (1..).zip(OTHERS).map(|(n, name)| world::customer(name, n, "us-east-1", "\"AS\"")).collect();
+    let mut config = world::flights(&profiles, "tick", &share);
+    config.push_str("[plugins.hostile]\npath = \"hostile.wasm\"\n");
+    for name in ["hangs", "hangs-too"] {
+        config.push_str(&format!(
+            "[shares.{name}]\ndataset = \"flights\"\nplugin = \"hostile\"\n\
+             options = {{ behaviour = \"sleep\" }}\n{share}\n"
+        ));
+    }
+    let world = World::new(&config);
+    world.write("hostile.wasm", guest("hostile"));
+    let _sandbox = world.sandbox();
+    let mut daemon = world.daemon();
+    for customer in OTHERS {
+        wait(&world, &mut daemon, "the other share has its slots", || delivered(&world, customer).len() >= SLOTS);
+        let slots = delivered(&world, customer);
+        assert!(is_whole(&slots), "{customer} lacks a slot: {slots:?}");
+    }
+    daemon.signal(Signal::KILL);
+}

@@ -36,11 +36,21 @@ impl Limits {
             bucket: daemon.bucket_concurrency.unwrap_or(bucket).min(all),
         }
     }
+
+    /// Of the places of a customer or bucket, for one share or plugin that may have `of_one`
+    /// places in all: one that hangs leaves some to the customer's others.
+    pub fn within(&self, of_one: usize, places: usize) -> usize {
+        if of_one < self.all { most(places) } else { places }
+    }
 }
 
 /// All places but a quarter, if there are others.
 fn most_of(others: usize, all: usize) -> usize {
-    if others > 1 { (all * 3 / 4).max(1) } else { all }
+    if others > 1 { most(all) } else { all }
+}
+
+fn most(places: usize) -> usize {
+    (places * 3 / 4).max(1)
 }
 
 /// Its part of all places, which is a quarter at the least, and two if that leaves one for another.

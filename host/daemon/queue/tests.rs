@@ -92,6 +92,14 @@ fn a_plugin_of_several_shares_that_hangs_leaves_places_to_the_others() {
     assert_eq!(places_of(hanging, good), LIMITS.plugin);
 }
 
+/// Or a share of three customers would take all places that the three may have.
+#[test]
+fn a_share_and_a_plugin_that_hang_leave_each_customer_a_place_for_its_others() {
+    let good = || (0..1000).map(|n| turn(3 + n % 10, n % 3 * 2));
+    assert_eq!(places_of((0..1000).map(|n| turn(0, n % 3 * 2)), good()), 3);
+    assert_eq!(places_of((0..1000).map(|n| through("hangs", turn(n % 3, n % 3 * 2))), good()), 3);
+}
+
 #[test]
 fn a_customer_and_a_bucket_that_hang_leave_places_to_the_others() {
     // Customers 0 and 1 have one bucket.
@@ -136,20 +144,22 @@ fn what_is_put_in_twice_is_in_it_once() {
 
 #[test]
 fn other_limits_are_for_all_that_waits() {
-    let mut queue = queue(LIMITS, (0..10).map(|_| turn(0, 0)));
+    // One share among others would have a part of these only.
+    let limits = Limits { share: LIMITS.all, ..LIMITS };
+    let mut queue = queue(limits, (0..10).map(|_| turn(0, 0)));
     let mut at_work = begin_all(&mut queue);
-    assert_eq!(at_work.len(), LIMITS.customer);
-    queue.renew(Limits { customer: 4, bucket: 8, ..LIMITS }, |_| turn(0, 0));
+    assert_eq!(at_work.len(), limits.customer);
+    queue.renew(Limits { customer: 4, bucket: 8, ..limits }, |_| turn(0, 0));
     at_work.extend(begin_all(&mut queue));
     assert_eq!(at_work.iter().map(|(id, _)| *id).collect::<Vec<_>>(), [0, 1, 2, 3]);
-    queue.renew(Limits { customer: 1, ..LIMITS }, |_| turn(0, 0));
+    queue.renew(Limits { customer: 1, ..limits }, |_| turn(0, 0));
     for (at_work, place) in at_work {
         let left = 3 - at_work;
         queue.done(place);
         assert_eq!(queue.next().is_some(), left == 0, "{left} at work of the other limit");
     }
     // The customer has moved: its new bucket is nobody's yet.
-    queue.renew(LIMITS, |_| turn(0, 9));
+    queue.renew(limits, |_| turn(0, 9));
     assert_eq!(begun(&mut queue), [5, 6]);
 }
 
@@ -230,6 +240,20 @@ impl Model {
             && (turn.plugin.is_none() || count(&|other| other.plugin == turn.plugin) < limits.plugin)
             && count(&|other| other.customer == turn.customer) < limits.customer
             && count(&|other| other.bucket == turn.bucket) < limits.bucket
+            && self.may_begin_there(turn, limits)
+    }
+
+    /// Of the places of its customer and bucket.
+    fn may_begin_there(&self, turn: &Turn, limits: &Limits) -> bool {
+        let at_work = || self.at_work.iter().map(|(turn, _)| turn);
+        let most = |of_one, places: usize| if of_one < limits.all { (places * 3 / 4).max(1) } else { places };
+        let keeps = |places: usize, is_there: &dyn Fn(&Turn) -> bool| {
+            let share = at_work().filter(|other| is_there(other) && other.share == turn.share).count();
+            let plugin = at_work().filter(|other| is_there(other) && other.plugin == turn.plugin).count();
+            share < most(limits.share, places) && (turn.plugin.is_none() || plugin < most(limits.plugin, places))
+        };
+        keeps(limits.customer, &|other| other.customer == turn.customer)
+            && keeps(limits.bucket, &|other| other.bucket == turn.bucket)
     }
 
     fn begin(&mut self, queue: &mut Queue<i64>, limits: &Limits) {
