@@ -169,13 +169,14 @@ fn postgres_a_daemon_paused_beyond_its_lease_is_fenced() {
     world::says(&pair.world.log(), &["the lease on this consign's work ran out"]);
     // As systemd does.
     let (mut again, three) = pair.daemon();
+    // Or the other one might be quicker with every slot.
+    stop(other);
     until("it is back, as another node", SOON, || {
-        assert!(again.is_running() && other.is_running(), "{}", pair.world.log());
+        assert!(again.is_running(), "{}", pair.world.log());
         pair.has(&three, "succeeded") > 0
     });
     pair.settle();
     stop(again);
-    stop(other);
     audit(&pair.world, ROWS, 1);
     pair.is_sound();
 }
