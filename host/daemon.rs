@@ -195,8 +195,7 @@ async fn drain(
         if now >= deadline + DRAIN_GRACE {
             if !desk.is_alive() {
                 tracing::error!("the ledger does not answer; ending all the same");
-                // Whoever drops the last of it waits for its writer, which waits for the disk.
-                std::mem::forget(desk.ledger.clone());
+                desk.ledger.clone().forsake();
             }
             if !desk.work.is_empty() {
                 let deliveries = desk.work.len();

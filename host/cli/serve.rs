@@ -62,8 +62,7 @@ pub async fn until_stopped(
         },
         () = signals => {
             tracing::warn!("told to stop again: ending at once; the next start resumes");
-            // Whoever drops the last of it waits for its writer, which waits for the disk.
-            std::mem::forget(kept);
+            kept.forsake();
             Ok(Exit::Done)
         }
     }

@@ -224,6 +224,7 @@ impl Desk {
     /// Has a delivery ended that the ledger has marked for it, at work or waiting. What
     /// is stored whole completes. What is only on its way here finds the mark when it begins.
     fn cancelled(&mut self, delivery: DeliveryId, open: OpenDelivery) {
+        let begun = open.has_begun();
         let Some(why) = open.cancel.filter(|_| open.state != DeliveryState::Sealed) else { return };
         if let Some(at_work) = self.at_work.values().find(|at_work| at_work.delivery.id == delivery) {
             at_work.stopper.stop(why);
@@ -232,7 +233,7 @@ impl Desk {
         let waiting = self.queue.remove(delivery).or_else(|| self.retries.remove(delivery));
         let Some(Job { delivery, .. }) = waiting else { return };
         // It may have come further since it was read.
-        let job = Job { delivery, task: Task::Again { sealed: open.attempt.is_some() || !open.uploads.is_empty() } };
+        let job = Job { delivery, task: Task::Again { begun } };
         match job.has_begun() {
             true => self.enqueue(job),
             false => self.end(job),
@@ -255,7 +256,7 @@ impl Desk {
         match result {
             Ok(Ok(Progress::Waits { due, sealed, failure })) => {
                 self.callers.tell(id, Some(Event::Waits { customer, due, failure }));
-                self.retries.push(due, Job { delivery, task: Task::Again { sealed } });
+                self.retries.push(due, Job { delivery, task: Task::Again { begun: sealed } });
                 // It failed before it heard that it is to end, which is then not to wait for the next try.
                 if stopper.is_told() {
                     self.look_at_cancelled(id);
@@ -290,7 +291,7 @@ impl Desk {
                     // Once: open for ever, it would keep later slots from the customer.
                     let stopper = Stopper::default();
                     stopper.stop(failure);
-                    self.begin(Job { delivery, task: Task::Again { sealed: true } }, None, stopper);
+                    self.begin(Job { delivery, task: Task::Again { begun: true } }, None, stopper);
                     return Ok(());
                 }
                 self.tally.failed += 1;

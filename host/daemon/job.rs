@@ -34,9 +34,10 @@ pub(super) struct Delivery {
 /// How a delivery is begun.
 pub(super) enum Task {
     Deliver,
-    /// It was tried before in this process. What is sealed is only completed.
+    /// As the ledger has it by then: it was tried before, perhaps in this process.
     Again {
-        sealed: bool,
+        /// Something of it may be in a bucket.
+        begun: bool,
     },
     /// An earlier process left it like this.
     Resume(Box<OpenDelivery>),
@@ -73,8 +74,8 @@ impl Job {
     pub fn has_begun(&self) -> bool {
         match &self.task {
             Task::Deliver => false,
-            Task::Again { sealed } => *sealed,
-            Task::Resume(open) => open.attempt.is_some() || !open.uploads.is_empty(),
+            Task::Again { begun } => *begun,
+            Task::Resume(open) => open.has_begun(),
         }
     }
 }

@@ -334,15 +334,15 @@ impl Turn {
     }
 
     /// From the share down.
-    fn path(&self) -> impl Iterator<Item = Of> + use<> {
-        let work = std::iter::once(Of::Share(self.share.clone())).chain(self.plugin.clone().map(Of::Plugin));
-        let (bucket, customer) = (self.bucket.clone().map(Of::Bucket), Of::Customer(self.customer.clone()));
-        let places = bucket.into_iter().chain([customer]);
-        let there = work.clone();
-        work.chain(places.flat_map(move |place| {
-            let within = |of| Of::Within(Box::new([of, place.clone()]));
-            there.clone().map(within).chain([place.clone()]).collect::<Vec<_>>()
-        }))
+    fn path(&self) -> Vec<Of> {
+        let work = [Some(Of::Share(self.share.clone())), self.plugin.clone().map(Of::Plugin)];
+        let places = [self.bucket.clone().map(Of::Bucket), Some(Of::Customer(self.customer.clone()))];
+        let mut path: Vec<Of> = work.iter().flatten().cloned().collect();
+        for place in places.into_iter().flatten() {
+            path.extend(work.iter().flatten().map(|of| Of::Within(Box::new([of.clone(), place.clone()]))));
+            path.push(place);
+        }
+        path
     }
 }
 

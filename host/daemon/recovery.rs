@@ -132,7 +132,7 @@ impl Desk {
         }
         for delivery in deliveries.into_values() {
             // What is stored may only be left to complete: it goes on whatever the time.
-            self.enqueue(Job { delivery, task: Task::Again { sealed: true } });
+            self.enqueue(Job { delivery, task: Task::Again { begun: true } });
         }
         for (run, share) in runs {
             self.finish(run, share);

@@ -158,6 +158,12 @@ async fn until(desk: &mut Desk, what: &str, done: impl Fn(&Desk) -> bool) {
     panic!("{what}: not within 30 seconds");
 }
 
+/// The ledger's next answer.
+async fn answered(desk: &mut Desk, what: &str) {
+    let answer = desk.calls.answer().await.expect(what);
+    desk.hear(answer).unwrap();
+}
+
 /// How many runs of a share there are in this state.
 async fn runs(desk: &Desk, share: &str, state: RunState) -> usize {
     let all = desk.ledger.reader().history(History { limit: 1000, ..History::default() }).await.unwrap();
@@ -289,11 +295,9 @@ async fn what_becomes_pending_during_a_look_is_looked_for_again() {
     let mut desk = world.desk(world.config("", "old", &["a"])).await;
     desk.claim();
     desk.intake.look_for_pending();
-    let answer = desk.calls.answer().await.unwrap();
-    desk.hear(answer).unwrap();
+    answered(&mut desk, "it is looked for").await;
     desk.claim();
-    let answer = desk.calls.answer().await.expect("it is looked for again");
-    desk.hear(answer).unwrap();
+    answered(&mut desk, "it is looked for again").await;
     desk.claim();
     assert!(desk.calls.is_empty(), "and not once more");
 }

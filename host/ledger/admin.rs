@@ -115,6 +115,11 @@ pub struct Rewound {
 const REWOUND_MAX: i64 = 5_000;
 
 impl Ledger {
+    /// Ends without it: whoever drops the last one waits for its writer, which waits for the disk.
+    pub fn forsake(self) {
+        std::mem::forget(self);
+    }
+
     /// Has shares fire from now on that were planned ahead of the clock. Later slots
     /// are forgotten, unless somebody has begun them: those are not begun again.
     pub async fn rewind(&self) -> Result<Rewound, LedgerError> {

@@ -157,6 +157,13 @@ pub struct OpenDelivery {
     pub uploads: Vec<OpenUpload>,
 }
 
+impl OpenDelivery {
+    /// Something of it may be in a bucket.
+    pub fn has_begun(&self) -> bool {
+        self.attempt.is_some() || !self.uploads.is_empty()
+    }
+}
+
 #[derive(Clone, Debug, PartialEq)]
 pub struct OpenAttempt {
     pub id: AttemptId,

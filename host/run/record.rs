@@ -124,7 +124,6 @@ impl Recorder<'_> {
     pub async fn deliver(&self, delivery: DeliveryId) -> Result<Outcome, LedgerError> {
         match self.work() {
             Ok(work) => self.attempt(&work, delivery).await,
-            Err(why) if self.stop.is_interrupted() => Ok(Outcome::Interrupted(why)),
             Err(failure) => self.refuse(delivery, failure).await,
         }
     }
@@ -165,7 +164,6 @@ impl Recorder<'_> {
         };
         let work = match (work, &attempt) {
             (Ok(work), _) => work,
-            (Err(why), None) if self.stop.is_interrupted() => return Ok(Some(Outcome::Interrupted(why))),
             (Err(failure), Some(attempt)) => {
                 let at_work = Try { delivery: id, attempt: attempt.id, tries };
                 return self.record(at_work, None, false, Err(failure)).await.map(Some);
@@ -224,6 +222,9 @@ impl Recorder<'_> {
 
     /// Records a delivery that could not even begin.
     async fn refuse(&self, delivery: DeliveryId, failure: Failure) -> Result<Outcome, LedgerError> {
+        if self.stop.is_interrupted() {
+            return Ok(Outcome::Interrupted(failure));
+        }
         let attempt = self.ledger.attempt_started(delivery, None).await?;
         let at_work = Try { delivery, attempt: attempt.id, tries: attempt.tries };
         self.record(at_work, None, false, Err(failure)).await

@@ -116,17 +116,26 @@ fn fairness_a_bucket_that_never_answers_holds_up_nobody_else() {
     daemon.signal(Signal::KILL);
 }
 
+/// Beside what is configured, shares like `share` whose plugin never ends.
+fn hanging(mut config: String, names: &[&str], share: &str) -> World {
+    config.push_str("[plugins.hostile]\npath = \"hostile.wasm\"\n");
+    for name in names {
+        config.push_str(&format!(
+            "[shares.{name}]\ndataset = \"flights\"\nplugin = \"hostile\"\n\
+             options = {{ behaviour = \"sleep\" }}\n{share}\n"
+        ));
+    }
+    let world = World::new(&config);
+    world.write("hostile.wasm", guest("hostile"));
+    world
+}
+
 /// A share whose plugin never ends has three of the four places, and not the last one.
 #[test]
 fn fairness_a_plugin_that_hangs_holds_up_no_other_share() {
     let share = "schedule = \"* * * * * *\"\noverlap = \"allow\"\nto = { customers = [\"acme\"] }";
-    let mut config = world::flights(&world::customer("acme", 1, "us-east-1", "\"AS\""), "tick", share);
-    config.push_str(&format!(
-        "[plugins.hostile]\npath = \"hostile.wasm\"\n\
-         [shares.hangs]\ndataset = \"flights\"\nplugin = \"hostile\"\noptions = {{ behaviour = \"sleep\" }}\n{share}\n"
-    ));
-    let world = World::new(&config);
-    world.write("hostile.wasm", guest("hostile"));
+    let config = world::flights(&world::customer("acme", 1, "us-east-1", "\"AS\""), "tick", share);
+    let world = hanging(config, &["hangs"], share);
     let _sandbox = world.sandbox();
     let text = world.text();
     world.write("consign.toml", text.replace("[daemon]\n", "[daemon]\nconcurrency = 4\ndrain_timeout = \"0s\"\n"));
@@ -149,16 +158,8 @@ fn fairness_a_plugin_that_hangs_holds_up_no_other_share() {
 fn fairness_a_plugin_that_hangs_leaves_its_customers_a_place() {
     let share = format!("schedule = \"* * * * * *\"\noverlap = \"allow\"\nto = {{ customers = {OTHERS:?} }}");
     let profiles: String = (1..).zip(OTHERS).map(|(n, name)| world::customer(name, n, "us-east-1", "\"AS\"")).collect();
-    let mut config = world::flights(&profiles, "tick", &share);
-    config.push_str("[plugins.hostile]\npath = \"hostile.wasm\"\n");
-    for name in ["hangs", "hangs-too"] {
-        config.push_str(&format!(
-            "[shares.{name}]\ndataset = \"flights\"\nplugin = \"hostile\"\n\
-             options = {{ behaviour = \"sleep\" }}\n{share}\n"
-        ));
-    }
-    let world = World::new(&config);
-    world.write("hostile.wasm", guest("hostile"));
+    let config = world::flights(&profiles, "tick", &share);
+    let world = hanging(config, &["hangs", "hangs-too"], &share);
     let _sandbox = world.sandbox();
     let mut daemon = world.daemon();
     for customer in OTHERS {

@@ -46,8 +46,23 @@ const LANES: usize = 3;
 /// A process that was disturbed and gets nowhere is ended after this.
 const PATIENCE: Duration = Duration::from_secs(4);
 
-fn is_whole() -> bool {
+/// All of a sweep is wanted, and not a part.
+pub(super) fn is_whole() -> bool {
     std::env::var("CONSIGN_SWEEP").is_ok_and(|wanted| wanted == "all")
+}
+
+/// Does one after the other, so many at the same time.
+pub(super) fn in_lanes<T: Sync>(lanes: usize, all: &[T], one: impl Fn(&T) + Sync) {
+    let next = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..lanes {
+            scope.spawn(|| {
+                while let Some(of) = all.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    one(of);
+                }
+            });
+        }
+    });
 }
 
 /// The first of the two slots.

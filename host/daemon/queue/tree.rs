@@ -66,8 +66,8 @@ impl Node {
 
 impl Tree {
     /// Returns the branch at whose end the job is.
-    pub fn push(&mut self, id: DeliveryId, path: impl Iterator<Item = Of>) -> Branch {
-        let leaf = path.fold(ROOT, |branch, of| self.child(branch, of));
+    pub fn push(&mut self, id: DeliveryId, path: Vec<Of>) -> Branch {
+        let leaf = path.into_iter().fold(ROOT, |branch, of| self.child(branch, of));
         if let Some(node) = self.node(leaf) {
             node.jobs.push_back(id);
         }

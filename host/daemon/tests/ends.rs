@@ -16,13 +16,18 @@ use crate::ledger::{DeliveryId, LedgerError};
 use crate::run::Fate;
 
 /// A daemon with one delivery at work, which waits for an answer of the endpoint.
-async fn with_one_at_work(world: &World) -> (Desk, Id, Delivery) {
-    let mut desk = world.desk(world.config("", "old", &["a"])).await;
+async fn at_work(world: &World, daemon: &str) -> Desk {
+    let mut desk = world.desk(world.config(daemon, "old", &["a"])).await;
     world.second(&mut desk, 1);
     until(&mut desk, "a delivery is at work", |_| world.silence.asked_for("old") == 1).await;
+    desk
+}
+
+/// The same, and what becomes of the delivery is said by the test.
+async fn with_one_at_work(world: &World) -> (Desk, Id, Delivery) {
+    let mut desk = at_work(world, "").await;
     let (id, at_work) = desk.at_work.iter().next().unwrap();
     let (id, delivery) = (*id, at_work.delivery.clone());
-    // What becomes of it is said by the test.
     desk.work.abort_all();
     while desk.work.join_next().await.is_some() {}
     (desk, id, delivery)
@@ -99,9 +104,7 @@ async fn all_who_wait_hear_of_a_delivery_that_cannot_be_recorded_and_its_run_is_
 #[tokio::test(flavor = "multi_thread")]
 async fn a_delivery_whose_task_died_is_let_go_too() {
     let world = World::new();
-    let mut desk = world.desk(world.config("", "old", &["a"])).await;
-    world.second(&mut desk, 1);
-    until(&mut desk, "a delivery is at work", |_| world.silence.asked_for("old") == 1).await;
+    let mut desk = at_work(&world, "").await;
     let delivery = desk.at_work.values().next().unwrap().delivery.clone();
     let mut heard = watch(&mut desk, &delivery).await;
     desk.work.abort_all();
@@ -131,9 +134,7 @@ async fn a_drain_ends_when_the_ledger_does_not_answer() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_drain_leaves_what_it_cuts_off_to_the_next_start() {
     let world = World::new();
-    let mut desk = world.desk(world.config("drain_timeout = \"1s\"\n", "old", &["a"])).await;
-    world.second(&mut desk, 1);
-    until(&mut desk, "a delivery is at work", |_| world.silence.asked_for("old") == 1).await;
+    let desk = at_work(&world, "drain_timeout = \"1s\"\n").await;
     let (ledger, delivery) = (desk.ledger.clone(), desk.at_work.values().next().unwrap().delivery.id);
     let (_orders, mut ordered) = mpsc::channel(1);
     let began = Instant::now();
@@ -173,15 +174,13 @@ async fn a_cancel_leaves_what_is_sealed_to_complete() {
     desk.ledger.drafted(attempt, &draft(&delivery)).await.unwrap();
     desk.ledger.sealed(attempt, &[]).await.unwrap();
     desk.look_at_cancelled(delivery.id);
-    let answer = desk.calls.answer().await.unwrap();
-    desk.hear(answer).unwrap();
+    answered(&mut desk, "the mark is looked at").await;
     assert!(!desk.at_work[&id].stopper.is_told());
     let due = start() + TimeDelta::hours(1);
     desk.ledger.failed(attempt, no_answer(), Some(due)).await.unwrap();
     desk.ended(Ok((id, Ok(Progress::Waits { due, sealed: true, failure: no_answer() })))).unwrap();
     desk.look_at_cancelled(delivery.id);
-    let answer = desk.calls.answer().await.unwrap();
-    desk.hear(answer).unwrap();
+    answered(&mut desk, "the mark is looked at").await;
     assert_eq!((desk.retries.len(), desk.queue.waiting()), (1, 0), "it waits for its time");
 }
 

@@ -6,7 +6,6 @@
 //! By default some of the steps; `CONSIGN_SWEEP=all` takes all.
 
 use std::os::unix::process::ExitStatusExt as _;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -14,6 +13,7 @@ use consign::crash::Point;
 use rustix::process::Signal;
 
 use super::super::audit::Audit;
+use super::super::sweeps::{in_lanes, is_whole};
 use super::super::world::{self, Running, SOON, is_stopped, stop, until};
 use super::Pair;
 use crate::support::postgres::{LEASE, Postgres};
@@ -36,19 +36,11 @@ const TRIED_AGAIN_SOON: &str = "retry = { attempts = 20, backoff = \"50ms\", max
 /// Does all, or the first `some` of them.
 fn each<T: std::fmt::Debug + Sync>(all: &[T], some: usize, one: impl Fn(&Postgres, &T) + Sync) {
     let Some(server) = Postgres::shared() else { return };
-    let is_whole = std::env::var("CONSIGN_SWEEP").is_ok_and(|wanted| wanted == "all");
-    let all = if is_whole { all } else { &all[..some] };
-    let next = AtomicUsize::new(0);
-    std::thread::scope(|scope| {
-        for _ in 0..LANES {
-            scope.spawn(|| {
-                while let Some(step) = all.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let begun = Instant::now();
-                    one(server, step);
-                    println!("{step:?}: {:.1?}", begun.elapsed());
-                }
-            });
-        }
+    let all = if is_whole() { all } else { &all[..some] };
+    in_lanes(LANES, all, |step| {
+        let begun = Instant::now();
+        one(server, step);
+        println!("{step:?}: {:.1?}", begun.elapsed());
     });
 }
 

@@ -4,7 +4,6 @@
 //! every time that a life comes by.
 
 use std::os::unix::process::ExitStatusExt as _;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use chrono::TimeDelta;
@@ -17,7 +16,7 @@ use serde_json::Value;
 
 use super::super::audit::Audit;
 use super::super::world::{self, Running, SOON, World, is_stopped, stop, until};
-use super::{CUSTOMERS, LANES, Life, daemon_until, first_slot, has_all, is_whole, readiness};
+use super::{CUSTOMERS, LANES, Life, daemon_until, first_slot, has_all, in_lanes, is_whole, readiness};
 
 /// How a process comes to a point.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -91,19 +90,12 @@ fn sweep_of_all_points() {
     };
     let all: Vec<(Point, Way)> =
         Point::ALL.iter().flat_map(of_point).filter(|(_, way)| *way != Way::OnPostgres).collect();
-    let next = AtomicUsize::new(0);
-    std::thread::scope(|scope| {
-        for _ in 0..LANES {
-            scope.spawn(|| {
-                while let Some((point, way)) = all.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let begun = Instant::now();
-                    let times = if is_whole() { 1..=way.times_max() } else { 1..=1 };
-                    let died = times.into_iter().take_while(|time| dies_at(*point, *way, *time)).count();
-                    println!("{}, {way:?}: {died} times, {:.1?}", point.name(), begun.elapsed());
-                    assert!(died > 0, "{} is never reached: {way:?}", point.name());
-                }
-            });
-        }
+    in_lanes(LANES, &all, |(point, way)| {
+        let begun = Instant::now();
+        let times = if is_whole() { 1..=way.times_max() } else { 1..=1 };
+        let died = times.into_iter().take_while(|time| dies_at(*point, *way, *time)).count();
+        println!("{}, {way:?}: {died} times, {:.1?}", point.name(), begun.elapsed());
+        assert!(died > 0, "{} is never reached: {way:?}", point.name());
     });
 }
 
