@@ -13,7 +13,7 @@ use crate::domain::{
     AccountId, BucketName, CustomerName, CustomerPrefix, DatasetName, ExternalId, GroupName, KeyTemplate, ParamValue,
     PluginName, Region, RoleArn, ShareName, TableName,
 };
-use crate::limits::Limits;
+use crate::limits::{Isolation, Limits};
 
 use super::credentials::Credentials;
 use super::ledger::Database;
@@ -218,6 +218,7 @@ pub struct FileDataset {
 pub struct Plugin {
     pub name: PluginName,
     pub source: PluginSource,
+    pub isolation: Isolation,
     pub limits: Limits,
 }
 

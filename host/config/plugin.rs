@@ -10,7 +10,7 @@ use super::section::Section;
 use super::shape::{Kind, Names, Shape, TEXT, default, optional};
 use super::tree::Table;
 use crate::domain::{Invalid, PluginName};
-use crate::limits::Limits;
+use crate::limits::{Isolation, Limits};
 
 /// Formatters that are part of the binary.
 pub(crate) const SHIPPED: [&str; 3] = ["csv", "jsonl", "parquet"];
@@ -34,9 +34,16 @@ static PLUGIN: Shape = Shape {
             r#""9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08""#,
             "What the file's SHA-256 must be, so that nothing else is ever run.",
         ),
+        default(
+            "isolation",
+            Kind::Choice(&Isolation::NAMES),
+            r#""process", and "in-process" for the shipped ones"#,
+            r#""in-process""#,
+            "In a process of its own, which may do nothing but compute; or in consign's own.",
+        ),
         optional("limits", Kind::Table(&LIMITS), r#"{ memory = "512 MiB" }"#, "What it may use up in one delivery."),
     ],
-    synonyms: &[("file", "path"), ("digest", "sha256"), ("limit", "limits")],
+    synonyms: &[("file", "path"), ("digest", "sha256"), ("limit", "limits"), ("sandbox", "isolation")],
 };
 
 static LIMITS: Shape = Shape {
@@ -112,7 +119,8 @@ pub(crate) fn read(
             };
             PluginSource::File { path: base(section.span("path").file()).join(path), sha256 }
         };
-        read.insert(name.clone(), Arc::new(Plugin { name, source, limits }));
+        let isolation = isolation(&section, &source);
+        read.insert(name.clone(), Arc::new(Plugin { name, source, isolation, limits }));
     }
     read
 }
@@ -124,10 +132,18 @@ pub(crate) fn with_shipped<'a>(
 ) -> BTreeMap<PluginName, Arc<Plugin>> {
     for name in used.filter(|name| SHIPPED.contains(&name.as_str())) {
         plugins.entry(name.clone()).or_insert_with(|| {
-            Arc::new(Plugin { name: name.clone(), source: PluginSource::Shipped, limits: Limits::default() })
+            let (source, isolation) = (PluginSource::Shipped, Isolation::InProcess);
+            Arc::new(Plugin { name: name.clone(), source, isolation, limits: Limits::default() })
         });
     }
     plugins
+}
+
+/// What others wrote gets the second wall.
+fn isolation(section: &Section<'_>, source: &PluginSource) -> Isolation {
+    let written = section.text("isolation");
+    let usual = if *source == PluginSource::Shipped { Isolation::InProcess } else { Isolation::Process };
+    Isolation::ALL.into_iter().find(|isolation| written == Some(isolation.as_str())).unwrap_or(usual)
 }
 
 fn limits(section: &Section<'_>) -> Limits {

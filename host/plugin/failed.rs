@@ -3,6 +3,7 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
 use wasmtime::{Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
@@ -11,7 +12,7 @@ use super::words::printable;
 use crate::domain::{Failure, Layer, PluginName, Retry};
 
 /// Which rule, limit or fault ended the plugin.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Cause {
     /// The plugin says its options are wrong.
     InvalidOptions,
@@ -46,6 +47,8 @@ pub enum Cause {
     OutputClosed,
     /// The run was given up.
     Cancelled,
+    /// The process that the plugin ran in was ended from outside.
+    Worker,
     /// consign itself.
     Host,
 }
@@ -75,6 +78,7 @@ impl Cause {
             Cause::Input => "input",
             Cause::OutputClosed => "output closed",
             Cause::Cancelled => "cancelled",
+            Cause::Worker => "worker",
             Cause::Host => "host",
         }
     }
@@ -83,7 +87,12 @@ impl Cause {
     /// only what came from outside it is tried again.
     pub fn retry(self) -> Retry {
         match self {
-            Cause::Retryable | Cause::WallTime | Cause::OutputClosed | Cause::Cancelled | Cause::Host => Retry::Later,
+            Cause::Retryable
+            | Cause::WallTime
+            | Cause::OutputClosed
+            | Cause::Cancelled
+            | Cause::Worker
+            | Cause::Host => Retry::Later,
             _ => Retry::Never,
         }
     }
@@ -108,7 +117,8 @@ impl Cause {
             Cause::ObjectName | Cause::Protocol => {
                 "the plugin breaks a rule of wit/v1/format.wit: report it to its author"
             }
-            Cause::Retryable | Cause::Other | Cause::Input | Cause::OutputClosed | Cause::Cancelled | Cause::Host => "",
+            Cause::Worker => "look who ended it: `journalctl -k` shows whether the kernel was short of memory"
+            ,Cause::Retryable | Cause::Other | Cause::Input | Cause::OutputClosed | Cause::Cancelled | Cause::Host => "",
         }
     }
 }
@@ -120,11 +130,12 @@ impl fmt::Display for Cause {
 }
 
 /// A run that did not end well.
-#[derive(Clone, Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error, Serialize, Deserialize)]
 #[error("{message}")]
 pub struct Failed {
     pub cause: Cause,
     /// Added at the end of the run.
+    #[serde(skip)]
     pub plugin: Option<PluginName>,
     /// What happened, without the plugin's name and the batch.
     pub message: String,
@@ -135,6 +146,7 @@ pub struct Failed {
     /// Batches begun when it ended: 0 before the first.
     pub batch_number: u64,
     /// The failure of the batch stream, when that was the cause.
+    #[serde(skip)]
     pub input: Option<Box<Failure>>,
 }
 
@@ -155,6 +167,12 @@ impl Failed {
     /// The stream of batches failed; the plugin is not to blame.
     pub(super) fn input(failure: Failure) -> Self {
         Self { message: failure.to_string(), input: Some(Box::new(failure)), ..Self::new(Cause::Input, "") }
+    }
+}
+
+impl From<Stop> for Failed {
+    fn from(stop: Stop) -> Self {
+        Failed::new(stop.cause, stop.message)
     }
 }
 
