@@ -9,7 +9,7 @@
 //! 1 config    config
 //! 2 peers     schedule  dataset  plugin  delivery  ledger  sandbox
 //! 3 path      run
-//! 4 process   daemon  check
+//! 4 process   daemon  check  author
 //! 5 edge      cli (main.rs)
 //! ```
 //!
@@ -42,6 +42,7 @@ pub mod schedule;
 
 pub mod run;
 
+pub mod author;
 pub mod check;
 pub mod daemon;
 

@@ -13,7 +13,7 @@ use source::{Source, identifiers, rust_sources, text};
 
 /// The floor of each module of `host/`. Imports go down; on the second floor,
 /// where the peers are, never sideways.
-const FLOORS: [(&str, u8); 20] = [
+const FLOORS: [(&str, u8); 21] = [
     ("domain", 0),
     ("calendar", 0),
     ("clock", 0),
@@ -30,6 +30,7 @@ const FLOORS: [(&str, u8); 20] = [
     ("sandbox", 2),
     ("run", 3),
     ("check", 4),
+    ("author", 4),
     ("daemon", 4),
     ("status", 4),
     ("cli", 5),
