@@ -23,6 +23,7 @@ mod serve;
 mod setup;
 mod status;
 mod waiting;
+mod worker;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -182,6 +183,9 @@ enum Command {
 
 /// Parses the arguments of this process, does what they say, and reports.
 pub fn main() -> ExitCode {
+    if let Some(code) = worker::worker() {
+        return code;
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(refused) => return misused(&refused),

@@ -295,13 +295,23 @@ impl Component {
         &self.0.description
     }
 
+    /// Has a process of the plugin try what none may do. Refused by one that has none.
+    pub fn try_wall(&self) -> Result<(Wall, Vec<Attempt>), Failed> {
+        match &self.0.guest {
+            Guest::Walled(walled) => walled.attempts(),
+            Guest::InProcess(_) => Err(Failed::new(Cause::Host, "it runs in the daemon's own process")),
+        }
+    }
+
     /// Every problem of options (JSON text, an object) and schema at once.
     /// Blocks while the plugin computes, at most for some seconds.
     pub fn check(&self, options: &str, schema: &Schema) -> Result<Vec<Diagnostic>, PluginError> {
         let Loaded { name, limits, guest, .. } = &*self.0;
-        guest
-            .check(name, limits, options, &plain::schema(schema))
-            .map_err(|source| PluginError::Call { plugin: name.clone(), function: "check", source: Box::new(source) })
+        guest.check(name, limits, options, &plain::schema(schema)).map_err(|source| PluginError::Call {
+            plugin: name.clone(),
+            function: "check",
+            source: Box::new(source),
+        })
     }
 }
 
@@ -309,9 +319,7 @@ impl Guest {
     fn describe(&self, name: &PluginName, limits: &Limits) -> Result<Description, Failed> {
         let logs = Logs::new(name.to_string(), tracing::Span::current(), limits.log_lines);
         let described = match self {
-            Self::InProcess(code) => {
-                code.quick(limits, &logs, async |store| v1::describe(store, &code.prepared).await)
-            }
+            Self::InProcess(code) => code.quick(limits, &logs, async |store| v1::describe(store, &code.prepared).await),
             Self::Walled(walled) => walled.describe(limits, &logs),
         };
         described.map_err(|failed| Failed { plugin: Some(name.clone()), ..failed })
@@ -399,4 +407,3 @@ impl Formatted {
         );
     }
 }
-

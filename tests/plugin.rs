@@ -7,3 +7,4 @@ mod load;
 mod roundtrip;
 pub mod support;
 mod views;
+mod walled;

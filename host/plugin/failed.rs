@@ -117,8 +117,8 @@ impl Cause {
             Cause::ObjectName | Cause::Protocol => {
                 "the plugin breaks a rule of wit/v1/format.wit: report it to its author"
             }
-            Cause::Worker => "look who ended it: `journalctl -k` shows whether the kernel was short of memory"
-            ,Cause::Retryable | Cause::Other | Cause::Input | Cause::OutputClosed | Cause::Cancelled | Cause::Host => "",
+            Cause::Worker => "look who ended it: `journalctl -k` shows whether the kernel was short of memory",
+            Cause::Retryable | Cause::Other | Cause::Input | Cause::OutputClosed | Cause::Cancelled | Cause::Host => "",
         }
     }
 }

@@ -68,7 +68,10 @@ impl Walled {
 
     pub fn describe(&self, limits: &Limits, logs: &Logs) -> Result<Description, Failed> {
         match self.ask((limits, logs), &Request::Describe { limits: limits.clone() }, None)? {
-            Answer::Described(description) => Ok(description),
+            Answer::Described(description, Wall { seccomp, landlock, namespaces }) => {
+                tracing::info!(plugin = description.name, seccomp, landlock, namespaces, "has processes of its own");
+                Ok(description)
+            }
             _ => Err(nonsense("answered another question")),
         }
     }

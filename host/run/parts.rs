@@ -110,8 +110,9 @@ fn load_plugins(config: &Config) -> Result<(BTreeMap<PluginName, Component>, Vec
     let mut components = BTreeMap::new();
     let mut bad = Vec::new();
     for (name, plugin) in &config.plugins {
-        let loaded = plugin_bytes(plugin)
-            .and_then(|bytes| host.load_in(plugin.isolation, name, &bytes, &plugin.limits).map_err(|error| unusable(&error)));
+        let loaded = plugin_bytes(plugin).and_then(|bytes| {
+            host.load_in(plugin.isolation, name, &bytes, &plugin.limits).map_err(|error| unusable(&error))
+        });
         match loaded {
             Ok(component) => {
                 components.insert(name.clone(), component);

@@ -48,7 +48,10 @@ pub fn all() -> Vec<Attempt> {
         ("load a BPF program", libc::SYS_bpf, [NONE, NONE, NONE, NONE, NONE, NONE]),
         ("pass an open file on", libc::SYS_sendmsg, [NONE, NONE, NONE, NONE, NONE, NONE]),
     ];
-    tries.iter().map(|(what, call, arguments)| Attempt { what: (*what).into(), refused: refused(*call, *arguments) }).collect()
+    tries
+        .iter()
+        .map(|(what, call, arguments)| Attempt { what: (*what).into(), refused: refused(*call, *arguments) })
+        .collect()
 }
 
 /// What the kernel says, unless it does it.

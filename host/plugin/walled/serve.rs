@@ -109,7 +109,9 @@ impl Server {
             Request::Describe { limits } => {
                 let logs = self.logs(limits.log_lines);
                 let described = async |store: &mut _| v1::describe(store, &self.code.prepared).await;
-                self.runtime.block_on(self.code.call(&limits, &logs, described)).map(Answer::Described)
+                self.runtime
+                    .block_on(self.code.call(&limits, &logs, described))
+                    .map(|description| Answer::Described(description, self.wall.clone()))
             }
             Request::Check { limits, options } => {
                 let (logs, schema) = (self.logs(limits.log_lines), self.schema()?);

@@ -65,7 +65,7 @@ pub struct Format {
 
 #[derive(Serialize, Deserialize)]
 pub enum Answer {
-    Described(Description),
+    Described(Description, Wall),
     Checked(Vec<Diagnostic>),
     Formatted(Formatted),
     Attempted(Wall, Vec<Attempt>),
