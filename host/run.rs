@@ -9,6 +9,7 @@ mod record;
 mod report;
 mod retry;
 mod stop;
+mod verify;
 pub mod wanted;
 
 use std::sync::Arc;
@@ -33,6 +34,7 @@ pub use record::{NoJournal, Outcome, Recorder};
 pub use report::{Fared, Fate, Report};
 pub use retry::Retrying;
 pub use stop::{Stop, Stopper, passed};
+pub use verify::{Difference, verify};
 
 /// What is to be delivered: one slot of one share, to one customer.
 #[derive(Clone)]

@@ -21,4 +21,5 @@ mod sandbox;
 mod service;
 mod sweeps;
 mod timing;
+mod verify;
 mod world;

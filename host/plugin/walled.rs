@@ -28,7 +28,6 @@ use arrow::ipc::writer::StreamEncoder;
 use futures::{Stream, StreamExt};
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 use tokio::io::{AsyncWrite, BufReader};
-use tokio::net::UnixStream;
 
 use super::failed::{Cause, Failed};
 use super::logs::Logs;

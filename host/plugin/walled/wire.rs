@@ -96,7 +96,7 @@ pub fn request(to: &mut Vec<u8>, request: &Request, schema: Option<&Schema>) -> 
     frame(to, REQUEST, &serde_json::to_vec(request)?)?;
     if let Some(schema) = schema {
         let buffers = StreamEncoder::try_new(schema).and_then(StreamEncoder::finish).map_err(io::Error::other)?;
-        frame(to, SCHEMA, &buffers.concat())?;
+        frame(to, SCHEMA, &buffers.iter().flat_map(|buffer| buffer.iter().copied()).collect::<Vec<_>>())?;
     }
     Ok(())
 }
