@@ -17,6 +17,7 @@ use crate::domain::{DatasetName, Failure};
 use crate::run::Parts;
 
 pub use keys::firings;
+pub(crate) use plugins::told;
 
 /// A configuration that can be carried out.
 pub struct Checked {

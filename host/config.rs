@@ -20,6 +20,7 @@ mod tree;
 mod units;
 
 mod aws;
+mod case;
 mod credentials;
 mod customer;
 mod daemon;
@@ -35,6 +36,7 @@ mod watch;
 
 use std::path::Path;
 
+pub use case::{CaseSettings, PluginOptions, limits};
 pub use credentials::{Credentials, StaticCredentials};
 pub use environment::Environment;
 pub use ledger::{Database, DatabaseUrl, Tls};

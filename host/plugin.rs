@@ -8,13 +8,16 @@
 
 mod cache;
 mod engine;
+mod facts;
 mod failed;
 mod inspect;
 mod logs;
 mod meter;
+mod observe;
 mod options;
 mod output;
 mod plain;
+mod run;
 mod shipped;
 mod store;
 mod v1;
@@ -29,7 +32,7 @@ use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
-use futures::{Stream, StreamExt};
+use futures::Stream;
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -37,25 +40,20 @@ use wasmtime::component::Linker;
 use wasmtime::{Engine, Store};
 
 use crate::clock::Instant;
-use crate::domain::{Failure, Layer, OutputEvent, PluginName, Retry, hex};
+use crate::domain::{Failure, OutputEvent, PluginName, hex};
 use crate::limits::Limits;
 
 pub use cache::CacheError;
+pub use facts::Facts;
 pub use failed::{Cause, Failed};
-pub use inspect::InspectError;
+pub use inspect::{InspectError, gets};
+pub use observe::{Observe, Observed, Profile};
 pub use options::{Described, described};
 pub use shipped::{FIXED_FLIGHTS, SHIPPED, shipped};
 
 use logs::Logs;
+use observe::Watch;
 use store::{Setting, State};
-use v1::Said;
-
-/// Most rows of one batch, by the contract.
-const BATCH_ROWS_MAX: usize = 65_536;
-
-/// Bytes from which a batch is split further, so that wide rows do not fill a
-/// guest's memory. One row is never split.
-const BATCH_BYTES_MAX: usize = 16 << 20;
 
 /// Why a plugin cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -110,6 +108,8 @@ pub struct PluginHost {
     /// By stack size, which each engine has one of.
     machines: Arc<Mutex<BTreeMap<usize, Machine>>>,
     cache: cache::Cache,
+    /// None for the daemon.
+    observe: Option<Observe>,
 }
 
 #[derive(Clone)]
@@ -129,6 +129,7 @@ struct Loaded {
     limits: Limits,
     engine: Engine,
     prepared: v1::Prepared,
+    observe: Option<Observe>,
 }
 
 /// One delivery's formatting.
@@ -163,10 +164,19 @@ pub struct Formatted {
 impl PluginHost {
     /// Keeps compiled plugins in `<cache_dir>/plugins`, which must be this user's alone.
     pub fn new(cache_dir: &Path) -> Result<Self, PluginError> {
+        Self::start(cache_dir, None)
+    }
+
+    /// A host for the author of a plugin, whose runs tell more of themselves: [`observe`].
+    pub fn observing(cache_dir: &Path, observe: Observe) -> Result<Self, PluginError> {
+        Self::start(cache_dir, Some(observe))
+    }
+
+    fn start(cache_dir: &Path, observe: Option<Observe>) -> Result<Self, PluginError> {
         let usual = Limits::default().stack_bytes;
-        let machine = Machine::new(usual)?;
+        let machine = Machine::new(usual, observe)?;
         let cache = cache::Cache::open(cache_dir, &machine.engine)?;
-        Ok(Self { machines: Arc::new(Mutex::new(BTreeMap::from([(usual, machine)]))), cache })
+        Ok(Self { machines: Arc::new(Mutex::new(BTreeMap::from([(usual, machine)]))), cache, observe })
     }
 
     /// Compiles a component, or takes it from the cache, and asks it who it is.
@@ -193,7 +203,13 @@ impl PluginHost {
                 PluginError::Call { plugin: name.clone(), function: "describe", source: Box::new(source) }
             })?;
         inspect::description(&description).map_err(|why| PluginError::Description { plugin: name.clone(), why })?;
-        Ok(Component(Arc::new(Loaded { name: name.clone(), digest, description, limits, engine, prepared })))
+        let (name, observe) = (name.clone(), self.observe);
+        Ok(Component(Arc::new(Loaded { name, digest, description, limits, engine, prepared, observe })))
+    }
+
+    /// Forgets compiled plugins but for this many, those compiled last.
+    pub fn forget(&self, but: usize) {
+        self.cache.forget(but);
     }
 
     fn machine(&self, stack_bytes: usize) -> Result<Machine, PluginError> {
@@ -201,7 +217,7 @@ impl PluginHost {
         if let Some(machine) = machines.get(&stack_bytes) {
             return Ok(machine.clone());
         }
-        let machine = Machine::new(stack_bytes)?;
+        let machine = Machine::new(stack_bytes, self.observe)?;
         machines.insert(stack_bytes, machine.clone());
         Ok(machine)
     }
@@ -228,13 +244,13 @@ impl PluginHost {
 }
 
 impl Machine {
-    fn new(stack_bytes: usize) -> Result<Self, PluginError> {
+    fn new(stack_bytes: usize, observe: Option<Observe>) -> Result<Self, PluginError> {
         let start = || -> wasmtime::Result<Self> {
-            let engine = engine::new(stack_bytes)?;
+            let engine = engine::new(stack_bytes, observe)?;
             let mut linker = Linker::new(&engine);
             wasi::link(&mut linker)?;
             v1::link(&mut linker)?;
-            engine::tick(&engine)?;
+            engine::tick(&engine, observe)?;
             Ok(Self { engine, linker: Arc::new(linker) })
         };
         start().map_err(|error| PluginError::Engine(error.into_boxed_dyn_error()))
@@ -256,6 +272,17 @@ impl Component {
         &self.0.description
     }
 
+    /// What it imports, as `package:name/interface@version`.
+    pub fn imports(&self) -> Vec<String> {
+        let kind = self.0.code().component_type();
+        kind.imports(&self.0.engine).map(|(name, _)| name.to_owned()).collect()
+    }
+
+    pub fn exports(&self) -> Vec<String> {
+        let kind = self.0.code().component_type();
+        kind.exports(&self.0.engine).map(|(name, _)| name.to_owned()).collect()
+    }
+
     /// Every problem of options (JSON text, an object) and schema at once.
     /// Blocks while the plugin computes, at most for some seconds.
     pub fn check(&self, options: &str, schema: &Schema) -> Result<Vec<Diagnostic>, PluginError> {
@@ -263,6 +290,12 @@ impl Component {
         let schema = plain::schema(schema);
         quick(engine, name, limits, async |store| v1::check(store, prepared, options, &schema).await)
             .map_err(|source| PluginError::Call { plugin: name.clone(), function: "check", source: Box::new(source) })
+    }
+}
+
+impl Loaded {
+    fn code(&self) -> &wasmtime::component::Component {
+        self.prepared.instance_pre().component()
     }
 }
 
@@ -280,16 +313,32 @@ pub async fn format<S>(
 where
     S: Stream<Item = Result<RecordBatch, Failure>> + Send + Unpin + 'static,
 {
+    observe(component, job, batches, output).await.0
+}
+
+/// As [`format`], and what was seen of the run, however it ended.
+pub async fn observe<S>(
+    component: Component,
+    job: Job,
+    batches: S,
+    output: mpsc::Sender<OutputEvent>,
+) -> (Result<Formatted, Failed>, Observed)
+where
+    S: Stream<Item = Result<RecordBatch, Failure>> + Send + Unpin + 'static,
+{
     let cancel = CancellationToken::new();
     let _cancel_when_dropped = cancel.clone().drop_guard();
     let runtime = tokio::runtime::Handle::current();
     let plugin = Some(component.name().clone());
-    let work = move || runtime.block_on(bounded(component, job, batches, output, cancel));
-    let ended = match tokio::task::spawn_blocking(work).await {
+    let work = move || runtime.block_on(run::bounded(component, job, batches, output, cancel));
+    let (ended, observed) = match tokio::task::spawn_blocking(work).await {
         Ok(ended) => ended,
-        Err(error) => Err(Failed::new(Cause::Host, format!("the plugin host failed: {error}"))),
+        Err(error) => {
+            let failed = Failed::new(Cause::Host, format!("the plugin host failed: {error}"));
+            (Err(failed), Observed::default())
+        }
     };
-    ended.map_err(|failed| Failed { plugin, ..failed })
+    (ended.map_err(|failed| Failed { plugin, ..failed }), observed)
 }
 
 impl Formatted {
@@ -305,142 +354,6 @@ impl Formatted {
             memory.peak_bytes = self.peak_memory_bytes,
             "formatted"
         );
-    }
-}
-
-/// The run, under what can end it while it waits. (What can end it while it
-/// computes is in [`meter::Meter::look`].)
-async fn bounded<S>(
-    component: Component,
-    job: Job,
-    batches: S,
-    output: mpsc::Sender<OutputEvent>,
-    cancel: CancellationToken,
-) -> Result<Formatted, Failed>
-where
-    S: Stream<Item = Result<RecordBatch, Failure>> + Unpin,
-{
-    let logs = Logs::new(component.name().to_string(), job.span.clone(), job.limits.log_lines);
-    let wall_time = job.limits.wall_time;
-    let mut run = Run::new(&component, &job, output.clone(), cancel.clone(), logs.clone());
-    let stop = tokio::select! {
-        biased;
-        ended = run.whole(&component, &job, batches) => {
-            let tail = logs.finish();
-            let batch_number = run.batch_number;
-            if let Ok(formatted) = &ended {
-                formatted.log(component.name(), &job.span);
-            }
-            return ended.map_err(|ended| Failed { batch_number, ..ended.failed(tail) });
-        }
-        () = cancel.cancelled() => meter::cancelled(),
-        () = output.closed() => output::closed(),
-        () = tokio::time::sleep(wall_time) => meter::wall_time(wall_time),
-    };
-    let stderr_tail = logs.finish();
-    Err(Failed { stderr_tail, batch_number: run.batch_number, ..Failed::new(stop.cause, stop.message) })
-}
-
-struct Run {
-    store: Store<State>,
-    plain: SchemaRef,
-    batch_number: u64,
-    rows_in: u64,
-}
-
-/// How a run ended badly, before it is told in words.
-enum Ended {
-    Guest(wasmtime::Error),
-    Said(Said),
-    Failed(Failed),
-}
-
-impl Run {
-    fn new(
-        component: &Component,
-        job: &Job,
-        output: mpsc::Sender<OutputEvent>,
-        cancel: CancellationToken,
-        logs: Logs,
-    ) -> Self {
-        let setting = Setting {
-            limits: &job.limits,
-            facts: job.facts.clone(),
-            at: job.slot_at,
-            logs,
-            span: job.span.clone(),
-            cancel,
-            output: Some(output),
-        };
-        let store = store::new(&component.0.engine, setting);
-        Self { store, plain: Arc::new(plain::schema(&job.schema)), batch_number: 0, rows_in: 0 }
-    }
-
-    async fn whole<S>(&mut self, component: &Component, job: &Job, mut batches: S) -> Result<Formatted, Ended>
-    where
-        S: Stream<Item = Result<RecordBatch, Failure>> + Unpin,
-    {
-        let prepared = &component.0.prepared;
-        let formatter = v1::Formatter::open(&mut self.store, prepared, &job.options, &self.plain).await??;
-        while let Some(batch) = batches.next().await {
-            let batch = batch.map_err(|failure| Ended::Failed(Failed::input(failure)))?;
-            self.batch_number += 1;
-            self.rows_in += batch.num_rows() as u64;
-            for begin in (0..batch.num_rows()).step_by(BATCH_ROWS_MAX) {
-                let rows = BATCH_ROWS_MAX.min(batch.num_rows() - begin);
-                let plain = plain::batch(&batch.slice(begin, rows), &self.plain).map_err(not_plain)?;
-                for part in parts(plain) {
-                    formatter.write(&mut self.store, part).await??;
-                }
-            }
-        }
-        formatter.finish(&mut self.store).await??;
-        let State { meter, space, .. } = self.store.data();
-        let (cpu_time, peak_memory_bytes) = (meter.cpu_time(), space.memory_peak());
-        let output = self.store.data_mut().output().map_err(wasmtime::Error::from)?;
-        output.end(self.rows_in).map_err(wasmtime::Error::from)?;
-        let (objects, bytes_out) = (output.objects(), output.bytes());
-        Ok(Formatted { rows: self.rows_in, objects, bytes_out, cpu_time, peak_memory_bytes })
-    }
-}
-
-/// A batch that is too large to hand over at once, in halves of halves.
-fn parts(batch: RecordBatch) -> Vec<RecordBatch> {
-    let bytes: usize = batch.columns().iter().map(plain::bytes).sum();
-    let half = batch.num_rows() / 2;
-    if half == 0 || bytes <= BATCH_BYTES_MAX {
-        return vec![batch];
-    }
-    let mut all = parts(batch.slice(0, half));
-    all.extend(parts(batch.slice(half, batch.num_rows() - half)));
-    all
-}
-
-fn not_plain(error: arrow::error::ArrowError) -> Ended {
-    let message = format!("a batch cannot be handed to the plugin: {error}");
-    let remedy = "cast the column in the dataset's query to a plain type";
-    Ended::Failed(Failed::input(Failure::new(Layer::Dataset, Retry::Never, message, remedy)))
-}
-
-impl Ended {
-    fn failed(self, stderr_tail: Vec<String>) -> Failed {
-        match self {
-            Ended::Guest(error) => failed::classify(&error, stderr_tail),
-            Ended::Said(said) => Failed { stderr_tail, ..Failed::new(said.cause, said.message) },
-            Ended::Failed(failed) => Failed { stderr_tail, ..failed },
-        }
-    }
-}
-
-impl From<wasmtime::Error> for Ended {
-    fn from(error: wasmtime::Error) -> Self {
-        Ended::Guest(error)
-    }
-}
-
-impl From<Said> for Ended {
-    fn from(said: Said) -> Self {
-        Ended::Said(said)
     }
 }
 
@@ -464,8 +377,8 @@ fn quick<T: Send>(
     let span = tracing::Span::current();
     let logs = Logs::new(name.to_string(), span.clone(), limits.log_lines);
     let at = Instant::UNIX_EPOCH;
-    let (facts, cancel) = (Vec::new(), CancellationToken::new());
-    let setting = Setting { limits, facts, at, logs: logs.clone(), span, cancel, output: None };
+    let (facts, cancel, watch) = (Vec::new(), CancellationToken::new(), Watch::default());
+    let setting = Setting { limits, facts, at, logs: logs.clone(), span, cancel, output: None, watch };
     let mut store = store::new(engine, setting);
     let host = |error: std::io::Error| Failed::new(Cause::Host, format!("cannot start a runtime: {error}"));
     let work = || {

@@ -16,7 +16,6 @@ use std::sync::Arc;
 use futures::{StreamExt, TryStreamExt as _, stream};
 use tokio::sync::mpsc;
 
-use crate::clock::exact;
 use crate::config::{Config, Customer, Dataset, Empty, FileDataset, Share, TableDataset};
 use crate::crash::{self, Point};
 use crate::dataset::{Batches, Request};
@@ -25,7 +24,7 @@ use crate::domain::{
     CustomerName, Destination, Failure, Invalid, KeyFacts, Layer, LeafName, Manifest, ManifestField, ManifestInterval,
     ManifestPlugin, ObjectKey, OutputEvent, Retry, RunId, Slot, UploadJournal,
 };
-use crate::plugin::{self, Component, Job};
+use crate::plugin::{self, Component, Facts, Job};
 
 pub use gauge::{Gauge, Reading};
 pub use parts::{BadPlugin, Parts};
@@ -312,24 +311,20 @@ impl Work {
         }
     }
 
-    /// What the plugin may know of the run; the keys are part of the contract.
+    /// What the plugin may know of the run.
     fn facts(&self, attempt: u32) -> Vec<(String, String)> {
-        let mut facts = vec![
-            ("share", self.share.name.to_string()),
-            ("customer", self.customer.name.to_string()),
-            ("dataset", self.share.dataset.to_string()),
-            ("run", self.run.to_string()),
-            ("attempt", attempt.to_string()),
-            ("slot", exact(self.slot.at)),
-            ("interval-start", exact(self.slot.interval.start)),
-            ("interval-end", exact(self.slot.interval.end)),
-            ("timezone", self.share.timezone.to_string()),
-            ("object-stem", self.share.name.to_string()),
-        ];
-        if let Some(bytes) = self.share.max_object_bytes {
-            facts.push(("max-object-bytes", bytes.to_string()));
-        }
-        facts.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+        let facts = Facts {
+            share: self.share.name.as_str(),
+            customer: self.customer.name.as_str(),
+            dataset: self.share.dataset.as_str(),
+            run: self.run.to_string(),
+            attempt,
+            slot: self.slot.at,
+            interval: self.slot.interval,
+            timezone: self.share.timezone,
+            max_object_bytes: self.share.max_object_bytes,
+        };
+        facts.list()
     }
 
     fn no_rows(&self) -> Failure {

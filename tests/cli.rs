@@ -14,6 +14,7 @@ mod fairness;
 mod flights;
 mod inputs;
 mod ledger;
+mod plugins;
 mod postgres;
 mod recovery;
 mod reload;

@@ -40,7 +40,7 @@ const PEERS: u8 = 2;
 
 /// What begins a path or an identifier, and the only modules of `host/` that
 /// may say it.
-const ONLY_IN: [(&str, &[&str]); 17] = [
+const ONLY_IN: [(&str, &[&str]); 18] = [
     ("aws_", &["delivery"]),
     ("datafusion", &["dataset"]),
     ("object_store", &["dataset"]),
@@ -53,6 +53,7 @@ const ONLY_IN: [(&str, &[&str]); 17] = [
     ("croner", &["calendar"]),
     ("sd_notify", &["daemon"]),
     ("s3s", &["sandbox"]),
+    ("similar", &["author"]),
     ("hyper", &["sandbox"]),
     ("toml_edit", &["config", "cli"]),
     ("clap", &["cli"]),

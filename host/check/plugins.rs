@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use arrow::datatypes::SchemaRef;
 
 use super::refuse;
-use crate::config::{Config, ConfigErrors, Problem, Share};
+use crate::config::{Config, ConfigErrors, Location, Problem};
 use crate::domain::{DatasetName, Failure};
 use crate::plugin::{Described, Diagnostic, Severity, described};
 use crate::run::{BadPlugin, Parts};
@@ -41,7 +41,8 @@ pub(super) fn options(
             Ok(said) => {
                 let schema = || described(&component.description().options_schema);
                 let options = options_of.entry(&share.plugin).or_insert_with(schema);
-                said.iter().for_each(|said| found.push(told(config, share, options, said.clone())));
+                let place = |path: &str, key| config.locate_option(name, path, key);
+                said.iter().for_each(|said| found.push(told(place, options, said.clone())));
             }
             Err(why) => {
                 let place = config.locate(&["shares", name.as_str(), "plugin"]);
@@ -52,11 +53,12 @@ pub(super) fn options(
 }
 
 /// A plugin's finding with the option's name in it, and what the option takes.
-fn told(config: &Config, share: &Share, described: &[Described], said: Diagnostic) -> Problem {
+/// `place` tells where an option's key or value stands, by its JSON Pointer.
+pub(crate) fn told(place: impl Fn(&str, bool) -> Location, described: &[Described], said: Diagnostic) -> Problem {
     let name = said.path.split('/').nth(1).unwrap_or_default().replace("~1", "/").replace("~0", "~");
     let option = described.iter().find(|option| option.name == name);
     let unknown = option.is_none() && !name.is_empty();
-    let place = config.locate_option(&share.name, &said.path, unknown);
+    let place = place(&said.path, unknown);
     let named = name.is_empty() || said.message.contains(&format!("`{name}`"));
     let message = if named { said.message } else { format!("option `{name}`: {}", said.message) };
     let help = option.map(Described::help).unwrap_or_default();

@@ -39,7 +39,7 @@ static PLUGIN: Shape = Shape {
     synonyms: &[("file", "path"), ("digest", "sha256"), ("limit", "limits")],
 };
 
-static LIMITS: Shape = Shape {
+pub(super) static LIMITS: Shape = Shape {
     noun: "limits",
     doc: "What one plugin may use up in one delivery. Each of them ends the plugin, never the daemon.",
     keys: &[
@@ -130,7 +130,7 @@ pub(crate) fn with_shipped<'a>(
     plugins
 }
 
-fn limits(section: &Section<'_>) -> Limits {
+pub(super) fn limits(section: &Section<'_>) -> Limits {
     let usual = Limits::default();
     let bytes = |key| section.size(key).and_then(|bytes| usize::try_from(bytes).ok());
     Limits {
