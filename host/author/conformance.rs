@@ -24,7 +24,7 @@ use super::diff::Difference;
 use super::rig::{self, Keep, Object, Ran, Taking};
 use crate::config::CaseSettings;
 use crate::limits::Limits;
-use crate::plugin::{Component, Failed, Job};
+use crate::plugin::{Cause, Component, Failed, Job};
 
 /// Output of one run that is kept for comparison.
 const KEPT_BYTES_MAX: u64 = 256 << 20;
@@ -185,7 +185,8 @@ fn told(failed: &Failed) -> String {
     if failed.batch_number > 0 {
         text.push_str(&format!(" (at batch {})", failed.batch_number));
     }
-    if let Some(frame) = failed.frames.first() {
+    // The innermost of a panic is what ends it, and the message has its place.
+    if let Some(frame) = failed.frames.first().filter(|_| failed.cause != Cause::Panic) {
         text.push_str(&format!(", in {frame}"));
     }
     text

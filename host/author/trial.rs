@@ -115,6 +115,8 @@ pub async fn trial(rig: &Rig, component: &Component, limits: &Limits, case: &Cas
 /// Everything that is not as expected.
 pub fn judge(expected: &Expected, trial: &Trial) -> Vec<Fault> {
     match (expected, &trial.outcome) {
+        // Nobody will expect a trap.
+        (Expected::Unsaid, Outcome::Refused(refusal)) if !refusal.said => vec![Fault::Refused(refusal.clone())],
         (Expected::Unsaid, _) => vec![Fault::Unsaid],
         (Expected::Objects(_), Outcome::Refused(refusal)) => vec![Fault::Refused(refusal.clone())],
         (Expected::Refusal(text), Outcome::Wrote) => vec![Fault::NotRefused { expected: text.trim_end().to_owned() }],

@@ -12,7 +12,7 @@ use super::origin::Origin;
 use super::plugin::LIMITS;
 use super::report::{ConfigErrors, Problem, Problems};
 use super::section::Section;
-use super::shape::{Kind, NAME_PATTERN, Shape, TEXT, check_root, default, in_two, optional};
+use super::shape::{Kind, NAME_PATTERN, Shape, TEXT, check_root, default, in_two};
 use super::source::{Location, Span};
 use super::tree::Value;
 use crate::calendar::When;
@@ -21,7 +21,7 @@ use crate::domain::{Interval, ShareName};
 use crate::limits::Limits;
 
 /// The run of a case: `case.toml`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct CaseSettings {
     /// A name as a share may have it, and so the next two.
     pub share: String,

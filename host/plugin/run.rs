@@ -101,6 +101,8 @@ impl Run {
         let prepared = &component.0.prepared;
         let formatter = v1::Formatter::open(&mut self.store, prepared, &job.options, &self.plain).await??;
         while let Some(batch) = batches.next().await {
+            // Batches that are always there would keep the run from being told to end.
+            tokio::task::consume_budget().await;
             let batch = batch.map_err(|failure| Ended::Failed(Failed::input(failure)))?;
             self.batch_number += 1;
             self.rows_in += batch.num_rows() as u64;

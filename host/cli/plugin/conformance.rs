@@ -69,7 +69,8 @@ struct Told {
 
 pub async fn conformance(global: &Global, args: &ConformanceArgs) -> Result<Exit, CliError> {
     let limits = workbench::limits(&args.limits)?;
-    let options = args.options.as_ref().map_or_else(|| Ok(PluginOptions::default()), |path| PluginOptions::load(path))?;
+    let options =
+        args.options.as_ref().map_or_else(|| Ok(PluginOptions::default()), |path| PluginOptions::load(path))?;
     let checks = chosen(&args.names)?;
     let subject = workbench::subject(&args.path)?;
     let (rig, _cache) = workbench::rig(None)?;

@@ -51,7 +51,7 @@ pub struct TestArgs {
     #[arg(long, value_name = "DIR")]
     output: Option<PathBuf>,
 
-    /// Write a WebAssembly core dump of each trap to DIR/CASE.coredump; it has rows in it.
+    /// Write a WebAssembly core dump of a plugin that is ended to DIR/CASE.coredump; it has rows in it.
     #[arg(long, value_name = "DIR")]
     coredump: Option<PathBuf>,
 
@@ -211,6 +211,10 @@ async fn one(
         (Outcome::Refused(refusal), true) => vec![Fault::Refused(refusal.clone())],
         _ => author::judge(&case.expected, &trial),
     };
+    if faults.is_empty() && trial.ran.is_none() {
+        // Refused as expected: there is nothing more to say.
+        told.text.clear();
+    }
     Ok(faults.iter().fold(told, |told, fault| told.fault(of_fault(fault, &trial))))
 }
 

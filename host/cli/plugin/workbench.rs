@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use arrow::datatypes::Schema;
 
-use super::super::output::{CliError, Exit, bytes, count, thousands};
+use super::super::output::{self, CliError, Exit, bytes, count, thousands};
 use crate::author::{Figures, ProjectError, Rig, Subject, SubjectError};
 use crate::check;
 use crate::config::{self, ConfigErrors, PluginOptions};
@@ -80,7 +80,11 @@ pub fn subject(path: &std::path::Path) -> Result<Subject, CliError> {
 
 /// What `--limits` says.
 pub fn limits(settings: &[String]) -> Result<Limits, CliError> {
-    config::limits(settings).map_err(|errors: ConfigErrors| CliError { exit: Exit::Usage, ..errors.into() })
+    config::limits(settings).map_err(|errors: ConfigErrors| {
+        let text = config::rendered(errors.problems(), output::on_terminal()).join("\n\n");
+        let message = "the limits of the command line are wrong".to_owned();
+        CliError { exit: Exit::Usage, message, text, ..errors.into() }
+    })
 }
 
 /// The plugin takes these options and columns; else what it says of them.

@@ -19,11 +19,11 @@ fn a_case_is_blessed_and_then_holds() {
     let desk = simple();
     let unsaid = ["FAIL", "simple", "nothing says what is expected", "it wrote 1 object", "--bless"];
     desk.run(&["test", "csv"]).ended(1).out_says(&unsaid).out_says(&["0 cases passed, 1 failed"]);
-    desk.run(&["test", "csv", "--bless"]).ended(0).out_says(&["bless", "added expected/example.csv (20 B)"]);
+    desk.run(&["test", "csv", "--bless"]).ended(0).out_says(&["bless", "added expected/example.csv (22 B)"]);
     assert_eq!(desk.read("cases/simple/expected/example.csv"), INPUT);
     let passed = desk.run(&["test", "csv"]).ended(0).out_says(&[
         "csv ",
-        "pass   simple  2 rows in 1 batch, 1 object of 20 B; ",
+        "pass   simple  2 rows in 1 batch, 1 object of 22 B; ",
         " ms of CPU, ",
         " host calls; ",
         " of memory",
@@ -56,12 +56,14 @@ fn what_differs_is_shown_with_its_line() {
     assert_eq!(kinds, ["differs", "missing"]);
     assert_eq!(case["faults"][0]["diff"][1], "-    2 1,ann·␊");
     assert_eq!(case["figures"]["rows"], 2);
-    assert_eq!(case["objects"][0]["bytes"], 20);
+    assert_eq!(case["objects"][0]["bytes"], 22);
 
-    desk.run(&["test", "csv", "--bless"]).ended(0).out_says(&["replaced expected/example.csv", "removed expected/gone.csv"]);
+    desk.run(&["test", "csv", "--bless"])
+        .ended(0)
+        .out_says(&["replaced expected/example.csv", "removed expected/gone.csv"]);
     assert_eq!(desk.names("cases/simple/expected"), ["example.csv"]);
     fs::remove_file(desk.path("cases/simple/expected/example.csv")).unwrap();
-    let unexpected = "example.csv (20 B) was written, and is not in expected/";
+    let unexpected = "example.csv (22 B) was written, and is not in expected/";
     desk.run(&["test", "csv"]).ended(1).out_says(&[unexpected]);
 }
 
@@ -80,7 +82,8 @@ fn binary_objects_are_dumped_where_they_differ() {
 fn a_refusal_is_a_result_like_any_other() {
     let desk = simple();
     desk.write("cases/simple/options.toml", "delimiter = \"::\"\n");
-    let place = ["error: option `delimiter`", "--> cases/simple/options.toml:1:13", "it was refused: error at /delimiter: "];
+    let place =
+        ["error: option `delimiter`", "--> cases/simple/options.toml:1:13", "it was refused: error at /delimiter: "];
     desk.run(&["test", "csv"]).ended(1).out_says(&place);
     desk.run(&["test", "csv", "--bless"]).ended(0).out_says(&["added error.txt"]);
     let text = desk.read("cases/simple/error.txt");
@@ -88,7 +91,9 @@ fn a_refusal_is_a_result_like_any_other() {
     desk.run(&["test", "csv"]).ended(0).out_says(&["pass   simple"]);
 
     desk.write("cases/simple/error.txt", "error at /delimiter: something else\n");
-    desk.run(&["test", "csv"]).ended(1).out_says(&["in other words than error.txt has", "-    1 error at /delimiter: something"]);
+    desk.run(&["test", "csv"])
+        .ended(1)
+        .out_says(&["in other words than error.txt has", "-    1 error at /delimiter: something"]);
 
     desk.write("cases/simple/options.toml", "delimiter = \";\"\n");
     desk.run(&["test", "csv"]).ended(1).out_says(&["it wrote 1 object, and was to be refused: error at /delimiter"]);

@@ -44,7 +44,8 @@ impl Guest for Sloppy {
     }
 
     fn check(options: String, schema: Vec<Field>) -> Vec<Diagnostic> {
-        let error = |(path, message): (&str, String)| Diagnostic { severity: Severity::Error, path: path.into(), message };
+        let error =
+            |(path, message): (&str, String)| Diagnostic { severity: Severity::Error, path: path.into(), message };
         let fault = match parse(&options) {
             Ok(fault) => fault,
             Err(wrong) => return vec![error(wrong)],
@@ -59,7 +60,8 @@ fn parse(options: &str) -> Result<String, (&'static str, String)> {
     let text = |key: &str| {
         let begin = options.find(&format!("\"{key}\":"))? + key.len() + 3;
         let rest = &options[begin..];
-        let end = if rest.starts_with('"') { rest[1..].find('"')? + 2 } else { rest.find([',', '}']).unwrap_or(rest.len()) };
+        let end =
+            if rest.starts_with('"') { rest[1..].find('"')? + 2 } else { rest.find([',', '}']).unwrap_or(rest.len()) };
         Some(&rest[..end])
     };
     let fault = text("fault").unwrap_or("\"\"");
