@@ -43,7 +43,7 @@ use crate::limits::Limits;
 pub use cache::CacheError;
 pub use failed::{Cause, Failed};
 pub use inspect::InspectError;
-pub use options::{Described, described};
+pub use options::{Described, Endless, Misfit, OptionsSchema, described};
 pub use shipped::{FIXED_FLIGHTS, SHIPPED, shipped};
 
 use logs::Logs;
@@ -126,6 +126,7 @@ struct Loaded {
     name: PluginName,
     digest: String,
     description: Description,
+    options: OptionsSchema,
     limits: Limits,
     engine: Engine,
     prepared: v1::Prepared,
@@ -192,8 +193,10 @@ impl PluginHost {
             quick(&engine, name, &limits, async |store| v1::describe(store, &prepared).await).map_err(|source| {
                 PluginError::Call { plugin: name.clone(), function: "describe", source: Box::new(source) }
             })?;
-        inspect::description(&description).map_err(|why| PluginError::Description { plugin: name.clone(), why })?;
-        Ok(Component(Arc::new(Loaded { name: name.clone(), digest, description, limits, engine, prepared })))
+        let options =
+            inspect::description(&description).map_err(|why| PluginError::Description { plugin: name.clone(), why })?;
+        let name = name.clone();
+        Ok(Component(Arc::new(Loaded { name, digest, description, options, limits, engine, prepared })))
     }
 
     fn machine(&self, stack_bytes: usize) -> Result<Machine, PluginError> {
@@ -256,7 +259,13 @@ impl Component {
         &self.0.description
     }
 
-    /// Every problem of options (JSON text, an object) and schema at once.
+    /// What its options are.
+    pub fn options(&self) -> &OptionsSchema {
+        &self.0.options
+    }
+
+    /// Every problem of options (JSON text, an object) and schema at once, as the
+    /// plugin tells them. The options should fit its schema.
     /// Blocks while the plugin computes, at most for some seconds.
     pub fn check(&self, options: &str, schema: &Schema) -> Result<Vec<Diagnostic>, PluginError> {
         let Loaded { name, limits, engine, prepared, .. } = &*self.0;
