@@ -48,7 +48,7 @@ pub use facts::Facts;
 pub use failed::{Cause, Failed};
 pub use inspect::{InspectError, gets};
 pub use observe::{Observe, Observed, Profile};
-pub use options::{Described, described};
+pub use options::{Described, Endless, Misfit, OptionsSchema, described};
 pub use shipped::{FIXED_FLIGHTS, SHIPPED, shipped};
 
 use logs::Logs;
@@ -126,6 +126,7 @@ struct Loaded {
     name: PluginName,
     digest: String,
     description: Description,
+    options: OptionsSchema,
     limits: Limits,
     engine: Engine,
     prepared: v1::Prepared,
@@ -202,9 +203,10 @@ impl PluginHost {
             quick(&engine, name, &limits, async |store| v1::describe(store, &prepared).await).map_err(|source| {
                 PluginError::Call { plugin: name.clone(), function: "describe", source: Box::new(source) }
             })?;
-        inspect::description(&description).map_err(|why| PluginError::Description { plugin: name.clone(), why })?;
+        let options =
+            inspect::description(&description).map_err(|why| PluginError::Description { plugin: name.clone(), why })?;
         let (name, observe) = (name.clone(), self.observe);
-        Ok(Component(Arc::new(Loaded { name, digest, description, limits, engine, prepared, observe })))
+        Ok(Component(Arc::new(Loaded { name, digest, description, options, limits, engine, prepared, observe })))
     }
 
     /// Forgets compiled plugins but for this many, those compiled last.
@@ -283,7 +285,13 @@ impl Component {
         kind.exports(&self.0.engine).map(|(name, _)| name.to_owned()).collect()
     }
 
-    /// Every problem of options (JSON text, an object) and schema at once.
+    /// What its options are.
+    pub fn options(&self) -> &OptionsSchema {
+        &self.0.options
+    }
+
+    /// Every problem of options (JSON text, an object) and schema at once, as the
+    /// plugin tells them. The options should fit its schema.
     /// Blocks while the plugin computes, at most for some seconds.
     pub fn check(&self, options: &str, schema: &Schema) -> Result<Vec<Diagnostic>, PluginError> {
         let Loaded { name, limits, engine, prepared, .. } = &*self.0;

@@ -3,6 +3,7 @@
 //! Nothing is decided twice: the dataset knows rows, the plugin formats, the
 //! delivery stores, the ledger remembers. This module only connects them.
 
+mod components;
 mod gauge;
 mod parts;
 mod record;
@@ -16,7 +17,7 @@ use std::sync::Arc;
 use futures::{StreamExt, TryStreamExt as _, stream};
 use tokio::sync::mpsc;
 
-use crate::config::{Config, Customer, Dataset, Empty, FileDataset, Share, TableDataset};
+use crate::config::{Config, Customer, Dataset, Empty, FileDataset, PluginSource, Share, TableDataset};
 use crate::crash::{self, Point};
 use crate::dataset::{Batches, Request};
 use crate::delivery::{Committed, Delivery, DeliverySpec, Sealed, Target};
@@ -26,8 +27,10 @@ use crate::domain::{
 };
 use crate::plugin::{self, Component, Facts, Job};
 
+pub use components::BadPlugin;
+pub(crate) use components::file as component_file;
 pub use gauge::{Gauge, Reading};
-pub use parts::{BadPlugin, Parts};
+pub use parts::Parts;
 pub use record::{NoJournal, Outcome, Recorder};
 pub use report::{Fared, Fate, Report};
 pub use retry::Retrying;
@@ -145,7 +148,7 @@ async fn rows(
     let mut streamed = Streamed {
         rows: 0,
         schema: schema.fields().iter().map(|field| described(field)).collect(),
-        plugin: Some(provenance(&component)),
+        plugin: Some(provenance(work, &component)),
     };
     if first.is_none() {
         match work.share.empty {
@@ -221,12 +224,17 @@ fn described(field: &arrow::datatypes::Field) -> ManifestField {
     }
 }
 
-fn provenance(component: &Component) -> ManifestPlugin {
+fn provenance(work: &Work, component: &Component) -> ManifestPlugin {
     let description = component.description();
+    let reference = match work.config.plugins.get(component.name()).map(|plugin| &plugin.source) {
+        Some(PluginSource::Oci { reference, pin: Some(pin) }) => Some(reference.pinned_to(&pin.manifest)),
+        _ => None,
+    };
     ManifestPlugin {
         name: description.name.clone(),
         version: description.version.clone(),
         digest: format!("sha256:{}", component.digest()),
+        reference,
     }
 }
 

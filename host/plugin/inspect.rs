@@ -4,8 +4,8 @@
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
-use super::Description;
 use super::words::shown;
+use super::{Description, OptionsSchema};
 use crate::domain::PluginName;
 
 /// Why a file is not a plugin of this contract.
@@ -115,8 +115,9 @@ pub fn world(engine: &Engine, component: &Component) -> Result<(), InspectError>
     Ok(())
 }
 
-/// What a plugin says of itself must be fit for keys, headers and logs.
-pub fn description(description: &Description) -> Result<(), String> {
+/// What a plugin says of itself must be fit for keys, headers and logs; its
+/// options schema is read.
+pub fn description(description: &Description) -> Result<OptionsSchema, String> {
     let Description { name, version, extension, media_type, options_schema } = description;
     if PluginName::parse(name).is_err() {
         return Err(format!("its name {} is not 1 to 63 of a-z, 0-9, '-' and '_'", shown(name)));
@@ -131,11 +132,7 @@ pub fn description(description: &Description) -> Result<(), String> {
     if media_type.len() > 255 || !media_type.contains('/') || !media_type.bytes().all(|b| (b' '..0x7f).contains(&b)) {
         return Err(format!("its media type {} is not one such as text/csv", shown(media_type)));
     }
-    match serde_json::from_str(options_schema) {
-        Ok(serde_json::Value::Object(_)) => Ok(()),
-        Ok(_) => Err("its options schema is not a JSON object".into()),
-        Err(error) => Err(format!("its options schema is not JSON: {error}")),
-    }
+    OptionsSchema::read(options_schema).map_err(|why| format!("its options schema {why}"))
 }
 
 fn offered() -> String {
