@@ -8,11 +8,13 @@
 
 mod cache;
 mod engine;
+mod facts;
 mod failed;
 mod guest;
 mod inspect;
 mod logs;
 mod meter;
+mod observe;
 mod options;
 mod output;
 mod plain;
@@ -44,9 +46,11 @@ use crate::domain::{Failure, OutputEvent, PluginName, hex};
 use crate::limits::{Isolation, Limits};
 
 pub use cache::CacheError;
+pub use facts::Facts;
 pub use failed::{Cause, Failed};
-pub use inspect::InspectError;
-pub use options::{Described, described};
+pub use inspect::{InspectError, gets};
+pub use observe::{Observe, Observed, Profile};
+pub use options::{Described, Endless, Misfit, OptionsSchema, described};
 pub use shipped::{FIXED_FLIGHTS, SHIPPED, shipped};
 pub use walled::{Attempt, Wall, serve};
 
@@ -108,6 +112,8 @@ pub struct PluginHost {
     /// By stack size, which each engine has one of.
     machines: Arc<Mutex<BTreeMap<usize, Machine>>>,
     cache: cache::Cache,
+    /// None for the daemon.
+    observe: Option<Observe>,
     /// What is started to have a plugin in a process of its own.
     worker: PathBuf,
 }
@@ -126,7 +132,10 @@ struct Loaded {
     name: PluginName,
     digest: String,
     description: Description,
+    options: OptionsSchema,
     limits: Limits,
+    imports: Vec<String>,
+    exports: Vec<String>,
     guest: Guest,
 }
 
@@ -168,12 +177,21 @@ pub struct Formatted {
 impl PluginHost {
     /// Keeps compiled plugins in `<cache_dir>/plugins`, which must be this user's alone.
     pub fn new(cache_dir: &Path) -> Result<Self, PluginError> {
+        Self::start(cache_dir, None)
+    }
+
+    /// A host for the author of a plugin, whose runs tell more of themselves: [`observe`].
+    pub fn observing(cache_dir: &Path, observe: Observe) -> Result<Self, PluginError> {
+        Self::start(cache_dir, Some(observe))
+    }
+
+    fn start(cache_dir: &Path, observe: Option<Observe>) -> Result<Self, PluginError> {
         let usual = Limits::default().stack_bytes;
-        let machine = Machine::new(usual)?;
+        let machine = Machine::new(usual, observe)?;
         let cache = cache::Cache::open(cache_dir, &machine.engine)?;
         let machines = Arc::new(Mutex::new(BTreeMap::from([(usual, machine)])));
         // Not by its name: an upgrade may have put another binary there.
-        Ok(Self { machines, cache, worker: "/proc/self/exe".into() })
+        Ok(Self { machines, cache, observe, worker: "/proc/self/exe".into() })
     }
 
     /// Another binary of consign to start for plugins in processes of their own.
@@ -211,8 +229,14 @@ impl PluginHost {
             .instantiate_pre(&code)
             .and_then(v1::Prepared::new)
             .map_err(|error| PluginError::Contract { plugin: name.clone(), source: error.into_boxed_dyn_error() })?;
+        let kind = code.component_type();
+        let imports = kind.imports(&engine).map(|(name, _)| name.to_owned()).collect();
+        let exports = kind.exports(&engine).map(|(name, _)| name.to_owned()).collect();
         let guest = match isolation {
-            Isolation::InProcess => Guest::InProcess(Code { engine, prepared }),
+            Isolation::InProcess => {
+                let observed = self.observe.map(|observe| (observe, name.clone()));
+                Guest::InProcess(Code { engine, prepared, observed })
+            }
             Isolation::Process => {
                 let compiled = code.serialize().map_err(|error| PluginError::Engine(error.into_boxed_dyn_error()))?;
                 let walled = Walled::new(&self.worker, &compiled, limits.stack_bytes);
@@ -225,8 +249,16 @@ impl PluginHost {
             function: "describe",
             source: Box::new(source),
         })?;
-        inspect::description(&description).map_err(|why| PluginError::Description { plugin: name.clone(), why })?;
-        Ok(Component(Arc::new(Loaded { name: name.clone(), digest, description, limits, guest })))
+        let options =
+            inspect::description(&description).map_err(|why| PluginError::Description { plugin: name.clone(), why })?;
+        let name = name.clone();
+        let loaded = Loaded { name, digest, description, options, limits, imports, exports, guest };
+        Ok(Component(Arc::new(loaded)))
+    }
+
+    /// Forgets compiled plugins but for this many, those compiled last.
+    pub fn forget(&self, but: usize) {
+        self.cache.forget(but);
     }
 
     fn machine(&self, stack_bytes: usize) -> Result<Machine, PluginError> {
@@ -234,7 +266,7 @@ impl PluginHost {
         if let Some(machine) = machines.get(&stack_bytes) {
             return Ok(machine.clone());
         }
-        let machine = Machine::new(stack_bytes)?;
+        let machine = Machine::new(stack_bytes, self.observe)?;
         machines.insert(stack_bytes, machine.clone());
         Ok(machine)
     }
@@ -261,18 +293,18 @@ impl PluginHost {
 }
 
 impl Machine {
-    fn new(stack_bytes: usize) -> Result<Self, PluginError> {
+    fn new(stack_bytes: usize, observe: Option<Observe>) -> Result<Self, PluginError> {
         let start = || -> wasmtime::Result<Self> {
-            let machine = Self::at_rest(stack_bytes)?;
-            engine::tick(&machine.engine)?;
+            let machine = Self::at_rest(stack_bytes, observe)?;
+            engine::tick(&machine.engine, observe)?;
             Ok(machine)
         };
         start().map_err(|error| PluginError::Engine(error.into_boxed_dyn_error()))
     }
 
     /// Without the thread that counts its epochs.
-    fn at_rest(stack_bytes: usize) -> wasmtime::Result<Self> {
-        let engine = engine::new(stack_bytes)?;
+    fn at_rest(stack_bytes: usize, observe: Option<Observe>) -> wasmtime::Result<Self> {
+        let engine = engine::new(stack_bytes, observe)?;
         let mut linker = Linker::new(&engine);
         wasi::link(&mut linker)?;
         v1::link(&mut linker)?;
@@ -295,6 +327,15 @@ impl Component {
         &self.0.description
     }
 
+    /// What it imports, as `package:name/interface@version`.
+    pub fn imports(&self) -> &[String] {
+        &self.0.imports
+    }
+
+    pub fn exports(&self) -> &[String] {
+        &self.0.exports
+    }
+
     /// Has a process of the plugin try what none may do. Refused by one that has none.
     pub fn try_wall(&self) -> Result<(Wall, Vec<Attempt>), Failed> {
         match &self.0.guest {
@@ -303,7 +344,13 @@ impl Component {
         }
     }
 
-    /// Every problem of options (JSON text, an object) and schema at once.
+    /// What its options are.
+    pub fn options(&self) -> &OptionsSchema {
+        &self.0.options
+    }
+
+    /// Every problem of options (JSON text, an object) and schema at once, as the
+    /// plugin tells them. The options should fit its schema.
     /// Blocks while the plugin computes, at most for some seconds.
     pub fn check(&self, options: &str, schema: &Schema) -> Result<Vec<Diagnostic>, PluginError> {
         let Loaded { name, limits, guest, .. } = &*self.0;
@@ -343,13 +390,13 @@ impl Guest {
         checked.map_err(|failed| Failed { plugin: Some(name.clone()), ..failed })
     }
 
-    async fn format<S>(&self, job: &Job, batches: S, logs: Logs, ends: Ends) -> Result<Formatted, Failed>
+    async fn format<S>(&self, job: &Job, batches: S, logs: Logs, ends: Ends) -> (Result<Formatted, Failed>, Observed)
     where
         S: Stream<Item = Result<RecordBatch, Failure>> + Unpin,
     {
         match self {
             Self::InProcess(code) => code.format(job, batches, logs, ends).await,
-            Self::Walled(walled) => walled.format(job, batches, logs, ends).await,
+            Self::Walled(walled) => (walled.format(job, batches, logs, ends).await, Observed::default()),
         }
     }
 }
@@ -375,21 +422,39 @@ pub async fn format<S>(
 where
     S: Stream<Item = Result<RecordBatch, Failure>> + Send + Unpin + 'static,
 {
+    observe(component, job, batches, output).await.0
+}
+
+/// As [`format`], and what was seen of the run, however it ended.
+pub async fn observe<S>(
+    component: Component,
+    job: Job,
+    batches: S,
+    output: mpsc::Sender<OutputEvent>,
+) -> (Result<Formatted, Failed>, Observed)
+where
+    S: Stream<Item = Result<RecordBatch, Failure>> + Send + Unpin + 'static,
+{
     let cancel = CancellationToken::new();
     let _cancel_when_dropped = cancel.clone().drop_guard();
     let runtime = tokio::runtime::Handle::current();
-    let plugin = component.name().clone();
+    let plugin = Some(component.name().clone());
     let work = move || {
         let logs = Logs::new(component.name().to_string(), job.span.clone(), job.limits.log_lines);
-        let formatted = runtime.block_on(component.0.guest.format(&job, batches, logs, Ends { output, cancel }))?;
-        formatted.log(component.name(), &job.span);
-        Ok(formatted)
+        let ended = runtime.block_on(component.0.guest.format(&job, batches, logs, Ends { output, cancel }));
+        if let Ok(formatted) = &ended.0 {
+            formatted.log(component.name(), &job.span);
+        }
+        ended
     };
-    let ended = match tokio::task::spawn_blocking(work).await {
+    let (ended, observed) = match tokio::task::spawn_blocking(work).await {
         Ok(ended) => ended,
-        Err(error) => Err(Failed::new(Cause::Host, format!("the plugin host failed: {error}"))),
+        Err(error) => {
+            let failed = Failed::new(Cause::Host, format!("the plugin host failed: {error}"));
+            (Err(failed), Observed::default())
+        }
     };
-    ended.map_err(|failed| Failed { plugin: Some(plugin), ..failed })
+    (ended.map_err(|failed| Failed { plugin, ..failed }), observed)
 }
 
 impl Formatted {

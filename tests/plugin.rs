@@ -4,6 +4,7 @@
 
 mod hostile;
 mod load;
+mod options;
 mod roundtrip;
 pub mod support;
 mod views;

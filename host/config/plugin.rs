@@ -5,11 +5,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::model::{Plugin, PluginSource};
+use super::pins::Pin;
 use super::report::{Problems, quote};
 use super::section::Section;
 use super::shape::{Kind, Names, Shape, TEXT, default, optional};
 use super::tree::Table;
-use crate::domain::{Invalid, PluginName};
+use crate::domain::{Invalid, OciReference, PluginName};
 use crate::limits::{Isolation, Limits};
 
 /// Formatters that are part of the binary.
@@ -26,13 +27,20 @@ static PLUGIN: Shape = Shape {
             "path",
             TEXT,
             r#""plugins/fixed-width.wasm""#,
-            "The component's file, relative to this file. Required, but refused for the shipped ones.",
+            "The component's file, relative to this file. Either it or `oci` is required, but refused for the shipped ones.",
+        ),
+        optional(
+            "oci",
+            TEXT,
+            r#""registry.example.com/team/fmt:1.4""#,
+            "Where the component is in an OCI registry: registry, repository and tag or digest. `consign plugin pull` \
+             fetches it and pins what it is in `consign.lock`, and nothing else is ever run.",
         ),
         optional(
             "sha256",
             Kind::Text("^(sha256:)?[0-9a-fA-F]{64}$"),
             r#""9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08""#,
-            "What the file's SHA-256 must be, so that nothing else is ever run.",
+            "What the SHA-256 of the file at `path` must be, so that nothing else is ever run.",
         ),
         default(
             "isolation",
@@ -43,10 +51,18 @@ static PLUGIN: Shape = Shape {
         ),
         optional("limits", Kind::Table(&LIMITS), r#"{ memory = "512 MiB" }"#, "What it may use up in one delivery."),
     ],
-    synonyms: &[("file", "path"), ("digest", "sha256"), ("limit", "limits"), ("sandbox", "isolation")],
+    synonyms: &[
+        ("file", "path"),
+        ("image", "oci"),
+        ("url", "oci"),
+        ("reference", "oci"),
+        ("digest", "sha256"),
+        ("limit", "limits"),
+        ("sandbox", "isolation"),
+    ],
 };
 
-static LIMITS: Shape = Shape {
+pub(super) static LIMITS: Shape = Shape {
     noun: "limits",
     doc: "What one plugin may use up in one delivery. Each of them ends the plugin, never the daemon.",
     keys: &[
@@ -96,6 +112,7 @@ static LIMITS: Shape = Shape {
 pub(crate) fn read(
     plugins: Option<&Table>,
     base: impl Fn(usize) -> PathBuf,
+    pins: &BTreeMap<PluginName, Pin>,
     problems: &mut Problems,
 ) -> BTreeMap<PluginName, Arc<Plugin>> {
     let mut read = BTreeMap::new();
@@ -106,13 +123,20 @@ pub(crate) fn read(
         let source = if SHIPPED.contains(&section.name) {
             let why = format!("is for plugins of your own, but `{name}` is part of consign");
             let help = "give yours another name; limits of a shipped plugin can be set";
-            section.refuse(&["path", "sha256"], &why, help, problems);
+            section.refuse(&["path", "oci", "sha256"], &why, help, problems);
             PluginSource::Shipped
+        } else if section.has("oci") {
+            section.refuse(&["path"], "cannot be given together with `oci`", "remove one of them", problems);
+            let help = "remove it: `consign plugin pull` pins what it fetches in consign.lock";
+            section.refuse(&["sha256"], "is for `path`", help, problems);
+            let Some(reference) = section.parse("oci", OciReference::parse, problems) else { continue };
+            PluginSource::Oci { reference, pin: pins.get(&name).cloned() }
         } else {
             let Some(path) = section.parse("path", file, problems) else {
                 if !section.has("path") {
-                    let message = format!("plugin {} has no `path`", quote(section.name));
-                    let help = "add `path = \"plugins/NAME.wasm\"` (only csv, jsonl and parquet are shipped)";
+                    let message = format!("plugin {} has neither `path` nor `oci`", quote(section.name));
+                    let help = "add `path = \"plugins/NAME.wasm\"`, or `oci = \"REGISTRY/REPOSITORY:TAG\"` (only csv, \
+                                jsonl and parquet are shipped)";
                     problems.error(section.name_span, message, help);
                 }
                 continue;
@@ -146,7 +170,7 @@ fn isolation(section: &Section<'_>, source: &PluginSource) -> Isolation {
     Isolation::ALL.into_iter().find(|isolation| written == Some(isolation.as_str())).unwrap_or(usual)
 }
 
-fn limits(section: &Section<'_>) -> Limits {
+pub(super) fn limits(section: &Section<'_>) -> Limits {
     let usual = Limits::default();
     let bytes = |key| section.size(key).and_then(|bytes| usize::try_from(bytes).ok());
     Limits {
@@ -164,6 +188,7 @@ fn limits(section: &Section<'_>) -> Limits {
 
 fn file(text: &str) -> Result<PathBuf, Invalid> {
     match text.split_once("://") {
+        Some(("oci", _)) => Err(Invalid::new("is in a registry; write it as `oci`, without `oci://`")),
         Some(_) => Err(Invalid::new("is a URL; fetch the file, pin its `sha256`, and write its path")),
         None if text.is_empty() => Err(Invalid::new("is empty; write the path of a component's file")),
         None => Ok(text.into()),

@@ -4,7 +4,7 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
-use wasmtime::{Trap, WasmBacktrace};
+use wasmtime::{FrameInfo, Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
 use super::engine::FRAMES_MAX;
@@ -81,6 +81,12 @@ impl Cause {
             Cause::Worker => "worker",
             Cause::Host => "host",
         }
+    }
+
+    /// Whether the plugin itself says what is wrong, by a case of the contract.
+    pub fn is_said(self) -> bool {
+        use Cause::{InvalidOptions, Other, Quota, Retryable, Unsupported};
+        matches!(self, InvalidOptions | Unsupported | Quota | Retryable | Other)
     }
 
     /// Whether the same work may succeed later: a plugin is deterministic, so
@@ -258,14 +264,24 @@ fn panic_text(stderr_tail: &[String]) -> Option<String> {
 
 fn frames(error: &wasmtime::Error) -> Vec<String> {
     let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() else { return Vec::new() };
-    backtrace
-        .frames()
-        .iter()
-        .take(FRAMES_MAX)
-        .map(|frame| match frame.func_name() {
-            // Without the hash that rustc appends. The names are the plugin's own.
-            Some(name) => printable(format!("{:#}", rustc_demangle::demangle(name)).as_bytes()),
-            None => format!("function {}", frame.func_index()),
-        })
-        .collect()
+    backtrace.frames().iter().take(FRAMES_MAX).map(frame).collect()
+}
+
+/// What a frame is of, demangled.
+pub fn function(frame: &FrameInfo) -> String {
+    match frame.func_name() {
+        // Without the hash that rustc appends. The names are the plugin's own.
+        Some(name) => printable(format!("{:#}", rustc_demangle::demangle(name)).as_bytes()),
+        None => format!("function {}", frame.func_index()),
+    }
+}
+
+/// A function, and the line where it is known.
+fn frame(frame: &FrameInfo) -> String {
+    let name = function(frame);
+    let line = frame.symbols().first().and_then(|symbol| Some((symbol.file()?, symbol.line()?)));
+    match line {
+        Some((file, line)) => format!("{name} ({}:{line})", printable(file.as_bytes())),
+        None => name,
+    }
 }

@@ -11,11 +11,12 @@ use wasmtime::{Engine, Store};
 
 use super::failed::{Cause, Failed, Stop};
 use super::logs::Logs;
+use super::observe::{Observe, Observed, Watch};
 use super::store::{self, Setting, State};
 use super::v1::{self, Said};
 use super::{Ends, Formatted, Job, failed, meter, output, plain};
 use crate::clock::Instant;
-use crate::domain::{Failure, Layer, Retry};
+use crate::domain::{Failure, Layer, PluginName, Retry};
 use crate::limits::Limits;
 
 /// Most rows of one batch, by the contract.
@@ -29,24 +30,40 @@ const BATCH_BYTES_MAX: usize = 16 << 20;
 pub struct Code {
     pub engine: Engine,
     pub prepared: v1::Prepared,
+    /// What its author wants to see, and what to call it there.
+    pub observed: Option<(Observe, PluginName)>,
 }
 
 impl Code {
     /// The run, under what can end it while it waits. (What can end it while it
     /// computes is in [`meter::Meter::look`].)
-    pub async fn format<S>(&self, job: &Job, batches: S, logs: Logs, ends: Ends) -> Result<Formatted, Failed>
+    pub async fn format<S>(
+        &self,
+        job: &Job,
+        batches: S,
+        logs: Logs,
+        ends: Ends,
+    ) -> (Result<Formatted, Failed>, Observed)
     where
         S: Stream<Item = Result<RecordBatch, Failure>> + Unpin,
     {
         let (outside, wall_time) = (ends.clone(), job.limits.wall_time);
-        let mut run = Run::new(self, job, logs.clone(), ends);
-        let ended = outside.unless_ended(wall_time, run.whole(self, job, batches)).await;
+        let mut run = match Run::new(self, job, logs.clone(), ends) {
+            Ok(run) => run,
+            Err(error) => return (Err(failed::classify(&error, logs.finish())), Observed::default()),
+        };
+        let ended = match outside.unless_ended(wall_time, run.whole(self, job, batches)).await {
+            Ok(ended) => ended,
+            Err(stop) => Err(Ended::Failed(stop.into())),
+        };
+        let observed = run.observed(self, ended.as_ref().err());
         let (stderr_tail, batch_number) = (logs.finish(), run.batch_number);
-        match ended {
-            Ok(Ok(formatted)) => Ok(formatted),
-            Ok(Err(ended)) => Err(Failed { batch_number, ..ended.failed(stderr_tail) }),
-            Err(stop) => Err(Failed { stderr_tail, batch_number, ..stop.into() }),
-        }
+        (ended.map_err(|ended| Failed { batch_number, ..ended.failed(stderr_tail) }), observed)
+    }
+
+    fn watch(&self) -> wasmtime::Result<Watch> {
+        let Some((observe, name)) = &self.observed else { return Ok(Watch::default()) };
+        Watch::new(Some(*observe), name, self.prepared.instance_pre().component())
     }
 
     /// Calls a function that moves no data on a thread of its own: callers may or
@@ -83,6 +100,7 @@ impl Code {
             span: tracing::Span::none(),
             cancel: CancellationToken::new(),
             output: None,
+            watch: Watch::default(),
         };
         let mut store = store::new(&self.engine, setting);
         match tokio::time::timeout(limits.wall_time, call(&mut store)).await {
@@ -121,7 +139,7 @@ enum Ended {
 }
 
 impl Run {
-    fn new(code: &Code, job: &Job, logs: Logs, ends: Ends) -> Self {
+    fn new(code: &Code, job: &Job, logs: Logs, ends: Ends) -> wasmtime::Result<Self> {
         let setting = Setting {
             limits: &job.limits,
             facts: job.facts.clone(),
@@ -130,9 +148,10 @@ impl Run {
             span: job.span.clone(),
             cancel: ends.cancel,
             output: Some(ends.output),
+            watch: code.watch()?,
         };
         let store = store::new(&code.engine, setting);
-        Self { store, plain: Arc::new(plain::schema(&job.schema)), batch_number: 0, rows_in: 0 }
+        Ok(Self { store, plain: Arc::new(plain::schema(&job.schema)), batch_number: 0, rows_in: 0 })
     }
 
     async fn whole<S>(&mut self, code: &Code, job: &Job, mut batches: S) -> Result<Formatted, Ended>
@@ -141,6 +160,8 @@ impl Run {
     {
         let formatter = v1::Formatter::open(&mut self.store, &code.prepared, &job.options, &self.plain).await??;
         while let Some(batch) = batches.next().await {
+            // Batches that are always there would keep the run from being told to end.
+            tokio::task::consume_budget().await;
             let batch = batch.map_err(|failure| Ended::Failed(Failed::input(failure)))?;
             self.batch_number += 1;
             self.rows_in += batch.num_rows() as u64;
@@ -155,6 +176,22 @@ impl Run {
         output.end(self.rows_in).map_err(wasmtime::Error::from)?;
         let (objects, bytes_out) = (output.objects(), output.bytes());
         Ok(Formatted { rows: self.rows_in, objects, bytes_out, cpu_time, peak_memory_bytes })
+    }
+
+    fn observed(&mut self, code: &Code, ended: Option<&Ended>) -> Observed {
+        let coredump = match (ended, &code.observed) {
+            (Some(Ended::Guest(error)), Some((_, name))) => Watch::coredump(error, &mut self.store, name),
+            _ => None,
+        };
+        let State { meter, space, watch, .. } = self.store.data_mut();
+        Observed {
+            rows: self.rows_in,
+            batches: self.batch_number,
+            cpu_time: meter.cpu_time(),
+            peak_memory_bytes: space.memory_peak(),
+            coredump,
+            ..watch.finish()
+        }
     }
 }
 

@@ -23,7 +23,19 @@ pub fn guest(name: &str) -> Vec<u8> {
         let target = root.join("target/guests");
         let mut cargo = Command::new(env!("CARGO"));
         cargo.current_dir(root).args(["build", "--quiet", "--profile", "plugin", "--target", "wasm32-wasip2"]);
-        cargo.args(["-p", "guest-echo", "-p", "guest-hostile", "-p", "guest-socket", "--target-dir"]).arg(&target);
+        cargo
+            .args([
+                "-p",
+                "guest-echo",
+                "-p",
+                "guest-hostile",
+                "-p",
+                "guest-sloppy",
+                "-p",
+                "guest-socket",
+                "--target-dir",
+            ])
+            .arg(&target);
         // What the tests themselves are built with does not suit another target.
         for name in ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "RUSTC_WORKSPACE_WRAPPER", "CARGO_BUILD_TARGET"] {
             cargo.env_remove(name);

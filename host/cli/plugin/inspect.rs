@@ -6,14 +6,15 @@ use clap::Args;
 use serde::Serialize;
 
 use super::super::Global;
-use super::super::output::{self, CliError, Exit, bytes, line};
-use crate::domain::{Failure, PluginName};
+use super::super::output::{self, CliError, Exit, bytes, line, rows};
+use super::workbench::{self, Cache};
+use crate::author::Subject;
 use crate::limits::Limits;
 use crate::plugin::{self, PluginHost};
 
 #[derive(Args)]
 pub struct InspectArgs {
-    /// A component's file, or the name of a shipped plugin: csv, jsonl, parquet.
+    /// A component's file, a plugin's project, or the name of a shipped plugin: csv, jsonl, parquet.
     file: PathBuf,
 }
 
@@ -21,7 +22,7 @@ const CONTRACT: &str = "consign:format@1";
 
 #[derive(Serialize)]
 struct Inspection {
-    contract: &'static str,
+    contract: String,
     name: String,
     version: String,
     sha256: String,
@@ -29,27 +30,19 @@ struct Inspection {
     extension: String,
     media_type: String,
     options_schema: serde_json::Value,
+    imports: Vec<Import>,
+    exports: Vec<String>,
+}
+
+/// What it asks for, and gets.
+#[derive(Serialize)]
+struct Import {
+    name: String,
+    gets: &'static str,
 }
 
 pub fn inspect(global: &Global, args: &InspectArgs) -> Result<Exit, CliError> {
-    let file = &args.file;
-    let shipped = file.to_str().and_then(crate::plugin::shipped);
-    let component = match shipped {
-        Some(component) => component.to_vec(),
-        None => std::fs::read(file).map_err(|error| {
-            let mut failed = CliError::internal(&format!("cannot read {}", file.display()), &error);
-            if error.kind() == std::io::ErrorKind::NotFound {
-                failed.exit = Exit::Failed;
-                failed.help = "name a component's file, or a shipped plugin: csv, jsonl, parquet".into();
-            }
-            failed
-        })?,
-    };
-    // By the file's name, as one would in the configuration.
-    let stem = file.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default().to_ascii_lowercase();
-    let name = PluginName::parse(&stem).or_else(|_| PluginName::parse("component"));
-    let name = name.map_err(|why| CliError::new(Exit::Internal, format!("'component' {why}"), ""))?;
-    let inspection = inspected(&name, &component)?;
+    let inspection = inspected(&workbench::subject(&args.file)?)?;
     if global.json {
         output::json(&inspection);
     } else {
@@ -58,26 +51,30 @@ pub fn inspect(global: &Global, args: &InspectArgs) -> Result<Exit, CliError> {
     Ok(Exit::Done)
 }
 
-fn inspected(name: &PluginName, component: &[u8]) -> Result<Inspection, CliError> {
-    // A cache of its own, thrown away: looking at a component must not put it
-    // among those that the daemon runs.
-    let cache = tempfile::tempdir().map_err(|error| CliError::internal("cannot make a temporary directory", &error))?;
-    let refused = |error: &(dyn std::error::Error + 'static)| {
-        let help = "plugins/sdk/README.md shows how to build a component for the world of wit/v1";
-        CliError::new(Exit::Failed, Failure::chain(error), help)
-    };
-    let host = PluginHost::new(cache.path()).map_err(|error| refused(&error))?;
-    let loaded = host.load(name, component, &Limits::default()).map_err(|error| refused(&error))?;
+fn inspected(subject: &Subject) -> Result<Inspection, CliError> {
+    let cache = Cache::open()?;
+    let host = PluginHost::new(&cache.dir).map_err(|error| workbench::refused(&error))?;
+    let loaded = host.load(&subject.name, &subject.bytes, &Limits::default());
+    let loaded = loaded.map_err(|error| workbench::refused(&error))?;
     let said = loaded.description();
+    let import = |name: String| {
+        let gets = plugin::gets(&name).unwrap_or_default();
+        Import { name, gets }
+    };
+    let exports = loaded.exports();
+    // The version that it was built for, if the whole of it can be told.
+    let built_for = exports.iter().find_map(|name| name.strip_prefix("consign:format/formatter@"));
     Ok(Inspection {
-        contract: CONTRACT,
+        contract: built_for.map_or_else(|| CONTRACT.to_owned(), |version| format!("consign:format@{version}")),
         name: said.name.clone(),
         version: said.version.clone(),
         sha256: loaded.digest().to_owned(),
-        bytes: component.len() as u64,
+        bytes: subject.bytes.len() as u64,
         extension: said.extension.clone(),
         media_type: said.media_type.clone(),
         options_schema: serde_json::from_str(&said.options_schema).unwrap_or_default(),
+        imports: loaded.imports().into_iter().map(import).collect(),
+        exports,
     })
 }
 
@@ -88,6 +85,11 @@ impl Inspection {
         line(&format!("sha256      {}", self.sha256));
         line(&format!("size        {}", bytes(self.bytes)));
         line(&format!("writes      .{}  {}", self.extension, self.media_type));
+        line(&format!("exports     {}", self.exports.join(", ")));
+        line("asks for");
+        let row = |import: &Import| vec![format!("  {}", import.name), import.gets.to_owned()];
+        rows(&self.imports.iter().map(row).collect::<Vec<_>>());
+        line("  and gets no files, no network, no environment, no real clock");
         let options = plugin::described(&self.options_schema.to_string());
         if options.is_empty() {
             return line("options     none");

@@ -53,18 +53,18 @@ pub fn serve(stack_bytes: usize) -> io::Result<()> {
 
 /// Loads the component, which is trusted; then gives up everything that only that needed.
 fn prepare(stack_bytes: usize, socket: &UnixStream) -> wasmtime::Result<(Code, Wall, Runtime)> {
-    let Machine { engine, linker } = Machine::at_rest(stack_bytes)?;
+    let Machine { engine, linker } = Machine::at_rest(stack_bytes, None)?;
     // SAFETY: the daemon wrote what its own engine had compiled into this memory and
     // then sealed it.
     let component = unsafe { Component::deserialize_file(&engine, CODE)? };
     component.initialize_copy_on_write_image()?;
     let prepared = v1::Prepared::new(linker.instantiate_pre(&component)?)?;
     let mut wall = confine::process();
-    engine::tick(&engine)?;
+    engine::tick(&engine, None)?;
     end_with(socket.try_clone()?)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     confine::calls(&mut wall)?;
-    Ok((Code { engine, prepared }, wall, runtime))
+    Ok((Code { engine, prepared, observed: None }, wall, runtime))
 }
 
 /// Ends this process when the daemon's end of the socket is closed, whatever the
@@ -132,7 +132,7 @@ impl Server {
         let batch_number = Cell::new(0);
         let batches = stream::iter(batches(&mut self.from, &batch_number));
         let formatted = async { tokio::join!(self.code.format(&job, batches, logs, ends), hand_on(events, &self.to)) };
-        let (formatted, handed_on) = self.runtime.block_on(formatted);
+        let ((formatted, _), handed_on) = self.runtime.block_on(formatted);
         handed_on.map_err(|error| Failed::new(Cause::Host, error.to_string()))?;
         // As the daemon counts, which may have cut a batch into several.
         let counted = |failed: Failed| Failed { batch_number: failed.batch_number.min(batch_number.get()), ..failed };
