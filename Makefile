@@ -9,10 +9,14 @@ SHELL := /bin/bash -o pipefail
 # binary's time zones against, of the same release.
 VENV_PACKAGES := ministack==1.5.33 ziglang==0.15.2 tzdata==2025.2
 
+# What reads the formats' objects in the tests and is not consign's; two of them
+# have codecs of Avro.
+READERS := pyarrow==26.0.1 fastavro==1.13.1 backports.zstd==1.8.0 cramjam==2.14.0 openpyxl==3.1.5
+
 # Every package that also runs natively. Always all of them together, so that
 # features are unified once and each dependency is compiled once; the guests of
 # tests/guests are for WebAssembly only and built by their tests.
-PACKAGES := consign consign-sdk consign-csv consign-jsonl consign-parquet consign-example-fixed-flights
+PACKAGES := consign consign-sdk consign-sdk-arrow consign-arrow consign-avro consign-csv consign-fixed-width consign-jsonl consign-parquet consign-xlsx consign-example-fixed-flights consign-example-nacha
 SELECT := $(addprefix --package ,$(PACKAGES))
 
 # What is made once and kept, as in .ci/run: without CONSIGN_CACHE_DIR in the
@@ -73,6 +77,10 @@ rust-target: tools
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check $(VENV_PACKAGES)
 	@touch $@
 
+.venv/readers: Makefile .venv/ready
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check $(READERS)
+	@touch $@
+
 build: setup
 	cargo build
 
@@ -81,7 +89,7 @@ demo: setup
 	cargo run --quiet -- demo $(if $(KEEP),--keep)
 
 # The last line is the sum over all test binaries.
-test: setup
+test: setup .venv/readers
 	cargo test $(SELECT) --no-fail-fast 2>&1 | awk '\
 	    { print; fflush() } \
 	    /^test result:/ { passed += $$4; failed += $$6; ignored += $$8 } \

@@ -43,6 +43,7 @@ pub use model::{
     LedgerSettings, Missed, Overlap, Plugin, PluginSource, RetryPolicy, Share, TableDataset, TableSource, Tenant,
 };
 pub use origin::Origin;
+pub use plugin::SHIPPED;
 pub use report::{ConfigErrors, Problem, SHOWN_MAX, Severity, rendered};
 pub(crate) use report::{listed, near};
 pub use schema::{reference, schema};
@@ -82,8 +83,8 @@ static ROOT: Shape = Shape {
         optional(
             "plugins",
             Kind::Map(&plugin::PLUGINS),
-            r#"{ fixed-width = { path = "plugins/fixed-width.wasm" } }"#,
-            "Formatters of your own, and limits: `[plugins.NAME]`. `csv`, `jsonl` and `parquet` need no table.",
+            r#"{ nacha = { path = "plugins/nacha.wasm" } }"#,
+            "Formatters of your own, and limits: `[plugins.NAME]`. Those that are shipped need no table.",
         ),
         optional(
             "customers",

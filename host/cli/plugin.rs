@@ -18,7 +18,7 @@ pub enum PluginCommand {
     /// A component that consign cannot run is refused with what it imports or
     /// exports and what consign offers.
     Inspect {
-        /// A component's file, or the name of a shipped plugin: csv, jsonl, parquet.
+        /// A component's file, or the name of a shipped plugin, such as csv.
         file: PathBuf,
     },
 }
@@ -46,7 +46,7 @@ pub fn plugin(global: &Global, command: &PluginCommand) -> Result<Exit, CliError
             let mut failed = CliError::internal(&format!("cannot read {}", file.display()), &error);
             if error.kind() == std::io::ErrorKind::NotFound {
                 failed.exit = Exit::Failed;
-                failed.help = "name a component's file, or a shipped plugin: csv, jsonl, parquet".into();
+                failed.help = format!("name a component's file, or a shipped plugin: {}", plugin::SHIPPED.join(", "));
             }
             failed
         })?,
