@@ -10,10 +10,14 @@ SHELL := /bin/bash -o pipefail
 # the judging of options against.
 VENV_PACKAGES := ministack==1.5.33 ziglang==0.15.2 tzdata==2025.2 jsonschema==4.26.0
 
+# What reads the formats' objects in the tests and is not consign's; two of them
+# have codecs of Avro.
+READERS := pyarrow==26.0.1 fastavro==1.13.1 backports.zstd==1.8.0 cramjam==2.14.0 openpyxl==3.1.5
+
 # Every package that also runs natively. Always all of them together, so that
 # features are unified once and each dependency is compiled once; the guests of
 # tests/guests are for WebAssembly only and built by their tests.
-PACKAGES := consign consign-sdk consign-csv consign-jsonl consign-parquet consign-example-fixed-flights
+PACKAGES := consign consign-sdk consign-sdk-arrow consign-arrow consign-avro consign-csv consign-fixed-width consign-jsonl consign-parquet consign-xlsx consign-example-fixed-flights consign-example-nacha
 SELECT := $(addprefix --package ,$(PACKAGES))
 
 # What is made once and kept, as in .ci/run: without CONSIGN_CACHE_DIR in the
@@ -74,6 +78,10 @@ rust-target: tools
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check $(VENV_PACKAGES)
 	@touch $@
 
+.venv/readers: Makefile .venv/ready
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check $(READERS)
+	@touch $@
+
 build: setup
 	cargo build
 
@@ -82,7 +90,7 @@ demo: setup
 	cargo run --quiet -- demo $(if $(KEEP),--keep)
 
 # The last line is the sum over all test binaries.
-test: setup
+test: setup .venv/readers
 	cargo test $(SELECT) --no-fail-fast 2>&1 | awk '\
 	    { print; fflush() } \
 	    /^test result:/ { passed += $$4; failed += $$6; ignored += $$8 } \

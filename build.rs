@@ -14,11 +14,16 @@ use std::process::{Command, ExitCode, Stdio};
 const TARGET: &str = "wasm32-wasip2";
 
 /// Package and the name of its component in `OUT_DIR`.
-const COMPONENTS: [(&str, &str); 4] = [
+const COMPONENTS: [(&str, &str); 9] = [
+    ("consign-arrow", "arrow.wasm"),
+    ("consign-avro", "avro.wasm"),
     ("consign-csv", "csv.wasm"),
+    ("consign-fixed-width", "fixed-width.wasm"),
     ("consign-jsonl", "jsonl.wasm"),
     ("consign-parquet", "parquet.wasm"),
+    ("consign-xlsx", "xlsx.wasm"),
     ("consign-example-fixed-flights", "fixed-flights.wasm"),
+    ("consign-example-nacha", "nacha.wasm"),
 ];
 
 /// The compiler of zstd's C sources; `.cargo/config.toml` sets it.

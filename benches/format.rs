@@ -11,8 +11,8 @@
 //!   output taken from the channel and dropped. Compiling it is not counted.
 //! - `native`: the same formatter, compiled for this machine. Like the host it
 //!   copies a batch's buffers out of Arrow, and its output is only counted.
-//! - `arrow`: the writer of arrow-csv, arrow-json or parquet, whose output is
-//!   only counted.
+//! - `arrow`: the writer of arrow-ipc, arrow-csv, arrow-json or parquet, whose
+//!   output is only counted.
 //!
 //! Time is CPU time of the whole process, which a busy machine does not change
 //! much, and below it wall time. The formatter computes on one thread; in the
@@ -23,15 +23,14 @@
 
 #![expect(clippy::print_stdout, clippy::expect_used, clippy::panic, reason = "a bench prints and may panic")]
 
-use std::fs::File;
 use std::io;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Field, SchemaRef, TimeUnit};
+use arrow::ipc::writer::FileWriter;
 use arrow::json::writer::LineDelimited;
 use consign::domain::{OutputEvent, PluginName};
 use consign::limits::Limits;
@@ -39,36 +38,56 @@ use consign::plugin::{Component, Job, PluginHost, format, shipped};
 use consign_sdk::{Batch, BatchSource, Formatter, Naming, ObjectSink, Output, RawColumn, RunFacts, Sink};
 use futures::stream;
 use parquet::arrow::ArrowWriter;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
 use rustix::time::{ClockId, clock_gettime};
 use tokio::sync::mpsc;
 
+#[path = "format/data.rs"]
+mod data;
+
+use data::{flights, lineitem};
+
 const ROUNDS: usize = 5;
-/// As DataFusion makes them.
-const BATCH_ROWS: usize = 8192;
 const SIDES: [&str; 3] = ["sandbox", "native", "arrow"];
 
 /// One format, with options that make the others write what Arrow writes.
 struct Format {
     name: &'static str,
-    options: &'static str,
+    options: fn(&Data) -> String,
     native: fn(&Data, &str) -> u64,
-    arrow: fn(&Data) -> u64,
+    /// None where Arrow has no writer, or none that consign links.
+    arrow: Option<fn(&Data) -> u64>,
 }
 
-const FORMATS: [Format; 3] = [
-    Format { name: "csv", options: "{}", native: native::<consign_csv::Csv>, arrow: arrow_csv },
+const FORMATS: [Format; 7] = [
+    Format { name: "arrow", options: none, native: native::<consign_arrow::Arrow>, arrow: Some(arrow_ipc) },
+    Format { name: "avro", options: none, native: native::<consign_avro::Avro>, arrow: None },
+    Format { name: "csv", options: none, native: native::<consign_csv::Csv>, arrow: Some(arrow_csv) },
+    Format { name: "fixed-width", options: places, native: native::<consign_fixed_width::FixedWidth>, arrow: None },
     // Arrow has no other way to write decimals.
     Format {
         name: "jsonl",
-        options: r#"{"decimal": "number"}"#,
+        options: |_| r#"{"decimal": "number"}"#.into(),
         native: native::<consign_jsonl::Jsonl>,
-        arrow: arrow_json,
+        arrow: Some(arrow_json),
     },
-    Format { name: "parquet", options: "{}", native: native::<consign_parquet::Parquet>, arrow: arrow_parquet },
+    Format { name: "parquet", options: none, native: native::<consign_parquet::Parquet>, arrow: Some(arrow_parquet) },
+    Format { name: "xlsx", options: none, native: native::<consign_xlsx::Xlsx>, arrow: None },
 ];
+
+fn none(_: &Data) -> String {
+    "{}".into()
+}
+
+/// Wide enough for what the datasets have.
+fn places(data: &Data) -> String {
+    let places = data.schema.fields().iter().map(|field| {
+        let width = if matches!(field.data_type(), DataType::Utf8) { 44 } else { 24 };
+        format!(r#"{{"column":"{}","width":{width}}}"#, field.name())
+    });
+    format!(r#"{{"columns":[{}]}}"#, places.collect::<Vec<_>>().join(","))
+}
 
 /// One dataset, in memory.
 struct Data {
@@ -97,8 +116,8 @@ fn main() {
     for data in [lineitem(rows), flights(rows)] {
         println!("\n{}: {} rows, {} columns", data.name, data.rows, data.schema.fields().len());
         let [a, b, c] = SIDES;
-        println!("{:16}{:^30}{:^30}{:^26}", "", "MB of output", "MB/s", "ratio");
-        println!("{:16}{a:>10}{b:>10}{c:>10}{a:>10}{b:>10}{c:>10}{:>15}{:>14}", "", "sandbox/native", "sandbox/arrow");
+        println!("{:18}{:^30}{:^30}{:^26}", "", "MB of output", "MB/s", "ratio");
+        println!("{:18}{a:>10}{b:>10}{c:>10}{a:>10}{b:>10}{c:>10}{:>15}{:>14}", "", "sandbox/native", "sandbox/arrow");
         for format in &FORMATS {
             report(format, &measure(&sandbox, format, &data));
         }
@@ -108,10 +127,11 @@ fn main() {
 /// The runs of each side, after one that is not counted.
 fn measure(sandbox: &Sandbox, format: &Format, data: &Data) -> [Vec<Run>; 3] {
     let component = sandbox.load(format.name);
+    let options = (format.options)(data);
     let side = |side: usize| match side {
-        0 => timed(|| sandbox.write(&component, data, format.options)),
-        1 => timed(|| (format.native)(data, format.options)),
-        _ => timed(|| (format.arrow)(data)),
+        0 => Some(timed(|| sandbox.write(&component, data, &options))),
+        1 => Some(timed(|| (format.native)(data, &options))),
+        _ => format.arrow.map(|arrow| timed(|| arrow(data))),
     };
     let mut runs = [const { Vec::new() }; 3];
     for round in 0..=ROUNDS {
@@ -119,7 +139,7 @@ fn measure(sandbox: &Sandbox, format: &Format, data: &Data) -> [Vec<Run>; 3] {
         for number in (0..SIDES.len()).map(|turn| (round + turn) % SIDES.len()) {
             let run = side(number);
             if round > 0 {
-                runs[number].push(run);
+                runs[number].extend(run);
             }
         }
     }
@@ -127,22 +147,21 @@ fn measure(sandbox: &Sandbox, format: &Format, data: &Data) -> [Vec<Run>; 3] {
 }
 
 fn report(format: &Format, runs: &[Vec<Run>; 3]) {
-    let bytes = [0, 1, 2].map(|side| runs[side][0].bytes);
-    let [a, b, c] = bytes.map(|bytes| bytes as f64 / 1e6);
+    let bytes = [0, 1, 2].map(|side| runs[side].first().map_or(0, |run| run.bytes));
+    let megabytes = bytes.map(|bytes| bytes as f64 / 1e6);
+    let shown = |value: f64, places: usize| match value.is_finite() && value > 0.0 {
+        true => format!("{value:.places$}"),
+        false => "-".into(),
+    };
     for (clock, time) in [("cpu", (|run| run.cpu) as fn(&Run) -> Duration), ("wall", |run| run.wall)] {
-        let [x, y, z] = [0, 1, 2].map(|side| median(runs[side].iter().map(time)).as_secs_f64());
-        println!(
-            "{:10}{clock:6}{a:10.1}{b:10.1}{c:10.1}{:10.0}{:10.0}{:10.0}{:15.2}{:14.2}",
-            format.name,
-            a / x,
-            b / y,
-            c / z,
-            y / x,
-            z / x
-        );
+        let times = [0, 1, 2].map(|side| median(runs[side].iter().map(time)).as_secs_f64());
+        print!("{:12}{clock:6}", format.name);
+        megabytes.iter().for_each(|size| print!("{:>10}", shown(*size, 1)));
+        megabytes.iter().zip(times).for_each(|(size, time)| print!("{:>10}", shown(size / time, 0)));
+        println!("{:>15}{:>14}", shown(times[1] / times[0], 2), shown(times[2] / times[0], 2));
     }
     if bytes[0] != bytes[1] {
-        println!("{:10}the sandbox wrote {} bytes, the native code {}", format.name, bytes[0], bytes[1]);
+        println!("{:12}the sandbox wrote {} bytes, the native code {}", format.name, bytes[0], bytes[1]);
     }
 }
 
@@ -155,7 +174,7 @@ fn timed(work: impl FnOnce() -> u64) -> Run {
 fn median(times: impl Iterator<Item = Duration>) -> Duration {
     let mut times: Vec<Duration> = times.collect();
     times.sort_unstable();
-    times[times.len() / 2]
+    times.get(times.len() / 2).copied().unwrap_or_default()
 }
 
 fn process_cpu_time() -> Duration {
@@ -322,6 +341,16 @@ fn plugin_field(field: &Field) -> consign_sdk::Field {
         other => panic!("the bench has no {other}"),
     };
     consign_sdk::Field { name: field.name().clone(), data_type, nullable: field.is_nullable() }
+}
+
+fn arrow_ipc(data: &Data) -> u64 {
+    let count = Count::default();
+    let mut writer = FileWriter::try_new(count.clone(), &data.schema).expect("Arrow writes the schema");
+    for batch in &data.batches {
+        writer.write(batch).expect("Arrow writes a batch");
+    }
+    writer.finish().expect("Arrow ends its file");
+    count.total()
 }
 
 fn arrow_csv(data: &Data) -> u64 {

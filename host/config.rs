@@ -50,6 +50,7 @@ pub use model::{
 };
 pub use origin::Origin;
 pub use pins::{Pin, lock_text};
+pub use plugin::SHIPPED;
 pub use report::{ConfigErrors, Problem, SHOWN_MAX, Severity, rendered};
 pub(crate) use report::{listed, near, quote};
 pub use schema::{reference, schema};
@@ -90,8 +91,8 @@ static ROOT: Shape = Shape {
         optional(
             "plugins",
             Kind::Map(&plugin::PLUGINS),
-            r#"{ fixed-width = { path = "plugins/fixed-width.wasm" } }"#,
-            "Formatters of your own, and limits: `[plugins.NAME]`. `csv`, `jsonl` and `parquet` need no table.",
+            r#"{ nacha = { path = "plugins/nacha.wasm" } }"#,
+            "Formatters of your own, and limits: `[plugins.NAME]`. Those that are shipped need no table.",
         ),
         optional(
             "registries",

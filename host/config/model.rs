@@ -234,7 +234,7 @@ pub struct Plugin {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PluginSource {
-    /// In the binary: `csv`, `jsonl`, `parquet`.
+    /// In the binary, as [`SHIPPED`](super::SHIPPED) names them.
     Shipped,
     /// A component's file, and the sha256 (64 hex digits) it must have.
     File { path: PathBuf, sha256: Option<String> },

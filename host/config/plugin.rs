@@ -6,27 +6,27 @@ use std::sync::Arc;
 
 use super::model::{Plugin, PluginSource};
 use super::pins::Pin;
-use super::report::{Problems, quote};
+use super::report::{Problems, listed, quote};
 use super::section::Section;
 use super::shape::{Kind, Names, Shape, TEXT, default, optional};
 use super::tree::Table;
 use crate::domain::{Invalid, OciReference, PluginName};
 use crate::limits::{Isolation, Limits};
 
-/// Formatters that are part of the binary.
-pub(crate) const SHIPPED: [&str; 3] = ["csv", "jsonl", "parquet"];
+/// Formatters that are part of the binary, which every configuration can use.
+pub const SHIPPED: [&str; 7] = ["arrow", "avro", "csv", "fixed-width", "jsonl", "parquet", "xlsx"];
 
 pub(crate) static PLUGINS: Names =
     super::names("plugin", |text| PluginName::parse(text).map(drop), Kind::Table(&PLUGIN));
 
 static PLUGIN: Shape = Shape {
     noun: "plugin",
-    doc: "A formatter of your own, or limits for one that is shipped (`csv`, `jsonl`, `parquet`).",
+    doc: "A formatter of your own, or limits for one that is shipped.",
     keys: &[
         optional(
             "path",
             TEXT,
-            r#""plugins/fixed-width.wasm""#,
+            r#""plugins/nacha.wasm""#,
             "The component's file, relative to this file. Either it or `oci` is required, but refused for the shipped ones.",
         ),
         optional(
@@ -135,8 +135,10 @@ pub(crate) fn read(
             let Some(path) = section.parse("path", file, problems) else {
                 if !section.has("path") {
                     let message = format!("plugin {} has neither `path` nor `oci`", quote(section.name));
-                    let help = "add `path = \"plugins/NAME.wasm\"`, or `oci = \"REGISTRY/REPOSITORY:TAG\"` (only csv, \
-                                jsonl and parquet are shipped)";
+                    let help = format!(
+                        "add `path = \"plugins/NAME.wasm\"`, or `oci = \"REGISTRY/REPOSITORY:TAG\"` (only {} are shipped)",
+                        listed(SHIPPED)
+                    );
                     problems.error(section.name_span, message, help);
                 }
                 continue;

@@ -8,7 +8,7 @@ use chrono_tz::Tz;
 use super::known::{Known, What, unknown};
 use super::model::{Compression, Empty, Overlap, RetryPolicy, Share};
 use super::plugin::SHIPPED;
-use super::report::{Problems, quote};
+use super::report::{Problems, listed, quote};
 use super::section::Section;
 use super::shape::{Kind, NAME_PATTERN, Names, Shape, TEXT, default, in_two, optional, required};
 use super::timing;
@@ -91,7 +91,7 @@ pub(crate) static SHARE: Shape = Shape {
             "plugin",
             NAME,
             r#""csv""#,
-            "What formats the rows: `csv`, `jsonl`, `parquet`, or a name of `[plugins]`. Required for tables, refused for \
+            "What formats the rows: a format that is shipped, or a name of `[plugins]`. Required for tables, refused for \
              files.",
         ),
         optional(
@@ -105,8 +105,8 @@ pub(crate) static SHARE: Shape = Shape {
             Kind::Either(&[Kind::Choice(&["none", "gzip", "zstd"]), Kind::Table(&COMPRESSION)]),
             r#""none""#,
             r#""gzip""#,
-            "Of each object, by consign, after the plugin. A table also says the level. Not for the parquet plugin, whose \
-             own `options.compression` keeps files readable.",
+            "Of each object, by consign, after the plugin. A table also says the level. Not for \
+             formats that compress inside, whose own `options.compression` keeps files readable.",
         ),
         default(
             "max_object_size",
@@ -299,11 +299,8 @@ fn plugin(section: &Section<'_>, known: &Known<'_>, problems: &mut Problems) -> 
     let Some(text) = section.text("plugin") else {
         if !section.has("plugin") {
             let message = format!("share {} has no `plugin` to format its rows", quote(section.name));
-            problems.error(
-                section.name_span,
-                message,
-                "add `plugin = \"csv\"` (or jsonl, parquet, one of `[plugins]`)",
-            );
+            let help = format!("add `plugin = \"csv\"`, or another of {}, or one of `[plugins]`", listed(SHIPPED));
+            problems.error(section.name_span, message, help);
         }
         return None;
     };
@@ -331,8 +328,8 @@ fn options(section: &Section<'_>, problems: &mut Problems) -> String {
     let own = section.text("plugin").unwrap_or("");
     for (name, entry) in node.table().into_iter().flat_map(Table::iter) {
         let moved = match (name, own) {
-            ("compression", "csv" | "jsonl") => "compression",
-            ("max_object_bytes" | "max_object_size", "csv" | "jsonl" | "parquet") => "max_object_size",
+            ("compression", "arrow" | "csv" | "fixed-width" | "jsonl") => "compression",
+            ("max_object_bytes" | "max_object_size", own) if SHIPPED.contains(&own) => "max_object_size",
             _ => continue,
         };
         let value = match (moved, entry.node.text()) {
@@ -356,9 +353,9 @@ fn compression(section: &Section<'_>, problems: &mut Problems) -> Compression {
     let table = section.section("compression", &COMPRESSION);
     let codec = table.map_or_else(|| section.text("compression"), |table| table.text("codec"));
     let level: Option<i64> = table.and_then(|table| table.int("level"));
-    if section.text("plugin") == Some("parquet") && codec.is_some_and(|codec| codec != "none") {
-        let message = "`compression` would make Parquet files that readers cannot open";
-        let help = "write `options = { compression = \"zstd\" }`: Parquet compresses its own pages";
+    let inside = section.text("plugin").and_then(compressed_inside);
+    if let Some((files, help)) = inside.filter(|_| codec.is_some_and(|codec| codec != "none")) {
+        let message = format!("`compression` would make {files} that readers cannot open");
         problems.error(section.span("compression"), message, help);
     }
     match (codec, level) {
@@ -373,6 +370,19 @@ fn compression(section: &Section<'_>, problems: &mut Problems) -> Compression {
         (Some("zstd"), level) => Compression::Zstd { level: level.and_then(|l| i32::try_from(l).ok()).unwrap_or(3) },
         _ => Compression::None,
     }
+}
+
+/// Of the shipped formats that are compressed inside: what they are, and what to
+/// write for it.
+fn compressed_inside(plugin: &str) -> Option<(&'static str, &'static str)> {
+    Some(match plugin {
+        "avro" => ("Avro files", "write `options = { compression = \"zstd\" }`: Avro compresses its own blocks"),
+        "parquet" => {
+            ("Parquet files", "write `options = { compression = \"zstd\" }`: Parquet compresses its own pages")
+        }
+        "xlsx" => ("workbooks", "remove it: a workbook is compressed inside"),
+        _ => return None,
+    })
 }
 
 /// None when there are none, or when not all of them are there.

@@ -2,14 +2,18 @@
 //! `plugins/`.
 
 /// Names of the shipped formats, which every configuration can use.
-pub const SHIPPED: [&str; 3] = ["csv", "jsonl", "parquet"];
+pub use crate::config::SHIPPED;
 
 /// The component of a shipped format; none when there is none of this name.
 pub fn shipped(name: &str) -> Option<&'static [u8]> {
     match name {
+        "arrow" => Some(include_bytes!(concat!(env!("OUT_DIR"), "/arrow.wasm"))),
+        "avro" => Some(include_bytes!(concat!(env!("OUT_DIR"), "/avro.wasm"))),
         "csv" => Some(include_bytes!(concat!(env!("OUT_DIR"), "/csv.wasm"))),
+        "fixed-width" => Some(include_bytes!(concat!(env!("OUT_DIR"), "/fixed-width.wasm"))),
         "jsonl" => Some(include_bytes!(concat!(env!("OUT_DIR"), "/jsonl.wasm"))),
         "parquet" => Some(include_bytes!(concat!(env!("OUT_DIR"), "/parquet.wasm"))),
+        "xlsx" => Some(include_bytes!(concat!(env!("OUT_DIR"), "/xlsx.wasm"))),
         _ => None,
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use consign::plugin::SHIPPED;
 use rustix::process::Signal;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
@@ -156,7 +157,7 @@ fn plugin_inspect_describes_components_and_refuses_others() {
     consign(dir, &["plugin", "inspect", "movements.wasm"]).ended(0).out_says(&text);
     let text = ["header  true or false; default true", "line_ending  \"lf\" or \"crlf\"", "empty text `\"\"`."];
     consign(dir, &["plugin", "inspect", "csv"]).ended(0).out_says(&text);
-    for shipped in ["csv", "jsonl", "parquet"] {
+    for shipped in SHIPPED {
         let said = consign(dir, &["plugin", "inspect", shipped, "--json"]).ended(0).json();
         assert_eq!((&said["name"], &said["options_schema"]["type"]), (&shipped.into(), &"object".into()));
     }

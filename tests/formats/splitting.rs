@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use arrow::array::{Int64Array, RecordBatch, StringArray};
 use arrow::compute::concat_batches;
+use consign::plugin::SHIPPED;
 use serde_json::{Value, json};
 
-use super::world::{Objects, parquet, python, run};
+use super::world::{Objects, component, parquet, python, run, typed};
 
 /// Rows that do not compress well, in batches as a dataset gives them.
 fn batches(rows: i64) -> Vec<RecordBatch> {
@@ -28,8 +29,9 @@ fn batches(rows: i64) -> Vec<RecordBatch> {
 fn split(name: &str, limit: u64, batches: &[RecordBatch]) -> Objects {
     let objects = run(name, "{}", Some(limit), batches[0].schema(), batches.to_vec()).unwrap();
     assert!(objects.len() > 2, "only {} objects", objects.len());
+    let extension = component(name).description().extension.clone();
     for (number, (object, bytes, rows)) in objects.iter().enumerate() {
-        assert_eq!(*object, format!("daily-{number:05}.{name}"));
+        assert_eq!(*object, format!("daily-{number:05}.{extension}"));
         assert!(bytes.len() as u64 <= limit, "{object} has {} bytes", bytes.len());
         assert!(*rows > 0, "{object} is empty");
     }
@@ -83,6 +85,20 @@ fn parquet_is_split_into_whole_files() {
     assert_eq!(read.columns(), whole.columns());
 }
 
+#[test]
+fn arrow_and_avro_are_split_into_whole_files() {
+    let batches = batches(100_000);
+    for name in ["arrow", "avro"] {
+        let mut all = Vec::new();
+        for (object, bytes, told) in split(name, 1 << 20, &batches) {
+            let Some(rows) = typed(name, &bytes) else { return };
+            assert_eq!(rows.len() as u64 - 2, told, "{object}");
+            all.extend(ids(rows.into_iter().skip(2).map(|row| row[0].clone())));
+        }
+        assert!(all == (0..100_000).collect::<Vec<_>>(), "{name}");
+    }
+}
+
 /// A row larger than the limit is not cut and not lost: it has an object to itself.
 #[test]
 fn a_row_over_the_limit_is_alone() {
@@ -102,13 +118,14 @@ fn a_row_over_the_limit_is_alone() {
 /// A limit that is never reached still numbers the one object.
 #[test]
 fn one_object_of_a_share_that_splits_is_numbered() {
-    for name in ["csv", "jsonl", "parquet"] {
+    for name in SHIPPED {
+        let extension = component(name).description().extension.clone();
         for batches in [batches(10), vec![]] {
             let schema = super::splitting::batches(1)[0].schema();
             let rows = batches.iter().map(RecordBatch::num_rows).sum::<usize>() as u64;
             let objects = run(name, "{}", Some(1 << 30), schema, batches).unwrap();
             let told: Vec<_> = objects.iter().map(|(object, _, rows)| (object.clone(), *rows)).collect();
-            assert_eq!(told, [(format!("daily-00000.{name}"), rows)]);
+            assert_eq!(told, [(format!("daily-00000.{extension}"), rows)]);
         }
     }
 }

@@ -17,6 +17,8 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::Value;
 use tokio::sync::mpsc;
 
+use crate::support::needs::not_tested;
+
 /// What a run left, in order of creation: name, bytes, rows.
 pub type Objects = Vec<(String, Vec<u8>, u64)>;
 
@@ -25,18 +27,32 @@ pub fn component(name: &str) -> Component {
     let load = || {
         let dir = tempfile::tempdir().unwrap();
         let host = PluginHost::new(dir.path()).unwrap();
-        let load = |name: &str| {
-            host.load(&PluginName::parse(name).unwrap(), shipped(name).unwrap(), &Limits::default()).unwrap()
-        };
+        let load = |name| load(&host, name, shipped(name).unwrap());
         let all = SHIPPED.into_iter().map(|name| (name, load(name))).collect();
         (dir, all)
     };
     LOADED.get_or_init(load).1[name].clone()
 }
 
+/// A component, compiled.
+pub fn load(host: &PluginHost, name: &str, component: &[u8]) -> Component {
+    host.load(&PluginName::parse(name).unwrap(), component, &Limits::default()).unwrap()
+}
+
 /// Runs a shipped format over batches of this schema.
 pub fn run(
     name: &str,
+    options: &str,
+    limit: Option<u64>,
+    schema: SchemaRef,
+    batches: Vec<RecordBatch>,
+) -> Result<Objects, Failed> {
+    run_component(component(name), options, limit, schema, batches)
+}
+
+/// Runs any format.
+pub fn run_component(
+    component: Component,
     options: &str,
     limit: Option<u64>,
     schema: SchemaRef,
@@ -57,7 +73,6 @@ pub fn run(
         slot_at: Instant::from_timestamp(1_704_164_645, 0).unwrap(),
         span: tracing::Span::none(),
     };
-    let component = component(name);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
         let (sender, receiver) = mpsc::channel(4);
@@ -91,17 +106,31 @@ pub fn only(name: &str, options: &str, schema: SchemaRef, batches: Vec<RecordBat
     let mut objects = run(name, options, None, schema, batches).unwrap();
     let (object, bytes, told) = objects.pop().unwrap();
     assert!(objects.is_empty());
-    assert_eq!((object, told), (format!("daily.{name}"), rows as u64));
+    assert!(object.starts_with("daily.") && told == rows as u64, "{object} has {told} of {rows} rows");
     bytes
 }
 
 /// What `tests/support/readers.py` makes of the bytes, row by row.
 pub fn python(kind: &str, bytes: &[u8]) -> Vec<Vec<Value>> {
+    read_by("readers.py", kind, bytes)
+}
+
+/// What `tests/support/typed_readers.py` makes of the bytes: the columns' names,
+/// their types, then row by row. None, and a word, without the libraries it uses.
+pub fn typed(kind: &str, bytes: &[u8]) -> Option<Vec<Vec<Value>>> {
+    if !Path::new(env!("CARGO_MANIFEST_DIR")).join(".venv/readers").exists() {
+        not_tested("pyarrow, fastavro and their like are not in .venv (`make test` puts them there)");
+        return None;
+    }
+    Some(read_by("typed_readers.py", kind, bytes))
+}
+
+fn read_by(script: &str, kind: &str, bytes: &[u8]) -> Vec<Vec<Value>> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), bytes).unwrap();
     let mut python = Command::new(root.join(".venv/bin/python"));
-    let output = python.arg(root.join("tests/support/readers.py")).arg(kind).arg(file.path()).output().unwrap();
+    let output = python.arg(root.join("tests/support").join(script)).arg(kind).arg(file.path()).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let text = String::from_utf8(output.stdout).unwrap();
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()

@@ -59,6 +59,16 @@ impl Column {
     }
 }
 
+impl Column {
+    /// What typed_readers.py makes of it: with what is not finite.
+    pub fn expected_typed(&self, row: usize) -> Value {
+        match (&self.texts[row], self.json) {
+            (Some(text), Json::Number) if text.contains('N') || text.contains("Inf") => json!({ "n": text }),
+            _ => self.expected_json(row),
+        }
+    }
+}
+
 /// Numbers as readers.py tells them.
 fn marked(value: Value) -> Value {
     match value {

@@ -14,7 +14,7 @@ use crate::plugin::{self, PluginHost};
 
 #[derive(Args)]
 pub struct InspectArgs {
-    /// A component's file, a plugin's project, or the name of a shipped plugin: csv, jsonl, parquet.
+    /// A component's file, a plugin's project, or the name of a shipped plugin, such as csv.
     file: PathBuf,
 }
 
@@ -61,7 +61,7 @@ fn inspected(subject: &Subject) -> Result<Inspection, CliError> {
         let gets = plugin::gets(&name).unwrap_or_default();
         Import { name, gets }
     };
-    let exports = loaded.exports();
+    let exports = loaded.exports().to_vec();
     // The version that it was built for, if the whole of it can be told.
     let built_for = exports.iter().find_map(|name| name.strip_prefix("consign:format/formatter@"));
     Ok(Inspection {
@@ -73,7 +73,7 @@ fn inspected(subject: &Subject) -> Result<Inspection, CliError> {
         extension: said.extension.clone(),
         media_type: said.media_type.clone(),
         options_schema: serde_json::from_str(&said.options_schema).unwrap_or_default(),
-        imports: loaded.imports().into_iter().map(import).collect(),
+        imports: loaded.imports().iter().cloned().map(import).collect(),
         exports,
     })
 }

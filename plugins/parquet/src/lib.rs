@@ -4,7 +4,7 @@
 //! host as soon as it is full, so memory depends on the size of a row group and
 //! the number of columns, never on the dataset.
 
-mod arrays;
+mod convert;
 mod options;
 mod types;
 
@@ -80,7 +80,7 @@ impl Formatter for Parquet {
     }
 
     fn write(&mut self, batch: &Batch<'_>, out: &mut Output<'_>) -> Result<(), Error> {
-        let batch = arrays::record_batch(&self.schema, batch.rows(), batch.columns()?)?;
+        let batch = consign_sdk_arrow::record_batch(&self.schema, batch, convert::convert)?;
         for start in (0..batch.num_rows()).step_by(STEP_ROWS) {
             let rows = STEP_ROWS.min(batch.num_rows() - start);
             let mut file = self.take_file(out)?;

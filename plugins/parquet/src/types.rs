@@ -122,50 +122,12 @@ fn beyond_parquet(wanted: &DataType) -> Option<(String, &'static str)> {
 /// A type without children.
 fn plain_type(plain: &DataType) -> arrow::DataType {
     match plain {
-        DataType::Boolean => arrow::DataType::Boolean,
-        DataType::Int8 => arrow::DataType::Int8,
-        DataType::Int16 => arrow::DataType::Int16,
-        DataType::Int32 => arrow::DataType::Int32,
-        DataType::Int64 => arrow::DataType::Int64,
-        DataType::UInt8 => arrow::DataType::UInt8,
-        DataType::UInt16 => arrow::DataType::UInt16,
-        DataType::UInt32 => arrow::DataType::UInt32,
-        DataType::UInt64 => arrow::DataType::UInt64,
-        DataType::Float16 => arrow::DataType::Float16,
-        DataType::Float32 => arrow::DataType::Float32,
-        DataType::Float64 => arrow::DataType::Float64,
-        DataType::Decimal32 { precision, scale } => arrow::DataType::Decimal32(*precision, *scale),
-        DataType::Decimal64 { precision, scale } => arrow::DataType::Decimal64(*precision, *scale),
-        DataType::Decimal128 { precision, scale } => arrow::DataType::Decimal128(*precision, *scale),
-        DataType::Decimal256 { precision, scale } => arrow::DataType::Decimal256(*precision, *scale),
-        DataType::Date32 | DataType::Date64 => arrow::DataType::Date32,
+        DataType::Date64 => arrow::DataType::Date32,
         DataType::Time32(_) => arrow::DataType::Time32(arrow::TimeUnit::Millisecond),
-        DataType::Time64(time_unit) => arrow::DataType::Time64(unit(*time_unit)),
         DataType::Timestamp { unit: TimeUnit::Second, timezone } => {
             arrow::DataType::Timestamp(arrow::TimeUnit::Millisecond, timezone.as_deref().map(Arc::from))
         }
-        DataType::Timestamp { unit: time_unit, timezone } => {
-            arrow::DataType::Timestamp(unit(*time_unit), timezone.as_deref().map(Arc::from))
-        }
-        DataType::Duration(time_unit) => arrow::DataType::Duration(unit(*time_unit)),
-        DataType::Interval(IntervalUnit::YearMonth) => arrow::DataType::Interval(arrow::IntervalUnit::YearMonth),
-        DataType::Interval(IntervalUnit::DayTime) => arrow::DataType::Interval(arrow::IntervalUnit::DayTime),
-        DataType::Binary => arrow::DataType::Binary,
-        DataType::LargeBinary => arrow::DataType::LargeBinary,
-        DataType::FixedSizeBinary(size) => arrow::DataType::FixedSizeBinary(size.cast_signed()),
-        DataType::Utf8 => arrow::DataType::Utf8,
-        DataType::LargeUtf8 => arrow::DataType::LargeUtf8,
-        // The null type; nested ones do not come here.
-        _ => arrow::DataType::Null,
-    }
-}
-
-fn unit(unit: TimeUnit) -> arrow::TimeUnit {
-    match unit {
-        TimeUnit::Second => arrow::TimeUnit::Second,
-        TimeUnit::Millisecond => arrow::TimeUnit::Millisecond,
-        TimeUnit::Microsecond => arrow::TimeUnit::Microsecond,
-        TimeUnit::Nanosecond => arrow::TimeUnit::Nanosecond,
+        plain => consign_sdk_arrow::data_type(plain),
     }
 }
 

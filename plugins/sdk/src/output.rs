@@ -60,8 +60,8 @@ impl Naming {
         })
     }
 
-    fn next(&mut self) -> Result<String, Error> {
-        let Naming { stem, extension, objects: number, .. } = self;
+    fn next(&mut self, extension: &str) -> Result<String, Error> {
+        let Naming { stem, objects: number, .. } = self;
         let name = match (self.max_object_bytes, *number) {
             (Some(_), number) => format!("{stem}-{number:05}.{extension}"),
             (None, 0) => format!("{stem}.{extension}"),
@@ -88,8 +88,14 @@ impl<'a> Output<'a> {
     /// `STEM-00000.EXT`, `STEM-00001.EXT`, … when the share splits. Fails when
     /// it does not split and there already is one.
     pub fn next_object(&mut self) -> Result<Object, Error> {
-        let name = self.naming.next()?;
-        Ok(self.create(&name, self.naming.media_type))
+        self.next_object_as(self.naming.extension, self.naming.media_type)
+    }
+
+    /// The same for a format whose options decide the extension (without the
+    /// dot) and the media type.
+    pub fn next_object_as(&mut self, extension: &str, media_type: &str) -> Result<Object, Error> {
+        let name = self.naming.next(extension)?;
+        Ok(self.create(&name, media_type))
     }
 
     /// Begins an object under a name of the formatter's own: 1 to 200 bytes, no

@@ -11,7 +11,7 @@ use crate::text::Buffer;
 /// a single row does.
 pub struct RowWriter {
     header: Vec<u8>,
-    footer: Vec<u8>,
+    footer: Footer,
     buffer: Buffer,
     /// Where in `buffer` the present row begins.
     row_start: usize,
@@ -25,12 +25,18 @@ struct OpenObject {
     rows: u64,
 }
 
+struct Footer {
+    bytes: usize,
+    /// Of so many rows.
+    of: Box<dyn Fn(u64) -> Result<Vec<u8>, Error>>,
+}
+
 impl RowWriter {
     /// A writer that begins every object with `header`.
     pub fn new(header: impl Into<Vec<u8>>) -> Self {
         RowWriter {
             header: header.into(),
-            footer: Vec::new(),
+            footer: Footer { bytes: 0, of: Box::new(|_| Ok(Vec::new())) },
             buffer: Buffer::new(),
             row_start: 0,
             threshold: 0,
@@ -39,8 +45,15 @@ impl RowWriter {
     }
 
     /// Also ends every object with `footer`.
-    pub fn with_footer(mut self, footer: impl Into<Vec<u8>>) -> Self {
-        self.footer = footer.into();
+    pub fn with_footer(self, footer: impl Into<Vec<u8>>) -> Self {
+        let footer = footer.into();
+        self.with_trailer(footer.len(), move |_| Ok(footer.clone()))
+    }
+
+    /// Also ends every object with what `trailer` makes of the number of its
+    /// rows, which must be so many bytes for any number.
+    pub fn with_trailer(mut self, bytes: usize, trailer: impl Fn(u64) -> Result<Vec<u8>, Error> + 'static) -> Self {
+        self.footer = Footer { bytes, of: Box::new(trailer) };
         self
     }
 
@@ -70,8 +83,7 @@ impl RowWriter {
             Some(open) => open,
             None => self.open(out)?,
         };
-        self.close(open);
-        Ok(())
+        self.close(open)
     }
 
     /// Called with a complete row at the end of the buffer that is the first,
@@ -84,11 +96,11 @@ impl RowWriter {
             None => self.open(out)?,
         };
         if let Some(limit) = out.max_object_bytes() {
-            let size = open.object.bytes() + (self.buffer.len() + self.footer.len()) as u64;
+            let size = open.object.bytes() + (self.buffer.len() + self.footer.bytes) as u64;
             if size > limit && open.rows > 0 {
                 let row = self.buffer.as_bytes()[self.row_start..].to_vec();
                 self.buffer.truncate(self.row_start);
-                self.close(open);
+                self.close(open)?;
                 open = self.open(out)?;
                 self.buffer.extend(&row);
             }
@@ -99,7 +111,7 @@ impl RowWriter {
         }
         let room = out
             .max_object_bytes()
-            .map_or(u64::MAX, |limit| limit.saturating_sub(open.object.bytes() + self.footer.len() as u64));
+            .map_or(u64::MAX, |limit| limit.saturating_sub(open.object.bytes() + self.footer.bytes as u64));
         self.threshold = usize::try_from(room).unwrap_or(usize::MAX).min(FLUSH_BYTES);
         self.object = Some(open);
         Ok(())
@@ -112,10 +124,11 @@ impl RowWriter {
         Ok(OpenObject { object, rows: 0 })
     }
 
-    fn close(&mut self, mut open: OpenObject) {
-        self.buffer.extend(&self.footer);
+    fn close(&mut self, mut open: OpenObject) -> Result<(), Error> {
+        self.buffer.extend(&(self.footer.of)(open.rows)?);
         open.object.write(self.buffer.as_bytes());
         self.buffer.clear();
         open.object.finish(open.rows);
+        Ok(())
     }
 }
