@@ -29,6 +29,8 @@ struct Inner {
     stderr_tail: VecDeque<String>,
 }
 
+type HandOn = Box<dyn FnMut(Source, &str) + Send>;
+
 /// Where lines go.
 enum To {
     Log {
@@ -36,7 +38,7 @@ enum To {
         span: Span,
     },
     /// To the process that has the log.
-    Daemon(Box<dyn FnMut(Source, &str) + Send>),
+    Daemon(HandOn),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

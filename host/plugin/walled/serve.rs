@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::io::{self, Write as _};
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -37,7 +37,7 @@ const CODE: &str = "/proc/self/fd/1";
 
 /// Serves the daemon at the other end of stdin until it is gone.
 pub fn serve(stack_bytes: usize) -> io::Result<()> {
-    let socket = UnixStream::from(OwnedFd::from(io::stdin().as_fd().try_clone_to_owned()?));
+    let socket = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
     socket.set_read_timeout(Some(IDLE))?;
     let (code, wall, runtime) = match prepare(stack_bytes, &socket) {
         Ok(ready) => ready,
