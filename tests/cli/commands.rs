@@ -152,7 +152,7 @@ fn plugin_inspect_describes_components_and_refuses_others() {
     let said = consign(dir, &["plugin", "inspect", "movements.wasm", "--json"]).ended(0).json();
     assert_eq!((&said["name"], &said["extension"]), (&"fixed-flights".into(), &"mvt".into()));
     assert_eq!((&said["sha256"], &said["bytes"]), (&digest.as_str().into(), &component.len().into()));
-    assert_eq!(said["contract"], "consign:format@1");
+    assert_eq!(said["contract"], "consign:format@1.0.0");
     let text = ["fixed-flights", "consign:format@1", &digest, ".mvt  text/plain; charset=us-ascii"];
     consign(dir, &["plugin", "inspect", "movements.wasm"]).ended(0).out_says(&text);
     let text = ["header  true or false; default true", "line_ending  \"lf\" or \"crlf\"", "empty text `\"\"`."];

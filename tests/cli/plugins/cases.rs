@@ -164,14 +164,14 @@ fn a_trap_fails_with_its_frames_and_a_core_dump_and_is_never_blessed() {
         "it was refused: panic: panicked at ",
         "the guest gives up on batch 0",
         "at batch 1",
-        "in guest_hostile::",
+        "in consign:format/formatter@1.0.0#[method]formatter.write",
         "its last lines on stderr:",
         "core dump: dumps/panic.coredump",
     ]);
     assert_eq!(desk.names("cases/panic"), ["input.csv", "options.toml"]);
     let dump = fs::read(desk.path("dumps/panic.coredump")).unwrap();
     assert!(dump.starts_with(b"\0asm\x01\0\0\0"), "not a module");
-    assert!(dump.windows(8).any(|bytes| bytes == b"coremods"), "no core dump");
+    assert!(dump.windows(9).any(|bytes| bytes == b"corestack"), "no core dump");
 }
 
 #[test]
