@@ -130,7 +130,7 @@ fn kind(code: i32) -> Option<(bool, bool)> {
 pub(crate) fn is_routing_number(text: &str) -> bool {
     let digits = text.bytes().filter(u8::is_ascii_digit).map(|digit| u32::from(digit - b'0'));
     let sum: u32 = digits.zip([3, 7, 1].into_iter().cycle()).map(|(digit, weight)| digit * weight).sum();
-    text.len() == 9 && text.bytes().all(|byte| byte.is_ascii_digit()) && sum % 10 == 0
+    text.len() == 9 && text.bytes().all(|byte| byte.is_ascii_digit()) && sum.is_multiple_of(10)
 }
 
 /// `260228`.
