@@ -402,3 +402,17 @@ impl Data {
         Self { name, rows, schema, plugin_schema, batches }
     }
 }
+
+/// The demo's dataset: small integers with nulls, short texts, a time.
+fn flights(rows: usize) -> Data {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/demo/flights.parquet");
+    let file = File::open(path).expect("the demo's flights");
+    let reader = ParquetRecordBatchReaderBuilder::try_new(file).expect("a Parquet file");
+    let reader = reader.with_batch_size(BATCH_ROWS).with_limit(rows).build().expect("a reader");
+    Data::new("flights", reader.map(|batch| batch.expect("a batch")).collect())
+}
+
+/// A table like TPC-H's `lineitem`, the same one each time.
+fn lineitem(rows: usize) -> Data {
+    Data::new("lineitem", consign::author::lineitem(rows).expect("a table"))
+}

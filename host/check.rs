@@ -14,9 +14,11 @@ use crate::clock::Clock;
 use crate::config::{Config, ConfigErrors, Location, Problem};
 use crate::delivery::Target;
 use crate::domain::{DatasetName, Failure};
+use crate::registry::Fetch;
 use crate::run::Parts;
 
 pub use keys::firings;
+pub(crate) use plugins::told;
 
 /// A configuration that can be carried out.
 pub struct Checked {
@@ -37,16 +39,18 @@ pub enum Unsound {
 }
 
 /// Plans every query, asks every plugin about its options, makes every session
-/// policy. `found` is what is known to be wrong already, `running` what deliveries work with now.
+/// policy. `found` is what is known to be wrong already, `running` what deliveries work with now;
+/// only where pinned plugins are to be fetched is there any network.
 pub async fn check(
     config: &Config,
     clock: &Clock,
     mut found: ConfigErrors,
+    fetch: Fetch,
     running: Option<&Parts>,
 ) -> Result<Checked, Unsound> {
     keys::check(config, clock, &mut found);
     profiles(config, &mut found);
-    let (parts, unusable) = match Parts::build_leniently(config, clock.clone(), running).await {
+    let (parts, unusable) = match Parts::build_leniently(config, clock.clone(), fetch, running).await {
         Ok(built) => built,
         Err(_) if found.has_errors() => return Err(Unsound::Config(found)),
         Err(failure) => return Err(Unsound::Failure(failure)),

@@ -23,6 +23,7 @@ mod serve;
 mod setup;
 mod status;
 mod waiting;
+mod worker;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -65,7 +66,8 @@ const EXIT_CODES: &str = "\
 Exit codes:
   0  done
   1  at least one delivery failed, the thing asked for (share, customer, run,
-     component) is not there, or a component is refused
+     component) is not there, a component is refused, or a case or check of a
+     plugin failed
   2  the command line is wrong
   3  the configuration (or the sandbox's file) is missing or wrong; every error
      is printed
@@ -182,6 +184,9 @@ enum Command {
 
 /// Parses the arguments of this process, does what they say, and reports.
 pub fn main() -> ExitCode {
+    if let Some(code) = worker::worker() {
+        return code;
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(refused) => return misused(&refused),

@@ -20,34 +20,42 @@ mod tree;
 mod units;
 
 mod aws;
+mod case;
 mod credentials;
 mod customer;
 mod daemon;
 mod dataset;
 mod ledger;
+mod pins;
 mod plugin;
 mod regions;
+mod registry;
 mod share;
 mod timing;
 
 mod cross;
 mod watch;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
+pub use case::{CaseSettings, PluginOptions, limits};
 pub use credentials::{Credentials, StaticCredentials};
 pub use environment::Environment;
 pub use ledger::{Database, DatabaseUrl, Tls};
 pub use model::{
     Aws, CatchUp, Compression, Config, Customer, Daemon, Dataset, Empty, Encryption, FileDataset, FileFormat,
-    LedgerSettings, Missed, Overlap, Plugin, PluginSource, RetryPolicy, Share, TableDataset, TableSource, Tenant,
+    LedgerSettings, Missed, Overlap, Plugin, PluginSource, Registry, RegistryLogin, RetryPolicy, Share, Signatures,
+    TableDataset, TableSource, Tenant,
 };
 pub use origin::Origin;
+pub use pins::{Pin, lock_text};
 pub use plugin::SHIPPED;
 pub use report::{ConfigErrors, Problem, SHOWN_MAX, Severity, rendered};
-pub(crate) use report::{listed, near};
+pub(crate) use report::{listed, near, quote};
 pub use schema::{reference, schema};
 pub use source::Location;
+pub(crate) use source::sounds_secret;
 pub use watch::{Look, Watched};
 
 // The sandbox's own file is described, read and reported in the same way.
@@ -87,6 +95,18 @@ static ROOT: Shape = Shape {
             "Formatters of your own, and limits: `[plugins.NAME]`. Those that are shipped need no table.",
         ),
         optional(
+            "registries",
+            Kind::Map(&registry::REGISTRIES),
+            r#"{ "registry.example.com" = { username = "robot", password = { env = "REGISTRY_PASSWORD" } } }"#,
+            "How OCI registries are talked to: `[registries.\"HOST\"]`. Most need no table.",
+        ),
+        optional(
+            "signatures",
+            Kind::Table(&registry::SIGNATURES),
+            r#"{ keys = ["/etc/consign/cosign.pub"] }"#,
+            "Who must have signed plugins from registries.",
+        ),
+        optional(
             "customers",
             Kind::Map(&customer::CUSTOMERS),
             r#"{ acme = { bucket = "acme-data" } }"#,
@@ -99,7 +119,13 @@ static ROOT: Shape = Shape {
             "What goes to whom, when and how: `[shares.NAME]`.",
         ),
     ],
-    synonyms: &[("customer", "customers"), ("share", "shares"), ("dataset", "datasets"), ("plugin", "plugins")],
+    synonyms: &[
+        ("customer", "customers"),
+        ("share", "shares"),
+        ("dataset", "datasets"),
+        ("plugin", "plugins"),
+        ("registry", "registries"),
+    ],
 };
 
 impl Config {
@@ -125,18 +151,40 @@ impl Config {
         let ledger = ledger::read(ledger, env, &mut problems);
         let aws = aws::read(table("aws").map(|t| section("aws", root, t, &aws::AWS)), env, &mut problems);
         let datasets = dataset::read(table("datasets"), base, &mut problems);
-        let plugins = plugin::read(table("plugins"), base, &mut problems);
+        let lock_path = pins::path(path);
+        let pinned = if is_any_of_a_registry(table("plugins")) { pins::read(&lock_path) } else { Ok(BTreeMap::new()) };
+        let (pins, unlocked) =
+            pinned.map_or_else(|errors| (BTreeMap::new(), errors), |pins| (pins, ConfigErrors::new()));
+        let plugins = plugin::read(table("plugins"), base, &pins, &mut problems);
+        let registries = registry::read(table("registries"), env, &mut problems);
+        let signatures = table("signatures").map(|t| section("signatures", root, t, &registry::SIGNATURES));
+        let signatures = registry::signatures(signatures, base, &mut problems);
         let customers = customer::read(table("customers"), aws.endpoint_url.is_none(), &mut problems);
         let shares = share::read(root, &mut problems);
         let plugins = plugin::with_shipped(plugins, shares.values().filter_map(|share| share.plugin.as_ref()));
 
-        let mut config =
-            Config { daemon, ledger, aws, datasets, plugins, customers, shares, warnings: Vec::new(), origin };
+        let mut config = Config {
+            daemon,
+            ledger,
+            aws,
+            datasets,
+            plugins,
+            registries,
+            signatures,
+            customers,
+            shares,
+            warnings: Vec::new(),
+            lock_path,
+            docker_dir: env.docker_dir(),
+            origin,
+        };
         let mut broken = problems.errors();
         broken.sort_unstable();
         cross::check(&config, &mut problems);
         config.keep_whole(&broken);
-        Ok((config, problems.sorted()))
+        let mut found = problems.sorted();
+        unlocked.problems().iter().for_each(|problem| found.push(problem.clone()));
+        Ok((config, found))
     }
 
     /// Takes out what has an error in it; their places are sorted.
@@ -154,6 +202,13 @@ impl Config {
         self.customers.retain(|name, _| whole("customers", name.as_str()));
         self.shares.retain(|name, _| whole("shares", name.as_str()));
     }
+}
+
+fn is_any_of_a_registry(plugins: Option<&tree::Table>) -> bool {
+    plugins
+        .into_iter()
+        .flat_map(tree::Table::iter)
+        .any(|(_, plugin)| plugin.node.table().is_some_and(|plugin| plugin.contains_key("oci")))
 }
 
 fn section<'a>(name: &'a str, root: &tree::Table, table: &'a tree::Table, shape: &'static Shape) -> Section<'a> {

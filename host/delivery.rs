@@ -26,6 +26,7 @@ mod contents;
 mod directory;
 mod failure;
 mod manifest;
+mod nowhere;
 mod object;
 mod parts;
 mod policy;

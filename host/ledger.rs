@@ -9,6 +9,7 @@
 mod admin;
 mod claim;
 mod db;
+mod delivered;
 mod error;
 mod open;
 mod place;
@@ -38,6 +39,7 @@ use crate::domain::{
 };
 pub use admin::{Cancelled, FailedRun, FailedShare, Failing, Open, Rewound, Standing};
 use db::Db;
+pub use delivered::Delivered;
 pub use error::LedgerError;
 use postgres::Node;
 pub use read::{

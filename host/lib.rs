@@ -7,9 +7,9 @@
 //! ```text
 //! 0 domain    domain  clock  calendar  crash  limits  lock
 //! 1 config    config
-//! 2 peers     schedule  dataset  plugin  delivery  ledger  sandbox
+//! 2 peers     schedule  dataset  plugin  registry  delivery  ledger  sandbox
 //! 3 path      run
-//! 4 process   daemon  check
+//! 4 process   daemon  check  author
 //! 5 edge      cli (main.rs)
 //! ```
 //!
@@ -37,11 +37,13 @@ pub mod dataset;
 pub mod delivery;
 pub mod ledger;
 pub mod plugin;
+pub mod registry;
 pub mod sandbox;
 pub mod schedule;
 
 pub mod run;
 
+pub mod author;
 pub mod check;
 pub mod daemon;
 

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 /// Deliveries at work at the same time, at most.
 pub const CONCURRENCY_MAX: usize = 1024;
 
@@ -21,8 +23,32 @@ pub const ENCODER_BYTES: usize = 384 << 20;
 /// Where what a plugin says is cut: a log line, an error, a finding.
 pub const SAID_BYTES_MAX: usize = 4 << 10;
 
+/// What stands between a plugin and the daemon, besides WebAssembly itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Isolation {
+    /// Nothing: it runs in the daemon's process.
+    #[default]
+    InProcess,
+    /// A process of its own, that may do nothing but compute and talk to the daemon.
+    Process,
+}
+
+impl Isolation {
+    pub const ALL: [Self; 2] = [Self::Process, Self::InProcess];
+
+    /// What each is called in the configuration, in the same order.
+    pub const NAMES: [&str; 2] = [Self::Process.as_str(), Self::InProcess.as_str()];
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::InProcess => "in-process",
+            Self::Process => "process",
+        }
+    }
+}
+
 /// Limits of one plugin instance. Every one of them ends the plugin, never the daemon.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
     /// Linear memory, all memories together, in bytes.
     pub memory_bytes: u64,

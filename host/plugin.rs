@@ -8,10 +8,13 @@
 
 mod cache;
 mod engine;
+mod facts;
 mod failed;
+mod guest;
 mod inspect;
 mod logs;
 mod meter;
+mod observe;
 mod options;
 mod output;
 mod plain;
@@ -19,43 +22,42 @@ mod shipped;
 mod store;
 mod v1;
 mod views;
+mod walled;
 mod wasi;
 mod words;
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
-use futures::{Stream, StreamExt};
+use futures::Stream;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+use wasmtime::Engine;
 use wasmtime::component::Linker;
-use wasmtime::{Engine, Store};
 
 use crate::clock::Instant;
-use crate::domain::{Failure, Layer, OutputEvent, PluginName, Retry, hex};
-use crate::limits::Limits;
+use crate::domain::{Failure, OutputEvent, PluginName, hex};
+use crate::limits::{Isolation, Limits};
 
 pub use cache::CacheError;
+pub use facts::Facts;
 pub use failed::{Cause, Failed};
-pub use inspect::InspectError;
-pub use options::{Described, described};
+pub use inspect::{InspectError, gets};
+pub use observe::{Observe, Observed, Profile};
+pub use options::{Described, Endless, Misfit, OptionsSchema, described};
 pub use shipped::{FIXED_FLIGHTS, SHIPPED, shipped};
+pub use walled::{Attempt, Wall, serve};
 
+use guest::Code;
 use logs::Logs;
-use store::{Setting, State};
-use v1::Said;
-
-/// Most rows of one batch, by the contract.
-const BATCH_ROWS_MAX: usize = 65_536;
-
-/// Bytes from which a batch is split further, so that wide rows do not fill a
-/// guest's memory. One row is never split.
-const BATCH_BYTES_MAX: usize = 16 << 20;
+use store::State;
+use walled::Walled;
 
 /// Why a plugin cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -77,7 +79,7 @@ pub enum PluginError {
 }
 
 /// What a plugin says of itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Description {
     /// Short name such as `csv`.
     pub name: String,
@@ -89,14 +91,14 @@ pub struct Description {
     pub options_schema: String,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Severity {
     Warning,
     Error,
 }
 
 /// One finding about options or schema.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Diagnostic {
     pub severity: Severity,
     /// JSON Pointer into the options; empty for the whole, or for the schema.
@@ -110,6 +112,10 @@ pub struct PluginHost {
     /// By stack size, which each engine has one of.
     machines: Arc<Mutex<BTreeMap<usize, Machine>>>,
     cache: cache::Cache,
+    /// None for the daemon.
+    observe: Option<Observe>,
+    /// What is started to have a plugin in a process of its own.
+    worker: PathBuf,
 }
 
 #[derive(Clone)]
@@ -126,9 +132,17 @@ struct Loaded {
     name: PluginName,
     digest: String,
     description: Description,
+    options: OptionsSchema,
     limits: Limits,
-    engine: Engine,
-    prepared: v1::Prepared,
+    imports: Vec<String>,
+    exports: Vec<String>,
+    guest: Guest,
+}
+
+/// Where a plugin's code runs.
+enum Guest {
+    InProcess(Code),
+    Walled(Walled),
 }
 
 /// One delivery's formatting.
@@ -149,7 +163,7 @@ pub struct Job {
 }
 
 /// A run that ended well.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Formatted {
     /// What went in, which is what the plugin says is in its objects.
     pub rows: u64,
@@ -163,10 +177,26 @@ pub struct Formatted {
 impl PluginHost {
     /// Keeps compiled plugins in `<cache_dir>/plugins`, which must be this user's alone.
     pub fn new(cache_dir: &Path) -> Result<Self, PluginError> {
+        Self::start(cache_dir, None)
+    }
+
+    /// A host for the author of a plugin, whose runs tell more of themselves: [`observe`].
+    pub fn observing(cache_dir: &Path, observe: Observe) -> Result<Self, PluginError> {
+        Self::start(cache_dir, Some(observe))
+    }
+
+    fn start(cache_dir: &Path, observe: Option<Observe>) -> Result<Self, PluginError> {
         let usual = Limits::default().stack_bytes;
-        let machine = Machine::new(usual)?;
+        let machine = Machine::new(usual, observe)?;
         let cache = cache::Cache::open(cache_dir, &machine.engine)?;
-        Ok(Self { machines: Arc::new(Mutex::new(BTreeMap::from([(usual, machine)]))), cache })
+        let machines = Arc::new(Mutex::new(BTreeMap::from([(usual, machine)])));
+        // Not by its name: an upgrade may have put another binary there.
+        Ok(Self { machines, cache, observe, worker: "/proc/self/exe".into() })
+    }
+
+    /// Another binary of consign to start for plugins in processes of their own.
+    pub fn with_worker(self, worker: &Path) -> Self {
+        Self { worker: worker.into(), ..self }
     }
 
     /// Compiles a component, or takes it from the cache, and asks it who it is.
@@ -174,6 +204,18 @@ impl PluginHost {
     ///
     /// `limits` holds for `describe` and `check`, and its stack for every run.
     pub fn load(&self, name: &PluginName, bytes: &[u8], limits: &Limits) -> Result<Component, PluginError> {
+        self.load_in(Isolation::InProcess, name, bytes, limits)
+    }
+
+    /// As [`PluginHost::load`]. With [`Isolation::Process`] none of the plugin's code
+    /// ever runs in this process.
+    pub fn load_in(
+        &self,
+        isolation: Isolation,
+        name: &PluginName,
+        bytes: &[u8],
+        limits: &Limits,
+    ) -> Result<Component, PluginError> {
         let inspect = |why| PluginError::Inspect { plugin: name.clone(), why };
         inspect::header(bytes).map_err(inspect)?;
         let Machine { engine, linker } = self.machine(limits.stack_bytes)?;
@@ -187,13 +229,36 @@ impl PluginHost {
             .instantiate_pre(&code)
             .and_then(v1::Prepared::new)
             .map_err(|error| PluginError::Contract { plugin: name.clone(), source: error.into_boxed_dyn_error() })?;
-        let limits = quick_limits(limits);
-        let description =
-            quick(&engine, name, &limits, async |store| v1::describe(store, &prepared).await).map_err(|source| {
-                PluginError::Call { plugin: name.clone(), function: "describe", source: Box::new(source) }
-            })?;
-        inspect::description(&description).map_err(|why| PluginError::Description { plugin: name.clone(), why })?;
-        Ok(Component(Arc::new(Loaded { name: name.clone(), digest, description, limits, engine, prepared })))
+        let kind = code.component_type();
+        let imports = kind.imports(&engine).map(|(name, _)| name.to_owned()).collect();
+        let exports = kind.exports(&engine).map(|(name, _)| name.to_owned()).collect();
+        let guest = match isolation {
+            Isolation::InProcess => {
+                let observed = self.observe.map(|observe| (observe, name.clone()));
+                Guest::InProcess(Code { engine, prepared, observed })
+            }
+            Isolation::Process => {
+                let compiled = code.serialize().map_err(|error| PluginError::Engine(error.into_boxed_dyn_error()))?;
+                let walled = Walled::new(&self.worker, &compiled, limits.stack_bytes);
+                Guest::Walled(walled.map_err(|error| PluginError::Engine(error.into()))?)
+            }
+        };
+        let limits = guest::quick_limits(limits);
+        let description = guest.describe(name, &limits).map_err(|source| PluginError::Call {
+            plugin: name.clone(),
+            function: "describe",
+            source: Box::new(source),
+        })?;
+        let options =
+            inspect::description(&description).map_err(|why| PluginError::Description { plugin: name.clone(), why })?;
+        let name = name.clone();
+        let loaded = Loaded { name, digest, description, options, limits, imports, exports, guest };
+        Ok(Component(Arc::new(loaded)))
+    }
+
+    /// Forgets compiled plugins but for this many, those compiled last.
+    pub fn forget(&self, but: usize) {
+        self.cache.forget(but);
     }
 
     fn machine(&self, stack_bytes: usize) -> Result<Machine, PluginError> {
@@ -201,7 +266,7 @@ impl PluginHost {
         if let Some(machine) = machines.get(&stack_bytes) {
             return Ok(machine.clone());
         }
-        let machine = Machine::new(stack_bytes)?;
+        let machine = Machine::new(stack_bytes, self.observe)?;
         machines.insert(stack_bytes, machine.clone());
         Ok(machine)
     }
@@ -228,16 +293,22 @@ impl PluginHost {
 }
 
 impl Machine {
-    fn new(stack_bytes: usize) -> Result<Self, PluginError> {
+    fn new(stack_bytes: usize, observe: Option<Observe>) -> Result<Self, PluginError> {
         let start = || -> wasmtime::Result<Self> {
-            let engine = engine::new(stack_bytes)?;
-            let mut linker = Linker::new(&engine);
-            wasi::link(&mut linker)?;
-            v1::link(&mut linker)?;
-            engine::tick(&engine)?;
-            Ok(Self { engine, linker: Arc::new(linker) })
+            let machine = Self::at_rest(stack_bytes, observe)?;
+            engine::tick(&machine.engine, observe)?;
+            Ok(machine)
         };
         start().map_err(|error| PluginError::Engine(error.into_boxed_dyn_error()))
+    }
+
+    /// Without the thread that counts its epochs.
+    fn at_rest(stack_bytes: usize, observe: Option<Observe>) -> wasmtime::Result<Self> {
+        let engine = engine::new(stack_bytes, observe)?;
+        let mut linker = Linker::new(&engine);
+        wasi::link(&mut linker)?;
+        v1::link(&mut linker)?;
+        Ok(Self { engine, linker: Arc::new(linker) })
     }
 }
 
@@ -256,14 +327,85 @@ impl Component {
         &self.0.description
     }
 
-    /// Every problem of options (JSON text, an object) and schema at once.
+    /// What it imports, as `package:name/interface@version`.
+    pub fn imports(&self) -> &[String] {
+        &self.0.imports
+    }
+
+    pub fn exports(&self) -> &[String] {
+        &self.0.exports
+    }
+
+    /// Has a process of the plugin try what none may do. Refused by one that has none.
+    pub fn try_wall(&self) -> Result<(Wall, Vec<Attempt>), Failed> {
+        match &self.0.guest {
+            Guest::Walled(walled) => walled.attempts(),
+            Guest::InProcess(_) => Err(Failed::new(Cause::Host, "it runs in the daemon's own process")),
+        }
+    }
+
+    /// What its options are.
+    pub fn options(&self) -> &OptionsSchema {
+        &self.0.options
+    }
+
+    /// Every problem of options (JSON text, an object) and schema at once, as the
+    /// plugin tells them. The options should fit its schema.
     /// Blocks while the plugin computes, at most for some seconds.
     pub fn check(&self, options: &str, schema: &Schema) -> Result<Vec<Diagnostic>, PluginError> {
-        let Loaded { name, limits, engine, prepared, .. } = &*self.0;
-        let schema = plain::schema(schema);
-        quick(engine, name, limits, async |store| v1::check(store, prepared, options, &schema).await)
-            .map_err(|source| PluginError::Call { plugin: name.clone(), function: "check", source: Box::new(source) })
+        let Loaded { name, limits, guest, .. } = &*self.0;
+        guest.check(name, limits, options, &plain::schema(schema)).map_err(|source| PluginError::Call {
+            plugin: name.clone(),
+            function: "check",
+            source: Box::new(source),
+        })
     }
+}
+
+impl Guest {
+    fn describe(&self, name: &PluginName, limits: &Limits) -> Result<Description, Failed> {
+        let logs = Logs::new(name.to_string(), tracing::Span::current(), limits.log_lines);
+        let described = match self {
+            Self::InProcess(code) => code.quick(limits, &logs, async |store| v1::describe(store, &code.prepared).await),
+            Self::Walled(walled) => walled.describe(limits, &logs),
+        };
+        described.map_err(|failed| Failed { plugin: Some(name.clone()), ..failed })
+    }
+
+    /// `schema` is plain.
+    fn check(
+        &self,
+        name: &PluginName,
+        limits: &Limits,
+        options: &str,
+        schema: &Schema,
+    ) -> Result<Vec<Diagnostic>, Failed> {
+        let logs = Logs::new(name.to_string(), tracing::Span::current(), limits.log_lines);
+        let checked = match self {
+            Self::InProcess(code) => {
+                code.quick(limits, &logs, async |store| v1::check(store, &code.prepared, options, schema).await)
+            }
+            Self::Walled(walled) => walled.check(limits, &logs, options, schema),
+        };
+        checked.map_err(|failed| Failed { plugin: Some(name.clone()), ..failed })
+    }
+
+    async fn format<S>(&self, job: &Job, batches: S, logs: Logs, ends: Ends) -> (Result<Formatted, Failed>, Observed)
+    where
+        S: Stream<Item = Result<RecordBatch, Failure>> + Unpin,
+    {
+        match self {
+            Self::InProcess(code) => code.format(job, batches, logs, ends).await,
+            Self::Walled(walled) => (walled.format(job, batches, logs, ends).await, Observed::default()),
+        }
+    }
+}
+
+/// Where the output goes, and what ends the run while it waits.
+#[derive(Clone)]
+struct Ends {
+    output: mpsc::Sender<OutputEvent>,
+    cancel: CancellationToken,
 }
 
 /// Runs a plugin over a stream of batches; what it writes goes to `output`,
@@ -280,16 +422,39 @@ pub async fn format<S>(
 where
     S: Stream<Item = Result<RecordBatch, Failure>> + Send + Unpin + 'static,
 {
+    observe(component, job, batches, output).await.0
+}
+
+/// As [`format`], and what was seen of the run, however it ended.
+pub async fn observe<S>(
+    component: Component,
+    job: Job,
+    batches: S,
+    output: mpsc::Sender<OutputEvent>,
+) -> (Result<Formatted, Failed>, Observed)
+where
+    S: Stream<Item = Result<RecordBatch, Failure>> + Send + Unpin + 'static,
+{
     let cancel = CancellationToken::new();
     let _cancel_when_dropped = cancel.clone().drop_guard();
     let runtime = tokio::runtime::Handle::current();
     let plugin = Some(component.name().clone());
-    let work = move || runtime.block_on(bounded(component, job, batches, output, cancel));
-    let ended = match tokio::task::spawn_blocking(work).await {
-        Ok(ended) => ended,
-        Err(error) => Err(Failed::new(Cause::Host, format!("the plugin host failed: {error}"))),
+    let work = move || {
+        let logs = Logs::new(component.name().to_string(), job.span.clone(), job.limits.log_lines);
+        let ended = runtime.block_on(component.0.guest.format(&job, batches, logs, Ends { output, cancel }));
+        if let Ok(formatted) = &ended.0 {
+            formatted.log(component.name(), &job.span);
+        }
+        ended
     };
-    ended.map_err(|failed| Failed { plugin, ..failed })
+    let (ended, observed) = match tokio::task::spawn_blocking(work).await {
+        Ok(ended) => ended,
+        Err(error) => {
+            let failed = Failed::new(Cause::Host, format!("the plugin host failed: {error}"));
+            (Err(failed), Observed::default())
+        }
+    };
+    (ended.map_err(|failed| Failed { plugin, ..failed }), observed)
 }
 
 impl Formatted {
@@ -306,183 +471,4 @@ impl Formatted {
             "formatted"
         );
     }
-}
-
-/// The run, under what can end it while it waits. (What can end it while it
-/// computes is in [`meter::Meter::look`].)
-async fn bounded<S>(
-    component: Component,
-    job: Job,
-    batches: S,
-    output: mpsc::Sender<OutputEvent>,
-    cancel: CancellationToken,
-) -> Result<Formatted, Failed>
-where
-    S: Stream<Item = Result<RecordBatch, Failure>> + Unpin,
-{
-    let logs = Logs::new(component.name().to_string(), job.span.clone(), job.limits.log_lines);
-    let wall_time = job.limits.wall_time;
-    let mut run = Run::new(&component, &job, output.clone(), cancel.clone(), logs.clone());
-    let stop = tokio::select! {
-        biased;
-        ended = run.whole(&component, &job, batches) => {
-            let tail = logs.finish();
-            let batch_number = run.batch_number;
-            if let Ok(formatted) = &ended {
-                formatted.log(component.name(), &job.span);
-            }
-            return ended.map_err(|ended| Failed { batch_number, ..ended.failed(tail) });
-        }
-        () = cancel.cancelled() => meter::cancelled(),
-        () = output.closed() => output::closed(),
-        () = tokio::time::sleep(wall_time) => meter::wall_time(wall_time),
-    };
-    let stderr_tail = logs.finish();
-    Err(Failed { stderr_tail, batch_number: run.batch_number, ..Failed::new(stop.cause, stop.message) })
-}
-
-struct Run {
-    store: Store<State>,
-    plain: SchemaRef,
-    batch_number: u64,
-    rows_in: u64,
-}
-
-/// How a run ended badly, before it is told in words.
-enum Ended {
-    Guest(wasmtime::Error),
-    Said(Said),
-    Failed(Failed),
-}
-
-impl Run {
-    fn new(
-        component: &Component,
-        job: &Job,
-        output: mpsc::Sender<OutputEvent>,
-        cancel: CancellationToken,
-        logs: Logs,
-    ) -> Self {
-        let setting = Setting {
-            limits: &job.limits,
-            facts: job.facts.clone(),
-            at: job.slot_at,
-            logs,
-            span: job.span.clone(),
-            cancel,
-            output: Some(output),
-        };
-        let store = store::new(&component.0.engine, setting);
-        Self { store, plain: Arc::new(plain::schema(&job.schema)), batch_number: 0, rows_in: 0 }
-    }
-
-    async fn whole<S>(&mut self, component: &Component, job: &Job, mut batches: S) -> Result<Formatted, Ended>
-    where
-        S: Stream<Item = Result<RecordBatch, Failure>> + Unpin,
-    {
-        let prepared = &component.0.prepared;
-        let formatter = v1::Formatter::open(&mut self.store, prepared, &job.options, &self.plain).await??;
-        while let Some(batch) = batches.next().await {
-            let batch = batch.map_err(|failure| Ended::Failed(Failed::input(failure)))?;
-            self.batch_number += 1;
-            self.rows_in += batch.num_rows() as u64;
-            for begin in (0..batch.num_rows()).step_by(BATCH_ROWS_MAX) {
-                let rows = BATCH_ROWS_MAX.min(batch.num_rows() - begin);
-                let plain = plain::batch(&batch.slice(begin, rows), &self.plain).map_err(not_plain)?;
-                for part in parts(plain) {
-                    formatter.write(&mut self.store, part).await??;
-                }
-            }
-        }
-        formatter.finish(&mut self.store).await??;
-        let State { meter, space, .. } = self.store.data();
-        let (cpu_time, peak_memory_bytes) = (meter.cpu_time(), space.memory_peak());
-        let output = self.store.data_mut().output().map_err(wasmtime::Error::from)?;
-        output.end(self.rows_in).map_err(wasmtime::Error::from)?;
-        let (objects, bytes_out) = (output.objects(), output.bytes());
-        Ok(Formatted { rows: self.rows_in, objects, bytes_out, cpu_time, peak_memory_bytes })
-    }
-}
-
-/// A batch that is too large to hand over at once, in halves of halves.
-fn parts(batch: RecordBatch) -> Vec<RecordBatch> {
-    let bytes: usize = batch.columns().iter().map(plain::bytes).sum();
-    let half = batch.num_rows() / 2;
-    if half == 0 || bytes <= BATCH_BYTES_MAX {
-        return vec![batch];
-    }
-    let mut all = parts(batch.slice(0, half));
-    all.extend(parts(batch.slice(half, batch.num_rows() - half)));
-    all
-}
-
-fn not_plain(error: arrow::error::ArrowError) -> Ended {
-    let message = format!("a batch cannot be handed to the plugin: {error}");
-    let remedy = "cast the column in the dataset's query to a plain type";
-    Ended::Failed(Failed::input(Failure::new(Layer::Dataset, Retry::Never, message, remedy)))
-}
-
-impl Ended {
-    fn failed(self, stderr_tail: Vec<String>) -> Failed {
-        match self {
-            Ended::Guest(error) => failed::classify(&error, stderr_tail),
-            Ended::Said(said) => Failed { stderr_tail, ..Failed::new(said.cause, said.message) },
-            Ended::Failed(failed) => Failed { stderr_tail, ..failed },
-        }
-    }
-}
-
-impl From<wasmtime::Error> for Ended {
-    fn from(error: wasmtime::Error) -> Self {
-        Ended::Guest(error)
-    }
-}
-
-impl From<Said> for Ended {
-    fn from(said: Said) -> Self {
-        Ended::Said(said)
-    }
-}
-
-/// The limits of a call that moves no data.
-fn quick_limits(limits: &Limits) -> Limits {
-    Limits {
-        cpu_time: limits.cpu_time.min(Duration::from_secs(10)),
-        wall_time: limits.wall_time.min(Duration::from_secs(30)),
-        ..limits.clone()
-    }
-}
-
-/// Calls a function that moves no data on a thread of its own: callers may or
-/// may not be inside a runtime.
-fn quick<T: Send>(
-    engine: &Engine,
-    name: &PluginName,
-    limits: &Limits,
-    call: impl AsyncFnOnce(&mut Store<State>) -> wasmtime::Result<T> + Send,
-) -> Result<T, Failed> {
-    let span = tracing::Span::current();
-    let logs = Logs::new(name.to_string(), span.clone(), limits.log_lines);
-    let at = Instant::UNIX_EPOCH;
-    let (facts, cancel) = (Vec::new(), CancellationToken::new());
-    let setting = Setting { limits, facts, at, logs: logs.clone(), span, cancel, output: None };
-    let mut store = store::new(engine, setting);
-    let host = |error: std::io::Error| Failed::new(Cause::Host, format!("cannot start a runtime: {error}"));
-    let work = || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(host)?;
-        let wall_time = limits.wall_time;
-        match runtime.block_on(async { tokio::time::timeout(wall_time, call(&mut store)).await }) {
-            Ok(Ok(value)) => Ok(value),
-            Ok(Err(error)) => Err(failed::classify(&error, logs.finish())),
-            Err(_) => {
-                let stop = meter::wall_time(wall_time);
-                Err(Failed { stderr_tail: logs.finish(), ..Failed::new(stop.cause, stop.message) })
-            }
-        }
-    };
-    let ended = std::thread::scope(|scope| {
-        let thread = scope.spawn(work);
-        thread.join().unwrap_or_else(|_| Err(Failed::new(Cause::Host, "the plugin host panicked")))
-    });
-    ended.map_err(|failed| Failed { plugin: Some(name.clone()), ..failed })
 }

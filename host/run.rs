@@ -3,12 +3,14 @@
 //! Nothing is decided twice: the dataset knows rows, the plugin formats, the
 //! delivery stores, the ledger remembers. This module only connects them.
 
+mod components;
 mod gauge;
 mod parts;
 mod record;
 mod report;
 mod retry;
 mod stop;
+mod verify;
 pub mod wanted;
 
 use std::sync::Arc;
@@ -16,8 +18,7 @@ use std::sync::Arc;
 use futures::{StreamExt, TryStreamExt as _, stream};
 use tokio::sync::mpsc;
 
-use crate::clock::exact;
-use crate::config::{Config, Customer, Dataset, Empty, FileDataset, Share, TableDataset};
+use crate::config::{Config, Customer, Dataset, Empty, FileDataset, PluginSource, Share, TableDataset};
 use crate::crash::{self, Point};
 use crate::dataset::{Batches, Request};
 use crate::delivery::{Committed, Delivery, DeliverySpec, Sealed, Target};
@@ -25,14 +26,17 @@ use crate::domain::{
     CustomerName, Destination, Failure, Invalid, KeyFacts, Layer, LeafName, Manifest, ManifestField, ManifestInterval,
     ManifestPlugin, ObjectKey, OutputEvent, Retry, RunId, Slot, UploadJournal,
 };
-use crate::plugin::{self, Component, Job};
+use crate::plugin::{self, Component, Facts, Job};
 
+pub use components::BadPlugin;
+pub(crate) use components::file as component_file;
 pub use gauge::{Gauge, Reading};
-pub use parts::{BadPlugin, Parts};
+pub use parts::Parts;
 pub use record::{NoJournal, Outcome, Recorder};
 pub use report::{Fared, Fate, Report};
 pub use retry::Retrying;
 pub use stop::{Stop, Stopper, passed};
+pub use verify::{Difference, verify};
 
 /// What is to be delivered: one slot of one share, to one customer.
 #[derive(Clone)]
@@ -146,7 +150,7 @@ async fn rows(
     let mut streamed = Streamed {
         rows: 0,
         schema: schema.fields().iter().map(|field| described(field)).collect(),
-        plugin: Some(provenance(&component)),
+        plugin: Some(provenance(work, &component)),
     };
     if first.is_none() {
         match work.share.empty {
@@ -222,12 +226,17 @@ fn described(field: &arrow::datatypes::Field) -> ManifestField {
     }
 }
 
-fn provenance(component: &Component) -> ManifestPlugin {
+fn provenance(work: &Work, component: &Component) -> ManifestPlugin {
     let description = component.description();
+    let reference = match work.config.plugins.get(component.name()).map(|plugin| &plugin.source) {
+        Some(PluginSource::Oci { reference, pin: Some(pin) }) => Some(reference.pinned_to(&pin.manifest)),
+        _ => None,
+    };
     ManifestPlugin {
         name: description.name.clone(),
         version: description.version.clone(),
         digest: format!("sha256:{}", component.digest()),
+        reference,
     }
 }
 
@@ -312,24 +321,20 @@ impl Work {
         }
     }
 
-    /// What the plugin may know of the run; the keys are part of the contract.
+    /// What the plugin may know of the run.
     fn facts(&self, attempt: u32) -> Vec<(String, String)> {
-        let mut facts = vec![
-            ("share", self.share.name.to_string()),
-            ("customer", self.customer.name.to_string()),
-            ("dataset", self.share.dataset.to_string()),
-            ("run", self.run.to_string()),
-            ("attempt", attempt.to_string()),
-            ("slot", exact(self.slot.at)),
-            ("interval-start", exact(self.slot.interval.start)),
-            ("interval-end", exact(self.slot.interval.end)),
-            ("timezone", self.share.timezone.to_string()),
-            ("object-stem", self.share.name.to_string()),
-        ];
-        if let Some(bytes) = self.share.max_object_bytes {
-            facts.push(("max-object-bytes", bytes.to_string()));
-        }
-        facts.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+        let facts = Facts {
+            share: self.share.name.as_str(),
+            customer: self.customer.name.as_str(),
+            dataset: self.share.dataset.as_str(),
+            run: self.run.to_string(),
+            attempt,
+            slot: self.slot.at,
+            interval: self.slot.interval,
+            timezone: self.share.timezone,
+            max_object_bytes: self.share.max_object_bytes,
+        };
+        facts.list()
     }
 
     fn no_rows(&self) -> Failure {

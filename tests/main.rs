@@ -8,6 +8,7 @@ mod support {
     pub mod ministack;
     pub mod needs;
     pub mod postgres;
+    pub mod registry;
     pub mod stall;
     pub mod strace;
     pub mod way;

@@ -4,6 +4,8 @@
 
 mod hostile;
 mod load;
+mod options;
 mod roundtrip;
 pub mod support;
 mod views;
+mod walled;

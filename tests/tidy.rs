@@ -13,7 +13,7 @@ use source::{Source, identifiers, rust_sources, text};
 
 /// The floor of each module of `host/`. Imports go down; on the second floor,
 /// where the peers are, never sideways.
-const FLOORS: [(&str, u8); 20] = [
+const FLOORS: [(&str, u8); 22] = [
     ("domain", 0),
     ("calendar", 0),
     ("clock", 0),
@@ -25,11 +25,13 @@ const FLOORS: [(&str, u8); 20] = [
     ("schedule", 2),
     ("dataset", 2),
     ("plugin", 2),
+    ("registry", 2),
     ("delivery", 2),
     ("ledger", 2),
     ("sandbox", 2),
     ("run", 3),
     ("check", 4),
+    ("author", 4),
     ("daemon", 4),
     ("status", 4),
     ("cli", 5),
@@ -39,12 +41,14 @@ const PEERS: u8 = 2;
 
 /// What begins a path or an identifier, and the only modules of `host/` that
 /// may say it.
-const ONLY_IN: [(&str, &[&str]); 17] = [
+const ONLY_IN: [(&str, &[&str]); 20] = [
     ("aws_", &["delivery"]),
     ("datafusion", &["dataset"]),
     ("object_store", &["dataset"]),
     ("parquet", &["dataset"]),
     ("wasmtime", &["plugin"]),
+    ("reqwest", &["registry"]),
+    ("ring", &["registry", "ledger"]),
     ("rusqlite", &["ledger"]),
     ("postgres", &["ledger"]),
     ("tokio_postgres", &["ledger"]),
@@ -52,6 +56,7 @@ const ONLY_IN: [(&str, &[&str]); 17] = [
     ("croner", &["calendar"]),
     ("sd_notify", &["daemon"]),
     ("s3s", &["sandbox"]),
+    ("similar", &["author"]),
     ("hyper", &["sandbox"]),
     ("toml_edit", &["config", "cli"]),
     ("clap", &["cli"]),

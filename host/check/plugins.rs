@@ -3,45 +3,80 @@
 use std::collections::{BTreeMap, HashMap};
 
 use arrow::datatypes::SchemaRef;
+use serde_json::Value;
 
 use super::refuse;
-use crate::config::{Config, ConfigErrors, Problem, Share};
+use crate::config::{Config, ConfigErrors, Location, PluginSource, Problem, Share};
 use crate::domain::{DatasetName, Failure};
-use crate::plugin::{Described, Diagnostic, Severity, described};
+use crate::plugin::{Described, Diagnostic, Endless, Misfit, OptionsSchema, Severity};
 use crate::run::{BadPlugin, Parts};
 
 pub(super) fn unusable(config: &Config, unusable: Vec<BadPlugin>, found: &mut ConfigErrors) {
-    for BadPlugin { plugin, mut failure } in unusable {
-        let key = if failure.message.contains("is pinned") { "sha256" } else { "path" };
+    for BadPlugin { plugin, mut failure, is_absent } in unusable {
+        let source = config.plugins.get(&plugin).map(|plugin| &plugin.source);
+        let key = match source {
+            Some(PluginSource::Oci { .. }) => "oci",
+            _ if failure.message.contains("is pinned") => "sha256",
+            _ => "path",
+        };
+        let place = config.locate(&["plugins", plugin.as_str(), key]);
+        if is_absent {
+            found.push(Problem::warning(place, failure.message, failure.remedy));
+            continue;
+        }
         if failure.remedy.is_empty() {
             failure.remedy =
                 "name a component that was built for the world of wit/v1, as plugins/sdk/README.md shows; \
                               `consign plugin inspect FILE` tells what a file is"
                     .into();
         }
-        refuse(found, config.locate(&["plugins", plugin.as_str(), key]), failure);
+        refuse(found, place, failure);
     }
 }
 
-/// Asks every plugin about its options and the columns it will get, once where
-/// many shares say the same.
+/// What can be said of options without data.
+struct Judged {
+    misfits: Vec<Misfit>,
+    /// The options that are right, if they are enough to ask the plugin about.
+    rest: Option<String>,
+}
+
+/// Holds every share's options against its plugin's schema, and asks the plugin
+/// about them and the columns it will get; once where many shares say the same.
 pub(super) fn options(
     config: &Config,
     parts: &Parts,
     schemas: &BTreeMap<DatasetName, SchemaRef>,
     found: &mut ConfigErrors,
 ) {
-    let (mut answers, mut options_of) = (HashMap::new(), HashMap::new());
+    let (mut judged, mut answers, mut options_of) = (HashMap::new(), HashMap::new(), HashMap::new());
     for (name, share) in &config.shares {
-        let Some(schema) = schemas.get(&share.dataset) else { continue };
         let Ok((component, _)) = parts.component(config, share) else { continue };
-        let ask = || tokio::task::block_in_place(|| component.check(&share.options, schema));
+        let judged = judged
+            .entry((&share.plugin, share.options.as_str()))
+            .or_insert_with(|| judge(component.options(), &share.options));
+        let Judged { misfits, rest } = match judged {
+            Ok(judged) => judged,
+            Err(endless) => {
+                let place = config.locate(&["shares", name.as_str(), "plugin"]);
+                let message = format!("the options schema of plugin {} {endless}", component.name());
+                found.at(place, message, "report it to the plugin's author; its options cannot be checked");
+                continue;
+            }
+        };
+        misfits.iter().for_each(|misfit| found.push(misfit_of(config, share, misfit.clone())));
+        let (Some(schema), Some(options)) = (schemas.get(&share.dataset), rest) else { continue };
+        let ask = || tokio::task::block_in_place(|| component.check(options, schema));
         let question = (&share.plugin, share.options.as_str(), &share.dataset);
         match answers.entry(question).or_insert_with(|| ask().map_err(|error| Failure::chain(&error))) {
             Ok(said) => {
-                let schema = || described(&component.description().options_schema);
-                let options = options_of.entry(&share.plugin).or_insert_with(schema);
-                said.iter().for_each(|said| found.push(told(config, share, options, said.clone())));
+                let options = options_of.entry(&share.plugin).or_insert_with(|| component.options().described());
+                // What is wrong with an option that was left out has been said.
+                let is_told = |said: &&Diagnostic| misfits.iter().any(|misfit| top(&misfit.pointer) == top(&said.path));
+                let place = |path: &str, key| config.locate_option(name, path, key);
+                for said in said.iter().filter(|said| !is_told(said)) {
+                    found.push(told(place, options, said.clone()));
+                }
             }
             Err(why) => {
                 let place = config.locate(&["shares", name.as_str(), "plugin"]);
@@ -51,12 +86,40 @@ pub(super) fn options(
     }
 }
 
+/// Everything that does not fit the schema; and what is left when the options
+/// with a misfit are taken out, so that the plugin can be asked about the others
+/// at once.
+fn judge(schema: &OptionsSchema, options: &str) -> Result<Judged, Endless> {
+    let whole: Value = serde_json::from_str(options).unwrap_or_default();
+    let misfits = schema.judge(&whole)?;
+    if misfits.is_empty() {
+        return Ok(Judged { misfits, rest: Some(options.to_owned()) });
+    }
+    let mut rest = whole;
+    if let Some(object) = rest.as_object_mut() {
+        object.retain(|key, _| !misfits.iter().any(|misfit| top(&misfit.pointer) == *key));
+    }
+    let rest = schema.judge(&rest)?.is_empty().then(|| rest.to_string());
+    Ok(Judged { misfits, rest })
+}
+
+/// The option that a JSON Pointer leads into; empty for the whole.
+fn top(pointer: &str) -> String {
+    pointer.split('/').nth(1).unwrap_or_default().replace("~1", "/").replace("~0", "~")
+}
+
+fn misfit_of(config: &Config, share: &Share, misfit: Misfit) -> Problem {
+    let Misfit { pointer, of_key, message, help } = misfit;
+    Problem::error(config.locate_option(&share.name, &pointer, of_key), message, help)
+}
+
 /// A plugin's finding with the option's name in it, and what the option takes.
-fn told(config: &Config, share: &Share, described: &[Described], said: Diagnostic) -> Problem {
-    let name = said.path.split('/').nth(1).unwrap_or_default().replace("~1", "/").replace("~0", "~");
+/// `place` tells where an option's key or value stands, by its JSON Pointer.
+pub(crate) fn told(place: impl Fn(&str, bool) -> Location, described: &[Described], said: Diagnostic) -> Problem {
+    let name = top(&said.path);
     let option = described.iter().find(|option| option.name == name);
     let unknown = option.is_none() && !name.is_empty();
-    let place = config.locate_option(&share.name, &said.path, unknown);
+    let place = place(&said.path, unknown);
     let named = name.is_empty() || said.message.contains(&format!("`{name}`"));
     let message = if named { said.message } else { format!("option `{name}`: {}", said.message) };
     let help = option.map(Described::help).unwrap_or_default();

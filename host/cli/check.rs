@@ -11,6 +11,7 @@ use crate::check::{self, Checked};
 use crate::clock::{Clock, Instant, to_the_second};
 use crate::config::{Config, Environment, Problem, Severity, Share};
 use crate::domain::{DatasetName, ShareName};
+use crate::registry::Fetch;
 
 /// Firings shown for each share.
 const SHOWN: usize = 3;
@@ -47,7 +48,7 @@ pub async fn check(global: &Global, args: &CheckArgs) -> Result<Exit, CliError> 
         found.push(Problem { severity: Severity::Warning, ..missing.clone() });
     }
     let (config, _cache) = setup::with_cache(config)?;
-    let Checked { mut warnings, not_read, .. } = check::check(&config, &clock, found, None).await?;
+    let Checked { mut warnings, not_read, .. } = check::check(&config, &clock, found, Fetch::Never, None).await?;
     if config.shares.is_empty() {
         let message = "nothing will be delivered, because there is no share";
         let help = "add `[shares.NAME]`, or `include` the files that have them; config/minimal.toml is a start";

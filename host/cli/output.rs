@@ -175,6 +175,11 @@ pub fn stderr(priority: Priority, text: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{}", log::for_stderr(priority, text));
 }
 
+/// Something to know, in one line, to stderr.
+pub fn warn(text: &str) {
+    stderr(Priority::Warning, &format!("warning: {text}"));
+}
+
 /// What was probably not meant, to stderr.
 pub fn warnings(warnings: &[Problem]) {
     for warning in rendered(warnings, on_terminal()) {

@@ -1,124 +1,88 @@
-//! `consign plugin`: looking at components.
+//! `consign plugin`: making, looking at and trying components.
 
-use std::path::PathBuf;
+mod bench;
+mod conformance;
+mod inspect;
+mod isolation;
+mod pinned;
+mod pull;
+mod push;
+mod test;
+mod workbench;
 
 use clap::Subcommand;
-use serde::Serialize;
 
-use super::Global;
-use super::output::{self, CliError, Exit, bytes, line};
-use crate::domain::{Failure, PluginName};
-use crate::limits::Limits;
-use crate::plugin::{self, PluginHost};
+use super::output::{CliError, Exit};
+use super::{Global, setup};
+use crate::config::Config;
+use crate::domain::PluginName;
 
 #[derive(Subcommand)]
 pub enum PluginCommand {
-    /// Show what a component is: name, version, digest, options.
+    /// Show what a component is: name, version, digest, options, what it asks for.
     ///
     /// A component that consign cannot run is refused with what it imports or
     /// exports and what consign offers.
-    Inspect {
-        /// A component's file, or the name of a shipped plugin, such as csv.
-        file: PathBuf,
-    },
-}
-
-const CONTRACT: &str = "consign:format@1";
-
-#[derive(Serialize)]
-struct Inspection {
-    contract: &'static str,
-    name: String,
-    version: String,
-    sha256: String,
-    bytes: u64,
-    extension: String,
-    media_type: String,
-    options_schema: serde_json::Value,
+    Inspect(inspect::InspectArgs),
+    /// Try what a plugin's process may not do: read files, use the network, start programs.
+    ///
+    /// Plugins with `isolation = "process"` run in processes that have given all of it
+    /// up. This starts one, has it try, and shows what the kernel answers. Ends with 1
+    /// where something is possible.
+    Isolation,
+    /// Run the cases of a plugin and compare what it writes, byte by byte.
+    ///
+    /// A case is a folder with an input, options, and what is to become of it.
+    /// The component runs in the daemon's engine, under the daemon's limits; see
+    /// docs/plugin-testing.md.
+    Test(test::TestArgs),
+    /// Measure how fast a plugin is, in turns with the shipped csv over the same rows.
+    Bench(bench::BenchArgs),
+    /// Try what the contract asks of every plugin, one thing after another.
+    ///
+    /// Each check says what it wants, and what to do where it fails. The list is in
+    /// docs/plugin-testing.md.
+    Conformance(conformance::ConformanceArgs),
+    /// Fetch plugins from their registries, and pin what they are.
+    ///
+    /// Asks what each reference names now, holds what comes against its digest and
+    /// its signature, keeps it in the cache, and writes `consign.lock` beside the
+    /// configuration: commit it. Nothing that is not pinned there is ever run.
+    Pull(pull::PullArgs),
+    /// Push a component to a registry, as `pull` expects it there.
+    Push(push::PushArgs),
+    /// Hold every plugin against what it is pinned to and who must have signed it.
+    Verify(pinned::VerifyArgs),
+    /// Show plugins, where they are from and which shares use them.
+    List,
 }
 
 pub fn plugin(global: &Global, command: &PluginCommand) -> Result<Exit, CliError> {
-    let PluginCommand::Inspect { file } = command;
-    let shipped = file.to_str().and_then(crate::plugin::shipped);
-    let component = match shipped {
-        Some(component) => component.to_vec(),
-        None => std::fs::read(file).map_err(|error| {
-            let mut failed = CliError::internal(&format!("cannot read {}", file.display()), &error);
-            if error.kind() == std::io::ErrorKind::NotFound {
-                failed.exit = Exit::Failed;
-                failed.help = format!("name a component's file, or a shipped plugin: {}", plugin::SHIPPED.join(", "));
-            }
-            failed
-        })?,
+    match command {
+        PluginCommand::Inspect(args) => inspect::inspect(global, args),
+        PluginCommand::Isolation => isolation::isolation(global),
+        PluginCommand::Bench(args) => setup::block_on(bench::bench(global, args)),
+        PluginCommand::Conformance(args) => setup::block_on(conformance::conformance(global, args)),
+        PluginCommand::Test(args) => setup::block_on(test::test(global, args)),
+        PluginCommand::Pull(args) => setup::block_on(pull::pull(global, args)),
+        PluginCommand::Push(args) => setup::block_on(push::push(global, args)),
+        PluginCommand::Verify(args) => pinned::verify(global, args),
+        PluginCommand::List => pinned::list(global),
+    }
+}
+
+/// The plugins of these names, or else all.
+fn named(config: &Config, names: &[String]) -> Result<Vec<PluginName>, CliError> {
+    if names.is_empty() {
+        return Ok(config.plugins.keys().cloned().collect());
+    }
+    let known = |name: &String| {
+        let found = config.plugins.keys().find(|known| known.as_str() == name);
+        found.cloned().ok_or_else(|| {
+            let near = crate::config::near(name, config.plugins.keys().map(PluginName::as_str));
+            let help = near.map(|near| format!("did you mean `{near}`?")).unwrap_or_default();
+            CliError::new(Exit::Usage, format!("there is no plugin `{name}` in the configuration"), help)
+        })
     };
-    // By the file's name, as one would in the configuration.
-    let stem = file.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default().to_ascii_lowercase();
-    let name = PluginName::parse(&stem).or_else(|_| PluginName::parse("component"));
-    let name = name.map_err(|why| CliError::new(Exit::Internal, format!("'component' {why}"), ""))?;
-    let inspection = inspect(&name, &component)?;
-    if global.json {
-        output::json(&inspection);
-    } else {
-        inspection.print();
-    }
-    Ok(Exit::Done)
-}
-
-fn inspect(name: &PluginName, component: &[u8]) -> Result<Inspection, CliError> {
-    // A cache of its own, thrown away: looking at a component must not put it
-    // among those that the daemon runs.
-    let cache = tempfile::tempdir().map_err(|error| CliError::internal("cannot make a temporary directory", &error))?;
-    let refused = |error: &(dyn std::error::Error + 'static)| {
-        let help = "plugins/sdk/README.md shows how to build a component for the world of wit/v1";
-        CliError::new(Exit::Failed, Failure::chain(error), help)
-    };
-    let host = PluginHost::new(cache.path()).map_err(|error| refused(&error))?;
-    let loaded = host.load(name, component, &Limits::default()).map_err(|error| refused(&error))?;
-    let said = loaded.description();
-    Ok(Inspection {
-        contract: CONTRACT,
-        name: said.name.clone(),
-        version: said.version.clone(),
-        sha256: loaded.digest().to_owned(),
-        bytes: component.len() as u64,
-        extension: said.extension.clone(),
-        media_type: said.media_type.clone(),
-        options_schema: serde_json::from_str(&said.options_schema).unwrap_or_default(),
-    })
-}
-
-impl Inspection {
-    fn print(&self) {
-        line(&format!("name        {} {}", self.name, self.version));
-        line(&format!("contract    {}", self.contract));
-        line(&format!("sha256      {}", self.sha256));
-        line(&format!("size        {}", bytes(self.bytes)));
-        line(&format!("writes      .{}  {}", self.extension, self.media_type));
-        let options = plugin::described(&self.options_schema.to_string());
-        if options.is_empty() {
-            return line("options     none");
-        }
-        line("options");
-        for option in options {
-            let takes = if option.takes.is_empty() { String::new() } else { format!("  {}", option.takes) };
-            let default = option.default.map(|default| format!("; default {default}")).unwrap_or_default();
-            line(&format!("  {}{takes}{default}", option.name));
-            wrapped(&option.doc).iter().for_each(|text| line(&format!("      {text}")));
-        }
-    }
-}
-
-/// Lines of at most about 90 characters.
-fn wrapped(text: &str) -> Vec<String> {
-    let mut lines: Vec<String> = Vec::new();
-    for word in text.split_whitespace() {
-        match lines.last_mut().filter(|line| line.chars().count() + word.chars().count() < 90) {
-            Some(line) => {
-                line.push(' ');
-                line.push_str(word);
-            }
-            None => lines.push(word.to_owned()),
-        }
-    }
-    lines
+    names.iter().map(known).collect()
 }

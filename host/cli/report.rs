@@ -3,7 +3,7 @@
 use super::output::{Exit, bytes, count, line, rows, thousands};
 use crate::clock::exact;
 use crate::domain::{MANIFEST_NAME, Manifest, ManifestObject};
-use crate::run::{Fared, Fate, Report};
+use crate::run::{Difference, Fared, Fate, Report};
 
 /// Objects that are listed for each customer.
 const SHOWN: usize = 6;
@@ -36,6 +36,14 @@ fn fared(fared: &Fared) {
             objects(fared);
         }
         Fate::AlreadyCommitted => line(&format!("  {customer:<14} was delivered before, by run {earlier}")),
+        Fate::Same => line(&format!("  {customer:<14} the same as run {earlier} delivered")),
+        Fate::Different => {
+            line(&format!("  {customer:<14} DIFFERS from what run {earlier} delivered"));
+            fared.differences.iter().take(SHOWN).for_each(difference);
+            if fared.differences.len() > SHOWN {
+                line(&format!("    … and {} more; --json shows all", fared.differences.len() - SHOWN));
+            }
+        }
         Fate::Busy => line(&format!(
             "  {customer:<14} waits in run {earlier}; the consign that has it goes on, or `consign run` takes it up"
         )),
@@ -52,6 +60,13 @@ fn fared(fared: &Fared) {
             }
         }
     }
+}
+
+fn difference(difference: &Difference) {
+    let told = |text: &Option<String>| text.clone().unwrap_or_else(|| "nothing".into());
+    line(&format!("    {}", difference.of));
+    line(&format!("      delivered  {}", told(&difference.delivered)));
+    line(&format!("      now        {}", told(&difference.now)));
 }
 
 /// In which nobody has counted rows.

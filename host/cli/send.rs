@@ -15,7 +15,7 @@ use crate::config::Config;
 use crate::crash::{self, Point};
 use crate::daemon::admin::ask::Ask;
 use crate::delivery::Target;
-use crate::domain::{CustomerName, Failure, RunId, Slot};
+use crate::domain::{CustomerName, Failure, Layer, Retry, RunId, Slot};
 use crate::ledger::{Claim, DeliveryId, Ledger, LedgerError, RunState};
 use crate::run::{self, Fared, Fate, Gauge, NoJournal, Outcome, Parts, Recorder, Report, Retrying, Stop, Work, wanted};
 
@@ -39,6 +39,13 @@ pub struct SendArgs {
     /// Write to this directory instead of the buckets: no AWS call, nothing recorded.
     #[arg(long, value_name = "DIR")]
     dry_run: Option<PathBuf>,
+
+    /// Make what was delivered again, to nowhere, and compare: no AWS call, nothing recorded.
+    ///
+    /// Objects, rows, bytes and checksums must be those on record. The same data give the
+    /// same bytes; where they do not, the data, the query or the plugin has changed.
+    #[arg(long, conflicts_with_all = ["dry_run", "detach"])]
+    verify: bool,
 }
 
 fn instant(text: &str) -> Result<Instant, &'static str> {
@@ -54,6 +61,9 @@ pub struct Sending {
 }
 
 pub async fn send(global: &Global, args: &SendArgs) -> Result<Exit, CliError> {
+    if args.verify {
+        return verify(global, args).await;
+    }
     if args.dry_run.is_none()
         && let Some(client) = Client::connect(global).await?
     {
@@ -88,6 +98,45 @@ pub async fn send(global: &Global, args: &SendArgs) -> Result<Exit, CliError> {
     };
     progress.finish();
     Ok(show(global, &made))
+}
+
+/// Beside a running daemon too: it reads the ledger, and writes nothing.
+async fn verify(global: &Global, args: &SendArgs) -> Result<Exit, CliError> {
+    let (config, _cache) = setup::with_cache(setup::config(global)?)?;
+    let config = Arc::new(config);
+    let clock = Clock::system();
+    let share = wanted::share(&config, &args.share)?;
+    let customers = wanted::customers(&share, &args.customers)?;
+    let slot = wanted::slot(&share, args.at, false, &clock)?;
+    let on_record = match setup::reader(&config)? {
+        Some(reader) => reader.delivered(&slot.share, slot.at).await?,
+        None => Vec::new(),
+    };
+    let parts = Arc::new(Parts::build(&config, clock).await?);
+    let progress = Progress::start(!global.json, &slot.share, customers.len());
+    let one = async |customer: CustomerName| {
+        let Some(delivered) = on_record.iter().find(|delivered| delivered.customer == customer) else {
+            return Fared::failed(customer, Fate::Failed, not_on_record());
+        };
+        let verified = match Work::new(&config, &slot, &customer, delivered.run) {
+            Ok(work) => run::verify(&parts, &work, delivered).await,
+            Err(failure) => Err(failure),
+        };
+        progress.done(&customer);
+        match verified {
+            Ok(differences) => Fared::verified(customer, delivered.run, differences),
+            Err(failure) => Fared::failed(customer, Fate::Failed, failure),
+        }
+    };
+    let outcomes = stream::iter(customers).map(one).buffer_unordered(config.daemon.concurrency).collect().await;
+    progress.finish();
+    Ok(show(global, &Report { slot, run: None, outcomes }.sorted()))
+}
+
+fn not_on_record() -> Failure {
+    let message = "the ledger has no delivery of this slot to compare with";
+    let remedy = "`consign history --share SHARE` lists what was delivered; `ledger.retention` says for how long";
+    Failure::new(Layer::Local, Retry::Never, message, remedy)
 }
 
 /// Tells what came of it.

@@ -107,24 +107,33 @@ impl Config {
     /// Errors for the references to secrets that cannot be followed, each at its place.
     pub fn check_secrets(&self) -> ConfigErrors {
         let mut errors = ConfigErrors::new();
-        let mut wrong = |reference: &Reference, why: Invalid| {
+        let mut wrong = |above: &[&str], reference: &Reference, why: Invalid| {
             let word = match reference.word {
                 Word::Env => "env",
                 Word::Credential => "credential",
             };
             let (why, help) = in_two(&why);
-            let place = self.locate(&[reference.table, reference.key, word]);
+            let mut path = above.to_vec();
+            path.extend([reference.key, word]);
+            let place = self.locate(&path);
             errors.at(place, format!("{} {} {why}", reference.key, quote(&reference.name)), help);
         };
         for (reference, environment) in self.aws.credentials.iter().flat_map(Credentials::references) {
             if let Err(why) = reference.value(environment) {
-                wrong(reference, why);
+                wrong(&[reference.table], reference, why);
+            }
+        }
+        for (host, login) in
+            self.registries.iter().filter_map(|(host, registry)| Some((host, registry.login.as_ref()?)))
+        {
+            if let Err(why) = login.password() {
+                wrong(&["registries", host], login.reference(), why);
             }
         }
         if let Some(database) = &self.ledger.database
             && let (Some(reference), Err(why)) = (database.reference(), database.resolve())
         {
-            wrong(reference, why);
+            wrong(&[reference.table], reference, why);
         }
         errors
     }

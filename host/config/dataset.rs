@@ -77,7 +77,7 @@ static TABLES: Names = Names {
     value: Kind::Either(&[TEXT, Kind::Table(&TABLE)]),
 };
 
-static TABLE: Shape = Shape {
+pub(super) static TABLE: Shape = Shape {
     noun: "table",
     doc: "Where a table's rows are.",
     keys: &[
@@ -198,7 +198,12 @@ fn column(text: &str) -> Result<String, Invalid> {
     if text.is_empty() { Err(Invalid::new("is empty; name a column of the result")) } else { Ok(text.into()) }
 }
 
-fn source(name: &str, entry: &Entry, base: &impl Fn(usize) -> PathBuf, problems: &mut Problems) -> Option<TableSource> {
+pub(super) fn source(
+    name: &str,
+    entry: &Entry,
+    base: &impl Fn(usize) -> PathBuf,
+    problems: &mut Problems,
+) -> Option<TableSource> {
     if let Some(path) = entry.node.text() {
         let place = place(path, entry.node.span, base, problems)?;
         let format = named_format(path, entry.node.span, problems)?;
@@ -254,28 +259,35 @@ fn of_format(format: &str, path: &str) -> Option<FileFormat> {
     })
 }
 
-/// The format by the path's extension, under that of a compression.
-fn named_format(path: &str, span: Span, problems: &mut Problems) -> Option<FileFormat> {
-    let leaf = path.rsplit('/').next().unwrap_or(path).to_ascii_lowercase();
-    let mut extensions = leaf.rsplit('.');
-    let mut last = extensions.next().unwrap_or("");
-    if matches!(last, "gz" | "bz2" | "xz" | "zst") {
-        last = extensions.next().unwrap_or("");
-    }
-    let format = match last {
-        "parquet" => "parquet",
-        "csv" | "tsv" => "csv",
-        "ndjson" | "jsonl" => "ndjson",
-        "arrow" | "feather" | "ipc" => "arrow",
-        "avro" => "avro",
-        _ => {
-            let message = format!("the format of {} cannot be told from its extension", quote(path));
-            let help = format!("write `{{ path = \"{path}\", format = \"parquet\" }}` (or csv, ndjson, arrow, avro)");
-            problems.error(span, message, help);
-            return None;
+impl FileFormat {
+    /// By the path's extension, under that of a compression.
+    pub fn of_path(path: &str) -> Option<Self> {
+        let leaf = path.rsplit('/').next().unwrap_or(path).to_ascii_lowercase();
+        let mut extensions = leaf.rsplit('.');
+        let mut last = extensions.next().unwrap_or("");
+        if matches!(last, "gz" | "bz2" | "xz" | "zst") {
+            last = extensions.next().unwrap_or("");
         }
-    };
-    of_format(format, &leaf)
+        let format = match last {
+            "parquet" => "parquet",
+            "csv" | "tsv" => "csv",
+            "ndjson" | "jsonl" => "ndjson",
+            "arrow" | "feather" | "ipc" => "arrow",
+            "avro" => "avro",
+            _ => return None,
+        };
+        of_format(format, &leaf)
+    }
+}
+
+fn named_format(path: &str, span: Span, problems: &mut Problems) -> Option<FileFormat> {
+    let format = FileFormat::of_path(path);
+    if format.is_none() {
+        let message = format!("the format of {} cannot be told from its extension", quote(path));
+        let help = format!("write `{{ path = \"{path}\", format = \"parquet\" }}` (or csv, ndjson, arrow, avro)");
+        problems.error(span, message, help);
+    }
+    format
 }
 
 const WILDCARDS: [char; 3] = ['*', '?', '['];

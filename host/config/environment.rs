@@ -38,6 +38,12 @@ impl Environment {
         (!first.is_empty()).then(|| PathBuf::from(first))
     }
 
+    /// Where docker and its like keep logins: `$DOCKER_CONFIG`, or else `~/.docker`.
+    pub(crate) fn docker_dir(&self) -> Option<PathBuf> {
+        let set = |name: &str| self.variable(name).filter(|value| !value.is_empty());
+        set("DOCKER_CONFIG").map(PathBuf::from).or_else(|| Some(Path::new(set("HOME")?).join(".docker")))
+    }
+
     /// The value of a variable that holds a secret.
     pub(super) fn secret_variable(&self, name: &str) -> Result<Secret, Invalid> {
         match self.variable(name) {

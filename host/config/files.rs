@@ -50,6 +50,15 @@ pub(crate) fn read(path: &Path) -> Result<(Origin, Problems), ConfigErrors> {
             }
         }
     }
+    collect(parsed, notes)
+}
+
+/// One file that includes no others.
+pub(crate) fn read_alone(path: &Path, bytes: Vec<u8>) -> Result<(Origin, Problems), ConfigErrors> {
+    collect(vec![parse(path, bytes, 0, &mut Reading::default())], Vec::new())
+}
+
+fn collect(parsed: Vec<Parsed>, mut notes: Vec<(Span, String, String)>) -> Result<(Origin, Problems), ConfigErrors> {
     let mut tables = Vec::new();
     let mut sources = Vec::new();
     for file in parsed {

@@ -116,7 +116,7 @@ pub(super) fn unknown(what: What, text: &str, span: Span, known: &Known<'_>, pro
     problems.unknown(span, message, text, known.candidates(what));
 }
 
-fn zone(text: &str) -> Result<Tz, Invalid> {
+pub(super) fn zone(text: &str) -> Result<Tz, Invalid> {
     text.parse().map_err(|_| {
         let wanted = text.trim().replace(' ', "_").to_lowercase();
         let names = || TZ_VARIANTS.iter().map(|zone| zone.name());

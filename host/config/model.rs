@@ -10,14 +10,16 @@ use url::Url;
 
 use crate::calendar::{Calendar, Jitter};
 use crate::domain::{
-    AccountId, BucketName, CustomerName, CustomerPrefix, DatasetName, ExternalId, GroupName, KeyTemplate, ParamValue,
-    PluginName, Region, RoleArn, ShareName, TableName,
+    AccountId, BucketName, CustomerName, CustomerPrefix, DatasetName, ExternalId, GroupName, KeyTemplate, OciReference,
+    ParamValue, PluginName, Region, RoleArn, ShareName, TableName,
 };
-use crate::limits::Limits;
+use crate::limits::{Isolation, Limits};
 
-use super::credentials::Credentials;
+use super::credentials::{Credentials, Reference};
+use super::environment::Environment;
 use super::ledger::Database;
 use super::origin::Origin;
+use super::pins::Pin;
 use super::report::Problem;
 
 /// A whole, validated configuration. Every reference in it resolves.
@@ -29,10 +31,18 @@ pub struct Config {
     pub datasets: BTreeMap<DatasetName, Arc<Dataset>>,
     /// Those of `[plugins]` and the shipped ones that shares use.
     pub plugins: BTreeMap<PluginName, Arc<Plugin>>,
+    /// By host and port.
+    pub registries: BTreeMap<String, Registry>,
+    /// None: nobody need have signed.
+    pub signatures: Option<Signatures>,
     pub customers: BTreeMap<CustomerName, Arc<Customer>>,
     pub shares: BTreeMap<ShareName, Arc<Share>>,
     /// What was probably not meant; nothing that keeps consign from working.
     pub warnings: Vec<Problem>,
+    /// The file of pins, whether or not it is there.
+    pub lock_path: PathBuf,
+    /// The folder that docker keeps its logins in.
+    pub docker_dir: Option<PathBuf>,
     /// Where everything stands in the files.
     pub origin: Origin,
 }
@@ -218,6 +228,7 @@ pub struct FileDataset {
 pub struct Plugin {
     pub name: PluginName,
     pub source: PluginSource,
+    pub isolation: Isolation,
     pub limits: Limits,
 }
 
@@ -227,6 +238,34 @@ pub enum PluginSource {
     Shipped,
     /// A component's file, and the sha256 (64 hex digits) it must have.
     File { path: PathBuf, sha256: Option<String> },
+    /// In a registry, and what `consign.lock` pins the plugin to. (The pin may be
+    /// of an earlier reference.)
+    Oci { reference: OciReference, pin: Option<Pin> },
+}
+
+/// `[registries.HOST]`
+#[derive(Clone, Debug, Default)]
+pub struct Registry {
+    /// If it is said here.
+    pub login: Option<RegistryLogin>,
+    /// Plain HTTP, if it is said.
+    pub insecure: Option<bool>,
+}
+
+/// Who to log in as.
+#[derive(Clone)]
+pub struct RegistryLogin {
+    pub username: String,
+    pub(super) password: Reference,
+    pub(super) environment: Environment,
+}
+
+/// `[signatures]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Signatures {
+    /// Files of public keys.
+    pub keys: Vec<PathBuf>,
+    pub is_required: bool,
 }
 
 /// `[shares.NAME]`

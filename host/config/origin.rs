@@ -44,6 +44,27 @@ impl Origin {
         self.0.iter().flat_map(|read| read.files.iter().map(|file| file.path.clone())).collect()
     }
 
+    /// All of it as JSON, as [`Node::to_json`].
+    pub(super) fn to_json(&self) -> Result<serde_json::Value, Span> {
+        self.0.as_ref().map_or_else(|| Ok(serde_json::Map::new().into()), |read| read.root.to_json())
+    }
+
+    /// Where the part of a value stands that a JSON Pointer (RFC 6901) names: its
+    /// key, or its value.
+    pub(super) fn locate_pointer(&self, below: &[&str], pointer: &str, key: bool) -> Location {
+        let steps = pointer.split('/').skip(1).map(|step| step.replace("~1", "/").replace("~0", "~"));
+        let steps: Vec<String> = steps.collect();
+        let path: Vec<&str> = below.iter().copied().chain(steps.iter().map(String::as_str)).collect();
+        if key { self.locate_key(&path) } else { self.locate(&path) }
+    }
+
+    fn locate_key(&self, path: &[&str]) -> Location {
+        match self.entry(path) {
+            Some((read, entry)) => locate(&read.files, entry.key),
+            None => self.locate(path),
+        }
+    }
+
     fn locate(&self, path: &[&str]) -> Location {
         match &self.0 {
             Some(read) => locate(&read.files, read.root.nearest(path)),
@@ -73,10 +94,7 @@ impl Config {
 
     /// Where the key itself stands rather than its value.
     pub fn locate_key(&self, path: &[&str]) -> Location {
-        match self.origin.entry(path) {
-            Some((read, entry)) => locate(&read.files, entry.key),
-            None => self.locate(path),
-        }
+        self.origin.locate_key(path)
     }
 
     /// Where a part (in bytes) of a string stands; the whole string, if it is
@@ -99,10 +117,6 @@ impl Config {
     /// Where a part of a share's options stands, by its JSON Pointer (RFC 6901):
     /// `/delimiter`. The option's key, or its value.
     pub fn locate_option(&self, share: &ShareName, pointer: &str, key: bool) -> Location {
-        let steps = pointer.split('/').skip(1).map(|step| step.replace("~1", "/").replace("~0", "~"));
-        let steps: Vec<String> = steps.collect();
-        let mut path = vec!["shares", share.as_str(), "options"];
-        path.extend(steps.iter().map(String::as_str));
-        if key { self.locate_key(&path) } else { self.locate(&path) }
+        self.origin.locate_pointer(&["shares", share.as_str(), "options"], pointer, key)
     }
 }

@@ -5,12 +5,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::model::{Plugin, PluginSource};
+use super::pins::Pin;
 use super::report::{Problems, listed, quote};
 use super::section::Section;
 use super::shape::{Kind, Names, Shape, TEXT, default, optional};
 use super::tree::Table;
-use crate::domain::{Invalid, PluginName};
-use crate::limits::Limits;
+use crate::domain::{Invalid, OciReference, PluginName};
+use crate::limits::{Isolation, Limits};
 
 /// Formatters that are part of the binary, which every configuration can use.
 pub const SHIPPED: [&str; 7] = ["arrow", "avro", "csv", "fixed-width", "jsonl", "parquet", "xlsx"];
@@ -26,20 +27,42 @@ static PLUGIN: Shape = Shape {
             "path",
             TEXT,
             r#""plugins/nacha.wasm""#,
-            "The component's file, relative to this file. Required, but refused for the shipped ones.",
+            "The component's file, relative to this file. Either it or `oci` is required, but refused for the shipped ones.",
+        ),
+        optional(
+            "oci",
+            TEXT,
+            r#""registry.example.com/team/fmt:1.4""#,
+            "Where the component is in an OCI registry: registry, repository and tag or digest. `consign plugin pull` \
+             fetches it and pins what it is in `consign.lock`, and nothing else is ever run.",
         ),
         optional(
             "sha256",
             Kind::Text("^(sha256:)?[0-9a-fA-F]{64}$"),
             r#""9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08""#,
-            "What the file's SHA-256 must be, so that nothing else is ever run.",
+            "What the SHA-256 of the file at `path` must be, so that nothing else is ever run.",
+        ),
+        default(
+            "isolation",
+            Kind::Choice(&Isolation::NAMES),
+            r#""process", and "in-process" for the shipped ones"#,
+            r#""in-process""#,
+            "In a process of its own, which may do nothing but compute; or in consign's own.",
         ),
         optional("limits", Kind::Table(&LIMITS), r#"{ memory = "512 MiB" }"#, "What it may use up in one delivery."),
     ],
-    synonyms: &[("file", "path"), ("digest", "sha256"), ("limit", "limits")],
+    synonyms: &[
+        ("file", "path"),
+        ("image", "oci"),
+        ("url", "oci"),
+        ("reference", "oci"),
+        ("digest", "sha256"),
+        ("limit", "limits"),
+        ("sandbox", "isolation"),
+    ],
 };
 
-static LIMITS: Shape = Shape {
+pub(super) static LIMITS: Shape = Shape {
     noun: "limits",
     doc: "What one plugin may use up in one delivery. Each of them ends the plugin, never the daemon.",
     keys: &[
@@ -89,6 +112,7 @@ static LIMITS: Shape = Shape {
 pub(crate) fn read(
     plugins: Option<&Table>,
     base: impl Fn(usize) -> PathBuf,
+    pins: &BTreeMap<PluginName, Pin>,
     problems: &mut Problems,
 ) -> BTreeMap<PluginName, Arc<Plugin>> {
     let mut read = BTreeMap::new();
@@ -99,20 +123,30 @@ pub(crate) fn read(
         let source = if SHIPPED.contains(&section.name) {
             let why = format!("is for plugins of your own, but `{name}` is part of consign");
             let help = "give yours another name; limits of a shipped plugin can be set";
-            section.refuse(&["path", "sha256"], &why, help, problems);
+            section.refuse(&["path", "oci", "sha256"], &why, help, problems);
             PluginSource::Shipped
+        } else if section.has("oci") {
+            section.refuse(&["path"], "cannot be given together with `oci`", "remove one of them", problems);
+            let help = "remove it: `consign plugin pull` pins what it fetches in consign.lock";
+            section.refuse(&["sha256"], "is for `path`", help, problems);
+            let Some(reference) = section.parse("oci", OciReference::parse, problems) else { continue };
+            PluginSource::Oci { reference, pin: pins.get(&name).cloned() }
         } else {
             let Some(path) = section.parse("path", file, problems) else {
                 if !section.has("path") {
-                    let message = format!("plugin {} has no `path`", quote(section.name));
-                    let help = format!("add `path = \"plugins/NAME.wasm\"` (only {} are shipped)", listed(SHIPPED));
+                    let message = format!("plugin {} has neither `path` nor `oci`", quote(section.name));
+                    let help = format!(
+                        "add `path = \"plugins/NAME.wasm\"`, or `oci = \"REGISTRY/REPOSITORY:TAG\"` (only {} are shipped)",
+                        listed(SHIPPED)
+                    );
                     problems.error(section.name_span, message, help);
                 }
                 continue;
             };
             PluginSource::File { path: base(section.span("path").file()).join(path), sha256 }
         };
-        read.insert(name.clone(), Arc::new(Plugin { name, source, limits }));
+        let isolation = isolation(&section, &source);
+        read.insert(name.clone(), Arc::new(Plugin { name, source, isolation, limits }));
     }
     read
 }
@@ -124,13 +158,21 @@ pub(crate) fn with_shipped<'a>(
 ) -> BTreeMap<PluginName, Arc<Plugin>> {
     for name in used.filter(|name| SHIPPED.contains(&name.as_str())) {
         plugins.entry(name.clone()).or_insert_with(|| {
-            Arc::new(Plugin { name: name.clone(), source: PluginSource::Shipped, limits: Limits::default() })
+            let (source, isolation) = (PluginSource::Shipped, Isolation::InProcess);
+            Arc::new(Plugin { name: name.clone(), source, isolation, limits: Limits::default() })
         });
     }
     plugins
 }
 
-fn limits(section: &Section<'_>) -> Limits {
+/// What others wrote gets the second wall.
+fn isolation(section: &Section<'_>, source: &PluginSource) -> Isolation {
+    let written = section.text("isolation");
+    let usual = if *source == PluginSource::Shipped { Isolation::InProcess } else { Isolation::Process };
+    Isolation::ALL.into_iter().find(|isolation| written == Some(isolation.as_str())).unwrap_or(usual)
+}
+
+pub(super) fn limits(section: &Section<'_>) -> Limits {
     let usual = Limits::default();
     let bytes = |key| section.size(key).and_then(|bytes| usize::try_from(bytes).ok());
     Limits {
@@ -148,6 +190,7 @@ fn limits(section: &Section<'_>) -> Limits {
 
 fn file(text: &str) -> Result<PathBuf, Invalid> {
     match text.split_once("://") {
+        Some(("oci", _)) => Err(Invalid::new("is in a registry; write it as `oci`, without `oci://`")),
         Some(_) => Err(Invalid::new("is a URL; fetch the file, pin its `sha256`, and write its path")),
         None if text.is_empty() => Err(Invalid::new("is empty; write the path of a component's file")),
         None => Ok(text.into()),

@@ -216,8 +216,7 @@ fn check_choice(words: &[&str], text: &str, node: &Node, place: Place<'_>, probl
 
 fn check_secret(node: &Node, place: Place<'_>, problems: &mut Problems) {
     let key = place.name;
-    let help =
-        format!("write `{key} = {{ env = \"AWS_{}\" }}` or `{key} = {{ credential = \"NAME\" }}`", key.to_uppercase());
+    let help = format!("write `{key} = {{ env = \"NAME\" }}` or `{key} = {{ credential = \"NAME\" }}`");
     let Some(table) = node.table() else {
         let message = match node.text() {
             Some(_) => format!("`{key}` is a secret in plain text"),

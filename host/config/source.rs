@@ -179,7 +179,7 @@ pub(super) fn passwords(text: &str) -> Vec<Range<usize>> {
 }
 
 /// Whether the value of a key of this name should not be shown, misspelt or not.
-pub(super) fn sounds_secret(key: &str) -> bool {
+pub(crate) fn sounds_secret(key: &str) -> bool {
     let key = key.to_ascii_lowercase();
     ["secret", "token", "passw", "access_key", "key_id", "private"].iter().any(|word| key.contains(word))
 }

@@ -103,9 +103,12 @@ impl Node {
         }
     }
 
-    /// The entry at a path of keys.
+    /// The entry at a path of keys, and of numbers in arrays.
     pub fn entry(&self, path: &[&str]) -> Option<&Entry> {
         let (step, rest) = path.split_first()?;
+        if let Value::List(list) = &self.value {
+            return list.get(step.parse::<usize>().ok()?)?.entry(rest);
+        }
         let entry = self.table()?.get(step)?;
         if rest.is_empty() { Some(entry) } else { entry.node.entry(rest) }
     }

@@ -33,7 +33,8 @@ struct Stamp {
 impl Watched {
     pub fn of(main: &Path, config: &Config) -> Self {
         let patterns = files::includes(config.origin.root()).into_iter().map(|(pattern, _)| pattern).collect();
-        Self { main: main.to_owned(), files: config.origin.files().into_iter().collect(), patterns }
+        let files = config.origin.files().into_iter().chain([config.lock_path.clone()]).collect();
+        Self { main: main.to_owned(), files, patterns }
     }
 
     /// The files that are at fault too: they may be new.

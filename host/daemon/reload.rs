@@ -19,6 +19,7 @@ use crate::clock::Clock;
 use crate::config::{Config, ConfigErrors, Environment, Look, Watched, rendered};
 use crate::domain::{Blame, Refused};
 use crate::ledger::Ledger;
+use crate::registry::Fetch;
 use crate::run::Parts;
 use crate::schedule::Planner;
 
@@ -150,9 +151,11 @@ impl Reloader {
         let running = self.current.borrow().clone();
         fixed(&running.config, &config, &mut found);
         let checked =
-            check::check(&config, &self.clock, found, Some(&*running.parts)).await.map_err(|unsound| match unsound {
-                Unsound::Config(errors) => errors.into(),
-                Unsound::Failure(failure) => failure.into(),
+            check::check(&config, &self.clock, found, Fetch::Missing, Some(&*running.parts)).await.map_err(|unsound| {
+                match unsound {
+                    Unsound::Config(errors) => errors.into(),
+                    Unsound::Failure(failure) => failure.into(),
+                }
             });
         let loaded = match checked {
             Ok(checked) => self.make_ready(config, checked).await,

@@ -1,4 +1,5 @@
-//! Where a delivery goes: a customer's bucket, or a directory that looks like one.
+//! Where a delivery goes: a customer's bucket, a directory that looks like one, or
+//! nowhere, to see what it would be.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -6,6 +7,7 @@ use std::sync::Arc;
 use super::bucket::{Aborted, Bucket, Completing, Incomplete, Part};
 use super::contents::Contents;
 use super::directory::Directory;
+use super::nowhere::Nowhere;
 use super::policy;
 use super::vendor::Vendor;
 use crate::clock::Instant;
@@ -19,6 +21,7 @@ pub struct Target(pub(super) Arc<Store>);
 pub(super) enum Store {
     Bucket(Box<Bucket>),
     Directory(Directory),
+    Nowhere(Nowhere),
 }
 
 /// An upload that has no parts yet.
@@ -60,6 +63,11 @@ impl Target {
         Self(Arc::new(Store::Directory(Directory::new(root, customer.clone(), vendor.clone()))))
     }
 
+    /// Reads, formats, compresses and adds up as for the bucket, and keeps nothing.
+    pub fn nowhere(vendor: &Vendor, customer: &Arc<Customer>) -> Self {
+        Self(Arc::new(Store::Nowhere(Nowhere { customer: customer.clone(), vendor: vendor.clone() })))
+    }
+
     /// Aborts an upload that an earlier process left behind. One that is gone is no error.
     ///
     /// # Errors
@@ -75,6 +83,7 @@ impl Store {
         match self {
             Store::Bucket(bucket) => &bucket.customer,
             Store::Directory(directory) => &directory.customer,
+            Store::Nowhere(nowhere) => &nowhere.customer,
         }
     }
 
@@ -82,6 +91,7 @@ impl Store {
         match self {
             Store::Bucket(bucket) => &bucket.vendor,
             Store::Directory(directory) => &directory.vendor,
+            Store::Nowhere(nowhere) => &nowhere.vendor,
         }
     }
 
@@ -101,7 +111,7 @@ impl Store {
     pub(super) fn is_young(&self, created: Instant) -> bool {
         match self {
             Store::Bucket(bucket) => bucket.is_young(created),
-            Store::Directory(_) => true,
+            Store::Directory(_) | Store::Nowhere(_) => true,
         }
     }
 
@@ -109,6 +119,7 @@ impl Store {
         match self {
             Store::Bucket(bucket) => bucket.open().await,
             Store::Directory(directory) => directory.open().await,
+            Store::Nowhere(_) => Ok(()),
         }
     }
 
@@ -116,6 +127,7 @@ impl Store {
         match self {
             Store::Bucket(bucket) => bucket.create(key, media_type).await,
             Store::Directory(directory) => directory.create(key).await,
+            Store::Nowhere(nowhere) => Ok(nowhere.create(key)),
         }
     }
 
@@ -123,6 +135,7 @@ impl Store {
         match self {
             Store::Bucket(bucket) => bucket.part(part, contents).await,
             Store::Directory(directory) => directory.part(part, contents).await,
+            Store::Nowhere(nowhere) => Ok(nowhere.part(&contents)),
         }
     }
 
@@ -130,6 +143,7 @@ impl Store {
         match self {
             Store::Bucket(bucket) => bucket.complete(object, how).await,
             Store::Directory(directory) => directory.complete(object, how).await,
+            Store::Nowhere(nowhere) => Ok(nowhere.complete()),
         }
     }
 
@@ -138,6 +152,7 @@ impl Store {
         match self {
             Store::Bucket(bucket) => bucket.is_open(key, upload_id).await,
             Store::Directory(directory) => directory.is_open(key).await,
+            Store::Nowhere(_) => Ok(false),
         }
     }
 
@@ -145,6 +160,7 @@ impl Store {
         match self {
             Store::Bucket(bucket) => bucket.abort(key, upload_id).await,
             Store::Directory(directory) => directory.abort(key, upload_id).await,
+            Store::Nowhere(_) => Ok(Aborted::Now),
         }
     }
 }

@@ -66,4 +66,7 @@ pub struct ManifestPlugin {
     pub version: String,
     /// `sha256:` and 64 hex digits, of the component's bytes.
     pub digest: String,
+    /// Where it was pulled from, with the digest of its manifest; absent for others.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub reference: Option<String>,
 }

@@ -74,6 +74,26 @@ impl Cache {
         self.write(&sum, hex(&Sha256::digest(compiled)).as_bytes())
     }
 
+    /// Removes all but the newest. What cannot be removed stays.
+    pub fn forget(&self, but: usize) {
+        let mut kept: Vec<_> = fs::read_dir(&self.dir)
+            .into_iter()
+            .flatten()
+            .filter_map(|entry| {
+                let path = entry.ok()?.path();
+                let written = fs::metadata(&path).and_then(|found| found.modified()).ok()?;
+                (path.extension()? == "cwasm").then_some((written, path))
+            })
+            .collect();
+        kept.sort();
+        let old = kept.len().saturating_sub(but);
+        for (_, path) in &kept[..old] {
+            // The hash first: without it there is no entry.
+            let _ = fs::remove_file(path.with_extension("sha256"));
+            let _ = fs::remove_file(path);
+        }
+    }
+
     fn paths(&self, digest: &str) -> (PathBuf, PathBuf) {
         let stem = format!("{digest}-{}", self.fingerprint);
         (self.dir.join(format!("{stem}.cwasm")), self.dir.join(format!("{stem}.sha256")))

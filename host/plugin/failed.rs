@@ -3,7 +3,8 @@
 
 use std::fmt;
 
-use wasmtime::{Trap, WasmBacktrace};
+use serde::{Deserialize, Serialize};
+use wasmtime::{FrameInfo, Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
 use super::engine::FRAMES_MAX;
@@ -11,7 +12,7 @@ use super::words::printable;
 use crate::domain::{Failure, Layer, PluginName, Retry};
 
 /// Which rule, limit or fault ended the plugin.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Cause {
     /// The plugin says its options are wrong.
     InvalidOptions,
@@ -46,6 +47,8 @@ pub enum Cause {
     OutputClosed,
     /// The run was given up.
     Cancelled,
+    /// The process that the plugin ran in was ended from outside.
+    Worker,
     /// consign itself.
     Host,
 }
@@ -75,15 +78,27 @@ impl Cause {
             Cause::Input => "input",
             Cause::OutputClosed => "output closed",
             Cause::Cancelled => "cancelled",
+            Cause::Worker => "worker",
             Cause::Host => "host",
         }
+    }
+
+    /// Whether the plugin itself says what is wrong, by a case of the contract.
+    pub fn is_said(self) -> bool {
+        use Cause::{InvalidOptions, Other, Quota, Retryable, Unsupported};
+        matches!(self, InvalidOptions | Unsupported | Quota | Retryable | Other)
     }
 
     /// Whether the same work may succeed later: a plugin is deterministic, so
     /// only what came from outside it is tried again.
     pub fn retry(self) -> Retry {
         match self {
-            Cause::Retryable | Cause::WallTime | Cause::OutputClosed | Cause::Cancelled | Cause::Host => Retry::Later,
+            Cause::Retryable
+            | Cause::WallTime
+            | Cause::OutputClosed
+            | Cause::Cancelled
+            | Cause::Worker
+            | Cause::Host => Retry::Later,
             _ => Retry::Never,
         }
     }
@@ -108,6 +123,7 @@ impl Cause {
             Cause::ObjectName | Cause::Protocol => {
                 "the plugin breaks a rule of wit/v1/format.wit: report it to its author"
             }
+            Cause::Worker => "look who ended it: `journalctl -k` shows whether the kernel was short of memory",
             Cause::Retryable | Cause::Other | Cause::Input | Cause::OutputClosed | Cause::Cancelled | Cause::Host => "",
         }
     }
@@ -120,11 +136,12 @@ impl fmt::Display for Cause {
 }
 
 /// A run that did not end well.
-#[derive(Clone, Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error, Serialize, Deserialize)]
 #[error("{message}")]
 pub struct Failed {
     pub cause: Cause,
     /// Added at the end of the run.
+    #[serde(skip)]
     pub plugin: Option<PluginName>,
     /// What happened, without the plugin's name and the batch.
     pub message: String,
@@ -135,6 +152,7 @@ pub struct Failed {
     /// Batches begun when it ended: 0 before the first.
     pub batch_number: u64,
     /// The failure of the batch stream, when that was the cause.
+    #[serde(skip)]
     pub input: Option<Box<Failure>>,
 }
 
@@ -155,6 +173,12 @@ impl Failed {
     /// The stream of batches failed; the plugin is not to blame.
     pub(super) fn input(failure: Failure) -> Self {
         Self { message: failure.to_string(), input: Some(Box::new(failure)), ..Self::new(Cause::Input, "") }
+    }
+}
+
+impl From<Stop> for Failed {
+    fn from(stop: Stop) -> Self {
+        Failed::new(stop.cause, stop.message)
     }
 }
 
@@ -240,14 +264,24 @@ fn panic_text(stderr_tail: &[String]) -> Option<String> {
 
 fn frames(error: &wasmtime::Error) -> Vec<String> {
     let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() else { return Vec::new() };
-    backtrace
-        .frames()
-        .iter()
-        .take(FRAMES_MAX)
-        .map(|frame| match frame.func_name() {
-            // Without the hash that rustc appends. The names are the plugin's own.
-            Some(name) => printable(format!("{:#}", rustc_demangle::demangle(name)).as_bytes()),
-            None => format!("function {}", frame.func_index()),
-        })
-        .collect()
+    backtrace.frames().iter().take(FRAMES_MAX).map(frame).collect()
+}
+
+/// What a frame is of, demangled.
+pub fn function(frame: &FrameInfo) -> String {
+    match frame.func_name() {
+        // Without the hash that rustc appends. The names are the plugin's own.
+        Some(name) => printable(format!("{:#}", rustc_demangle::demangle(name)).as_bytes()),
+        None => format!("function {}", frame.func_index()),
+    }
+}
+
+/// A function, and the line where it is known.
+fn frame(frame: &FrameInfo) -> String {
+    let name = function(frame);
+    let line = frame.symbols().first().and_then(|symbol| Some((symbol.file()?, symbol.line()?)));
+    match line {
+        Some((file, line)) => format!("{name} ({}:{line})", printable(file.as_bytes())),
+        None => name,
+    }
 }

@@ -4,8 +4,8 @@
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
-use super::Description;
 use super::words::shown;
+use super::{Description, OptionsSchema};
 use crate::domain::PluginName;
 
 /// Why a file is not a plugin of this contract.
@@ -31,33 +31,49 @@ const PACKAGE: &str = "consign:format/";
 const EXPORT: &str = "consign:format/formatter@1";
 const WORLD: &str = "consign:format/format-plugin@1.0.0";
 
-/// Interfaces of the contract a plugin may import, in any 1.x.
-const CONTRACT: [&str; 4] = ["types", "data", "output", "run"];
-
-/// Interfaces of WASI 0.2 that standard libraries refer to. All of them are
-/// empty or pinned; there are no sockets and no HTTP.
-const WASI: [&str; 20] = [
-    "wasi:cli/environment",
-    "wasi:cli/exit",
-    "wasi:cli/stdin",
-    "wasi:cli/stdout",
-    "wasi:cli/stderr",
-    "wasi:cli/terminal-input",
-    "wasi:cli/terminal-output",
-    "wasi:cli/terminal-stdin",
-    "wasi:cli/terminal-stdout",
-    "wasi:cli/terminal-stderr",
-    "wasi:clocks/monotonic-clock",
-    "wasi:clocks/wall-clock",
-    "wasi:filesystem/preopens",
-    "wasi:filesystem/types",
-    "wasi:io/error",
-    "wasi:io/poll",
-    "wasi:io/streams",
-    "wasi:random/insecure",
-    "wasi:random/insecure-seed",
-    "wasi:random/random",
+/// Interfaces of the contract a plugin may import, in any 1.x, and what they give.
+const CONTRACT: [(&str, &str); 4] = [
+    ("types", "the contract's types"),
+    ("data", "the rows, batch by batch"),
+    ("output", "objects, under the customer's prefix"),
+    ("run", "facts of the run, the log"),
 ];
+
+/// Interfaces of WASI 0.2 that standard libraries refer to, and what a plugin gets
+/// of them. All are empty or pinned; there are no sockets and no HTTP.
+const WASI: [(&str, &str); 20] = [
+    ("wasi:cli/environment", "no variables, no arguments"),
+    ("wasi:cli/exit", "fails the delivery when it is called"),
+    ("wasi:cli/stdin", "empty"),
+    ("wasi:cli/stdout", "lines in the log"),
+    ("wasi:cli/stderr", "lines in the log"),
+    ("wasi:cli/terminal-input", "there is no terminal"),
+    ("wasi:cli/terminal-output", "there is no terminal"),
+    ("wasi:cli/terminal-stdin", "there is no terminal"),
+    ("wasi:cli/terminal-stdout", "there is no terminal"),
+    ("wasi:cli/terminal-stderr", "there is no terminal"),
+    ("wasi:clocks/monotonic-clock", "moves by a microsecond each time it is read"),
+    ("wasi:clocks/wall-clock", "stands at the slot's instant"),
+    ("wasi:filesystem/preopens", "no folders"),
+    ("wasi:filesystem/types", "no files"),
+    ("wasi:io/error", "errors of the streams above"),
+    ("wasi:io/poll", "waiting for the streams and the clock"),
+    ("wasi:io/streams", "stdin, stdout and stderr as above"),
+    ("wasi:random/insecure", "the same in each attempt: seeded from share, slot and customer"),
+    ("wasi:random/insecure-seed", "the same in each attempt: seeded from share, slot and customer"),
+    ("wasi:random/random", "the same in each attempt: seeded from share, slot and customer"),
+];
+
+/// What a plugin gets of an import; None for one that is refused.
+pub fn gets(import: &str) -> Option<&'static str> {
+    let (name, version) = import.split_once('@')?;
+    let (offered, name, major) = match name.strip_prefix(PACKAGE) {
+        Some(interface) => (&CONTRACT[..], interface, "1."),
+        None => (&WASI[..], name, "0.2."),
+    };
+    let found = offered.iter().find(|(known, _)| *known == name && version.starts_with(major));
+    found.map(|(_, gets)| *gets)
+}
 
 /// Looks at the first eight bytes, so that the usual mix-ups get a better
 /// answer than the compiler's.
@@ -84,7 +100,7 @@ pub fn world(engine: &Engine, component: &Component) -> Result<(), InspectError>
     let kind = component.component_type();
     let imports: Vec<&str> = kind.imports(engine).map(|(name, _)| name).collect();
     let exports: Vec<&str> = kind.exports(engine).map(|(name, _)| name).collect();
-    let refused: Vec<&str> = imports.iter().copied().filter(|name| !allowed(name)).collect();
+    let refused: Vec<&str> = imports.iter().copied().filter(|name| gets(name).is_none()).collect();
     if !refused.is_empty() {
         return Err(InspectError::Import { refused: list(&refused), offered: offered() });
     }
@@ -99,8 +115,9 @@ pub fn world(engine: &Engine, component: &Component) -> Result<(), InspectError>
     Ok(())
 }
 
-/// What a plugin says of itself must be fit for keys, headers and logs.
-pub fn description(description: &Description) -> Result<(), String> {
+/// What a plugin says of itself must be fit for keys, headers and logs; its
+/// options schema is read.
+pub fn description(description: &Description) -> Result<OptionsSchema, String> {
     let Description { name, version, extension, media_type, options_schema } = description;
     if PluginName::parse(name).is_err() {
         return Err(format!("its name {} is not 1 to 63 of a-z, 0-9, '-' and '_'", shown(name)));
@@ -115,23 +132,12 @@ pub fn description(description: &Description) -> Result<(), String> {
     if media_type.len() > 255 || !media_type.contains('/') || !media_type.bytes().all(|b| (b' '..0x7f).contains(&b)) {
         return Err(format!("its media type {} is not one such as text/csv", shown(media_type)));
     }
-    match serde_json::from_str(options_schema) {
-        Ok(serde_json::Value::Object(_)) => Ok(()),
-        Ok(_) => Err("its options schema is not a JSON object".into()),
-        Err(error) => Err(format!("its options schema is not JSON: {error}")),
-    }
-}
-
-fn allowed(import: &str) -> bool {
-    let Some((name, version)) = import.split_once('@') else { return false };
-    match name.strip_prefix(PACKAGE) {
-        Some(interface) => CONTRACT.contains(&interface) && version.starts_with("1."),
-        None => WASI.contains(&name) && version.starts_with("0.2."),
-    }
+    OptionsSchema::read(options_schema).map_err(|why| format!("its options schema {why}"))
 }
 
 fn offered() -> String {
-    format!("{PACKAGE}{{{}}}@1 and of WASI 0.2 {}", CONTRACT.join(","), WASI.join(", "))
+    let names = |offered: &[(&'static str, &str)]| offered.iter().map(|(name, _)| *name).collect::<Vec<_>>();
+    format!("{PACKAGE}{{{}}}@1 and of WASI 0.2 {}", names(&CONTRACT).join(","), names(&WASI).join(", "))
 }
 
 fn list(names: &[&str]) -> String {

@@ -21,13 +21,22 @@ const TAIL_LINES: usize = 20;
 pub struct Logs(Arc<Mutex<Inner>>);
 
 struct Inner {
-    plugin: String,
-    span: Span,
+    to: To,
     limit: u32,
     lines: u32,
     stdout: Vec<u8>,
     stderr: Vec<u8>,
     stderr_tail: VecDeque<String>,
+}
+
+/// Where lines go.
+enum To {
+    Log {
+        plugin: String,
+        span: Span,
+    },
+    /// To the process that has the log.
+    Daemon(Box<dyn FnMut(Source, &str) + Send>),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,8 +48,22 @@ pub enum Source {
 
 impl Logs {
     pub fn new(plugin: String, span: Span, limit: u32) -> Self {
+        Self::with(To::Log { plugin, span }, limit)
+    }
+
+    /// Hands each line on.
+    pub fn handed_on(to: impl FnMut(Source, &str) + Send + 'static, limit: u32) -> Self {
+        Self::with(To::Daemon(Box::new(to)), limit)
+    }
+
+    fn with(to: To, limit: u32) -> Self {
         let (stdout, stderr, stderr_tail) = (Vec::new(), Vec::new(), VecDeque::new());
-        Self(Arc::new(Mutex::new(Inner { plugin, span, limit, lines: 0, stdout, stderr, stderr_tail })))
+        Self(Arc::new(Mutex::new(Inner { to, limit, lines: 0, stdout, stderr, stderr_tail })))
+    }
+
+    /// A whole line of the guest, as another process heard it.
+    pub fn line(&self, source: Source, text: &[u8]) -> Result<(), Stop> {
+        self.lock().line(source, text)
     }
 
     /// One line by `run.log`.
@@ -103,18 +126,23 @@ impl Inner {
             return Err(Stop::new(Cause::Logs, format!("wrote more than {} log lines", self.limit)));
         }
         self.lines += 1;
-        let _in_span = self.span.enter();
-        let plugin = self.plugin.as_str();
-        match source {
-            Source::Call(Level::ERROR) => tracing::error!(target: "consign::plugin", plugin, "{text}"),
-            Source::Call(Level::WARN) => tracing::warn!(target: "consign::plugin", plugin, "{text}"),
-            Source::Call(Level::INFO) => tracing::info!(target: "consign::plugin", plugin, "{text}"),
-            Source::Call(Level::DEBUG) => tracing::debug!(target: "consign::plugin", plugin, "{text}"),
-            Source::Call(_) => tracing::trace!(target: "consign::plugin", plugin, "{text}"),
-            Source::Stdout => tracing::info!(target: "consign::plugin", plugin, stream = "stdout", "{text}"),
-            Source::Stderr => tracing::warn!(target: "consign::plugin", plugin, stream = "stderr", "{text}"),
+        match &mut self.to {
+            To::Log { plugin, span } => span.in_scope(|| tell(plugin, source, &text)),
+            To::Daemon(hand_on) => hand_on(source, &text),
         }
         Ok(())
+    }
+}
+
+fn tell(plugin: &str, source: Source, text: &str) {
+    match source {
+        Source::Call(Level::ERROR) => tracing::error!(target: "consign::plugin", plugin, "{text}"),
+        Source::Call(Level::WARN) => tracing::warn!(target: "consign::plugin", plugin, "{text}"),
+        Source::Call(Level::INFO) => tracing::info!(target: "consign::plugin", plugin, "{text}"),
+        Source::Call(Level::DEBUG) => tracing::debug!(target: "consign::plugin", plugin, "{text}"),
+        Source::Call(_) => tracing::trace!(target: "consign::plugin", plugin, "{text}"),
+        Source::Stdout => tracing::info!(target: "consign::plugin", plugin, stream = "stdout", "{text}"),
+        Source::Stderr => tracing::warn!(target: "consign::plugin", plugin, stream = "stderr", "{text}"),
     }
 }
 

@@ -88,7 +88,7 @@ pub fn cancelled() -> Stop {
     Stop::new(Cause::Cancelled, "was ended because the run was given up")
 }
 
-fn thread_cpu_time() -> Duration {
+pub fn thread_cpu_time() -> Duration {
     let now = clock_gettime(ClockId::ThreadCPUTime);
     let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
     Duration::new(seconds, u32::try_from(now.tv_nsec).unwrap_or(0))

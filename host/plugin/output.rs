@@ -86,11 +86,7 @@ impl Output {
             let (len, max) = (bytes.len(), self.call_bytes_max);
             return Err(Stop::new(Cause::Call, format!("wrote {len} bytes in one call; at most {max} are taken")));
         }
-        self.bytes = self.bytes.saturating_add(bytes.len() as u64);
-        if self.bytes > self.bytes_max {
-            let max = bytesize::ByteSize(self.bytes_max);
-            return Err(Stop::new(Cause::Output, format!("wrote more than {max} of output")));
-        }
+        self.count(bytes.len())?;
         let object = self.open(number, "wrote to")?;
         let before = object.chunk.len();
         let mut full = Vec::new();
@@ -125,6 +121,26 @@ impl Output {
         Ok(())
     }
 
+    /// What another process says that a guest wrote, under the same rules; nothing is
+    /// gathered again.
+    pub fn accept(&mut self, event: OutputEvent) -> Result<(), Stop> {
+        match event {
+            OutputEvent::Create { object, name, media_type } => {
+                let number = self.create(name.as_str(), &media_type)?;
+                if number != object {
+                    return Err(Stop::new(Cause::Protocol, format!("began object {object} where {number} is next")));
+                }
+            }
+            OutputEvent::Bytes { object, bytes } => {
+                self.count(bytes.len())?;
+                self.open(object, "wrote to")?;
+                self.ready.push_back(OutputEvent::Bytes { object, bytes });
+            }
+            OutputEvent::Finish { object, rows } => self.finish(object, rows)?,
+        }
+        Ok(())
+    }
+
     /// The guest says that it is done: every object has to be, and every one of
     /// the `rows` that it was given in one of them.
     pub fn end(&self, rows: u64) -> Result<(), Stop> {
@@ -150,6 +166,15 @@ impl Output {
 
     pub fn bytes(&self) -> u64 {
         self.bytes
+    }
+
+    fn count(&mut self, bytes: usize) -> Result<(), Stop> {
+        self.bytes = self.bytes.saturating_add(bytes as u64);
+        if self.bytes > self.bytes_max {
+            let max = bytesize::ByteSize(self.bytes_max);
+            return Err(Stop::new(Cause::Output, format!("wrote more than {max} of output")));
+        }
+        Ok(())
     }
 
     fn open(&mut self, number: u32, did: &str) -> Result<&mut Object, Stop> {

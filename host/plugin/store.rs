@@ -10,6 +10,7 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use super::failed::{Cause, Stop};
 use super::logs::Logs;
 use super::meter::{Meter, Space};
+use super::observe::Watch;
 use super::output::Output;
 use super::wasi::{self, Seed};
 use crate::clock::Instant;
@@ -27,6 +28,7 @@ pub struct State {
     pub space: Space,
     pub logs: Logs,
     pub span: Span,
+    pub watch: Watch,
     output: Option<Box<Output>>,
     facts: Vec<(String, String)>,
 }
@@ -41,11 +43,12 @@ pub struct Setting<'a> {
     pub cancel: CancellationToken,
     /// None where nothing is written (`describe`, `check`).
     pub output: Option<mpsc::Sender<OutputEvent>>,
+    pub watch: Watch,
 }
 
 /// A new store, under every limit.
 pub fn new(engine: &Engine, setting: Setting<'_>) -> Store<State> {
-    let Setting { limits, facts, at, logs, span, cancel, output } = setting;
+    let Setting { limits, facts, at, logs, span, cancel, output, watch } = setting;
     let fact = |key: &str| facts.iter().find(|(name, _)| name == key).map_or("", |(_, value)| value);
     // Not the run and not the attempt: a repeat must give the same bytes.
     let seed = Seed::new(&[fact("share"), fact("slot"), fact("customer")]);
@@ -58,6 +61,7 @@ pub fn new(engine: &Engine, setting: Setting<'_>) -> Store<State> {
         space: Space::new(limits),
         logs,
         span,
+        watch,
         output: output.map(|sender| Box::new(Output::new(sender, limits))),
         facts,
     };
@@ -65,11 +69,30 @@ pub fn new(engine: &Engine, setting: Setting<'_>) -> Store<State> {
     store.limiter(|state| &mut state.space);
     store.set_hostcall_fuel(limits.call_bytes);
     store.set_max_component_handles(HANDLES_MAX);
-    store.epoch_deadline_callback(|store| Ok(UpdateDeadline::Continue(store.data().meter.look()?)));
+    store.epoch_deadline_callback(|mut store| {
+        Watch::sample(&mut store);
+        let State { meter, watch, .. } = store.data();
+        Ok(UpdateDeadline::Continue(watch.ticks(meter.look()?)))
+    });
     store
 }
 
 impl State {
+    /// The guest's turn begins. Returns the epochs until the next look at it.
+    pub fn resume(&mut self) -> u64 {
+        self.watch.resume();
+        let budget = self.meter.resume();
+        self.watch.ticks(budget)
+    }
+
+    /// What the host does for the guest, in one call.
+    pub fn host<T>(&mut self, work: impl FnOnce(&mut Self) -> T) -> T {
+        let began = self.watch.begin();
+        let done = work(self);
+        self.watch.end(began);
+        done
+    }
+
     pub fn output(&mut self) -> Result<&mut Output, Stop> {
         self.output.as_deref_mut().ok_or_else(no_output)
     }

@@ -78,8 +78,10 @@ async fn create(
     name: String,
     media_type: String,
 ) -> wasmtime::Result<(Resource<Object>,)> {
-    let number = store.data_mut().output()?.create(&name, &media_type)?;
-    let object = store.data_mut().table.push(Object(number))?;
+    let object = store.data_mut().host(|state| -> wasmtime::Result<_> {
+        let number = state.output()?.create(&name, &media_type)?;
+        Ok(state.table.push(Object(number))?)
+    })?;
     send(&mut store).await?;
     Ok((object,))
 }
@@ -90,17 +92,19 @@ async fn write(
     bytes: WasmList<u8>,
 ) -> wasmtime::Result<()> {
     let Object(number) = *store.data().table.get(&object)?;
+    let began = store.data().watch.begin();
     // Taken out, because the bytes stay borrowed from the same store.
     let mut output = store.data_mut().take_output()?;
     let written = output.write(number, bytes.as_le_slice(&store));
     store.data_mut().put_output(output);
+    store.data_mut().watch.end(began);
     written?;
     send(&mut store).await
 }
 
 async fn finish(mut store: StoreContextMut<'_, State>, object: Resource<Object>, rows: u64) -> wasmtime::Result<()> {
     let Object(number) = *store.data().table.get(&object)?;
-    store.data_mut().output()?.finish(number, rows)?;
+    store.data_mut().host(|state| state.output()?.finish(number, rows))?;
     send(&mut store).await
 }
 
@@ -122,21 +126,25 @@ impl data::HostBatch for State {
     }
 
     fn columns(&mut self, batch: Resource<Batch>) -> wasmtime::Result<Vec<types::Column>> {
-        lower::columns(&self.table.get(&batch)?.0).map_err(unsupported)
+        self.host(|state| lower::columns(&state.table.get(&batch)?.0).map_err(unsupported))
     }
 
     fn arrow_ipc(&mut self, batch: Resource<Batch>) -> wasmtime::Result<Vec<u8>> {
-        views::arrow_ipc(&self.table.get(&batch)?.0).map_err(|error| unsupported(error.to_string()))
+        self.host(|state| view(views::arrow_ipc(&state.table.get(&batch)?.0)))
     }
 
     fn json_lines(&mut self, batch: Resource<Batch>) -> wasmtime::Result<Vec<u8>> {
-        views::json_lines(&self.table.get(&batch)?.0).map_err(|error| unsupported(error.to_string()))
+        self.host(|state| view(views::json_lines(&state.table.get(&batch)?.0)))
     }
 
     fn drop(&mut self, batch: Resource<Batch>) -> wasmtime::Result<()> {
         self.table.delete(batch)?;
         Ok(())
     }
+}
+
+fn view(made: Result<Vec<u8>, arrow::error::ArrowError>) -> wasmtime::Result<Vec<u8>> {
+    made.map_err(|error| unsupported(error.to_string()))
 }
 
 fn unsupported(why: String) -> wasmtime::Error {
@@ -258,7 +266,7 @@ fn said(error: types::Error) -> Said {
 }
 
 fn resume(store: &mut Store<State>) {
-    let ticks = store.data_mut().meter.resume();
+    let ticks = store.data_mut().resume();
     store.set_epoch_deadline(ticks);
 }
 

@@ -6,15 +6,15 @@ use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 
-use sha2::{Digest, Sha256};
-
+use super::components::{self, BadPlugin};
 use crate::clock::Clock;
-use crate::config::{Config, Plugin, PluginSource, Share};
+use crate::config::{Config, Share};
 use crate::dataset::{Datasets, VendorCredentials, VendorKeys, VendorStore};
 use crate::delivery::{DeliveryError, Vendor};
 use crate::domain::{Failure, Layer, PluginName, Retry};
 use crate::limits::Limits;
-use crate::plugin::{Component, PluginHost};
+use crate::plugin::Component;
+use crate::registry::Fetch;
 
 /// The peers, ready for work. Cheap to share behind an `Arc`.
 pub struct Parts {
@@ -26,17 +26,12 @@ pub struct Parts {
     components: BTreeMap<PluginName, Component>,
 }
 
-/// A plugin that cannot be used, and which.
-pub struct BadPlugin {
-    pub plugin: PluginName,
-    pub failure: Failure,
-}
-
 impl Parts {
     /// Finds the vendor's identity, makes the query engine, compiles every plugin
-    /// or takes it from the cache. No network. Blocks while plugins compile.
+    /// or takes it from the cache. No network, but for pinned plugins that are to be
+    /// fetched. Blocks while plugins compile.
     pub async fn build(config: &Config, clock: Clock) -> Result<Self, Failure> {
-        let (parts, bad) = Self::build_leniently(config, clock, None).await?;
+        let (parts, bad) = Self::build_leniently(config, clock, Fetch::Missing, None).await?;
         match bad.into_iter().next() {
             Some(bad) => Err(bad.failure),
             None => Ok(parts),
@@ -48,6 +43,7 @@ impl Parts {
     pub async fn build_leniently(
         config: &Config,
         clock: Clock,
+        fetch: Fetch,
         earlier: Option<&Self>,
     ) -> Result<(Self, Vec<BadPlugin>), Failure> {
         let settings = |error: DeliveryError| Failure::new(Layer::Config, Retry::Never, error.to_string(), "");
@@ -57,7 +53,7 @@ impl Parts {
             None => vendor,
         };
         // First of all that is under `cache_dir`, because it is particular about who may write there.
-        let (components, bad) = tokio::task::block_in_place(|| load_plugins(config))?;
+        let (components, bad) = components::load(config, fetch).await?;
         let spill_dir = config.daemon.cache_dir.join("spill");
         let datasets = datasets(config, &vendor, &spill_dir, earlier)?;
         Ok((Self { clock, datasets, vendor, spill_dir, components }, bad))
@@ -102,54 +98,5 @@ impl VendorCredentials for FromVendor {
                 token: keys.session_token,
             })
         })
-    }
-}
-
-fn load_plugins(config: &Config) -> Result<(BTreeMap<PluginName, Component>, Vec<BadPlugin>), Failure> {
-    let host = PluginHost::new(&config.daemon.cache_dir).map_err(|error| unusable(&error))?;
-    let mut components = BTreeMap::new();
-    let mut bad = Vec::new();
-    for (name, plugin) in &config.plugins {
-        let loaded = plugin_bytes(plugin)
-            .and_then(|bytes| host.load(name, &bytes, &plugin.limits).map_err(|error| unusable(&error)));
-        match loaded {
-            Ok(component) => {
-                components.insert(name.clone(), component);
-            }
-            Err(failure) => bad.push(BadPlugin { plugin: name.clone(), failure }),
-        }
-    }
-    Ok((components, bad))
-}
-
-fn unusable(error: &(dyn std::error::Error + 'static)) -> Failure {
-    Failure::new(Layer::Plugin, Retry::Never, Failure::chain(error), "")
-}
-
-/// The component's bytes, which must be those that the configuration pinned.
-fn plugin_bytes(plugin: &Plugin) -> Result<Vec<u8>, Failure> {
-    let failed = |message: String, remedy: &str| Failure::new(Layer::Plugin, Retry::Never, message, remedy);
-    match &plugin.source {
-        PluginSource::Shipped => match crate::plugin::shipped(plugin.name.as_str()) {
-            Some(bytes) => Ok(bytes.to_vec()),
-            None => Err(failed(format!("plugin {} is not shipped", plugin.name), "name its file with `path`")),
-        },
-        PluginSource::File { path, sha256 } => {
-            let bytes = std::fs::read(path).map_err(|error| {
-                failed(format!("cannot read plugin {} from {}: {error}", plugin.name, path.display()), "correct `path`")
-            })?;
-            let digest: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
-            match sha256 {
-                Some(pinned) if *pinned != digest => {
-                    let message = format!(
-                        "plugin {} in {} has the sha256 {digest}, but {pinned} is pinned",
-                        plugin.name,
-                        path.display()
-                    );
-                    Err(failed(message, "put the pinned file back, or check the new one and pin its sha256"))
-                }
-                _ => Ok(bytes),
-            }
-        }
     }
 }

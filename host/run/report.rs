@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Work;
+use super::{Difference, Work};
 use crate::domain::{CustomerName, Failure, MANIFEST_NAME, Manifest, RunId, Slot};
 use crate::ledger::Started;
 
@@ -28,6 +28,9 @@ pub struct Fared {
     pub manifest: Option<Manifest>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub failure: Option<Failure>,
+    /// What would not be made again as it was delivered.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub differences: Vec<Difference>,
     /// The run that delivered it earlier, or is about to.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub earlier: Option<RunId>,
@@ -45,6 +48,10 @@ pub enum Fate {
     Failed,
     /// To a directory.
     Written,
+    /// Delivered earlier, and would be made again byte for byte.
+    Same,
+    /// Delivered earlier, and would not.
+    Different,
 }
 
 impl Report {
@@ -64,16 +71,16 @@ impl Report {
         self
     }
 
-    /// Nobody is left without the slot.
+    /// Nobody is left without the slot, or with another than would be made now.
     pub fn is_whole(&self) -> bool {
-        let bad = |fared: &Fared| matches!(fared.state, Fate::Failed | Fate::Sealed | Fate::Busy);
+        let bad = |fared: &Fared| matches!(fared.state, Fate::Failed | Fate::Sealed | Fate::Busy | Fate::Different);
         !self.outcomes.iter().any(bad)
     }
 }
 
 impl Fared {
     pub fn new(customer: CustomerName, state: Fate) -> Self {
-        Self { customer, state, place: None, manifest: None, failure: None, earlier: None }
+        Self { customer, state, place: None, manifest: None, failure: None, differences: Vec::new(), earlier: None }
     }
 
     pub fn earlier(customer: CustomerName, state: Fate, run: RunId) -> Self {
@@ -82,6 +89,12 @@ impl Fared {
 
     pub fn failed(customer: CustomerName, state: Fate, failure: Failure) -> Self {
         Self { failure: Some(failure), ..Self::new(customer, state) }
+    }
+
+    /// What was delivered earlier, made again.
+    pub fn verified(customer: CustomerName, run: RunId, differences: Vec<Difference>) -> Self {
+        let state = if differences.is_empty() { Fate::Same } else { Fate::Different };
+        Self { differences, ..Self::earlier(customer, state, run) }
     }
 
     /// In the customer's bucket.

@@ -134,6 +134,8 @@ fn command_under(wrapper: &[String], dir: &Path, args: &[&str]) -> Command {
         .current_dir(dir)
         .env_clear()
         .env("HOME", dir)
+        // Compiled plugins of those who only try them, kept for all tests.
+        .env("XDG_CACHE_HOME", concat!(env!("CARGO_TARGET_TMPDIR"), "/author-cache"))
         .env("CONSIGN_DEMO_ACCESS_KEY_ID", "AKIACONSIGNSANDBOX00")
         .env("CONSIGN_DEMO_SECRET_ACCESS_KEY", "consign-sandbox-secret")
         .args(words)

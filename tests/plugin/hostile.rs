@@ -1,5 +1,6 @@
 //! Every way to misbehave that `tests/guests/hostile` knows ends as documented
-//! in `docs/limits.md`, with the host and other runs unharmed.
+//! in `docs/limits.md`, with the host and other runs unharmed, in the daemon's
+//! process and in one of its own.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +10,7 @@ use consign::plugin::{Cause, Failed, Formatted, Job, PluginError, format};
 use futures::stream;
 use tokio::sync::mpsc;
 
-use super::support::{Delivered, guest, host, hostile, job, name, numbers, run, run_async, runtime};
+use super::support::{Delivered, Guest, guest, host, hostile, job, name, numbers, run, run_async, runtime};
 
 fn job_of(behaviour: &str) -> Job {
     job(&format!(r#"{{"behaviour":"{behaviour}"}}"#), numbers(0..1).schema())
@@ -90,8 +91,7 @@ fn hostile_stack_bomb() {
 fn the_stack_may_be_small_or_large() {
     for stack_bytes in [64 << 10, 8 << 20] {
         let limits = Limits { stack_bytes, ..Limits::default() };
-        let component = host().load(&name("hostile"), &guest("hostile"), &limits).unwrap();
-        let failed = run(component, job_of("stack_bomb"), vec![numbers(0..1)]).0.unwrap_err();
+        let failed = run(Guest::load("hostile", &limits), job_of("stack_bomb"), vec![numbers(0..1)]).0.unwrap_err();
         assert_eq!(failed.cause, Cause::Stack);
     }
 }
@@ -370,26 +370,30 @@ fn hostile_socket() {
 /// A busy guest does not keep a well-behaved one from ending.
 #[test]
 fn runs_do_not_disturb_each_other() {
-    runtime().block_on(async {
-        let mut busy = job_of("endless_loop");
-        busy.limits.cpu_time = Duration::from_secs(2);
-        let (busy, good) = tokio::join!(
-            run_async(hostile(), busy, vec![Ok(numbers(0..1))]),
-            run_async(hostile(), job_of("none"), vec![Ok(numbers(0..1)), Ok(numbers(1..2))]),
-        );
-        assert_eq!(busy.0.unwrap_err().cause, Cause::CpuTime);
-        assert_eq!(good.0.unwrap().objects, 2);
-    });
+    for component in hostile().both() {
+        runtime().block_on(async {
+            let mut busy = job_of("endless_loop");
+            busy.limits.cpu_time = Duration::from_secs(2);
+            let (busy, good) = tokio::join!(
+                run_async(component.clone(), busy, vec![Ok(numbers(0..1))]),
+                run_async(component, job_of("none"), vec![Ok(numbers(0..1)), Ok(numbers(1..2))]),
+            );
+            assert_eq!(busy.0.unwrap_err().cause, Cause::CpuTime);
+            assert_eq!(good.0.unwrap().objects, 2);
+        });
+    }
 }
 
 #[test]
 fn a_dropped_receiver_ends_the_guest() {
-    for behaviour in ["output_flood", "sleep", "none"] {
+    let cases =
+        ["output_flood", "sleep", "none"].into_iter().flat_map(|behaviour| hostile().both().map(|it| (behaviour, it)));
+    for (behaviour, component) in cases {
         runtime().block_on(async {
             let (sender, receiver) = mpsc::channel(1);
             drop(receiver);
             let batches = stream::iter([Ok(numbers(0..1))]);
-            let failed = format(hostile(), job_of(behaviour), batches, sender).await.unwrap_err();
+            let failed = format(component, job_of(behaviour), batches, sender).await.unwrap_err();
             assert_eq!(failed.cause, Cause::OutputClosed, "{behaviour}");
         });
     }
@@ -398,37 +402,42 @@ fn a_dropped_receiver_ends_the_guest() {
 /// A slow bucket is waited for, and the wait is not charged to the guest.
 #[test]
 fn waiting_for_the_output_costs_no_cpu_time() {
-    runtime().block_on(async {
-        let mut job = job_of("output_flood");
-        job.limits.cpu_time = Duration::from_millis(500);
-        job.limits.wall_time = Duration::from_secs(2);
-        let (sender, _kept_but_never_read) = mpsc::channel(1);
-        let failed = format(hostile(), job, stream::iter([Ok(numbers(0..1))]), sender).await.unwrap_err();
-        assert_eq!(failed.cause, Cause::WallTime);
-    });
+    for component in hostile().both() {
+        runtime().block_on(async {
+            let mut job = job_of("output_flood");
+            job.limits.cpu_time = Duration::from_millis(500);
+            job.limits.wall_time = Duration::from_secs(2);
+            let (sender, _kept_but_never_read) = mpsc::channel(1);
+            let failed = format(component, job, stream::iter([Ok(numbers(0..1))]), sender).await.unwrap_err();
+            assert_eq!(failed.cause, Cause::WallTime);
+        });
+    }
 }
 
 #[test]
 fn a_run_that_is_given_up_ends_even_in_an_endless_loop() {
-    let runtime = runtime();
-    runtime.block_on(async {
-        let (sender, mut receiver) = mpsc::channel(1);
-        let run = format(hostile(), job_of("endless_loop"), stream::iter([Ok(numbers(0..1))]), sender);
-        assert!(tokio::time::timeout(Duration::from_millis(200), run).await.is_err());
-        // The sender is dropped with the guest.
-        let ended = tokio::time::timeout(Duration::from_secs(20), receiver.recv()).await;
-        assert_eq!(ended.unwrap(), None);
-    });
+    for component in hostile().both() {
+        runtime().block_on(async {
+            let (sender, mut receiver) = mpsc::channel(1);
+            let run = format(component, job_of("endless_loop"), stream::iter([Ok(numbers(0..1))]), sender);
+            assert!(tokio::time::timeout(Duration::from_millis(200), run).await.is_err());
+            // The sender is dropped with the guest.
+            let ended = tokio::time::timeout(Duration::from_secs(20), receiver.recv()).await;
+            assert_eq!(ended.unwrap(), None);
+        });
+    }
 }
 
 #[test]
 fn a_failure_of_the_data_passes_through_unchanged() {
     let failure = Failure::new(Layer::Dataset, Retry::Later, "the lake is dry", "wait for rain");
-    let batches = vec![Ok(numbers(0..1)), Err(failure.clone())];
-    let (result, _) = runtime().block_on(run_async(hostile(), job_of("none"), batches));
-    let failed = result.unwrap_err();
-    assert_eq!((failed.cause, failed.batch_number), (Cause::Input, 1));
-    assert_eq!(Failure::from(failed), failure);
+    for component in hostile().both() {
+        let batches = vec![Ok(numbers(0..1)), Err(failure.clone())];
+        let (result, _) = runtime().block_on(run_async(component, job_of("none"), batches));
+        let failed = result.unwrap_err();
+        assert_eq!((failed.cause, failed.batch_number), (Cause::Input, 1));
+        assert_eq!(Failure::from(failed), failure);
+    }
 }
 
 #[test]

@@ -8,7 +8,7 @@ use arrow::datatypes::Schema;
 use consign::limits::Limits;
 use consign::plugin::{CacheError, Diagnostic, PluginError, PluginHost, Severity};
 
-use super::support::{echo, guest, host, name, numbers, run};
+use super::support::{echo, guest, host, name, numbers, run_in};
 
 fn refused(bytes: &[u8]) -> String {
     let error = host().load(&name("odd"), bytes, &Limits::default()).err().unwrap();
@@ -25,7 +25,7 @@ fn files(dir: &Path, extension: &str) -> Vec<PathBuf> {
 
 #[test]
 fn a_plugin_describes_itself() {
-    let component = echo();
+    let component = echo().within;
     let description = component.description();
     assert_eq!((description.name.as_str(), description.extension.as_str()), ("echo", "bin"));
     assert_eq!(component.digest().len(), 64);
@@ -88,7 +88,7 @@ fn the_cache_serves_the_second_load_and_survives_damage() {
     flipped[whole.len() / 2] ^= 1;
     for damaged in [half, flipped.as_slice(), b""] {
         fs::write(&code[0], damaged).unwrap();
-        let (result, _) = run(load(), super::support::job("{}", numbers(0..1).schema()), vec![numbers(0..1)]);
+        let (result, _) = run_in(load(), super::support::job("{}", numbers(0..1).schema()), vec![numbers(0..1)]);
         result.unwrap();
         assert_eq!(fs::read(&code[0]).unwrap().len(), whole.len());
     }

@@ -10,8 +10,8 @@ use arrow::array::{Int64Array, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use consign::clock::Instant;
 use consign::domain::{Failure, OutputEvent, PluginName};
-use consign::limits::Limits;
-use consign::plugin::{Component, Failed, Formatted, Job, PluginHost, format};
+use consign::limits::{Isolation, Limits};
+use consign::plugin::{Component, Diagnostic, Failed, Formatted, Job, PluginError, PluginHost, format};
 use futures::stream;
 use tokio::sync::mpsc;
 
@@ -23,7 +23,19 @@ pub fn guest(name: &str) -> Vec<u8> {
         let target = root.join("target/guests");
         let mut cargo = Command::new(env!("CARGO"));
         cargo.current_dir(root).args(["build", "--quiet", "--profile", "plugin", "--target", "wasm32-wasip2"]);
-        cargo.args(["-p", "guest-echo", "-p", "guest-hostile", "-p", "guest-socket", "--target-dir"]).arg(&target);
+        cargo
+            .args([
+                "-p",
+                "guest-echo",
+                "-p",
+                "guest-hostile",
+                "-p",
+                "guest-sloppy",
+                "-p",
+                "guest-socket",
+                "--target-dir",
+            ])
+            .arg(&target);
         // What the tests themselves are built with does not suit another target.
         for name in ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "RUSTC_WORKSPACE_WRAPPER", "CARGO_BUILD_TARGET"] {
             cargo.env_remove(name);
@@ -39,7 +51,7 @@ pub fn host() -> &'static PluginHost {
     static HOST: OnceLock<(tempfile::TempDir, PluginHost)> = OnceLock::new();
     let make = || {
         let dir = tempfile::tempdir().unwrap();
-        let host = PluginHost::new(dir.path()).unwrap();
+        let host = PluginHost::new(dir.path()).unwrap().with_worker(Path::new(env!("CARGO_BIN_EXE_consign")));
         (dir, host)
     };
     &HOST.get_or_init(make).1
@@ -49,18 +61,42 @@ pub fn name(text: &str) -> PluginName {
     PluginName::parse(text).unwrap()
 }
 
-pub fn component(guest_name: &'static str) -> Component {
-    host().load(&name(guest_name), &guest(guest_name), &Limits::default()).unwrap()
+/// A guest in the process of the test, and in processes of its own.
+#[derive(Clone)]
+pub struct Guest {
+    pub within: Component,
+    pub walled: Component,
 }
 
-pub fn hostile() -> Component {
-    static HOSTILE: OnceLock<Component> = OnceLock::new();
-    HOSTILE.get_or_init(|| component("hostile")).clone()
+impl Guest {
+    pub fn load(guest_name: &str, limits: &Limits) -> Self {
+        let load = |isolation| host().load_in(isolation, &name(guest_name), &guest(guest_name), limits).unwrap();
+        Self { within: load(Isolation::InProcess), walled: load(Isolation::Process) }
+    }
+
+    pub fn both(&self) -> [Component; 2] {
+        [self.within.clone(), self.walled.clone()]
+    }
+
+    /// What both find.
+    pub fn check(&self, options: &str, schema: &Schema) -> Result<Vec<Diagnostic>, PluginError> {
+        let [within, walled] = self.both().map(|component| component.check(options, schema));
+        if let (Ok(within), Ok(walled)) = (&within, &walled) {
+            assert_eq!(within, walled);
+        }
+        assert_eq!(within.is_ok(), walled.is_ok());
+        within
+    }
 }
 
-pub fn echo() -> Component {
-    static ECHO: OnceLock<Component> = OnceLock::new();
-    ECHO.get_or_init(|| component("echo")).clone()
+pub fn hostile() -> Guest {
+    static HOSTILE: OnceLock<Guest> = OnceLock::new();
+    HOSTILE.get_or_init(|| Guest::load("hostile", &Limits::default())).clone()
+}
+
+pub fn echo() -> Guest {
+    static ECHO: OnceLock<Guest> = OnceLock::new();
+    ECHO.get_or_init(|| Guest::load("echo", &Limits::default())).clone()
 }
 
 pub fn runtime() -> tokio::runtime::Runtime {
@@ -97,8 +133,33 @@ pub struct Delivered {
     pub largest_event: usize,
 }
 
-/// Runs to the end and gathers the output.
-pub fn run(component: Component, job: Job, batches: Vec<RecordBatch>) -> (Result<Formatted, Failed>, Delivered) {
+/// Runs to the end and gathers the output, in both ways: how it ends and what it
+/// leaves must be the same.
+pub fn run(guest: Guest, job: Job, batches: Vec<RecordBatch>) -> (Result<Formatted, Failed>, Delivered) {
+    let run = |component| run_in(component, job.clone(), batches.clone());
+    let [within, walled] = guest.both().map(run);
+    match (&within, &walled) {
+        ((Ok(formatted), delivered), (Ok(formatted_too), delivered_too)) => {
+            assert_eq!(told(formatted), told(formatted_too));
+            assert!(delivered == delivered_too, "the two leave other objects");
+        }
+        ((Err(failed), _), (Err(failed_too), _)) => {
+            let told = |failed: &Failed| (failed.cause, failed.message.clone(), failed.batch_number);
+            assert_eq!(told(failed), told(failed_too), "{failed:?} {failed_too:?}");
+            assert_eq!(failed.stderr_tail, failed_too.stderr_tail);
+        }
+        ((within, _), (walled, _)) => panic!("{within:?}, but behind the wall {walled:?}"),
+    }
+    within
+}
+
+fn told(formatted: &Formatted) -> (u64, u32, u64, u64) {
+    let Formatted { rows, objects, bytes_out, peak_memory_bytes, .. } = *formatted;
+    (rows, objects, bytes_out, peak_memory_bytes)
+}
+
+/// In one of them alone.
+pub fn run_in(component: Component, job: Job, batches: Vec<RecordBatch>) -> (Result<Formatted, Failed>, Delivered) {
     runtime().block_on(run_async(component, job, batches.into_iter().map(Ok).collect()))
 }
 

@@ -68,6 +68,7 @@ def everything(service, deb):
         (it_starts_with_the_shipped_configuration, []),
         (it_starts_without_a_directory_of_secrets, []),
         (it_delivers_as_a_user_without_rights, []),
+        (its_plugins_have_processes_of_their_own, []),
         (its_log_has_priorities_and_no_colours, []),
         (it_resumes_after_kill_9, []),
         (it_is_killed_and_restarted_when_it_hangs, []),
@@ -159,6 +160,16 @@ def it_delivers_as_a_user_without_rights(service):
     owner, mode = service.box.run(f"stat -c '%u %a' {STATE}").split()
     assert (int(owner), mode) == (user, "700"), f"{STATE}: {owner} {mode}"
     assert "ledger.db" in service.box.run(f"ls {STATE}").split()
+
+
+def its_plugins_have_processes_of_their_own(service):
+    """The unit lets them put up every layer but namespaces, which it refuses to all."""
+    entries = [entry["MESSAGE"].replace('"', "") for entry in service.journal()]
+    entries = [entry for entry in entries if "has processes of its own" in entry]
+    assert entries, "no entry says so"
+    for entry in entries:
+        assert "plugin=jsonl" in entry and "seccomp=true" in entry, entry
+        assert re.search(r"landlock=(full|partial|the kernel has none)", entry), entry
 
 
 def its_log_has_priorities_and_no_colours(service):
@@ -552,6 +563,8 @@ params = { carrier = "AS" }
 [datasets.flights]
 tables.flights = "/srv/data/flights.parquet"
 tenant_column = "carrier"
+[plugins.jsonl]
+isolation = "process"
 [shares.tick]
 schedule = "* * * * * *"
 dataset = "flights"

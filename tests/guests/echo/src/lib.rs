@@ -33,7 +33,8 @@ impl Guest for Echo {
             version: "1.0.0".into(),
             extension: "bin".into(),
             media_type: "application/octet-stream".into(),
-            options_schema: r#"{"type":"object"}"#.into(),
+            // Followed by blanks, so that a test can put another in its place.
+            options_schema: include_str!("schema.json").into(),
         }
     }
 

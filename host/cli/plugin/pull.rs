@@ -1,0 +1,159 @@
+//! `consign plugin pull`: from registries into the cache, and pinned.
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::path::Path;
+
+use clap::Args;
+use serde::Serialize;
+
+use super::super::Global;
+use super::super::output::{self, CliError, Exit, count, line};
+use super::super::setup;
+use super::named;
+use crate::config::{Config, Pin, PluginSource, lock_text};
+use crate::domain::{Failure, PluginName};
+use crate::plugin::PluginHost;
+use crate::registry::{Depot, Pulled};
+
+#[derive(Args)]
+pub struct PullArgs {
+    /// Only these plugins; default: all that have `oci`.
+    #[arg(value_name = "NAME")]
+    plugins: Vec<String>,
+
+    /// Fetch only what `consign.lock` pins, and change nothing in it.
+    #[arg(long)]
+    locked: bool,
+}
+
+#[derive(Serialize)]
+struct Row {
+    plugin: PluginName,
+    oci: String,
+    manifest: String,
+    component: String,
+    version: String,
+    /// The manifest that was pinned before, if it was another.
+    before: Option<String>,
+    signed_by: Option<String>,
+}
+
+pub async fn pull(global: &Global, args: &PullArgs) -> Result<Exit, CliError> {
+    let config = setup::config(global)?;
+    let plugins = named(&config, &args.plugins)?;
+    let shown_cache = config.daemon.cache_dir.clone();
+    let (config, cache) = setup::with_cache(config)?;
+    let depot = Depot::new(&config);
+    let mut pins = kept_pins(&config);
+    let (mut rows, mut failed) = (Vec::new(), None);
+    for name in &plugins {
+        match one(&config, &depot, name, args.locked).await {
+            Ok(Some((row, pin))) => {
+                rows.push(row);
+                pins.insert(name.clone(), pin);
+            }
+            Ok(None) => {}
+            Err(failure) if failed.is_none() => {
+                failed = Some(CliError::new(Exit::Failed, failure.message, failure.remedy))
+            }
+            Err(failure) => output::warn(&format!("{}: {}", failure.message, failure.remedy)),
+        }
+    }
+    // All or nothing: half of an update would be one that nobody has tried.
+    if let Some(failed) = failed {
+        return Err(failed);
+    }
+    if !args.locked {
+        write(&config.lock_path, &lock_text(&pins))?;
+    }
+    if cache.is_some() {
+        let dir = shown_cache.display();
+        output::warn(&format!(
+            "{dir} is not there or not this user's, so nothing was kept; the daemon fetches what is pinned when it starts"
+        ));
+    }
+    show(global, &config, &rows, args.locked);
+    Ok(Exit::Done)
+}
+
+/// None: the plugin is of no registry.
+async fn one(
+    config: &Config,
+    depot: &Depot<'_>,
+    name: &PluginName,
+    locked: bool,
+) -> Result<Option<(Row, Pin)>, Failure> {
+    let plugin = config.plugins.get(name);
+    let Some((plugin, PluginSource::Oci { reference, pin })) = plugin.map(|plugin| (plugin, &plugin.source)) else {
+        return Ok(None);
+    };
+    let pinned = if locked { Some(depot.pin(name, reference, pin.as_ref())?) } else { None };
+    let Pulled { artifact, pin: new, signed_by } = depot.pull(name, reference, pinned).await?;
+    // What cannot be run is not pinned; and it is compiled when it is needed.
+    let loaded = tokio::task::block_in_place(|| {
+        PluginHost::new(&config.daemon.cache_dir)?.load_in(plugin.isolation, name, artifact.bytes(), &plugin.limits)
+    });
+    let loaded = loaded.map_err(|error| {
+        let remedy = "`consign plugin inspect FILE` tells what a component is; nothing was pinned";
+        Failure::new(crate::domain::Layer::Plugin, crate::domain::Retry::Never, Failure::chain(&error), remedy)
+    })?;
+    let before = pin.as_ref().filter(|before| before.manifest != new.manifest);
+    let row = Row {
+        plugin: name.clone(),
+        oci: reference.to_string(),
+        manifest: new.manifest.to_string(),
+        component: new.component.to_string(),
+        version: loaded.description().version.clone(),
+        before: before.map(|before| before.manifest.to_string()),
+        signed_by: signed_by.map(|path| path.display().to_string()),
+    };
+    Ok(Some((row, new)))
+}
+
+/// The pins of plugins that still are of a registry.
+fn kept_pins(config: &Config) -> BTreeMap<PluginName, Pin> {
+    let pin = |source: &PluginSource| if let PluginSource::Oci { pin, .. } = source { pin.clone() } else { None };
+    config.plugins.iter().filter_map(|(name, plugin)| Some((name.clone(), pin(&plugin.source)?))).collect()
+}
+
+/// Whole or not at all. A file that says the same is left alone.
+fn write(path: &Path, text: &str) -> Result<(), CliError> {
+    if std::fs::read_to_string(path).is_ok_and(|there| there == text) {
+        return Ok(());
+    }
+    let write = || -> std::io::Result<()> {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        // Others read it too: the daemon is another user.
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
+        let mut file = tempfile::Builder::new().permissions(mode).tempfile_in(folder)?;
+        file.write_all(text.as_bytes())?;
+        file.as_file().sync_all()?;
+        file.persist(path).map_err(|error| error.error)?;
+        Ok(())
+    };
+    write().map_err(|error| CliError::internal(&format!("cannot write {}", path.display()), &error))
+}
+
+fn show(global: &Global, config: &Config, rows: &[Row], locked: bool) {
+    if global.json {
+        return output::json(&rows);
+    }
+    for row in rows {
+        let change = match &row.before {
+            Some(before) => format!("was {before}"),
+            None => "as it was".to_owned(),
+        };
+        line(&format!("{} {}  {}", row.plugin, row.version, row.oci));
+        line(&format!("    manifest   {}  {change}", row.manifest));
+        line(&format!("    component  {}", row.component));
+        if let Some(key) = &row.signed_by {
+            line(&format!("    signed by  {key}"));
+        }
+    }
+    match (rows.len(), locked) {
+        (0, _) => line("no plugin has `oci`"),
+        (pulled, true) => line(&format!("{} as pinned", count(pulled, "plugin"))),
+        (pulled, false) => line(&format!("{} pinned in {}", count(pulled, "plugin"), config.lock_path.display())),
+    }
+}

@@ -1,0 +1,258 @@
+//! Plugins behind a second wall: in a process that can do nothing but compute.
+//!
+//! The daemon starts `consign plugin-worker` with one end of a pair of sockets and
+//! the compiled component, and nothing else: no credentials, no environment, no
+//! configuration. The worker gives up what it could do ([`confine`]) before any of
+//! the plugin's code runs. Then requests go one way, and output, log lines and the
+//! answer come back ([`wire`]). A run has a worker of its own, which ends with it.
+//!
+//! Whatever the worker says is taken for the plugin's word: it is held against
+//! the same limits here as in the daemon's own process.
+
+mod attempt;
+mod confine;
+mod serve;
+mod wire;
+mod worker;
+
+use std::cell::Cell;
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::Schema;
+use arrow::ipc::writer::StreamEncoder;
+use futures::{Stream, StreamExt};
+use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
+use tokio::io::{AsyncWrite, BufReader};
+
+use super::failed::{Cause, Failed};
+use super::logs::Logs;
+use super::output::{self, Output};
+use super::{Description, Diagnostic, Ends, Formatted, Job, guest, plain};
+use crate::domain::Failure;
+use crate::limits::Limits;
+
+pub use attempt::Attempt;
+pub use confine::Wall;
+pub use serve::serve;
+
+use wire::{Answer, Format, Heard, Request};
+use worker::Worker;
+
+/// What a worker may take longer than the plugin's wall time, to start and to end.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// A component that runs in processes of its own.
+pub struct Walled {
+    program: PathBuf,
+    /// The compiled component, which nobody can change any more. All workers map the same memory.
+    code: File,
+    stack_bytes: usize,
+    /// Answers what moves no data, and ends by itself when it is not asked for a while.
+    quick: Mutex<Option<Worker>>,
+}
+
+impl Walled {
+    pub fn new(program: &Path, compiled: &[u8], stack_bytes: usize) -> io::Result<Self> {
+        let code = memfd_create("consign-plugin", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+        let mut code = File::from(code);
+        code.write_all(compiled)?;
+        fcntl_add_seals(&code, SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL)?;
+        Ok(Self { program: program.into(), code, stack_bytes, quick: Mutex::new(None) })
+    }
+
+    pub fn describe(&self, limits: &Limits, logs: &Logs) -> Result<Description, Failed> {
+        match self.ask((limits, logs), &Request::Describe { limits: limits.clone() }, None)? {
+            Answer::Described(description, Wall { seccomp, landlock, namespaces }) => {
+                tracing::info!(plugin = description.name, seccomp, landlock, namespaces, "has processes of its own");
+                Ok(description)
+            }
+            _ => Err(nonsense("answered another question")),
+        }
+    }
+
+    /// `schema` is plain.
+    pub fn check(
+        &self,
+        limits: &Limits,
+        logs: &Logs,
+        options: &str,
+        schema: &Schema,
+    ) -> Result<Vec<Diagnostic>, Failed> {
+        let request = Request::Check { limits: limits.clone(), options: options.into() };
+        match self.ask((limits, logs), &request, Some(schema))? {
+            Answer::Checked(diagnostics) => Ok(diagnostics),
+            _ => Err(nonsense("answered another question")),
+        }
+    }
+
+    /// Starts a worker and has it try what none may do.
+    pub fn attempts(&self) -> Result<(Wall, Vec<Attempt>), Failed> {
+        let logs = Logs::new(String::new(), tracing::Span::none(), 0);
+        match self.start()?.answer(&Request::Attempt, None, GRACE, &logs)?.1 {
+            Answer::Attempted(wall, attempts) => Ok((wall, attempts)),
+            Answer::Failed(failed) => Err(failed),
+            _ => Err(nonsense("answered another question")),
+        }
+    }
+
+    fn start(&self) -> Result<Worker, Failed> {
+        Worker::start(&self.program, &self.code, self.stack_bytes)
+            .map_err(|error| Failed::new(Cause::Host, format!("cannot start a process for the plugin: {error}")))
+    }
+
+    /// Asks what moves no data. One at a time.
+    fn ask(
+        &self,
+        (limits, logs): (&Limits, &Logs),
+        request: &Request,
+        schema: Option<&Schema>,
+    ) -> Result<Answer, Failed> {
+        let timeout = limits.wall_time + GRACE;
+        let mut quick = self.quick.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let answered = match quick.take().map(|worker| worker.answer(request, schema, timeout, logs)) {
+            // It had just ended, having had nothing to do.
+            None | Some(Err(Failed { cause: Cause::Worker, .. })) => {
+                self.start()?.answer(request, schema, timeout, logs)
+            }
+            Some(answered) => answered,
+        };
+        let stderr_tail = logs.finish();
+        let answer = answered.and_then(|(worker, answer)| {
+            *quick = Some(worker);
+            match answer {
+                Answer::Failed(failed) => Err(failed),
+                answer => Ok(answer),
+            }
+        });
+        answer.map_err(|failed| Failed { stderr_tail, ..failed })
+    }
+
+    pub async fn format<S>(&self, job: &Job, batches: S, logs: Logs, ends: Ends) -> Result<Formatted, Failed>
+    where
+        S: Stream<Item = Result<RecordBatch, Failure>> + Unpin,
+    {
+        let mut worker = self.start()?;
+        worker.bound(&job.limits);
+        let batch_number = Cell::new(0);
+        let work = exchange(&mut worker, job, batches, (&logs, &ends, &batch_number));
+        let ended = ends.unless_ended(job.limits.wall_time, work).await;
+        let stderr_tail = logs.finish();
+        let batch_number = batch_number.get();
+        match ended {
+            Ok(Ok(formatted)) => Ok(formatted),
+            // The worker knows how far the plugin had come.
+            Ok(Err(Lost::Said(failed))) => Err(Failed { stderr_tail, ..failed }),
+            Ok(Err(Lost::Here(failed))) => Err(Failed { stderr_tail, batch_number, ..failed }),
+            Ok(Err(Lost::Died(error))) => Err(Failed { stderr_tail, batch_number, ..worker.died(&error) }),
+            Err(stop) => Err(Failed { stderr_tail, batch_number, ..stop.into() }),
+        }
+    }
+}
+
+/// How a run in a worker is lost.
+enum Lost {
+    /// As the worker tells it.
+    Said(Failed),
+    /// As it is seen from here.
+    Here(Failed),
+    /// The worker cannot be talked to.
+    Died(io::Error),
+}
+
+/// Sends the batches and takes what comes back, both at once.
+async fn exchange<S>(
+    worker: &mut Worker,
+    job: &Job,
+    batches: S,
+    (logs, ends, batch_number): (&Logs, &Ends, &Cell<u64>),
+) -> Result<Formatted, Lost>
+where
+    S: Stream<Item = Result<RecordBatch, Failure>> + Unpin,
+{
+    let (reader, writer) = worker.socket().map_err(Lost::Died)?.into_split();
+    let rows_in = Cell::new(0);
+    let feed = async {
+        match feed(writer, job, batches, (batch_number, &rows_in)).await {
+            // It has heard all; or it has ended, and why comes from its side.
+            Ok(()) | Err(Lost::Died(_)) => std::future::pending().await,
+            Err(lost) => lost,
+        }
+    };
+    let mut output = Output::new(ends.output.clone(), &job.limits);
+    let said = tokio::select! {
+        lost = feed => return Err(lost),
+        said = take(BufReader::with_capacity(64 << 10, reader), &mut output, logs) => said?,
+    };
+    output.end(rows_in.get()).map_err(|stop| Lost::Here(stop.into()))?;
+    Ok(Formatted { rows: rows_in.get(), objects: output.objects(), bytes_out: output.bytes(), ..said })
+}
+
+async fn feed<S>(
+    mut writer: impl AsyncWrite + Unpin,
+    job: &Job,
+    mut batches: S,
+    (batch_number, rows_in): (&Cell<u64>, &Cell<u64>),
+) -> Result<(), Lost>
+where
+    S: Stream<Item = Result<RecordBatch, Failure>> + Unpin,
+{
+    let host = |error: arrow::error::ArrowError| Lost::Here(Failed::new(Cause::Host, error.to_string()));
+    let plain = Arc::new(plain::schema(&job.schema));
+    let format = Format {
+        facts: job.facts.clone(),
+        options: job.options.clone(),
+        limits: job.limits.clone(),
+        slot_at: job.slot_at,
+    };
+    let mut opening = Vec::new();
+    wire::request(&mut opening, &Request::Format(format), Some(&plain)).map_err(Lost::Died)?;
+    wire::send(&mut writer, &opening).await.map_err(Lost::Died)?;
+    let mut encoder = StreamEncoder::try_new(&plain).map_err(host)?;
+    while let Some(batch) = batches.next().await {
+        let batch = batch.map_err(|failure| Lost::Here(Failed::input(failure)))?;
+        batch_number.set(batch_number.get() + 1);
+        rows_in.set(rows_in.get() + batch.num_rows() as u64);
+        for part in guest::parts(&batch, &plain) {
+            let buffers = encoder.encode(&part.map_err(Lost::Here)?).map_err(host)?;
+            wire::send_batch(&mut writer, batch_number.get(), &buffers).await.map_err(Lost::Died)?;
+        }
+    }
+    wire::send(&mut writer, &wire::END).await.map_err(Lost::Died)
+}
+
+/// Takes what the worker says until it has ended.
+async fn take(
+    mut reader: BufReader<impl tokio::io::AsyncRead + Unpin>,
+    output: &mut Output,
+    logs: &Logs,
+) -> Result<Formatted, Lost> {
+    loop {
+        let stopped = |stop: super::failed::Stop| Lost::Here(stop.into());
+        match wire::hear(&mut reader).await {
+            Ok(Heard::Output(event)) => {
+                output.accept(event).map_err(stopped)?;
+                while let Some((event, sender)) = output.next() {
+                    sender.send(event).await.map_err(|_| stopped(output::closed()))?;
+                }
+            }
+            Ok(Heard::Line(source, text)) => logs.line(source, &text).map_err(stopped)?,
+            Ok(Heard::Answer(Answer::Formatted(formatted))) => return Ok(formatted),
+            Ok(Heard::Answer(Answer::Failed(failed))) => return Err(Lost::Said(failed)),
+            Ok(Heard::Answer(_)) => return Err(Lost::Here(nonsense("answered another question"))),
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                return Err(Lost::Here(nonsense(&error.to_string())));
+            }
+            Err(error) => return Err(Lost::Died(error)),
+        }
+    }
+}
+
+/// A worker that keeps to nothing is the work of its plugin.
+fn nonsense(what: &str) -> Failed {
+    Failed::new(Cause::Protocol, format!("its process {what}"))
+}

@@ -1,0 +1,195 @@
+//! The worker's side: everything that happens in its process.
+
+use std::cell::Cell;
+use std::io::{self, Write as _};
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use arrow::array::RecordBatch;
+use arrow::buffer::Buffer;
+use arrow::datatypes::SchemaRef;
+use arrow::ipc::reader::StreamDecoder;
+use futures::stream;
+use rustix::event::{PollFd, PollFlags, poll};
+use tokio::runtime::Runtime;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use wasmtime::component::Component;
+
+use super::wire::{self, Answer, Format, Request};
+use super::{Wall, attempt, confine};
+use crate::domain::{Failure, Layer, OutputEvent, Retry};
+use crate::plugin::failed::{Cause, Failed};
+use crate::plugin::guest::Code;
+use crate::plugin::logs::Logs;
+use crate::plugin::{Ends, Job, Machine, engine, v1};
+
+/// A worker that is asked nothing for this long ends.
+const IDLE: Duration = Duration::from_secs(10);
+
+/// Output that waits until the guest lets go of the thread, in events.
+const OUTPUT_QUEUE: usize = 8;
+
+/// Where the compiled component is: see [`super::worker::Worker::start`].
+const CODE: &str = "/proc/self/fd/1";
+
+/// Serves the daemon at the other end of stdin until it is gone.
+pub fn serve(stack_bytes: usize) -> io::Result<()> {
+    let socket = UnixStream::from(OwnedFd::from(io::stdin().as_fd().try_clone_to_owned()?));
+    socket.set_read_timeout(Some(IDLE))?;
+    let (code, wall, runtime) = match prepare(stack_bytes, &socket) {
+        Ok(ready) => ready,
+        Err(why) => {
+            // It is answered in place of the question.
+            let failed = Failed::new(Cause::Host, format!("its process cannot be made ready: {why}"));
+            return wire::tell_answer(&mut &socket, &Answer::Failed(failed));
+        }
+    };
+    let to = Arc::new(Mutex::new(socket.try_clone()?));
+    Server { code, wall, runtime, from: socket, to }.run()
+}
+
+/// Loads the component, which is trusted; then gives up everything that only that needed.
+fn prepare(stack_bytes: usize, socket: &UnixStream) -> wasmtime::Result<(Code, Wall, Runtime)> {
+    let Machine { engine, linker } = Machine::at_rest(stack_bytes, None)?;
+    // SAFETY: the daemon wrote what its own engine had compiled into this memory and
+    // then sealed it.
+    let component = unsafe { Component::deserialize_file(&engine, CODE)? };
+    component.initialize_copy_on_write_image()?;
+    let prepared = v1::Prepared::new(linker.instantiate_pre(&component)?)?;
+    let mut wall = confine::process();
+    engine::tick(&engine, None)?;
+    end_with(socket.try_clone()?)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+    confine::calls(&mut wall)?;
+    Ok((Code { engine, prepared, observed: None }, wall, runtime))
+}
+
+/// Ends this process when the daemon's end of the socket is closed, whatever the
+/// plugin does at that time.
+fn end_with(socket: UnixStream) -> io::Result<()> {
+    let watch = move || {
+        let mut gone = [PollFd::new(&socket, PollFlags::RDHUP)];
+        while poll(&mut gone, None).is_err() {}
+        std::process::exit(0);
+    };
+    std::thread::Builder::new().name("plugin-watch".into()).spawn(watch).map(drop)
+}
+
+struct Server {
+    code: Code,
+    wall: Wall,
+    runtime: Runtime,
+    from: UnixStream,
+    to: Arc<Mutex<UnixStream>>,
+}
+
+impl Server {
+    fn run(mut self) -> io::Result<()> {
+        loop {
+            let request = match wire::told(&mut self.from) {
+                Ok((wire::REQUEST, payload)) => wire::read(&payload)?,
+                Ok(_) => return Err(io::ErrorKind::InvalidData.into()),
+                // Nobody asks any more.
+                Err(_) => return Ok(()),
+            };
+            let last = matches!(request, Request::Format(_));
+            let answer = self.answer(request).unwrap_or_else(Answer::Failed);
+            wire::tell_answer(&mut *lock(&self.to), &answer)?;
+            if last {
+                return Ok(());
+            }
+        }
+    }
+
+    fn answer(&mut self, request: Request) -> Result<Answer, Failed> {
+        match request {
+            Request::Describe { limits } => {
+                let logs = self.logs(limits.log_lines);
+                let described = async |store: &mut _| v1::describe(store, &self.code.prepared).await;
+                self.runtime
+                    .block_on(self.code.call(&limits, &logs, described))
+                    .map(|description| Answer::Described(description, self.wall.clone()))
+            }
+            Request::Check { limits, options } => {
+                let (logs, schema) = (self.logs(limits.log_lines), self.schema()?);
+                let checked = async |store: &mut _| v1::check(store, &self.code.prepared, &options, &schema).await;
+                self.runtime.block_on(self.code.call(&limits, &logs, checked)).map(Answer::Checked)
+            }
+            Request::Format(format) => self.format(format),
+            Request::Attempt => Ok(Answer::Attempted(self.wall.clone(), attempt::all())),
+        }
+    }
+
+    fn format(&mut self, format: Format) -> Result<Answer, Failed> {
+        let Format { facts, options, limits, slot_at } = format;
+        let (logs, schema) = (self.logs(limits.log_lines), self.schema()?);
+        let job = Job { facts, options, schema, limits, slot_at, span: tracing::Span::none() };
+        let (output, events) = mpsc::channel(OUTPUT_QUEUE);
+        let ends = Ends { output, cancel: CancellationToken::new() };
+        let batch_number = Cell::new(0);
+        let batches = stream::iter(batches(&mut self.from, &batch_number));
+        let formatted = async { tokio::join!(self.code.format(&job, batches, logs, ends), hand_on(events, &self.to)) };
+        let ((formatted, _), handed_on) = self.runtime.block_on(formatted);
+        handed_on.map_err(|error| Failed::new(Cause::Host, error.to_string()))?;
+        // As the daemon counts, which may have cut a batch into several.
+        let counted = |failed: Failed| Failed { batch_number: failed.batch_number.min(batch_number.get()), ..failed };
+        formatted.map(Answer::Formatted).map_err(counted)
+    }
+
+    fn schema(&mut self) -> Result<SchemaRef, Failed> {
+        let host = |why: String| Failed::new(Cause::Host, format!("its process got no schema: {why}"));
+        let payload = match wire::told(&mut self.from) {
+            Ok((wire::SCHEMA, payload)) => payload,
+            Ok((kind, _)) => return Err(host(format!("a frame of kind {kind}"))),
+            Err(error) => return Err(host(error.to_string())),
+        };
+        let mut decoder = StreamDecoder::new();
+        decoder.decode(&mut Buffer::from_vec(payload)).map_err(|error| host(error.to_string()))?;
+        decoder.schema().ok_or_else(|| host("it is empty".into()))
+    }
+
+    fn logs(&self, limit: u32) -> Logs {
+        let to = self.to.clone();
+        // Should the daemon be gone, so is this process, any moment now.
+        let hand_on = move |source, text: &str| drop(wire::tell_line(&mut *lock(&to), source, text));
+        Logs::handed_on(hand_on, limit)
+    }
+}
+
+/// Sends what the guest writes, whenever the guest waits.
+async fn hand_on(mut events: mpsc::Receiver<OutputEvent>, to: &Mutex<UnixStream>) -> io::Result<()> {
+    while let Some(event) = events.recv().await {
+        wire::tell_output(&mut *lock(to), event)?;
+    }
+    lock(to).flush()
+}
+
+/// The batches, as they come. Blocks: there is nothing else to do meanwhile.
+fn batches(from: &mut UnixStream, batch_number: &Cell<u64>) -> impl Iterator<Item = Result<RecordBatch, Failure>> {
+    // SAFETY: the other end is the daemon, which encodes arrays that are valid.
+    let mut decoder = unsafe { StreamDecoder::new().with_skip_validation(true) };
+    let host = |why: String| Failure::new(Layer::Plugin, Retry::Later, format!("its process got no batch: {why}"), "");
+    std::iter::from_fn(move || {
+        let payload = match wire::told_patiently(from) {
+            Ok((wire::BATCH, payload)) => payload,
+            Ok(_) => return None,
+            Err(error) => return Some(Err(host(error.to_string()))),
+        };
+        let mut buffer = Buffer::from_vec(payload);
+        let Some((number, _)) = buffer.split_first_chunk() else { return Some(Err(host("it is empty".into()))) };
+        batch_number.set(u64::from_le_bytes(*number));
+        buffer.advance(size_of::<u64>());
+        match decoder.decode(&mut buffer) {
+            Ok(Some(batch)) => Some(Ok(batch)),
+            Ok(None) => Some(Err(host("it has no end".into()))),
+            Err(error) => Some(Err(host(error.to_string()))),
+        }
+    })
+}
+
+fn lock(to: &Mutex<UnixStream>) -> MutexGuard<'_, UnixStream> {
+    to.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}

@@ -1,0 +1,279 @@
+//! What daemon and worker say to each other: frames of a kind (one byte), a length
+//! (u32, little-endian) and that many bytes.
+//!
+//! ```text
+//! to the worker     REQUEST JSON, SCHEMA Arrow's, BATCH number and Arrow's stream, END
+//! from the worker   CREATE JSON, BYTES object and bytes, FINISH object and rows,
+//!                   LINE source and text, ANSWER JSON
+//! ```
+
+use std::io::{self, Read, Write};
+
+use arrow::buffer::Buffer;
+use arrow::datatypes::Schema;
+use arrow::ipc::writer::StreamEncoder;
+use bytes::Bytes;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tracing::Level;
+
+use super::{Attempt, Wall};
+use crate::clock::Instant;
+use crate::domain::{LeafName, OutputEvent};
+use crate::limits::Limits;
+use crate::plugin::failed::Failed;
+use crate::plugin::logs::Source;
+use crate::plugin::{Description, Diagnostic, Formatted};
+
+pub const REQUEST: u8 = 1;
+pub const SCHEMA: u8 = 2;
+pub const BATCH: u8 = 3;
+
+/// No more batches.
+pub const END: [u8; HEADER] = [4, 0, 0, 0, 0];
+
+const CREATE: u8 = 16;
+const BYTES: u8 = 17;
+const FINISH: u8 = 18;
+const LINE: u8 = 19;
+const ANSWER: u8 = 20;
+
+const HEADER: usize = 5;
+
+/// Of one frame from a worker: a chunk, an answer with an options schema.
+const FRAME_BYTES_MAX: usize = 16 << 20;
+
+/// Buffers smaller than this are sent together.
+const SMALL: usize = 32 << 10;
+
+#[derive(Serialize, Deserialize)]
+pub enum Request {
+    Describe { limits: Limits },
+    Check { limits: Limits, options: String },
+    Format(Format),
+    Attempt,
+}
+
+#[derive(Serialize, Deserialize)]
+pub struct Format {
+    pub facts: Vec<(String, String)>,
+    pub options: String,
+    pub limits: Limits,
+    pub slot_at: Instant,
+}
+
+#[derive(Serialize, Deserialize)]
+pub enum Answer {
+    Described(Description, Wall),
+    Checked(Vec<Diagnostic>),
+    Formatted(Formatted),
+    Attempted(Wall, Vec<Attempt>),
+    Failed(Failed),
+}
+
+/// What a worker says.
+pub enum Heard {
+    Output(OutputEvent),
+    Line(Source, Vec<u8>),
+    Answer(Answer),
+}
+
+fn header(kind: u8, bytes: usize) -> io::Result<[u8; HEADER]> {
+    let bytes = u32::try_from(bytes).map_err(|_| io::Error::other("a batch of more than 4 GiB"))?;
+    let [a, b, c, d] = bytes.to_le_bytes();
+    Ok([kind, a, b, c, d])
+}
+
+fn frame(to: &mut Vec<u8>, kind: u8, bytes: &[u8]) -> io::Result<()> {
+    to.extend(header(kind, bytes.len())?);
+    to.extend_from_slice(bytes);
+    Ok(())
+}
+
+/// Appends a request, and the schema that it is about.
+pub fn request(to: &mut Vec<u8>, request: &Request, schema: Option<&Schema>) -> io::Result<()> {
+    frame(to, REQUEST, &serde_json::to_vec(request)?)?;
+    if let Some(schema) = schema {
+        let buffers = StreamEncoder::try_new(schema).and_then(StreamEncoder::finish).map_err(io::Error::other)?;
+        frame(to, SCHEMA, &buffers.iter().flat_map(|buffer| buffer.iter().copied()).collect::<Vec<_>>())?;
+    }
+    Ok(())
+}
+
+pub async fn send(writer: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) -> io::Result<()> {
+    writer.write_all(bytes).await
+}
+
+/// Sends a part of Arrow's stream; its large buffers as they are.
+pub async fn send_batch(
+    writer: &mut (impl AsyncWrite + Unpin),
+    batch_number: u64,
+    buffers: &[Buffer],
+) -> io::Result<()> {
+    let bytes: usize = buffers.iter().map(Buffer::len).sum();
+    let mut small = Vec::with_capacity(2 * SMALL);
+    small.extend(header(BATCH, 8 + bytes)?);
+    small.extend(batch_number.to_le_bytes());
+    for buffer in buffers {
+        if buffer.len() >= SMALL || small.len() >= SMALL {
+            writer.write_all(&small).await?;
+            small.clear();
+        }
+        match buffer.len() >= SMALL {
+            true => writer.write_all(buffer.as_slice()).await?,
+            false => small.extend_from_slice(buffer.as_slice()),
+        }
+    }
+    writer.write_all(&small).await
+}
+
+/// Waits for what the worker says next. An error of the kind `InvalidData` is nonsense.
+pub async fn hear(reader: &mut (impl AsyncRead + Unpin)) -> io::Result<Heard> {
+    let mut header = [0; HEADER];
+    reader.read_exact(&mut header).await?;
+    let (kind, bytes) = measured(header)?;
+    let mut payload = vec![0; bytes];
+    reader.read_exact(&mut payload).await?;
+    heard(kind, payload)
+}
+
+/// The same, for who has nothing else to do.
+pub fn hear_blocking(reader: &mut impl Read) -> io::Result<Heard> {
+    let mut header = [0; HEADER];
+    reader.read_exact(&mut header)?;
+    let (kind, bytes) = measured(header)?;
+    let mut payload = vec![0; bytes];
+    reader.read_exact(&mut payload)?;
+    heard(kind, payload)
+}
+
+fn measured([kind, bytes @ ..]: [u8; HEADER]) -> io::Result<(u8, usize)> {
+    match usize::try_from(u32::from_le_bytes(bytes)) {
+        Ok(bytes) if bytes <= FRAME_BYTES_MAX => Ok((kind, bytes)),
+        _ => Err(nonsense("sent a frame that is too large")),
+    }
+}
+
+fn heard(kind: u8, payload: Vec<u8>) -> io::Result<Heard> {
+    match kind {
+        CREATE => {
+            let (object, name, media_type): (u32, String, String) = read(&payload)?;
+            let name = LeafName::parse(&name).map_err(|why| nonsense(&format!("named an object that {why}")))?;
+            Ok(Heard::Output(OutputEvent::Create { object, name, media_type }))
+        }
+        BYTES => {
+            let mut bytes = Bytes::from(payload);
+            let object = number(&mut bytes)?;
+            Ok(Heard::Output(OutputEvent::Bytes { object, bytes }))
+        }
+        FINISH => {
+            let (object, rows) = read(&payload)?;
+            Ok(Heard::Output(OutputEvent::Finish { object, rows }))
+        }
+        LINE => match payload.split_first() {
+            Some((source, text)) => Ok(Heard::Line(spoken(*source)?, text.to_vec())),
+            None => Err(nonsense("sent an empty line")),
+        },
+        ANSWER => Ok(Heard::Answer(read(&payload)?)),
+        kind => Err(nonsense(&format!("sent a frame of the unknown kind {kind}"))),
+    }
+}
+
+pub fn read<T: DeserializeOwned>(payload: &[u8]) -> io::Result<T> {
+    serde_json::from_slice(payload).map_err(|error| nonsense(&format!("cannot be understood: {error}")))
+}
+
+fn number(bytes: &mut Bytes) -> io::Result<u32> {
+    let Some((number, _)) = bytes.split_first_chunk() else { return Err(nonsense("sent a frame that is too short")) };
+    let number = u32::from_le_bytes(*number);
+    let _ = bytes.split_to(4);
+    Ok(number)
+}
+
+fn nonsense(what: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, what)
+}
+
+const SPOKEN: [Source; 7] = [
+    Source::Stdout,
+    Source::Stderr,
+    Source::Call(Level::ERROR),
+    Source::Call(Level::WARN),
+    Source::Call(Level::INFO),
+    Source::Call(Level::DEBUG),
+    Source::Call(Level::TRACE),
+];
+
+fn spoken(number: u8) -> io::Result<Source> {
+    SPOKEN.get(usize::from(number)).copied().ok_or_else(|| nonsense("sent a line of no source"))
+}
+
+/// The next frame of a run from the daemon, however long its dataset takes.
+pub fn told_patiently(reader: &mut impl Read) -> io::Result<(u8, Vec<u8>)> {
+    let mut patient = Patient(reader);
+    told(&mut patient)
+}
+
+/// Reads on when the time for reading is over.
+struct Patient<R>(R);
+
+impl<R: Read> Read for Patient<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            match self.0.read(buffer) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                read => return read,
+            }
+        }
+    }
+}
+
+/// The next frame from the daemon.
+pub fn told(reader: &mut impl Read) -> io::Result<(u8, Vec<u8>)> {
+    let mut header = [0; HEADER];
+    reader.read_exact(&mut header)?;
+    let [kind, bytes @ ..] = header;
+    let bytes = usize::try_from(u32::from_le_bytes(bytes)).map_err(io::Error::other)?;
+    let mut payload = Vec::with_capacity(bytes);
+    // Not zeroed first: batches are large.
+    if reader.take(bytes as u64).read_to_end(&mut payload)? < bytes {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    Ok((kind, payload))
+}
+
+pub fn tell_output(writer: &mut impl Write, event: OutputEvent) -> io::Result<()> {
+    let mut small = Vec::new();
+    match event {
+        OutputEvent::Create { object, name, media_type } => {
+            frame(&mut small, CREATE, &serde_json::to_vec(&(object, name.as_str(), media_type))?)?;
+            writer.write_all(&small)
+        }
+        OutputEvent::Bytes { object, bytes } => {
+            small.extend(header(BYTES, 4 + bytes.len())?);
+            small.extend(object.to_le_bytes());
+            writer.write_all(&small)?;
+            writer.write_all(&bytes)
+        }
+        OutputEvent::Finish { object, rows } => {
+            frame(&mut small, FINISH, &serde_json::to_vec(&(object, rows))?)?;
+            writer.write_all(&small)
+        }
+    }
+}
+
+pub fn tell_line(writer: &mut impl Write, source: Source, text: &str) -> io::Result<()> {
+    let number = SPOKEN.iter().position(|spoken| *spoken == source).unwrap_or(0);
+    let mut said = vec![u8::try_from(number).unwrap_or(0)];
+    said.extend_from_slice(text.as_bytes());
+    let mut small = Vec::new();
+    frame(&mut small, LINE, &said)?;
+    writer.write_all(&small)
+}
+
+pub fn tell_answer(writer: &mut impl Write, answer: &Answer) -> io::Result<()> {
+    let mut small = Vec::new();
+    frame(&mut small, ANSWER, &serde_json::to_vec(answer)?)?;
+    writer.write_all(&small)
+}

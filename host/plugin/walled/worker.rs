@@ -1,0 +1,134 @@
+//! A worker, seen from the daemon.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use arrow::datatypes::Schema;
+use rustix::process::{Pid, Resource, Rlimit, Signal, prlimit};
+
+use super::wire::{self, Answer, Heard, Request};
+use super::{Failed, GRACE, nonsense};
+use crate::limits::Limits;
+use crate::plugin::failed::Cause;
+use crate::plugin::logs::Logs;
+
+/// What a worker may use beside the plugin's linear memory: its own code, batches,
+/// what calls hand over.
+const MEMORY_BESIDE: u64 = 1 << 30;
+
+/// How much of what it printed is worth showing.
+const PRINTED_BYTES: u64 = 2 << 10;
+
+/// A process that is killed when this is dropped.
+pub struct Worker {
+    child: Child,
+    socket: UnixStream,
+}
+
+impl Worker {
+    /// The socket is the worker's stdin, the compiled component its stdout: so it
+    /// has them and nothing else from its first instruction on.
+    pub fn start(program: &Path, code: &File, stack_bytes: usize) -> io::Result<Self> {
+        let (socket, theirs) = UnixStream::pair()?;
+        let child = Command::new(program)
+            .args(["plugin-worker", &stack_bytes.to_string()])
+            .env_clear()
+            .current_dir("/")
+            .stdin(std::os::fd::OwnedFd::from(theirs))
+            .stdout(code.try_clone()?)
+            .stderr(Stdio::piped())
+            .spawn()?;
+        Ok(Self { child, socket })
+    }
+
+    /// What the kernel holds it to, should it forget the plugin's limits.
+    pub fn bound(&self, limits: &Limits) {
+        let seconds = limits.cpu_time.as_secs() + 2 * GRACE.as_secs();
+        let bytes = limits.memory_bytes.saturating_add(MEMORY_BESIDE);
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
+        for (resource, most) in [(Resource::Cpu, seconds), (Resource::Data, bytes)] {
+            let limit = Rlimit { current: Some(most), maximum: Some(most) };
+            if let Err(error) = prlimit(pid, resource, limit) {
+                tracing::debug!(%error, ?resource, "cannot bound the plugin's process");
+            }
+        }
+    }
+
+    /// Asks what moves no data, and waits for the answer.
+    pub fn answer(
+        mut self,
+        request: &Request,
+        schema: Option<&Schema>,
+        timeout: Duration,
+        logs: &Logs,
+    ) -> Result<(Self, Answer), Failed> {
+        let mut frames = Vec::new();
+        wire::request(&mut frames, request, schema)
+            .and_then(|()| self.socket.set_read_timeout(Some(timeout)))
+            .and_then(|()| self.socket.write_all(&frames))
+            .map_err(|error| self.died(&error))?;
+        loop {
+            match wire::hear_blocking(&mut self.socket) {
+                Ok(Heard::Answer(answer)) => return Ok((self, answer)),
+                Ok(Heard::Line(source, text)) => logs.line(source, &text)?,
+                Ok(Heard::Output(_)) => return Err(nonsense("wrote output to a question")),
+                Err(error) if error.kind() == io::ErrorKind::InvalidData => return Err(nonsense(&error.to_string())),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return Err(Failed::new(Cause::WallTime, "did not answer in time"));
+                }
+                Err(error) => return Err(self.died(&error)),
+            }
+        }
+    }
+
+    /// Its socket, for a run.
+    pub fn socket(&self) -> io::Result<tokio::net::UnixStream> {
+        let socket = self.socket.try_clone()?;
+        socket.set_nonblocking(true)?;
+        tokio::net::UnixStream::from_std(socket)
+    }
+
+    /// Why it cannot be talked to any more.
+    pub fn died(&mut self, error: &io::Error) -> Failed {
+        // It has closed its side, and so has ended, or is about to.
+        let _ = self.child.kill();
+        let ended = match self.child.wait() {
+            Ok(status) => status,
+            Err(wait) => return Failed::new(Cause::Host, format!("cannot wait for the plugin's process: {wait}")),
+        };
+        let mut printed = Vec::new();
+        if let Some(stderr) = &mut self.child.stderr {
+            let _ = stderr.take(PRINTED_BYTES).read_to_end(&mut printed);
+        }
+        let printed = String::from_utf8_lossy(&printed);
+        let printed: Vec<&str> = printed.split_whitespace().collect();
+        let (cause, mut message) = told(ended, error);
+        if !printed.is_empty() {
+            message.push_str(": ");
+            message.push_str(&printed.join(" "));
+        }
+        Failed::new(cause, message)
+    }
+}
+
+fn told(ended: ExitStatus, error: &io::Error) -> (Cause, String) {
+    match (ended.signal().and_then(Signal::from_named_raw), ended.code()) {
+        (Some(Signal::XCPU), _) => (Cause::CpuTime, "its process used up its CPU time".into()),
+        (Some(Signal::SYS), _) => (Cause::Trap, "its process did what it may not and was ended for it".into()),
+        (Some(signal), _) => (Cause::Worker, format!("its process was ended by signal {}", signal.as_raw())),
+        (None, Some(code)) => (Cause::Worker, format!("its process ended with {code}")),
+        (None, None) => (Cause::Worker, format!("its process cannot be talked to: {error}")),
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

@@ -1,0 +1,92 @@
+//! The plugins of a configuration, from where they are, ready to run.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use crate::config::{Config, Plugin, PluginSource};
+use crate::domain::{ContentDigest, Failure, Layer, PluginName, Retry};
+use crate::plugin::{Component, PluginHost};
+use crate::registry::{Depot, Fetch};
+
+/// A plugin that cannot be used, and which.
+pub struct BadPlugin {
+    pub plugin: PluginName,
+    pub failure: Failure,
+    /// Nothing is wrong with it: it is not here, and was not to be fetched.
+    pub is_absent: bool,
+}
+
+/// Those that can be used, and those that cannot.
+pub(super) async fn load(
+    config: &Config,
+    fetch: Fetch,
+) -> Result<(BTreeMap<PluginName, Component>, Vec<BadPlugin>), Failure> {
+    let host = tokio::task::block_in_place(|| PluginHost::new(&config.daemon.cache_dir));
+    let host = host.map_err(|error| unusable(&error))?;
+    let depot = Depot::new(config);
+    let mut components = BTreeMap::new();
+    let mut bad = Vec::new();
+    for (name, plugin) in &config.plugins {
+        let loaded = match bytes(&depot, plugin, fetch).await {
+            Ok(Some(bytes)) => {
+                tokio::task::block_in_place(|| host.load_in(plugin.isolation, name, &bytes, &plugin.limits))
+                    .map_err(|error| unusable(&error))
+            }
+            Ok(None) => {
+                let failure = absent(name);
+                bad.push(BadPlugin { plugin: name.clone(), failure, is_absent: true });
+                continue;
+            }
+            Err(failure) => Err(failure),
+        };
+        match loaded {
+            Ok(component) => {
+                components.insert(name.clone(), component);
+            }
+            Err(failure) => bad.push(BadPlugin { plugin: name.clone(), failure, is_absent: false }),
+        }
+    }
+    Ok((components, bad))
+}
+
+fn unusable(error: &(dyn std::error::Error + 'static)) -> Failure {
+    Failure::new(Layer::Plugin, Retry::Never, Failure::chain(error), "")
+}
+
+fn absent(plugin: &PluginName) -> Failure {
+    let message = format!("plugin {plugin} is not in the cache, so the options of its shares were not checked");
+    let remedy = "the daemon fetches what is pinned when it starts; `consign plugin pull --locked` does it now";
+    Failure::new(Layer::Plugin, Retry::Later, message, remedy)
+}
+
+/// The component's bytes, which must be those that are pinned; None if they are not here.
+async fn bytes(depot: &Depot<'_>, plugin: &Plugin, fetch: Fetch) -> Result<Option<Vec<u8>>, Failure> {
+    match &plugin.source {
+        PluginSource::Shipped => match crate::plugin::shipped(plugin.name.as_str()) {
+            Some(bytes) => Ok(Some(bytes.to_vec())),
+            None => Err(failed(format!("plugin {} is not shipped", plugin.name), "name its file with `path`")),
+        },
+        PluginSource::File { path, sha256 } => file(plugin, path, sha256.as_deref()).map(Some),
+        PluginSource::Oci { reference, pin } => depot.component(&plugin.name, reference, pin.as_ref(), fetch).await,
+    }
+}
+
+/// What is in a plugin's file, if it is what it should be.
+pub(crate) fn file(plugin: &Plugin, path: &Path, pinned: Option<&str>) -> Result<Vec<u8>, Failure> {
+    let (name, shown) = (&plugin.name, path.display());
+    let bytes = std::fs::read(path)
+        .map_err(|error| failed(format!("cannot read plugin {name} from {shown}: {error}"), "correct `path`"))?;
+    let digest = ContentDigest::of(&bytes);
+    match pinned {
+        Some(pinned) if pinned != digest.digits() => {
+            let found = digest.digits();
+            let message = format!("plugin {name} in {shown} has the sha256 {found}, but {pinned} is pinned");
+            Err(failed(message, "put the pinned file back, or check the new one and pin its sha256"))
+        }
+        _ => Ok(bytes),
+    }
+}
+
+fn failed(message: String, remedy: &str) -> Failure {
+    Failure::new(Layer::Plugin, Retry::Never, message, remedy)
+}
