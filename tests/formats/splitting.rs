@@ -120,10 +120,12 @@ fn a_row_over_the_limit_is_alone() {
 fn one_object_of_a_share_that_splits_is_numbered() {
     for name in SHIPPED {
         let extension = component(name).description().extension.clone();
+        // The only one that must be told something.
+        let options = if name == "fixed-width" { r#"{"columns":[{"column":"id","width":20}]}"# } else { "{}" };
         for batches in [batches(10), vec![]] {
             let schema = super::splitting::batches(1)[0].schema();
             let rows = batches.iter().map(RecordBatch::num_rows).sum::<usize>() as u64;
-            let objects = run(name, "{}", Some(1 << 30), schema, batches).unwrap();
+            let objects = run(name, options, Some(1 << 30), schema, batches).unwrap();
             let told: Vec<_> = objects.iter().map(|(object, _, rows)| (object.clone(), *rows)).collect();
             assert_eq!(told, [(format!("daily-00000.{extension}"), rows)]);
         }

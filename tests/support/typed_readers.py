@@ -270,7 +270,7 @@ def of_cell(cell):
 def xlsx(path):
     import openpyxl
 
-    book = openpyxl.load_workbook(path)
+    book = openpyxl.load_workbook(open(path, "rb"))
     for sheet in book:
         first = sheet.cell(1, 1)
         yield [sheet.title, sheet.max_row, sheet.freeze_panes, first.font.b, sheet.column_dimensions["A"].width]

@@ -1,11 +1,11 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+// There is no compression among them: arrow-ipc writes the length before a
+// compressed buffer in as many bytes as a pointer has, four in WebAssembly (seen
+// in 59.3.2), and no reader understands that.
+
 /// The options of the arrow format.
-///
-/// There is no compression among them: arrow-ipc writes the length before a
-/// compressed buffer in as many bytes as a pointer has, four in WebAssembly
-/// (seen in 59.3.2), and no reader understands that.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Options {
