@@ -8,7 +8,7 @@ SHELL := /bin/bash -o pipefail
 # WebAssembly, for zstd in the parquet plugin; tzdata is what the tests hold the
 # binary's time zones against, of the same release; jsonschema is what they hold
 # the judging of options against.
-VENV_PACKAGES := ministack==1.5.33 ziglang==0.15.2 tzdata==2025.2 jsonschema==4.26.0
+VENV_PACKAGES := ministack==1.5.33 ziglang==0.15.2 jsonschema==4.26.0 tzdata==2025.2
 
 # What reads the formats' objects in the tests and is not consign's; two of them
 # have codecs of Avro.

@@ -29,10 +29,11 @@ use futures::{Stream, StreamExt};
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 use tokio::io::{AsyncWrite, BufReader};
 
+use super::engine::FRAMES_MAX;
 use super::failed::{Cause, Failed};
 use super::logs::Logs;
 use super::output::{self, Output};
-use super::{Description, Diagnostic, Ends, Formatted, Job, guest, plain};
+use super::{Description, Diagnostic, Ends, Formatted, Job, guest, plain, words};
 use crate::domain::Failure;
 use crate::limits::Limits;
 
@@ -85,7 +86,7 @@ impl Walled {
     ) -> Result<Vec<Diagnostic>, Failed> {
         let request = Request::Check { limits: limits.clone(), options: options.into() };
         match self.ask((limits, logs), &request, Some(schema))? {
-            Answer::Checked(diagnostics) => Ok(diagnostics),
+            Answer::Checked(diagnostics) => Ok(diagnostics.into_iter().map(shown).collect()),
             _ => Err(nonsense("answered another question")),
         }
     }
@@ -125,11 +126,11 @@ impl Walled {
         let answer = answered.and_then(|(worker, answer)| {
             *quick = Some(worker);
             match answer {
-                Answer::Failed(failed) => Err(failed),
+                Answer::Failed(failed) => Err(harmless(failed)),
                 answer => Ok(answer),
             }
         });
-        answer.map_err(|failed| Failed { stderr_tail, ..failed })
+        answer.map_err(|failed| if failed.stderr_tail.is_empty() { Failed { stderr_tail, ..failed } } else { failed })
     }
 
     pub async fn format<S>(&self, job: &Job, batches: S, logs: Logs, ends: Ends) -> Result<Formatted, Failed>
@@ -145,8 +146,7 @@ impl Walled {
         let batch_number = batch_number.get();
         match ended {
             Ok(Ok(formatted)) => Ok(formatted),
-            // The worker knows how far the plugin had come.
-            Ok(Err(Lost::Said(failed))) => Err(Failed { stderr_tail, ..failed }),
+            Ok(Err(Lost::Said(failed))) => Err(harmless(failed)),
             Ok(Err(Lost::Here(failed))) => Err(Failed { stderr_tail, batch_number, ..failed }),
             Ok(Err(Lost::Died(error))) => Err(Failed { stderr_tail, batch_number, ..worker.died(&error) }),
             Err(stop) => Err(Failed { stderr_tail, batch_number, ..stop.into() }),
@@ -174,10 +174,11 @@ async fn exchange<S>(
 where
     S: Stream<Item = Result<RecordBatch, Failure>> + Unpin,
 {
-    let (reader, writer) = worker.socket().map_err(Lost::Died)?.into_split();
+    // Held to the end: its half closed, the worker would take the daemon for gone.
+    let (reader, mut writer) = worker.socket().map_err(Lost::Died)?.into_split();
     let rows_in = Cell::new(0);
     let feed = async {
-        match feed(writer, job, batches, (batch_number, &rows_in)).await {
+        match feed(&mut writer, job, batches, (batch_number, &rows_in)).await {
             // It has heard all; or it has ended, and why comes from its side.
             Ok(()) | Err(Lost::Died(_)) => std::future::pending().await,
             Err(lost) => lost,
@@ -186,7 +187,7 @@ where
     let mut output = Output::new(ends.output.clone(), &job.limits);
     let said = tokio::select! {
         lost = feed => return Err(lost),
-        said = take(BufReader::with_capacity(64 << 10, reader), &mut output, logs) => said?,
+        said = take(BufReader::with_capacity(64 << 10, reader), &mut output, logs, batch_number) => said?,
     };
     output.end(rows_in.get()).map_err(|stop| Lost::Here(stop.into()))?;
     Ok(Formatted { rows: rows_in.get(), objects: output.objects(), bytes_out: output.bytes(), ..said })
@@ -213,13 +214,18 @@ where
     wire::request(&mut opening, &Request::Format(format), Some(&plain)).map_err(Lost::Died)?;
     wire::send(&mut writer, &opening).await.map_err(Lost::Died)?;
     let mut encoder = StreamEncoder::try_new(&plain).map_err(host)?;
+    let mut sent = 0;
     while let Some(batch) = batches.next().await {
-        let batch = batch.map_err(|failure| Lost::Here(Failed::input(failure)))?;
-        batch_number.set(batch_number.get() + 1);
+        let batch = batch.map_err(|failure| {
+            // The plugin may not have got all of them yet, but it is this one that fails.
+            batch_number.set(sent);
+            Lost::Here(Failed::input(failure))
+        })?;
+        sent += 1;
         rows_in.set(rows_in.get() + batch.num_rows() as u64);
         for part in guest::parts(&batch, &plain) {
             let buffers = encoder.encode(&part.map_err(Lost::Here)?).map_err(host)?;
-            wire::send_batch(&mut writer, batch_number.get(), &buffers).await.map_err(Lost::Died)?;
+            wire::send_batch(&mut writer, sent, &buffers).await.map_err(Lost::Died)?;
         }
     }
     wire::send(&mut writer, &wire::END).await.map_err(Lost::Died)
@@ -230,6 +236,7 @@ async fn take(
     mut reader: BufReader<impl tokio::io::AsyncRead + Unpin>,
     output: &mut Output,
     logs: &Logs,
+    batch_number: &Cell<u64>,
 ) -> Result<Formatted, Lost> {
     loop {
         let stopped = |stop: super::failed::Stop| Lost::Here(stop.into());
@@ -241,6 +248,7 @@ async fn take(
                 }
             }
             Ok(Heard::Line(source, text)) => logs.line(source, &text).map_err(stopped)?,
+            Ok(Heard::Begun(number)) => batch_number.set(number),
             Ok(Heard::Answer(Answer::Formatted(formatted))) => return Ok(formatted),
             Ok(Heard::Answer(Answer::Failed(failed))) => return Err(Lost::Said(failed)),
             Ok(Heard::Answer(_)) => return Err(Lost::Here(nonsense("answered another question"))),
@@ -250,6 +258,17 @@ async fn take(
             Err(error) => return Err(Lost::Died(error)),
         }
     }
+}
+
+/// What a worker says was made fit for the log by the worker, which need not be true.
+fn harmless(failed: Failed) -> Failed {
+    let all = |texts: Vec<String>| texts.into_iter().take(FRAMES_MAX).map(|text| words::kept(&text)).collect();
+    let (message, frames, stderr_tail) = (words::kept(&failed.message), all(failed.frames), all(failed.stderr_tail));
+    Failed { message, frames, stderr_tail, ..failed }
+}
+
+fn shown(said: Diagnostic) -> Diagnostic {
+    Diagnostic { path: words::kept(&said.path), message: words::kept(&said.message), ..said }
 }
 
 /// A worker that keeps to nothing is the work of its plugin.

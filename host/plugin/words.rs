@@ -20,6 +20,15 @@ pub fn printable(bytes: &[u8]) -> String {
     line
 }
 
+/// What [`printable`] has made, unless somebody only says so.
+pub fn kept(text: &str) -> String {
+    const CUT: usize = 16;
+    match text.len() <= SAID_BYTES_MAX + CUT && !text.chars().any(misleads) {
+        true => text.to_owned(),
+        false => printable(text.as_bytes()),
+    }
+}
+
 /// Control characters, and those that end a line or turn its direction.
 fn misleads(c: char) -> bool {
     c.is_control() && c != '\t' || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')

@@ -131,6 +131,9 @@ fn filter(pid: u64) -> Result<BpfProgram, seccompiler::BackendError> {
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> = ALWAYS.iter().map(|call| (*call, Vec::new())).collect();
     rules.insert(libc::SYS_mmap, only(2, executable.clone(), 0)?);
     rules.insert(libc::SYS_mprotect, only(2, executable, 0)?);
+    // To whom its socket is connected, and to nobody else.
+    let nowhere_else = SeccompCondition::new(4, SeccompCmpArgLen::Qword, SeccompCmpOp::Eq, 0)?;
+    rules.insert(libc::SYS_sendto, vec![SeccompRule::new(vec![nowhere_else])?]);
     // By which it aborts.
     rules.insert(libc::SYS_tgkill, only(0, SeccompCmpOp::Eq, pid)?);
     #[cfg(target_arch = "x86_64")]

@@ -39,6 +39,8 @@ const CODE: &str = "/proc/self/fd/1";
 pub fn serve(stack_bytes: usize) -> io::Result<()> {
     let socket = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
     socket.set_read_timeout(Some(IDLE))?;
+    // Before it may no longer make another of it.
+    let to = Arc::new(Mutex::new(socket.try_clone()?));
     let (code, wall, runtime) = match prepare(stack_bytes, &socket) {
         Ok(ready) => ready,
         Err(why) => {
@@ -47,7 +49,6 @@ pub fn serve(stack_bytes: usize) -> io::Result<()> {
             return wire::tell_answer(&mut &socket, &Answer::Failed(failed));
         }
     };
-    let to = Arc::new(Mutex::new(socket.try_clone()?));
     Server { code, wall, runtime, from: socket, to }.run()
 }
 
@@ -130,7 +131,7 @@ impl Server {
         let (output, events) = mpsc::channel(OUTPUT_QUEUE);
         let ends = Ends { output, cancel: CancellationToken::new() };
         let batch_number = Cell::new(0);
-        let batches = stream::iter(batches(&mut self.from, &batch_number));
+        let batches = stream::iter(batches(&mut self.from, &self.to, &batch_number));
         let formatted = async { tokio::join!(self.code.format(&job, batches, logs, ends), hand_on(events, &self.to)) };
         let ((formatted, _), handed_on) = self.runtime.block_on(formatted);
         handed_on.map_err(|error| Failed::new(Cause::Host, error.to_string()))?;
@@ -168,25 +169,34 @@ async fn hand_on(mut events: mpsc::Receiver<OutputEvent>, to: &Mutex<UnixStream>
 }
 
 /// The batches, as they come. Blocks: there is nothing else to do meanwhile.
-fn batches(from: &mut UnixStream, batch_number: &Cell<u64>) -> impl Iterator<Item = Result<RecordBatch, Failure>> {
+fn batches(
+    from: &mut UnixStream,
+    to: &Mutex<UnixStream>,
+    batch_number: &Cell<u64>,
+) -> impl Iterator<Item = Result<RecordBatch, Failure>> {
     // SAFETY: the other end is the daemon, which encodes arrays that are valid.
     let mut decoder = unsafe { StreamDecoder::new().with_skip_validation(true) };
-    let host = |why: String| Failure::new(Layer::Plugin, Retry::Later, format!("its process got no batch: {why}"), "");
-    std::iter::from_fn(move || {
-        let payload = match wire::told_patiently(from) {
-            Ok((wire::BATCH, payload)) => payload,
-            Ok(_) => return None,
-            Err(error) => return Some(Err(host(error.to_string()))),
-        };
+    let mut next = move |payload: Vec<u8>| -> Result<RecordBatch, String> {
         let mut buffer = Buffer::from_vec(payload);
-        let Some((number, _)) = buffer.split_first_chunk() else { return Some(Err(host("it is empty".into()))) };
+        let (number, _) = buffer.split_first_chunk().ok_or("it is empty")?;
         batch_number.set(u64::from_le_bytes(*number));
+        wire::tell_begun(&mut *lock(to), batch_number.get()).map_err(|error| error.to_string())?;
         buffer.advance(size_of::<u64>());
-        match decoder.decode(&mut buffer) {
-            Ok(Some(batch)) => Some(Ok(batch)),
-            Ok(None) => Some(Err(host("it has no end".into()))),
-            Err(error) => Some(Err(host(error.to_string()))),
+        let mut decoded = decoder.decode(&mut buffer).map_err(|error| error.to_string())?;
+        if decoded.is_none() {
+            // A body without a byte is read when there is more to read, which then stays.
+            decoded = decoder.decode(&mut Buffer::from_vec(vec![0u8])).map_err(|error| error.to_string())?;
         }
+        decoded.ok_or_else(|| "it has no end".into())
+    };
+    std::iter::from_fn(move || {
+        let batch = match wire::told_patiently(from) {
+            Ok((wire::BATCH, payload)) => next(payload),
+            Ok(_) => return None,
+            Err(error) => Err(error.to_string()),
+        };
+        let host = |why| Failure::new(Layer::Plugin, Retry::Later, format!("its process got no batch: {why}"), "");
+        Some(batch.map_err(host))
     })
 }
 

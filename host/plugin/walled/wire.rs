@@ -4,7 +4,7 @@
 //! ```text
 //! to the worker     REQUEST JSON, SCHEMA Arrow's, BATCH number and Arrow's stream, END
 //! from the worker   CREATE JSON, BYTES object and bytes, FINISH object and rows,
-//!                   LINE source and text, ANSWER JSON
+//!                   LINE source and text, BEGUN number of a batch, ANSWER JSON
 //! ```
 
 use std::io::{self, Read, Write};
@@ -38,6 +38,7 @@ const BYTES: u8 = 17;
 const FINISH: u8 = 18;
 const LINE: u8 = 19;
 const ANSWER: u8 = 20;
+const BEGUN: u8 = 21;
 
 const HEADER: usize = 5;
 
@@ -76,6 +77,8 @@ pub enum Answer {
 pub enum Heard {
     Output(OutputEvent),
     Line(Source, Vec<u8>),
+    /// The plugin gets the batch of this number.
+    Begun(u64),
     Answer(Answer),
 }
 
@@ -175,6 +178,7 @@ fn heard(kind: u8, payload: Vec<u8>) -> io::Result<Heard> {
             Some((source, text)) => Ok(Heard::Line(spoken(*source)?, text.to_vec())),
             None => Err(nonsense("sent an empty line")),
         },
+        BEGUN => Ok(Heard::Begun(read(&payload)?)),
         ANSWER => Ok(Heard::Answer(read(&payload)?)),
         kind => Err(nonsense(&format!("sent a frame of the unknown kind {kind}"))),
     }
@@ -269,6 +273,12 @@ pub fn tell_line(writer: &mut impl Write, source: Source, text: &str) -> io::Res
     said.extend_from_slice(text.as_bytes());
     let mut small = Vec::new();
     frame(&mut small, LINE, &said)?;
+    writer.write_all(&small)
+}
+
+pub fn tell_begun(writer: &mut impl Write, batch_number: u64) -> io::Result<()> {
+    let mut small = Vec::new();
+    frame(&mut small, BEGUN, &serde_json::to_vec(&batch_number)?)?;
     writer.write_all(&small)
 }
 

@@ -76,7 +76,7 @@ impl Worker {
             match wire::hear_blocking(&mut self.socket) {
                 Ok(Heard::Answer(answer)) => return Ok((self, answer)),
                 Ok(Heard::Line(source, text)) => logs.line(source, &text)?,
-                Ok(Heard::Output(_)) => return Err(nonsense("wrote output to a question")),
+                Ok(Heard::Output(_) | Heard::Begun(_)) => return Err(nonsense("wrote output to a question")),
                 Err(error) if error.kind() == io::ErrorKind::InvalidData => return Err(nonsense(&error.to_string())),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     return Err(Failed::new(Cause::WallTime, "did not answer in time"));
