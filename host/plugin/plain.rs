@@ -74,6 +74,22 @@ fn span<O: OffsetSizeTrait>(offsets: &OffsetBuffer<O>) -> Range<usize> {
     offsets[0].as_usize()..offsets[offsets.len() - 1].as_usize()
 }
 
+/// The first column that is a union, or has one in it.
+pub fn union(schema: &Schema) -> Option<&str> {
+    fn is_in(kind: &DataType) -> bool {
+        match kind {
+            DataType::Union(..) => true,
+            DataType::Struct(members) => members.iter().any(|member| is_in(member.data_type())),
+            DataType::List(item)
+            | DataType::LargeList(item)
+            | DataType::FixedSizeList(item, _)
+            | DataType::Map(item, _) => is_in(item.data_type()),
+            _ => false,
+        }
+    }
+    schema.fields().iter().find(|field| is_in(field.data_type())).map(|field| field.name().as_str())
+}
+
 fn fields(fields: &Fields) -> Fields {
     fields.iter().map(field).collect()
 }

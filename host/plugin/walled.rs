@@ -33,7 +33,7 @@ use super::engine::FRAMES_MAX;
 use super::failed::{Cause, Failed};
 use super::logs::Logs;
 use super::output::{self, Output};
-use super::{Description, Diagnostic, Ends, Formatted, Job, guest, plain, words};
+use super::{Description, Diagnostic, Ends, Formatted, Job, Severity, guest, plain, words};
 use crate::domain::Failure;
 use crate::limits::Limits;
 
@@ -84,6 +84,10 @@ impl Walled {
         options: &str,
         schema: &Schema,
     ) -> Result<Vec<Diagnostic>, Failed> {
+        if let Some(column) = plain::union(schema) {
+            let finding = Diagnostic { severity: Severity::Error, path: String::new(), message: no_unions(column) };
+            return Ok(vec![finding]);
+        }
         let request = Request::Check { limits: limits.clone(), options: options.into() };
         match self.ask((limits, logs), &request, Some(schema))? {
             Answer::Checked(diagnostics) => Ok(diagnostics.into_iter().map(shown).collect()),
@@ -137,6 +141,9 @@ impl Walled {
     where
         S: Stream<Item = Result<RecordBatch, Failure>> + Unpin,
     {
+        if let Some(column) = plain::union(&plain::schema(&job.schema)) {
+            return Err(Failed::new(Cause::Unsupported, no_unions(column)));
+        }
         let mut worker = self.start()?;
         worker.bound(&job.limits);
         let batch_number = Cell::new(0);
@@ -258,6 +265,15 @@ async fn take(
             Err(error) => return Err(Lost::Died(error)),
         }
     }
+}
+
+/// Arrow's stream loses track of the rows of unions that are cut out of longer ones.
+fn no_unions(column: &str) -> String {
+    format!(
+        "column {} has a union in it, which cannot be handed to a process of its own: \
+         set isolation = \"in-process\" for the plugin, or cast it in the query",
+        words::shown(column)
+    )
 }
 
 /// What a worker says was made fit for the log by the worker, which need not be true.

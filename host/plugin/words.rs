@@ -22,8 +22,9 @@ pub fn printable(bytes: &[u8]) -> String {
 
 /// What [`printable`] has made, unless somebody only says so.
 pub fn kept(text: &str) -> String {
-    const CUT: usize = 16;
-    match text.len() <= SAID_BYTES_MAX + CUT && !text.chars().any(misleads) {
+    // Escapes make a text longer after it was cut.
+    const LONGER: usize = 10;
+    match text.len() <= LONGER * SAID_BYTES_MAX && !text.chars().any(misleads) {
         true => text.to_owned(),
         false => printable(text.as_bytes()),
     }

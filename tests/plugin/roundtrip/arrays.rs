@@ -34,6 +34,18 @@ pub enum Shape {
     },
 }
 
+impl Shape {
+    pub fn has_union(&self) -> bool {
+        match self {
+            Shape::Union { .. } => true,
+            Shape::Leaf(_) | Shape::View(_) => false,
+            Shape::Dictionary(_, of) | Shape::Runs(_, of) | Shape::FixedList(_, of) | Shape::Map(of) => of.has_union(),
+            Shape::List { item, .. } => item.has_union(),
+            Shape::Struct(members) => members.iter().any(Shape::has_union),
+        }
+    }
+}
+
 /// Every type without children.
 pub fn leaves() -> Vec<DataType> {
     use DataType::*;
