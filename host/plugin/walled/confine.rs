@@ -37,7 +37,8 @@ pub fn process() -> Wall {
     // Should memory be short, the kernel is to end a plugin before the daemon.
     let _ = fs::write("/proc/self/oom_score_adj", "1000");
     let namespaces = namespaces();
-    for resource in [Resource::Core, Resource::Fsize, Resource::Memlock, Resource::Nproc] {
+    // None for processes: its own threads count, and are yet to come.
+    for resource in [Resource::Core, Resource::Fsize, Resource::Memlock] {
         let _ = setrlimit(resource, Rlimit { current: Some(0), maximum: Some(0) });
     }
     // Neither another process nor /proc may look into the memory of this one.
