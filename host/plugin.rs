@@ -52,9 +52,10 @@ pub use inspect::{InspectError, gets};
 pub use observe::{Observe, Observed, Profile};
 pub use options::{Described, Endless, Misfit, OptionsSchema, described};
 pub use shipped::{FIXED_FLIGHTS, SHIPPED, shipped};
-pub use walled::{Attempt, Wall, serve};
+pub use walled::{Attempt, COMMAND, Wall, serve};
 
 use guest::Code;
+use inspect::World;
 use logs::Logs;
 use store::State;
 use walled::Walled;
@@ -134,8 +135,7 @@ struct Loaded {
     description: Description,
     options: OptionsSchema,
     limits: Limits,
-    imports: Vec<String>,
-    exports: Vec<String>,
+    world: World,
     guest: Guest,
 }
 
@@ -224,14 +224,11 @@ impl PluginHost {
             Some(code) => code,
             None => self.compile(&engine, name, &digest, bytes)?,
         };
-        inspect::world(&engine, &code).map_err(inspect)?;
+        let world = inspect::world(&engine, &code).map_err(inspect)?;
         let prepared = linker
             .instantiate_pre(&code)
             .and_then(v1::Prepared::new)
             .map_err(|error| PluginError::Contract { plugin: name.clone(), source: error.into_boxed_dyn_error() })?;
-        let kind = code.component_type();
-        let imports = kind.imports(&engine).map(|(name, _)| name.to_owned()).collect();
-        let exports = kind.exports(&engine).map(|(name, _)| name.to_owned()).collect();
         let guest = match isolation {
             Isolation::InProcess => {
                 let observed = self.observe.map(|observe| (observe, name.clone()));
@@ -252,7 +249,7 @@ impl PluginHost {
         let options =
             inspect::description(&description).map_err(|why| PluginError::Description { plugin: name.clone(), why })?;
         let name = name.clone();
-        let loaded = Loaded { name, digest, description, options, limits, imports, exports, guest };
+        let loaded = Loaded { name, digest, description, options, limits, world, guest };
         Ok(Component(Arc::new(loaded)))
     }
 
@@ -329,11 +326,11 @@ impl Component {
 
     /// What it imports, as `package:name/interface@version`.
     pub fn imports(&self) -> &[String] {
-        &self.0.imports
+        &self.0.world.imports
     }
 
     pub fn exports(&self) -> &[String] {
-        &self.0.exports
+        &self.0.world.exports
     }
 
     /// Has a process of the plugin try what none may do. Refused by one that has none.

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 pub fn worker() -> Option<ExitCode> {
     let mut arguments = std::env::args().skip(1);
-    if arguments.next()? != "plugin-worker" {
+    if arguments.next()? != crate::plugin::COMMAND {
         return None;
     }
     let stack_bytes = arguments.next()?.parse().ok()?;

@@ -1,8 +1,9 @@
 //! What customers have got of a slot, object by object.
 
 use super::db::{Db, Row, values};
+use super::read::sealed_objects;
 use super::reader::Reader;
-use super::row::{customer, json, maybe_json, run_id};
+use super::row::{customer, maybe_json, run_id};
 use super::{AttemptId, LedgerError};
 use crate::clock::Instant;
 use crate::domain::{CustomerName, Manifest, RunId, SealedObject, ShareName};
@@ -31,9 +32,7 @@ fn delivered(ledger: &Db, share: &ShareName, at: Instant) -> Result<Vec<Delivere
              JOIN deliveries d ON d.slot = s.id JOIN runs r ON r.seq = d.run JOIN attempts a ON a.delivery = d.id
          WHERE s.share = ?1 AND s.at = ?2 AND a.state = 'committed' ORDER BY d.customer";
     ledger.all(select, values![share.as_str(), at], |row: &Row<'_>| {
-        let attempt = AttemptId(row.get("id")?);
-        let sealed = "SELECT sealed FROM objects WHERE attempt = ?1 ORDER BY ordinal";
-        let objects = ledger.all(sealed, values![attempt.0], |row| json(row.get("sealed")?))?;
+        let objects = sealed_objects(ledger, AttemptId(row.get("id")?))?;
         Ok(Delivered { customer: customer(row)?, run: run_id(row)?, objects, draft: maybe_json(row, "draft")? })
     })
 }

@@ -461,13 +461,18 @@ fn open_attempt(ledger: &Db, delivery: DeliveryId) -> Result<Option<OpenAttempt>
     let select = "SELECT * FROM attempts WHERE delivery = ?1 AND state IN ('working', 'sealed')";
     ledger.first(select, values![delivery.0], |row| {
         let id = AttemptId(row.get("id")?);
-        let sealed = "SELECT sealed FROM objects WHERE attempt = ?1 ORDER BY ordinal";
-        let objects = ledger.all(sealed, values![id.0], |row| json(row.get("sealed")?))?;
+        let objects = sealed_objects(ledger, id)?;
         let (state, started) = (state(row, "state")?, at(row, "started_at")?);
         let draft = maybe_json(row, "draft")?;
         let destination = destination(row)?;
         Ok(OpenAttempt { id, number: number(row, "number")?, state, started, objects, draft, destination })
     })
+}
+
+/// In order of creation.
+pub(super) fn sealed_objects(ledger: &Db, attempt: AttemptId) -> Result<Vec<SealedObject>, LedgerError> {
+    let select = "SELECT sealed FROM objects WHERE attempt = ?1 ORDER BY ordinal";
+    ledger.all(select, values![attempt.0], |row| json(row.get("sealed")?))
 }
 
 fn open_uploads(ledger: &Db, delivery: DeliveryId) -> Result<Vec<OpenUpload>, LedgerError> {

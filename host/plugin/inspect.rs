@@ -95,12 +95,18 @@ pub fn header(bytes: &[u8]) -> Result<(), InspectError> {
     Err(InspectError::NotAComponent(why))
 }
 
+/// What a component imports and exports, as `package:name/interface@version`.
+pub struct World {
+    pub imports: Vec<String>,
+    pub exports: Vec<String>,
+}
+
 /// Compares imports and exports with the contract.
-pub fn world(engine: &Engine, component: &Component) -> Result<(), InspectError> {
+pub fn world(engine: &Engine, component: &Component) -> Result<World, InspectError> {
     let kind = component.component_type();
-    let imports: Vec<&str> = kind.imports(engine).map(|(name, _)| name).collect();
-    let exports: Vec<&str> = kind.exports(engine).map(|(name, _)| name).collect();
-    let refused: Vec<&str> = imports.iter().copied().filter(|name| gets(name).is_none()).collect();
+    let imports: Vec<String> = kind.imports(engine).map(|(name, _)| name.to_owned()).collect();
+    let exports: Vec<String> = kind.exports(engine).map(|(name, _)| name.to_owned()).collect();
+    let refused: Vec<String> = imports.iter().filter(|name| gets(name).is_none()).cloned().collect();
     if !refused.is_empty() {
         return Err(InspectError::Import { refused: list(&refused), offered: offered() });
     }
@@ -112,7 +118,7 @@ pub fn world(engine: &Engine, component: &Component) -> Result<(), InspectError>
             imports: list(&imports),
         });
     }
-    Ok(())
+    Ok(World { imports, exports })
 }
 
 /// What a plugin says of itself must be fit for keys, headers and logs; its
@@ -140,6 +146,6 @@ fn offered() -> String {
     format!("{PACKAGE}{{{}}}@1 and of WASI 0.2 {}", names(&CONTRACT).join(","), names(&WASI).join(", "))
 }
 
-fn list(names: &[&str]) -> String {
+fn list(names: &[String]) -> String {
     if names.is_empty() { "nothing".into() } else { names.join(", ") }
 }

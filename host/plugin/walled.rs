@@ -23,14 +23,14 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::Schema;
+use arrow::datatypes::{Schema, SchemaRef};
 use arrow::ipc::writer::StreamEncoder;
 use futures::{Stream, StreamExt};
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
-use tokio::io::{AsyncWrite, BufReader};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, BufReader};
 
 use super::engine::FRAMES_MAX;
-use super::failed::{Cause, Failed};
+use super::failed::{Cause, Failed, Stop};
 use super::logs::Logs;
 use super::output::{self, Output};
 use super::{Description, Diagnostic, Ends, Formatted, Job, Severity, guest, plain, words};
@@ -40,6 +40,7 @@ use crate::limits::Limits;
 pub use attempt::Attempt;
 pub use confine::Wall;
 pub use serve::serve;
+pub use worker::COMMAND;
 
 use wire::{Answer, Format, Heard, Request};
 use worker::Worker;
@@ -72,7 +73,7 @@ impl Walled {
                 tracing::info!(plugin = description.name, seccomp, landlock, namespaces, "has processes of its own");
                 Ok(description)
             }
-            _ => Err(nonsense("answered another question")),
+            _ => Err(other()),
         }
     }
 
@@ -91,7 +92,7 @@ impl Walled {
         let request = Request::Check { limits: limits.clone(), options: options.into() };
         match self.ask((limits, logs), &request, Some(schema))? {
             Answer::Checked(diagnostics) => Ok(diagnostics.into_iter().map(shown).collect()),
-            _ => Err(nonsense("answered another question")),
+            _ => Err(other()),
         }
     }
 
@@ -101,7 +102,7 @@ impl Walled {
         match self.start()?.answer(&Request::Attempt, None, GRACE, &logs)?.1 {
             Answer::Attempted(wall, attempts) => Ok((wall, attempts)),
             Answer::Failed(failed) => Err(failed),
-            _ => Err(nonsense("answered another question")),
+            _ => Err(other()),
         }
     }
 
@@ -141,13 +142,14 @@ impl Walled {
     where
         S: Stream<Item = Result<RecordBatch, Failure>> + Unpin,
     {
-        if let Some(column) = plain::union(&plain::schema(&job.schema)) {
+        let plain = Arc::new(plain::schema(&job.schema));
+        if let Some(column) = plain::union(&plain) {
             return Err(Failed::new(Cause::Unsupported, no_unions(column)));
         }
         let mut worker = self.start()?;
         worker.bound(&job.limits);
         let batch_number = Cell::new(0);
-        let work = exchange(&mut worker, job, batches, (&logs, &ends, &batch_number));
+        let work = exchange(&mut worker, (job, &plain), batches, (&logs, &ends, &batch_number));
         let ended = ends.unless_ended(job.limits.wall_time, work).await;
         let stderr_tail = logs.finish();
         let batch_number = batch_number.get();
@@ -174,7 +176,7 @@ enum Lost {
 /// Sends the batches and takes what comes back, both at once.
 async fn exchange<S>(
     worker: &mut Worker,
-    job: &Job,
+    (job, plain): (&Job, &SchemaRef),
     batches: S,
     (logs, ends, batch_number): (&Logs, &Ends, &Cell<u64>),
 ) -> Result<Formatted, Lost>
@@ -185,7 +187,7 @@ where
     let (reader, mut writer) = worker.socket().map_err(Lost::Died)?.into_split();
     let rows_in = Cell::new(0);
     let feed = async {
-        match feed(&mut writer, job, batches, (batch_number, &rows_in)).await {
+        match feed(&mut writer, (job, plain), batches, (batch_number, &rows_in)).await {
             // It has heard all; or it has ended, and why comes from its side.
             Ok(()) | Err(Lost::Died(_)) => std::future::pending().await,
             Err(lost) => lost,
@@ -202,7 +204,7 @@ where
 
 async fn feed<S>(
     mut writer: impl AsyncWrite + Unpin,
-    job: &Job,
+    (job, plain): (&Job, &SchemaRef),
     mut batches: S,
     (batch_number, rows_in): (&Cell<u64>, &Cell<u64>),
 ) -> Result<(), Lost>
@@ -210,7 +212,6 @@ where
     S: Stream<Item = Result<RecordBatch, Failure>> + Unpin,
 {
     let host = |error: arrow::error::ArrowError| Lost::Here(Failed::new(Cause::Host, error.to_string()));
-    let plain = Arc::new(plain::schema(&job.schema));
     let format = Format {
         facts: job.facts.clone(),
         options: job.options.clone(),
@@ -218,9 +219,9 @@ where
         slot_at: job.slot_at,
     };
     let mut opening = Vec::new();
-    wire::request(&mut opening, &Request::Format(format), Some(&plain)).map_err(Lost::Died)?;
-    wire::send(&mut writer, &opening).await.map_err(Lost::Died)?;
-    let mut encoder = StreamEncoder::try_new(&plain).map_err(host)?;
+    wire::request(&mut opening, &Request::Format(format), Some(plain)).map_err(Lost::Died)?;
+    writer.write_all(&opening).await.map_err(Lost::Died)?;
+    let mut encoder = StreamEncoder::try_new(plain).map_err(host)?;
     let mut sent = 0;
     while let Some(batch) = batches.next().await {
         let batch = batch.map_err(|failure| {
@@ -230,23 +231,23 @@ where
         })?;
         sent += 1;
         rows_in.set(rows_in.get() + batch.num_rows() as u64);
-        for part in guest::parts(&batch, &plain) {
+        for part in guest::parts(&batch, plain) {
             let buffers = encoder.encode(&part.map_err(Lost::Here)?).map_err(host)?;
             wire::send_batch(&mut writer, sent, &buffers).await.map_err(Lost::Died)?;
         }
     }
-    wire::send(&mut writer, &wire::END).await.map_err(Lost::Died)
+    writer.write_all(&wire::END).await.map_err(Lost::Died)
 }
 
 /// Takes what the worker says until it has ended.
 async fn take(
-    mut reader: BufReader<impl tokio::io::AsyncRead + Unpin>,
+    mut reader: BufReader<impl AsyncRead + Unpin>,
     output: &mut Output,
     logs: &Logs,
     batch_number: &Cell<u64>,
 ) -> Result<Formatted, Lost> {
     loop {
-        let stopped = |stop: super::failed::Stop| Lost::Here(stop.into());
+        let stopped = |stop: Stop| Lost::Here(stop.into());
         match wire::hear(&mut reader).await {
             Ok(Heard::Output(event)) => {
                 output.accept(event).map_err(stopped)?;
@@ -258,7 +259,7 @@ async fn take(
             Ok(Heard::Begun(number)) => batch_number.set(number),
             Ok(Heard::Answer(Answer::Formatted(formatted))) => return Ok(formatted),
             Ok(Heard::Answer(Answer::Failed(failed))) => return Err(Lost::Said(failed)),
-            Ok(Heard::Answer(_)) => return Err(Lost::Here(nonsense("answered another question"))),
+            Ok(Heard::Answer(_)) => return Err(Lost::Here(other())),
             Err(error) if error.kind() == io::ErrorKind::InvalidData => {
                 return Err(Lost::Here(nonsense(&error.to_string())));
             }
@@ -285,6 +286,10 @@ fn harmless(failed: Failed) -> Failed {
 
 fn shown(said: Diagnostic) -> Diagnostic {
     Diagnostic { path: words::kept(&said.path), message: words::kept(&said.message), ..said }
+}
+
+fn other() -> Failed {
+    nonsense("answered another question")
 }
 
 /// A worker that keeps to nothing is the work of its plugin.

@@ -6,24 +6,42 @@ use std::time::Duration;
 
 use consign::domain::{Failure, Layer, Retry};
 use consign::limits::{Isolation, Limits};
-use consign::plugin::{Cause, PluginHost, format};
+use consign::plugin::{Cause, Component, Job, PluginHost, format};
 use futures::{StreamExt as _, stream};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::sync::mpsc;
 
-use super::support::{guest, hostile, job, name, numbers, run_in, runtime};
+use super::support::{Guest, guest, hostile, job, name, numbers, run_in, runtime};
 
-/// The processes that this one started and that run as workers.
-fn workers() -> Vec<(Pid, String)> {
-    let mine = std::process::id();
-    let children = std::fs::read_dir("/proc").unwrap().filter_map(|entry| {
-        let pid: i32 = entry.unwrap().file_name().to_str()?.parse().ok()?;
-        let read = |file: &str| std::fs::read_to_string(format!("/proc/{pid}/{file}")).ok();
-        let parent = read("status")?.lines().find_map(|line| line.strip_prefix("PPid:")?.trim().parse::<u32>().ok())?;
-        let command = read("cmdline")?;
-        (parent == mine && command.contains("plugin-worker")).then_some((Pid::from_raw(pid)?, command))
-    });
-    children.collect()
+/// A plugin whose workers are known from the others' by their stack.
+struct Own {
+    component: Component,
+    stack_bytes: usize,
+}
+
+impl Own {
+    fn new(stack_bytes: usize) -> Self {
+        let limits = Limits { stack_bytes, ..Limits::default() };
+        Self { component: Guest::load("hostile", &limits).walled, stack_bytes }
+    }
+
+    /// Its processes that this one has started and that are there.
+    fn workers(&self) -> Vec<Pid> {
+        let mine = std::process::id();
+        let wanted = format!("plugin-worker\0{}\0", self.stack_bytes);
+        let children = std::fs::read_dir("/proc").unwrap().filter_map(|entry| {
+            let pid: i32 = entry.unwrap().file_name().to_str()?.parse().ok()?;
+            let read = |file: &str| std::fs::read_to_string(format!("/proc/{pid}/{file}")).ok();
+            let status = read("status")?;
+            let parent = status.lines().find_map(|line| line.strip_prefix("PPid:")?.trim().parse::<u32>().ok())?;
+            (parent == mine && read("cmdline")?.contains(&wanted)).then_some(Pid::from_raw(pid)?)
+        });
+        children.collect()
+    }
+}
+
+fn job_of(behaviour: &str) -> Job {
+    job(&format!(r#"{{"behaviour":"{behaviour}"}}"#), numbers(0..1).schema())
 }
 
 #[test]
@@ -45,17 +63,14 @@ fn a_plugin_in_this_process_has_no_wall_to_try() {
 /// Whoever ends the process ends that run alone, which is worth another try.
 #[test]
 fn a_killed_worker_fails_only_its_run() {
-    // Of its own, so that its worker is known from the others' by its stack.
-    let limits = Limits { stack_bytes: 1_234_567, ..Limits::default() };
-    let component = super::support::Guest::load("hostile", &limits).walled;
+    let own = Own::new(1_234_567);
     runtime().block_on(async {
-        let started = || workers().into_iter().filter(|(_, command)| command.contains("1234567")).collect::<Vec<_>>();
-        let asked = started();
+        let asked = own.workers();
         let (sender, _receiver) = mpsc::channel(1);
-        let endless = job(r#"{"behaviour":"endless_loop"}"#, numbers(0..1).schema());
-        let run = tokio::spawn(format(component.clone(), endless, stream::iter([Ok(numbers(0..1))]), sender));
+        let batches = stream::iter([Ok(numbers(0..1))]);
+        let run = tokio::spawn(format(own.component.clone(), job_of("endless_loop"), batches, sender));
         let pid = loop {
-            if let Some((pid, _)) = started().into_iter().find(|worker| !asked.contains(worker)) {
+            if let Some(pid) = own.workers().into_iter().find(|worker| !asked.contains(worker)) {
                 break pid;
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -67,23 +82,20 @@ fn a_killed_worker_fails_only_its_run() {
         assert_eq!((failure.layer, failure.retry), (Layer::Plugin, Retry::Later));
         assert!(failure.remedy.contains("journalctl -k"), "{failure:?}");
     });
-    let well = job(r#"{"behaviour":"none"}"#, numbers(0..1).schema());
-    assert_eq!(run_in(component, well, vec![numbers(0..3)]).0.unwrap().rows, 3);
+    assert_eq!(run_in(own.component, job_of("none"), vec![numbers(0..3)]).0.unwrap().rows, 3);
 }
 
 #[test]
 fn a_run_that_is_given_up_leaves_no_process() {
-    let limits = Limits { stack_bytes: 1_234_568, ..Limits::default() };
-    let component = super::support::Guest::load("hostile", &limits).walled;
-    let there = || workers().iter().filter(|(_, command)| command.contains("1234568")).count();
-    let asked = there();
+    let own = Own::new(1_234_568);
+    let asked = own.workers().len();
     runtime().block_on(async {
         let (sender, mut receiver) = mpsc::channel(1);
-        let endless = job(r#"{"behaviour":"endless_loop"}"#, numbers(0..1).schema());
-        let run = format(component, endless, stream::iter([Ok(numbers(0..1))]), sender);
+        let batches = stream::iter([Ok(numbers(0..1))]);
+        let run = format(own.component.clone(), job_of("endless_loop"), batches, sender);
         assert!(tokio::time::timeout(Duration::from_millis(300), run).await.is_err());
         assert_eq!(receiver.recv().await, None);
-        assert!(there() <= asked);
+        assert!(own.workers().len() <= asked);
     });
 }
 
@@ -97,23 +109,20 @@ fn a_slow_dataset_is_waited_for() {
     runtime().block_on(async {
         let (sender, mut receiver) = mpsc::channel(1);
         tokio::spawn(async move { while receiver.recv().await.is_some() {} });
-        let well = job(r#"{"behaviour":"none"}"#, numbers(0..1).schema());
-        assert_eq!(format(hostile().walled, well, Box::pin(rows), sender).await.unwrap().rows, 4);
+        assert_eq!(format(hostile().walled, job_of("none"), Box::pin(rows), sender).await.unwrap().rows, 4);
     });
 }
 
 /// `check` is answered again after its worker has ended for want of questions.
 #[test]
 fn a_worker_that_has_ended_is_replaced() {
-    let limits = Limits { stack_bytes: 1_234_569, ..Limits::default() };
-    let component = super::support::Guest::load("hostile", &limits).walled;
-    let check = || component.check(r#"{"behaviour":"none"}"#, &numbers(0..1).schema()).unwrap();
-    let there = || workers().into_iter().filter(|(_, command)| command.contains("1234569")).collect::<Vec<_>>();
+    let own = Own::new(1_234_569);
+    let check = || own.component.check(r#"{"behaviour":"none"}"#, &numbers(0..1).schema()).unwrap();
     check();
-    let first = there();
+    let first = own.workers();
     check();
-    assert_eq!(there(), first, "one worker answers all");
-    for (pid, _) in first {
+    assert_eq!(own.workers(), first, "one worker answers all");
+    for pid in first {
         kill_process(pid, Signal::KILL).unwrap();
     }
     check();

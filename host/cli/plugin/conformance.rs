@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::super::Global;
 use super::super::output::{self, CliError, Exit, line};
-use super::workbench;
+use super::workbench::{self, About};
 use crate::author::Data;
 use crate::author::conformance::{CHECKS, Check, Checked, Suite, Verdict};
 use crate::config::{PluginOptions, listed, near};
@@ -48,14 +48,6 @@ struct Report {
 }
 
 #[derive(Serialize)]
-struct About {
-    name: String,
-    version: String,
-    sha256: String,
-    file: Option<PathBuf>,
-}
-
-#[derive(Serialize)]
 struct Told {
     check: &'static str,
     wants: &'static str,
@@ -82,9 +74,7 @@ pub async fn conformance(global: &Global, args: &ConformanceArgs) -> Result<Exit
     let unmade = |error: arrow::error::ArrowError| CliError::internal("cannot make rows", &error);
     let suite = Suite::new(component.clone(), options.json(), &limits, data.as_ref()).map_err(unmade)?;
     workbench::accepts(&component, &options, suite.schema(), data.is_some())?;
-    let said = component.description();
-    let (name, version) = (said.name.clone(), said.version.clone());
-    let plugin = About { name, version, sha256: component.digest().to_owned(), file: subject.file.clone() };
+    let plugin = About::of(&component, &subject);
     if !global.json {
         line(&format!("{} {}  sha256 {}…", plugin.name, plugin.version, &plugin.sha256[..12]));
     }

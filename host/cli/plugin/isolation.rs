@@ -17,7 +17,7 @@ struct Found {
 
 pub fn isolation(global: &Global) -> Result<Exit, CliError> {
     let failed = |error: &(dyn std::error::Error + 'static)| {
-        let help = "processes for plugins need seccomp; see docs/limits.md for what else they use";
+        let help = "processes for plugins need seccomp; see docs/isolation.md for what else they use";
         CliError::new(Exit::Failed, Failure::chain(error), help)
     };
     let cache = tempfile::tempdir().map_err(|error| CliError::internal("cannot make a temporary directory", &error))?;

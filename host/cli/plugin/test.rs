@@ -10,7 +10,7 @@ use tracing::Instrument as _;
 
 use super::super::Global;
 use super::super::output::{self, CliError, Exit, bytes, count, line};
-use super::workbench;
+use super::workbench::{self, About};
 use crate::author::{self, Broken, Case, Change, Done, Fault, Figures, Outcome, Ran, Refusal, Rig, Trial};
 use crate::config::{self, ConfigErrors, Problem};
 use crate::domain::Failure;
@@ -69,14 +69,6 @@ struct Report {
     failed: usize,
 }
 
-#[derive(Serialize)]
-struct About {
-    name: String,
-    version: String,
-    sha256: String,
-    file: Option<PathBuf>,
-}
-
 /// What came of one case.
 #[derive(Serialize)]
 struct Told {
@@ -117,13 +109,7 @@ pub async fn test(global: &Global, args: &TestArgs) -> Result<Exit, CliError> {
     let observe = Observe { coredump: args.coredump.is_some(), profile: args.profile.is_some() };
     let (rig, _cache) = workbench::rig(Some(observe))?;
     let component = workbench::load(&rig, &subject, &limits)?;
-    let said = component.description();
-    let about = About {
-        name: said.name.clone(),
-        version: said.version.clone(),
-        sha256: component.digest().to_owned(),
-        file: subject.file.clone(),
-    };
+    let about = About::of(&component, &subject);
     if !global.json {
         let file = subject.file.as_ref().map_or("shipped".to_owned(), |file| file.display().to_string());
         line(&format!("{} {}  {file}  sha256 {}…", about.name, about.version, &about.sha256[..12]));

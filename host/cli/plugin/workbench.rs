@@ -5,6 +5,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 
 use arrow::datatypes::Schema;
+use serde::Serialize;
 
 use super::super::output::{self, CliError, Exit, bytes, count, thousands};
 use crate::author::{Figures, ProjectError, Rig, Subject, SubjectError};
@@ -39,6 +40,23 @@ fn of_user() -> Option<PathBuf> {
     let dir = cache.join("consign/author");
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir).ok()?;
     crate::plugin::PluginHost::new(&dir).ok().map(|_| dir)
+}
+
+/// Which plugin was run.
+#[derive(Serialize)]
+pub struct About {
+    pub name: String,
+    pub version: String,
+    pub sha256: String,
+    pub file: Option<PathBuf>,
+}
+
+impl About {
+    pub fn of(component: &Component, subject: &Subject) -> Self {
+        let said = component.description();
+        let (name, version) = (said.name.clone(), said.version.clone());
+        Self { name, version, sha256: component.digest().to_owned(), file: subject.file.clone() }
+    }
 }
 
 /// A rig, with the cache that it has to outlive.

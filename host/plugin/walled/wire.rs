@@ -104,10 +104,6 @@ pub fn request(to: &mut Vec<u8>, request: &Request, schema: Option<&Schema>) -> 
     Ok(())
 }
 
-pub async fn send(writer: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) -> io::Result<()> {
-    writer.write_all(bytes).await
-}
-
 /// Sends a part of Arrow's stream; its large buffers as they are.
 pub async fn send_batch(
     writer: &mut (impl AsyncWrite + Unpin),
@@ -135,27 +131,43 @@ pub async fn send_batch(
 pub async fn hear(reader: &mut (impl AsyncRead + Unpin)) -> io::Result<Heard> {
     let mut header = [0; HEADER];
     reader.read_exact(&mut header).await?;
-    let (kind, bytes) = measured(header)?;
-    let mut payload = vec![0; bytes];
-    reader.read_exact(&mut payload).await?;
-    heard(kind, payload)
+    let (kind, bytes) = measured(header, FRAME_BYTES_MAX)?;
+    let mut payload = Vec::with_capacity(bytes);
+    // Not zeroed first, here and below: most frames are large.
+    reader.take(bytes as u64).read_to_end(&mut payload).await?;
+    heard(kind, whole(payload, bytes)?)
 }
 
 /// The same, for who has nothing else to do.
 pub fn hear_blocking(reader: &mut impl Read) -> io::Result<Heard> {
-    let mut header = [0; HEADER];
-    reader.read_exact(&mut header)?;
-    let (kind, bytes) = measured(header)?;
-    let mut payload = vec![0; bytes];
-    reader.read_exact(&mut payload)?;
+    let (kind, payload) = next(reader, FRAME_BYTES_MAX)?;
     heard(kind, payload)
 }
 
-fn measured([kind, bytes @ ..]: [u8; HEADER]) -> io::Result<(u8, usize)> {
+/// The next frame from the daemon, which may be as long as a batch is.
+pub fn told(reader: &mut impl Read) -> io::Result<(u8, Vec<u8>)> {
+    next(reader, u32::MAX as usize)
+}
+
+fn next(reader: &mut impl Read, bytes_max: usize) -> io::Result<(u8, Vec<u8>)> {
+    let mut header = [0; HEADER];
+    reader.read_exact(&mut header)?;
+    let (kind, bytes) = measured(header, bytes_max)?;
+    let mut payload = Vec::with_capacity(bytes);
+    reader.take(bytes as u64).read_to_end(&mut payload)?;
+    Ok((kind, whole(payload, bytes)?))
+}
+
+fn measured([kind, bytes @ ..]: [u8; HEADER], bytes_max: usize) -> io::Result<(u8, usize)> {
     match usize::try_from(u32::from_le_bytes(bytes)) {
-        Ok(bytes) if bytes <= FRAME_BYTES_MAX => Ok((kind, bytes)),
+        Ok(bytes) if bytes <= bytes_max => Ok((kind, bytes)),
         _ => Err(nonsense("sent a frame that is too large")),
     }
+}
+
+/// Unless the other end was gone before its end.
+fn whole(payload: Vec<u8>, bytes: usize) -> io::Result<Vec<u8>> {
+    if payload.len() < bytes { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(payload) }
 }
 
 fn heard(kind: u8, payload: Vec<u8>) -> io::Result<Heard> {
@@ -215,8 +227,7 @@ fn spoken(number: u8) -> io::Result<Source> {
 
 /// The next frame of a run from the daemon, however long its dataset takes.
 pub fn told_patiently(reader: &mut impl Read) -> io::Result<(u8, Vec<u8>)> {
-    let mut patient = Patient(reader);
-    told(&mut patient)
+    told(&mut Patient(reader))
 }
 
 /// Reads on when the time for reading is over.
@@ -231,20 +242,6 @@ impl<R: Read> Read for Patient<R> {
             }
         }
     }
-}
-
-/// The next frame from the daemon.
-pub fn told(reader: &mut impl Read) -> io::Result<(u8, Vec<u8>)> {
-    let mut header = [0; HEADER];
-    reader.read_exact(&mut header)?;
-    let [kind, bytes @ ..] = header;
-    let bytes = usize::try_from(u32::from_le_bytes(bytes)).map_err(io::Error::other)?;
-    let mut payload = Vec::with_capacity(bytes);
-    // Not zeroed first: batches are large.
-    if reader.take(bytes as u64).read_to_end(&mut payload)? < bytes {
-        return Err(io::ErrorKind::UnexpectedEof.into());
-    }
-    Ok((kind, payload))
 }
 
 pub fn tell_output(writer: &mut impl Write, event: OutputEvent) -> io::Result<()> {

@@ -17,6 +17,9 @@ use crate::limits::Limits;
 use crate::plugin::failed::Cause;
 use crate::plugin::logs::Logs;
 
+/// What consign is started as, with the bytes of the plugin's stack.
+pub const COMMAND: &str = "plugin-worker";
+
 /// What a worker may use beside the plugin's linear memory: its own code, batches,
 /// what calls hand over.
 const MEMORY_BESIDE: u64 = 1 << 30;
@@ -36,7 +39,7 @@ impl Worker {
     pub fn start(program: &Path, code: &File, stack_bytes: usize) -> io::Result<Self> {
         let (socket, theirs) = UnixStream::pair()?;
         let child = Command::new(program)
-            .args(["plugin-worker", &stack_bytes.to_string()])
+            .args([COMMAND, &stack_bytes.to_string()])
             .env_clear()
             .current_dir("/")
             .stdin(std::os::fd::OwnedFd::from(theirs))
