@@ -35,10 +35,3 @@ pub fn load(bytes: &[u8]) -> Result<Component, PluginError> {
     HOST.1.forget(8);
     loaded
 }
-
-#[expect(dead_code, reason = "not every target runs what it loads")]
-pub fn runtime() -> &'static tokio::runtime::Runtime {
-    static RUNTIME: LazyLock<tokio::runtime::Runtime> =
-        LazyLock::new(|| tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime"));
-    &RUNTIME
-}

@@ -3,6 +3,7 @@
 #![no_main]
 
 #[path = "../../plugin/roundtrip/arrays.rs"]
+#[expect(dead_code, reason = "the tests make shapes in a way of their own")]
 mod arrays;
 #[path = "../../plugin/roundtrip/lift.rs"]
 mod lift;
@@ -18,6 +19,7 @@ use arrow::datatypes::{Field, Schema};
 use consign::domain::OutputEvent;
 use consign::plugin::{Component, Job, format};
 use libfuzzer_sys::{Corpus, fuzz_target};
+use tokio::runtime::Runtime;
 
 use arrays::{Random, Shape, build, encodable, leaves};
 
@@ -26,6 +28,8 @@ const DEPTH_MAX: usize = 4;
 const COLUMNS_MAX: usize = 5;
 const ROWS_MAX: usize = 70;
 
+static RUNTIME: LazyLock<Runtime> =
+    LazyLock::new(|| tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime"));
 static ECHO: LazyLock<Component> = LazyLock::new(|| guest::load(&guest::echo()).expect("the guest"));
 
 fuzz_target!(|bytes: &[u8]| -> Corpus {
@@ -100,7 +104,7 @@ fn written(batch: RecordBatch) -> BTreeMap<String, Vec<u8>> {
     };
     let (sender, mut events) = tokio::sync::mpsc::channel(64);
     let batches = futures::stream::iter([Ok(batch)]);
-    let (formatted, objects) = guest::runtime().block_on(async {
+    let (formatted, objects) = RUNTIME.block_on(async {
         tokio::join!(format(ECHO.clone(), job, batches, sender), async {
             let (mut names, mut objects) = (BTreeMap::new(), BTreeMap::<String, Vec<u8>>::new());
             while let Some(event) = events.recv().await {
