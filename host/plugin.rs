@@ -350,7 +350,18 @@ impl Component {
     /// plugin tells them. The options should fit its schema.
     /// Blocks while the plugin computes, at most for some seconds.
     pub fn check(&self, options: &str, schema: &Schema) -> Result<Vec<Diagnostic>, PluginError> {
-        let Loaded { name, limits, guest, .. } = &*self.0;
+        self.check_within(&self.0.limits, options, schema)
+    }
+
+    /// The same within other limits than those that it was loaded with, but for the stack.
+    pub fn check_within(
+        &self,
+        limits: &Limits,
+        options: &str,
+        schema: &Schema,
+    ) -> Result<Vec<Diagnostic>, PluginError> {
+        let Loaded { name, guest, .. } = &*self.0;
+        let limits = &guest::quick_limits(limits);
         guest.check(name, limits, options, &plain::schema(schema)).map_err(|source| PluginError::Call {
             plugin: name.clone(),
             function: "check",

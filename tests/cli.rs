@@ -14,6 +14,7 @@ mod fairness;
 mod flights;
 mod inputs;
 mod ledger;
+mod limits;
 mod options;
 mod plugins;
 mod postgres;

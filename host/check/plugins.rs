@@ -51,7 +51,7 @@ pub(super) fn options(
 ) {
     let (mut judged, mut answers, mut options_of) = (HashMap::new(), HashMap::new(), HashMap::new());
     for (name, share) in &config.shares {
-        let Ok((component, _)) = parts.component(config, share) else { continue };
+        let Ok((component, limits)) = parts.component(config, share) else { continue };
         let judged = judged
             .entry((&share.plugin, share.options.as_str()))
             .or_insert_with(|| judge(component.options(), &share.options));
@@ -66,8 +66,8 @@ pub(super) fn options(
         };
         misfits.iter().for_each(|misfit| found.push(misfit_of(config, share, misfit.clone())));
         let (Some(schema), Some(options)) = (schemas.get(&share.dataset), rest) else { continue };
-        let ask = || tokio::task::block_in_place(|| component.check(options, schema));
-        let question = (&share.plugin, share.options.as_str(), &share.dataset);
+        let ask = || tokio::task::block_in_place(|| component.check_within(&limits, options, schema));
+        let question = (&share.plugin, share.options.as_str(), &share.dataset, &share.limits);
         match answers.entry(question).or_insert_with(|| ask().map_err(|error| Failure::chain(&error))) {
             Ok(said) => {
                 let options = options_of.entry(&share.plugin).or_insert_with(|| component.options().described());

@@ -1,5 +1,7 @@
 //! `consign check`: whether the configuration can be carried out, and when shares fire.
 
+mod limits;
+
 use std::sync::Arc;
 
 use clap::Args;
@@ -31,6 +33,8 @@ struct Firings {
     timezone: String,
     customers: usize,
     next: Vec<Instant>,
+    /// What the plugin may use up in one delivery; None without a plugin.
+    limits: Option<limits::Shown>,
 }
 
 #[derive(Args)]
@@ -70,7 +74,9 @@ pub async fn check(global: &Global, args: &CheckArgs) -> Result<Exit, CliError> 
 fn report(config: &Config, clock: &Clock, warnings: &[Problem], not_read: Vec<DatasetName>) -> Report {
     let firings = |(name, share): (&ShareName, &Arc<Share>)| {
         let next = check::firings(&share.calendar, clock).take(SHOWN).collect();
-        Firings { share: name.clone(), timezone: share.timezone.to_string(), customers: share.to.len(), next }
+        let (share, timezone) = (&**share, share.timezone.to_string());
+        let limits = config.limits(share).map(limits::Shown::from);
+        Firings { share: name.clone(), timezone, customers: share.to.len(), next, limits }
     };
     Report {
         shares: config.shares.iter().map(firings).collect(),
@@ -108,4 +114,19 @@ fn print(config: &Config, report: &Report) {
         }
     }
     output::table(&["SHARE", "SCHEDULE", "CUSTOMERS", "NEXT", "UTC"], &rows);
+    print_limits(config);
+}
+
+/// Of the shares that have any of their own.
+fn print_limits(config: &Config) {
+    let own = |share: &Arc<Share>| (share.name.to_string(), limits::own(config, share));
+    let own: Vec<_> = config.shares.values().map(own).filter(|(_, limits)| !limits.is_empty()).collect();
+    if own.is_empty() {
+        return;
+    }
+    line("");
+    line("limits of a share's own");
+    for (share, limits) in own {
+        line(&format!("  {share}: {}", limits.join(", ")));
+    }
 }

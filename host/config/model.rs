@@ -287,6 +287,8 @@ pub struct Share {
     pub plugin: Option<PluginName>,
     /// The plugin's options: JSON text, always an object.
     pub options: String,
+    /// In place of all the plugin's, with those that the share does not say. None for the plugin's.
+    pub limits: Option<Box<Limits>>,
     pub compression: Compression,
     /// Split objects at this size, before compression.
     pub max_object_bytes: Option<u64>,

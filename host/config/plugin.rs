@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::limits;
 use super::model::{Plugin, PluginSource};
 use super::pins::Pin;
 use super::report::{Problems, listed, quote};
@@ -49,7 +50,7 @@ static PLUGIN: Shape = Shape {
             r#""in-process""#,
             "In a process of its own, which may do nothing but compute; or in consign's own.",
         ),
-        optional("limits", Kind::Table(&LIMITS), r#"{ memory = "512 MiB" }"#, "What it may use up in one delivery."),
+        optional("limits", Kind::Table(&limits::OF_PLUGIN), r#"{ memory = "512 MiB" }"#, "What it may use up in one delivery."),
     ],
     synonyms: &[
         ("file", "path"),
@@ -62,53 +63,6 @@ static PLUGIN: Shape = Shape {
     ],
 };
 
-pub(super) static LIMITS: Shape = Shape {
-    noun: "limits",
-    doc: "What one plugin may use up in one delivery. Each of them ends the plugin, never the daemon.",
-    keys: &[
-        default(
-            "memory",
-            Kind::Size(1 << 20, 4 << 30),
-            r#""256 MiB""#,
-            r#""512 MiB""#,
-            "Linear memory, all memories together; at most 4 GiB, which is all that 32 bits reach.",
-        ),
-        default(
-            "cpu_time",
-            Kind::Duration(10, 7 * 86_400_000),
-            r#""30min""#,
-            r#""1h""#,
-            "Time spent computing; waiting for uploads does not count.",
-        ),
-        default(
-            "wall_time",
-            Kind::Duration(10, 7 * 86_400_000),
-            r#""4h""#,
-            r#""12h""#,
-            "Time from the first call to the last, waiting included.",
-        ),
-        default(
-            "output_bytes",
-            Kind::Size(1, 1 << 50),
-            r#""1 TiB""#,
-            r#""50 GiB""#,
-            "All objects, before compression.",
-        ),
-        default("objects", Kind::Int(1, 1_000_000), "10000", "100", "Objects of one delivery."),
-        default("log_lines", Kind::Int(0, 10_000_000), "10000", "1000", "Log lines, stdout and stderr included."),
-        default("stack", Kind::Size(64 << 10, 64 << 20), r#""1 MiB""#, r#""2 MiB""#, "Stack of guest calls."),
-        default("table_elements", Kind::Int(1, 10_000_000), "100000", "100000", "Elements over all tables."),
-        default(
-            "call_bytes",
-            Kind::Size(64 << 10, 1 << 30),
-            r#""16 MiB""#,
-            r#""32 MiB""#,
-            "Bytes handed over in one call to the host.",
-        ),
-    ],
-    synonyms: &[("cpu", "cpu_time"), ("timeout", "wall_time"), ("output", "output_bytes"), ("memory_bytes", "memory")],
-};
-
 pub(crate) fn read(
     plugins: Option<&Table>,
     base: impl Fn(usize) -> PathBuf,
@@ -118,7 +72,7 @@ pub(crate) fn read(
     let mut read = BTreeMap::new();
     for section in Section::each(plugins, &PLUGIN) {
         let Ok(name) = PluginName::parse(section.name) else { continue };
-        let limits = section.section("limits", &LIMITS).map_or_else(Limits::default, |section| limits(&section));
+        let limits = limits::of_plugin(section.table);
         let sha256 = section.parse("sha256", digest, problems);
         let source = if SHIPPED.contains(&section.name) {
             let why = format!("is for plugins of your own, but `{name}` is part of consign");
@@ -170,22 +124,6 @@ fn isolation(section: &Section<'_>, source: &PluginSource) -> Isolation {
     let written = section.text("isolation");
     let usual = if *source == PluginSource::Shipped { Isolation::InProcess } else { Isolation::Process };
     Isolation::ALL.into_iter().find(|isolation| written == Some(isolation.as_str())).unwrap_or(usual)
-}
-
-pub(super) fn limits(section: &Section<'_>) -> Limits {
-    let usual = Limits::default();
-    let bytes = |key| section.size(key).and_then(|bytes| usize::try_from(bytes).ok());
-    Limits {
-        memory_bytes: section.size("memory").unwrap_or(usual.memory_bytes),
-        cpu_time: section.duration("cpu_time").unwrap_or(usual.cpu_time),
-        wall_time: section.duration("wall_time").unwrap_or(usual.wall_time),
-        output_bytes: section.size("output_bytes").unwrap_or(usual.output_bytes),
-        objects: section.int("objects").unwrap_or(usual.objects),
-        log_lines: section.int("log_lines").unwrap_or(usual.log_lines),
-        stack_bytes: bytes("stack").unwrap_or(usual.stack_bytes),
-        table_elements: section.int("table_elements").unwrap_or(usual.table_elements),
-        call_bytes: bytes("call_bytes").unwrap_or(usual.call_bytes),
-    }
 }
 
 fn file(text: &str) -> Result<PathBuf, Invalid> {

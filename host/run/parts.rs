@@ -1,17 +1,16 @@
 //! What every run works with, built once from the configuration.
 
-use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 
-use super::components::{self, BadPlugin};
+use super::components::{self, BadPlugin, Components};
 use crate::clock::Clock;
 use crate::config::{Config, Share};
 use crate::dataset::{Datasets, VendorCredentials, VendorKeys, VendorStore};
 use crate::delivery::{DeliveryError, Vendor};
-use crate::domain::{Failure, Layer, PluginName, Retry};
+use crate::domain::{Failure, Layer, Retry};
 use crate::limits::Limits;
 use crate::plugin::Component;
 use crate::registry::Fetch;
@@ -23,7 +22,7 @@ pub struct Parts {
     pub vendor: Vendor,
     /// For what does not fit in memory: `<cache_dir>/spill`.
     pub spill_dir: PathBuf,
-    components: BTreeMap<PluginName, Component>,
+    components: Components,
 }
 
 impl Parts {
@@ -61,10 +60,12 @@ impl Parts {
 
     /// The share's plugin and what it may use up.
     pub fn component(&self, config: &Config, share: &Share) -> Result<(Component, Limits), Failure> {
-        let name = share.plugin.as_ref();
-        let found = name.and_then(|name| Some((self.components.get(name)?.clone(), config.plugins.get(name)?)));
-        match found {
-            Some((component, plugin)) => Ok((component, plugin.limits.clone())),
+        let found = || {
+            let (name, limits) = (share.plugin.clone()?, config.limits(share)?.clone());
+            Some((self.components.get(&(name, limits.stack_bytes))?.clone(), limits))
+        };
+        match found() {
+            Some(found) => Ok(found),
             None => {
                 let message = format!("share {} has rows but no usable plugin", share.name);
                 Err(Failure::new(Layer::Config, Retry::Never, message, "run `consign check`"))
