@@ -18,6 +18,7 @@ mod limits;
 mod options;
 mod plugins;
 mod postgres;
+mod projects;
 mod recovery;
 mod registries;
 mod reload;
