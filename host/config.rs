@@ -190,7 +190,7 @@ impl Config {
     }
 
     /// What a share's plugin may use up in one delivery of it; None without a plugin.
-    pub fn limits(&self, share: &Share) -> Option<&Limits> {
+    pub fn limits<'a>(&'a self, share: &'a Share) -> Option<&'a Limits> {
         let plugin = self.plugins.get(share.plugin.as_ref()?)?;
         Some(share.limits.as_deref().unwrap_or(&plugin.limits))
     }
