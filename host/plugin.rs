@@ -35,14 +35,13 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
 use futures::Stream;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use wasmtime::Engine;
 use wasmtime::component::Linker;
 
 use crate::clock::Instant;
-use crate::domain::{Failure, OutputEvent, PluginName, hex};
+use crate::domain::{ContentDigest, Failure, OutputEvent, PluginName};
 use crate::limits::{Isolation, Limits};
 
 pub use cache::CacheError;
@@ -131,7 +130,7 @@ pub struct Component(Arc<Loaded>);
 
 struct Loaded {
     name: PluginName,
-    digest: String,
+    digest: ContentDigest,
     description: Description,
     options: OptionsSchema,
     limits: Limits,
@@ -219,10 +218,10 @@ impl PluginHost {
         let inspect = |why| PluginError::Inspect { plugin: name.clone(), why };
         inspect::header(bytes).map_err(inspect)?;
         let Machine { engine, linker } = self.machine(limits.stack_bytes)?;
-        let digest = hex(&Sha256::digest(bytes));
-        let code = match self.cache.get(&engine, &digest)? {
+        let digest = ContentDigest::of(bytes);
+        let code = match self.cache.get(&engine, digest.digits())? {
             Some(code) => code,
-            None => self.compile(&engine, name, &digest, bytes)?,
+            None => self.compile(&engine, name, digest.digits(), bytes)?,
         };
         let world = inspect::world(&engine, &code).map_err(inspect)?;
         let prepared = linker
@@ -317,6 +316,11 @@ impl Component {
 
     /// SHA-256 of the component's bytes, 64 hex digits.
     pub fn digest(&self) -> &str {
+        self.0.digest.digits()
+    }
+
+    /// The same, as it is written elsewhere.
+    pub fn content_digest(&self) -> &ContentDigest {
         &self.0.digest
     }
 

@@ -19,6 +19,7 @@ mod options;
 mod plugins;
 mod postgres;
 mod projects;
+mod quarantine;
 mod recovery;
 mod registries;
 mod reload;

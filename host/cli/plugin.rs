@@ -9,6 +9,7 @@ mod new;
 mod pinned;
 mod pull;
 mod push;
+mod release;
 mod test;
 mod workbench;
 
@@ -67,6 +68,11 @@ pub enum PluginCommand {
     Verify(pinned::VerifyArgs),
     /// Show plugins, where they are from and which shares use them.
     List,
+    /// Let a plugin go that is in quarantine: what waits for it begins.
+    ///
+    /// It came there because deliveries in a row ended by its own fault; `consign
+    /// status` tells of the last one. As many again, and it is back.
+    Release(release::ReleaseArgs),
 }
 
 pub fn plugin(global: &Global, command: &PluginCommand) -> Result<Exit, CliError> {
@@ -82,6 +88,7 @@ pub fn plugin(global: &Global, command: &PluginCommand) -> Result<Exit, CliError
         PluginCommand::Push(args) => setup::block_on(push::push(global, args)),
         PluginCommand::Verify(args) => pinned::verify(global, args),
         PluginCommand::List => pinned::list(global),
+        PluginCommand::Release(args) => setup::block_on(release::release(global, args)),
     }
 }
 

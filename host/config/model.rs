@@ -230,6 +230,8 @@ pub struct Plugin {
     pub source: PluginSource,
     pub isolation: Isolation,
     pub limits: Limits,
+    /// Deliveries in a row that end by its own fault, until nothing more of it is started; 0 for never.
+    pub quarantine_after: u32,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

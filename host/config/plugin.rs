@@ -50,7 +50,20 @@ static PLUGIN: Shape = Shape {
             r#""in-process""#,
             "In a process of its own, which may do nothing but compute; or in consign's own.",
         ),
-        optional("limits", Kind::Table(&limits::OF_PLUGIN), r#"{ memory = "512 MiB" }"#, "What it may use up in one delivery."),
+        default(
+            "quarantine_after",
+            Kind::Int(0, 1_000_000),
+            "5, and 0 for the shipped ones",
+            "3",
+            "After so many deliveries in a row that ended by the plugin's own fault nothing more of it is started, until it \
+             is another component or `consign plugin release` lets it go. 0 is never.",
+        ),
+        optional(
+            "limits",
+            Kind::Table(&limits::OF_PLUGIN),
+            r#"{ memory = "512 MiB" }"#,
+            "What it may use up in one delivery.",
+        ),
     ],
     synonyms: &[
         ("file", "path"),
@@ -60,6 +73,7 @@ static PLUGIN: Shape = Shape {
         ("digest", "sha256"),
         ("limit", "limits"),
         ("sandbox", "isolation"),
+        ("quarantine", "quarantine_after"),
     ],
 };
 
@@ -100,7 +114,8 @@ pub(crate) fn read(
             PluginSource::File { path: base(section.span("path").file()).join(path), sha256 }
         };
         let isolation = isolation(&section, &source);
-        read.insert(name.clone(), Arc::new(Plugin { name, source, isolation, limits }));
+        let quarantine_after = section.int("quarantine_after").unwrap_or(quarantine_after(&source));
+        read.insert(name.clone(), Arc::new(Plugin { name, source, isolation, limits, quarantine_after }));
     }
     read
 }
@@ -112,8 +127,9 @@ pub(crate) fn with_shipped<'a>(
 ) -> BTreeMap<PluginName, Arc<Plugin>> {
     for name in used.filter(|name| SHIPPED.contains(&name.as_str())) {
         plugins.entry(name.clone()).or_insert_with(|| {
-            let (source, isolation) = (PluginSource::Shipped, Isolation::InProcess);
-            Arc::new(Plugin { name: name.clone(), source, isolation, limits: Limits::default() })
+            let (name, source, isolation) = (name.clone(), PluginSource::Shipped, Isolation::InProcess);
+            let quarantine_after = quarantine_after(&source);
+            Arc::new(Plugin { name, source, isolation, limits: Limits::default(), quarantine_after })
         });
     }
     plugins
@@ -124,6 +140,11 @@ fn isolation(section: &Section<'_>, source: &PluginSource) -> Isolation {
     let written = section.text("isolation");
     let usual = if *source == PluginSource::Shipped { Isolation::InProcess } else { Isolation::Process };
     Isolation::ALL.into_iter().find(|isolation| written == Some(isolation.as_str())).unwrap_or(usual)
+}
+
+/// What is shipped ends like that by what it is given: it is not halted for all who use it.
+fn quarantine_after(source: &PluginSource) -> u32 {
+    if *source == PluginSource::Shipped { 0 } else { 5 }
 }
 
 fn file(text: &str) -> Result<PathBuf, Invalid> {

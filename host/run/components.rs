@@ -30,10 +30,8 @@ pub(super) async fn load(config: &Config, fetch: Fetch) -> Result<(Components, V
     let mut bad = Vec::new();
     for (name, plugin) in &config.plugins {
         let loaded = match bytes(&depot, plugin, fetch).await {
-            Ok(Some(bytes)) => {
-                tokio::task::block_in_place(|| each_stack(&host, plugin, &bytes, stacks.get(name)))
-                    .map_err(|error| unusable(&error))
-            }
+            Ok(Some(bytes)) => tokio::task::block_in_place(|| each_stack(&host, plugin, &bytes, stacks.get(name)))
+                .map_err(|error| unusable(&error)),
             Ok(None) => {
                 let failure = absent(name);
                 bad.push(BadPlugin { plugin: name.clone(), failure, is_absent: true });
@@ -96,6 +94,15 @@ async fn bytes(depot: &Depot<'_>, plugin: &Plugin, fetch: Fetch) -> Result<Optio
         },
         PluginSource::File { path, sha256 } => file(plugin, path, sha256.as_deref()).map(Some),
         PluginSource::Oci { reference, pin } => depot.component(&plugin.name, reference, pin.as_ref(), fetch).await,
+    }
+}
+
+/// Of a plugin's component, without looking whether it is what it should be; None if it is not here.
+pub(crate) fn digest(plugin: &Plugin) -> Option<ContentDigest> {
+    match &plugin.source {
+        PluginSource::Shipped => crate::plugin::shipped(plugin.name.as_str()).map(ContentDigest::of),
+        PluginSource::File { path, .. } => std::fs::read(path).ok().map(|bytes| ContentDigest::of(&bytes)),
+        PluginSource::Oci { pin, .. } => pin.as_ref().map(|pin| pin.component.clone()),
     }
 }
 

@@ -10,7 +10,8 @@ use crate::clock::Clock;
 use crate::config::{Config, Share};
 use crate::dataset::{Datasets, VendorCredentials, VendorKeys, VendorStore};
 use crate::delivery::{DeliveryError, Vendor};
-use crate::domain::{Failure, Layer, Retry};
+use crate::domain::{ContentDigest, Failure, Layer, PluginName, Retry};
+use crate::ledger::Formatter;
 use crate::limits::Limits;
 use crate::plugin::Component;
 use crate::registry::Fetch;
@@ -71,6 +72,19 @@ impl Parts {
                 Err(Failure::new(Layer::Config, Retry::Never, message, "run `consign check`"))
             }
         }
+    }
+
+    /// Of a plugin's component, if it could be loaded.
+    pub fn digest(&self, plugin: &PluginName) -> Option<&ContentDigest> {
+        let of_this = (plugin.clone(), 0)..=(plugin.clone(), usize::MAX);
+        self.components.range(of_this).next().map(|(_, component)| component.content_digest())
+    }
+
+    /// What formats the share's rows; None for files.
+    pub fn formatter(&self, config: &Config, share: &Share) -> Option<Formatter> {
+        let plugin = config.plugins.get(share.plugin.as_ref()?)?;
+        let (name, digest) = (plugin.name.clone(), self.digest(&plugin.name)?.clone());
+        Some(Formatter { plugin: name, digest, quarantine_after: plugin.quarantine_after })
     }
 }
 
