@@ -27,5 +27,6 @@ mod sandbox;
 mod service;
 mod sweeps;
 mod timing;
+mod upgrades;
 mod verify;
 mod world;

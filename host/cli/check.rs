@@ -52,7 +52,8 @@ pub async fn check(global: &Global, args: &CheckArgs) -> Result<Exit, CliError> 
         found.push(Problem { severity: Severity::Warning, ..missing.clone() });
     }
     let (config, _cache) = setup::with_cache(config)?;
-    let Checked { mut warnings, not_read, .. } = check::check(&config, &clock, found, Fetch::Never, None).await?;
+    let Checked { mut warnings, not_read, .. } =
+        check::check(&config, &clock, found, Fetch::Never, None, |_| None).await?;
     if config.shares.is_empty() {
         let message = "nothing will be delivered, because there is no share";
         let help = "add `[shares.NAME]`, or `include` the files that have them; config/minimal.toml is a start";

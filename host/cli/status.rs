@@ -17,6 +17,9 @@ const SHOWN: usize = 10;
 
 const WIDTH: usize = 80;
 
+/// Errors of refused files that are shown.
+const PROBLEMS: usize = 3;
+
 pub async fn status(global: &Global) -> Result<Exit, CliError> {
     let overview = match Client::connect(global).await? {
         Some(client) => client.ask(Ask::Status, AT_ONCE, drop).await?,
@@ -112,6 +115,9 @@ fn print_wrong(daemon: Option<&Running>, kept: Option<&Kept>) {
                     // Nothing is wrong with the files themselves.
                     _ => "once that is over, `consign reload` takes them",
                 };
+                let problems = refused.problems.iter().filter(|problem| problem["severity"] == "error");
+                let told = problems.take(PROBLEMS).filter_map(|problem| problem["message"].as_str());
+                wrong.extend(told.map(|message| both_ends(&format!("  {message}"), WIDTH - 2)));
                 wrong.push(format!("  the generation above runs on; {remedy}"));
             }
         }
