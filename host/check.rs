@@ -13,7 +13,7 @@ mod plugins;
 use crate::clock::Clock;
 use crate::config::{Config, ConfigErrors, Location, Problem};
 use crate::delivery::Target;
-use crate::domain::{DatasetName, Failure};
+use crate::domain::{ContentDigest, DatasetName, Failure, PluginName};
 use crate::registry::Fetch;
 use crate::run::Parts;
 
@@ -39,14 +39,16 @@ pub enum Unsound {
 }
 
 /// Plans every query, asks every plugin about its options, makes every session
-/// policy. `found` is what is known to be wrong already, `running` what deliveries work with now;
-/// only where pinned plugins are to be fetched is there any network.
+/// policy. `found` is what is known to be wrong already, `running` what deliveries work with now,
+/// `earlier` what plugins were until now; only where pinned plugins are to be fetched is there any
+/// network.
 pub async fn check(
     config: &Config,
     clock: &Clock,
     mut found: ConfigErrors,
     fetch: Fetch,
     running: Option<&Parts>,
+    earlier: impl Fn(&PluginName) -> Option<ContentDigest>,
 ) -> Result<Checked, Unsound> {
     keys::check(config, clock, &mut found);
     profiles(config, &mut found);
@@ -57,7 +59,8 @@ pub async fn check(
     };
     plugins::unusable(config, unusable, &mut found);
     let read = datasets::check(config, &parts, &mut found).await;
-    plugins::options(config, &parts, &read.schemas, &mut found);
+    let refusing = plugins::options(config, &parts, &read.schemas, &mut found);
+    plugins::refused(config, &parts, refusing, earlier, &mut found);
     found.sort(config);
     let warnings = found.warnings().map_err(Unsound::Config)?;
     Ok(Checked { parts, warnings, not_read: read.not_read })

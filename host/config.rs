@@ -26,6 +26,7 @@ mod customer;
 mod daemon;
 mod dataset;
 mod ledger;
+mod limits;
 mod pins;
 mod plugin;
 mod regions;
@@ -66,6 +67,7 @@ pub(crate) use shape::{Kind, Shape, TEXT, check_root, default, optional, require
 pub(crate) use source::Span;
 pub(crate) use tree::Value;
 
+use crate::limits::Limits;
 use shape::Names;
 
 static ROOT: Shape = Shape {
@@ -185,6 +187,12 @@ impl Config {
         let mut found = problems.sorted();
         unlocked.problems().iter().for_each(|problem| found.push(problem.clone()));
         Ok((config, found))
+    }
+
+    /// What a share's plugin may use up in one delivery of it; None without a plugin.
+    pub fn limits<'a>(&'a self, share: &'a Share) -> Option<&'a Limits> {
+        let plugin = self.plugins.get(share.plugin.as_ref()?)?;
+        Some(share.limits.as_deref().unwrap_or(&plugin.limits))
     }
 
     /// Takes out what has an error in it; their places are sorted.

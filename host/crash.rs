@@ -61,6 +61,10 @@ points! {
     Waiting = "waiting",
     /// A delivery has failed for good.
     Failed = "failed",
+    /// A delivery has ended by its plugin's fault, which is in quarantine, and the daemon does not know.
+    Quarantined = "quarantined",
+    /// Somebody has let a plugin go, and the daemon does not know.
+    LetGo = "let-go",
     /// An attempt is over that an earlier process left, and no other has begun.
     Interrupted = "interrupted",
     /// An upload is of no more use, and S3 has it still.

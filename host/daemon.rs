@@ -25,6 +25,7 @@ mod leftover;
 mod nodes;
 mod notify;
 mod orders;
+mod quarantine;
 mod queue;
 mod recovery;
 mod reload;

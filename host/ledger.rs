@@ -11,6 +11,7 @@ mod claim;
 mod db;
 mod delivered;
 mod error;
+mod faults;
 mod open;
 mod place;
 mod postgres;
@@ -27,7 +28,6 @@ mod writer;
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -41,7 +41,7 @@ pub use admin::{Cancelled, FailedRun, FailedShare, Failing, Open, Rewound, Stand
 use db::Db;
 pub use delivered::Delivered;
 pub use error::LedgerError;
-use postgres::Node;
+pub use faults::{Formatter, Quarantine, Waiting};
 pub use read::{
     AttemptDetail, DeliveryDetail, History, ObjectDetail, OpenAttempt, OpenDelivery, OpenUpload, RunDetail, RunSummary,
     Skipped, Unfinished, UploadDetail,
@@ -289,8 +289,7 @@ impl Ledger {
         delivery: DeliveryId,
         destination: Option<Destination>,
     ) -> Result<Attempt, LedgerError> {
-        let now = self.clock.now();
-        self.writer.run(move |ledger| write::attempt_started(ledger, now, delivery, destination.as_ref())).await
+        self.attempt_by(None, delivery, destination).await
     }
 
     /// Records an upload that exists in the bucket. Once more changes nothing.
@@ -344,8 +343,7 @@ impl Ledger {
         failure: Failure,
         again: Option<Instant>,
     ) -> Result<(), LedgerError> {
-        let now = self.clock.now();
-        self.writer.run(move |ledger| write::failed(ledger, now, attempt, &failure, again)).await
+        self.failed_by(None, attempt, failure, again).await.map(drop)
     }
 
     /// Ends an attempt that neither worked nor failed: its process died or was
@@ -367,6 +365,7 @@ impl Ledger {
     /// bucket is kept, and so are cursors: no slot is planned again.
     pub async fn prune(&self, before: Instant) -> Result<usize, LedgerError> {
         self.writer.run(move |ledger| upkeep::forget_pauses(ledger, before)).await?;
+        self.writer.run(move |ledger| faults::forget(ledger, before)).await?;
         let mut forgotten = 0;
         loop {
             match self.writer.run(move |ledger| upkeep::forget(ledger, before)).await? {
@@ -418,26 +417,6 @@ impl Ledger {
     /// Runs of this process that have ended, but whose uploads may still be in a bucket.
     pub async fn ended_with_uploads(&self) -> Result<Vec<Unfinished>, LedgerError> {
         self.writer.run(read::ended_with_uploads).await
-    }
-
-    /// Deliveries of this process that are to be ended: another one says so.
-    pub async fn cancelled(&self) -> Result<Vec<DeliveryId>, LedgerError> {
-        self.writer.run(shared::cancelled).await
-    }
-
-    /// How often to look after what other processes leave and say; None when
-    /// there can be no other.
-    pub fn heartbeat(&self) -> Option<Duration> {
-        self.writer.node().map(Node::every)
-    }
-
-    /// Err when this process has lost its work to another one: nothing may be
-    /// taken from the bucket any more.
-    pub async fn is_ours(&self) -> Result<(), LedgerError> {
-        match self.writer.node() {
-            None => Ok(()),
-            Some(_) => self.writer.run(|_| Ok(())).await,
-        }
     }
 
     /// What there is to go on with of one delivery.

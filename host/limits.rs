@@ -48,7 +48,7 @@ impl Isolation {
 }
 
 /// Limits of one plugin instance. Every one of them ends the plugin, never the daemon.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Limits {
     /// Linear memory, all memories together, in bytes.
     pub memory_bytes: u64,

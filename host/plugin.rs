@@ -35,14 +35,13 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
 use futures::Stream;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use wasmtime::Engine;
 use wasmtime::component::Linker;
 
 use crate::clock::Instant;
-use crate::domain::{Failure, OutputEvent, PluginName, hex};
+use crate::domain::{ContentDigest, Failure, OutputEvent, PluginName};
 use crate::limits::{Isolation, Limits};
 
 pub use cache::CacheError;
@@ -133,7 +132,7 @@ pub struct Component(Arc<Loaded>);
 
 struct Loaded {
     name: PluginName,
-    digest: String,
+    digest: ContentDigest,
     description: Description,
     options: OptionsSchema,
     limits: Limits,
@@ -221,10 +220,10 @@ impl PluginHost {
         let inspect = |why| PluginError::Inspect { plugin: name.clone(), why };
         inspect::header(bytes).map_err(inspect)?;
         let Machine { engine, linker } = self.machine(limits.stack_bytes)?;
-        let digest = hex(&Sha256::digest(bytes));
-        let code = match self.cache.get(&engine, &digest)? {
+        let digest = ContentDigest::of(bytes);
+        let code = match self.cache.get(&engine, digest.digits())? {
             Some(code) => code,
-            None => self.compile(&engine, name, &digest, bytes)?,
+            None => self.compile(&engine, name, digest.digits(), bytes)?,
         };
         let world = inspect::world(&engine, &code).map_err(inspect)?;
         let prepared = linker
@@ -319,6 +318,11 @@ impl Component {
 
     /// SHA-256 of the component's bytes, 64 hex digits.
     pub fn digest(&self) -> &str {
+        self.0.digest.digits()
+    }
+
+    /// The same, as it is written elsewhere.
+    pub fn content_digest(&self) -> &ContentDigest {
         &self.0.digest
     }
 
@@ -352,7 +356,18 @@ impl Component {
     /// plugin tells them. The options should fit its schema.
     /// Blocks while the plugin computes, at most for some seconds.
     pub fn check(&self, options: &str, schema: &Schema) -> Result<Vec<Diagnostic>, PluginError> {
-        let Loaded { name, limits, guest, .. } = &*self.0;
+        self.check_within(&self.0.limits, options, schema)
+    }
+
+    /// The same within other limits than those that it was loaded with, but for the stack.
+    pub fn check_within(
+        &self,
+        limits: &Limits,
+        options: &str,
+        schema: &Schema,
+    ) -> Result<Vec<Diagnostic>, PluginError> {
+        let Loaded { name, guest, .. } = &*self.0;
+        let limits = &guest::quick_limits(limits);
         guest.check(name, limits, options, &plain::schema(schema)).map_err(|source| PluginError::Call {
             plugin: name.clone(),
             function: "check",

@@ -6,6 +6,7 @@
 mod components;
 mod gauge;
 mod parts;
+pub mod quarantine;
 mod record;
 mod report;
 mod retry;
@@ -26,10 +27,11 @@ use crate::domain::{
     CustomerName, Destination, Failure, Invalid, KeyFacts, Layer, LeafName, Manifest, ManifestField, ManifestInterval,
     ManifestPlugin, ObjectKey, OutputEvent, Retry, RunId, Slot, UploadJournal,
 };
-use crate::plugin::{self, Component, Facts, Job};
+use crate::limits::Limits;
+use crate::plugin::{self, Component, Facts, Failed, Job};
 
 pub use components::BadPlugin;
-pub(crate) use components::file as component_file;
+pub(crate) use components::{digest as component_digest, file as component_file};
 pub use gauge::{Gauge, Reading};
 pub use parts::Parts;
 pub use record::{NoJournal, Outcome, Recorder};
@@ -159,7 +161,7 @@ async fn rows(
             Empty::Fail => return Err(work.no_rows()),
         }
     }
-    let gauge = gauge.clone();
+    let (gauge, within) = (gauge.clone(), limits.clone());
     let batches = stream::iter(first.map(Ok)).chain(batches).inspect_ok(move |batch| gauge.rows(batch.num_rows()));
     let job = Job {
         facts: work.facts(attempt),
@@ -181,7 +183,7 @@ async fn rows(
     // failure is the cause, the plugin's only the echo.
     let (formatted, stored) = tokio::join!(formatting, storing);
     stored?;
-    streamed.rows = formatted?.rows;
+    streamed.rows = formatted.map_err(|failed| work.blame(failed, &within))?.rows;
     Ok(streamed)
 }
 
@@ -235,7 +237,7 @@ fn provenance(work: &Work, component: &Component) -> ManifestPlugin {
     ManifestPlugin {
         name: description.name.clone(),
         version: description.version.clone(),
-        digest: format!("sha256:{}", component.digest()),
+        digest: component.content_digest().to_string(),
         reference,
     }
 }
@@ -308,6 +310,14 @@ impl Work {
                 Err(Failure::new(Layer::Config, Retry::Never, message, "run `consign check`"))
             }
         }
+    }
+
+    /// A limit that is narrower for this share than the plugin's says nothing of the plugin.
+    fn blame(&self, failed: Failed, within: &Limits) -> Failure {
+        let usual = self.share.plugin.as_ref().and_then(|name| self.config.plugins.get(name));
+        let is_narrower = usual.is_some_and(|plugin| failed.cause.is_narrower(within, &plugin.limits));
+        let failure = Failure::from(failed);
+        Failure { plugin_fault: failure.plugin_fault && !is_narrower, ..failure }
     }
 
     fn spec(&self, parts: &Parts) -> DeliverySpec {

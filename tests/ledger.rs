@@ -19,6 +19,7 @@ mod admin;
 mod admission;
 mod crash;
 mod durable;
+mod faults;
 mod files;
 mod left_out;
 mod migration;

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::refuse;
 use crate::config::{Config, ConfigErrors, Location, PluginSource, Problem, Share};
-use crate::domain::{DatasetName, Failure};
+use crate::domain::{ContentDigest, DatasetName, Failure, PluginName, ShareName};
 use crate::plugin::{Described, Diagnostic, Endless, Misfit, OptionsSchema, Severity};
 use crate::run::{BadPlugin, Parts};
 
@@ -49,6 +49,9 @@ impl Judged {
     }
 }
 
+/// The shares that do not take their plugins as they are, and the first reason of each.
+type Refusing = BTreeMap<PluginName, Vec<(ShareName, String)>>;
+
 /// Holds every share's options against its plugin's schema, and asks the plugin
 /// about them and the columns it will get; once where many shares say the same.
 pub(super) fn options(
@@ -56,10 +59,11 @@ pub(super) fn options(
     parts: &Parts,
     schemas: &BTreeMap<DatasetName, SchemaRef>,
     found: &mut ConfigErrors,
-) {
+) -> Refusing {
+    let mut refusing = Refusing::new();
     let (mut judged, mut answers, mut options_of) = (HashMap::new(), HashMap::new(), HashMap::new());
     for (name, share) in &config.shares {
-        let Ok((component, _)) = parts.component(config, share) else { continue };
+        let Ok((component, limits)) = parts.component(config, share) else { continue };
         let judged = judged
             .entry((&share.plugin, share.options.as_str()))
             .or_insert_with(|| judge(component.options(), &share.options));
@@ -72,23 +76,68 @@ pub(super) fn options(
                 continue;
             }
         };
-        judged.misfits.iter().for_each(|misfit| found.push(misfit_of(config, share, misfit.clone())));
+        let mut refuses = |why: &str| {
+            let shares = refusing.entry(component.name().clone()).or_default();
+            if shares.last().is_none_or(|(last, _)| last != name) {
+                shares.push((name.clone(), why.to_owned()));
+            }
+        };
+        for misfit in &judged.misfits {
+            refuses(&misfit.message);
+            found.push(misfit_of(config, share, misfit.clone()));
+        }
         let (Some(schema), Some(options)) = (schemas.get(&share.dataset), &judged.rest) else { continue };
-        let ask = || tokio::task::block_in_place(|| component.check(options, schema));
-        let question = (&share.plugin, share.options.as_str(), &share.dataset);
+        let ask = || tokio::task::block_in_place(|| component.check_within(&limits, options, schema));
+        let question = (&share.plugin, share.options.as_str(), &share.dataset, &share.limits);
         match answers.entry(question).or_insert_with(|| ask().map_err(|error| Failure::chain(&error))) {
             Ok(said) => {
                 let options = options_of.entry(&share.plugin).or_insert_with(|| component.options().described());
                 let place = |path: &str, key| config.locate_option(name, path, key);
                 for said in said.iter().filter(|said| !judged.has_told(said)) {
-                    found.push(told(place, options, said.clone()));
+                    let problem = told(place, options, said.clone());
+                    if said.severity == Severity::Error {
+                        refuses(&problem.message);
+                    }
+                    found.push(problem);
                 }
             }
             Err(why) => {
+                refuses(why);
                 let place = config.locate(&["shares", name.as_str(), "plugin"]);
                 found.at(place, why.clone(), "");
             }
         }
+    }
+    refusing
+}
+
+/// Of a plugin that is to become another component: that shares do not take it, which
+/// is why it stays what it is.
+pub(super) fn refused(
+    config: &Config,
+    parts: &Parts,
+    refusing: Refusing,
+    earlier: impl Fn(&PluginName) -> Option<ContentDigest>,
+    found: &mut ConfigErrors,
+) {
+    for (plugin, shares) in refusing {
+        let (Some(before), Some(after)) = (earlier(&plugin), parts.digest(&plugin)) else { continue };
+        let Some((share, why)) = shares.first().filter(|_| before != *after) else { continue };
+        let more = match shares.len() {
+            1 => String::new(),
+            all => format!(" (and {} more)", all - 1),
+        };
+        let key = match config.plugins.get(&plugin).map(|plugin| &plugin.source) {
+            Some(PluginSource::Oci { .. }) => "oci",
+            _ => "path",
+        };
+        let place = config.locate(&["plugins", plugin.as_str(), key]);
+        let message = format!("share {share}{more} refuses the new component of plugin {plugin}: {why}");
+        let help = format!(
+            "it is {after}, and {before} until now: correct the share, or keep that (`consign plugin rollback \
+             {plugin}`)"
+        );
+        found.at(place, message, help);
     }
 }
 

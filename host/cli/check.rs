@@ -1,5 +1,7 @@
 //! `consign check`: whether the configuration can be carried out, and when shares fire.
 
+mod limits;
+
 use std::sync::Arc;
 
 use clap::Args;
@@ -31,6 +33,8 @@ struct Firings {
     timezone: String,
     customers: usize,
     next: Vec<Instant>,
+    /// What the plugin may use up in one delivery; None without a plugin.
+    limits: Option<limits::Shown>,
 }
 
 #[derive(Args)]
@@ -48,7 +52,8 @@ pub async fn check(global: &Global, args: &CheckArgs) -> Result<Exit, CliError> 
         found.push(Problem { severity: Severity::Warning, ..missing.clone() });
     }
     let (config, _cache) = setup::with_cache(config)?;
-    let Checked { mut warnings, not_read, .. } = check::check(&config, &clock, found, Fetch::Never, None).await?;
+    let Checked { mut warnings, not_read, .. } =
+        check::check(&config, &clock, found, Fetch::Never, None, |_| None).await?;
     if config.shares.is_empty() {
         let message = "nothing will be delivered, because there is no share";
         let help = "add `[shares.NAME]`, or `include` the files that have them; config/minimal.toml is a start";
@@ -70,7 +75,9 @@ pub async fn check(global: &Global, args: &CheckArgs) -> Result<Exit, CliError> 
 fn report(config: &Config, clock: &Clock, warnings: &[Problem], not_read: Vec<DatasetName>) -> Report {
     let firings = |(name, share): (&ShareName, &Arc<Share>)| {
         let next = check::firings(&share.calendar, clock).take(SHOWN).collect();
-        Firings { share: name.clone(), timezone: share.timezone.to_string(), customers: share.to.len(), next }
+        let (share, timezone) = (&**share, share.timezone.to_string());
+        let limits = config.limits(share).map(limits::Shown::from);
+        Firings { share: name.clone(), timezone, customers: share.to.len(), next, limits }
     };
     Report {
         shares: config.shares.iter().map(firings).collect(),
@@ -108,4 +115,19 @@ fn print(config: &Config, report: &Report) {
         }
     }
     output::table(&["SHARE", "SCHEDULE", "CUSTOMERS", "NEXT", "UTC"], &rows);
+    print_limits(config);
+}
+
+/// Of the shares that have any of their own.
+fn print_limits(config: &Config) {
+    let own = |share: &Arc<Share>| (share.name.to_string(), limits::own(config, share));
+    let own: Vec<_> = config.shares.values().map(own).filter(|(_, limits)| !limits.is_empty()).collect();
+    if own.is_empty() {
+        return;
+    }
+    line("");
+    line("limits of a share's own");
+    for (share, limits) in own {
+        line(&format!("  {share}: {}", limits.join(", ")));
+    }
 }

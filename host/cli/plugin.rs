@@ -9,7 +9,9 @@ mod new;
 mod pinned;
 mod pull;
 mod push;
+mod release;
 mod test;
+mod upgrade;
 mod workbench;
 
 use clap::Subcommand;
@@ -67,6 +69,22 @@ pub enum PluginCommand {
     Verify(pinned::VerifyArgs),
     /// Show plugins, where they are from and which shares use them.
     List,
+    /// Put another component in a plugin's place, once every share that uses it takes it.
+    ///
+    /// With `oci`: fetches what the reference names now, verifies its signature, asks it
+    /// about the options and columns of each of its shares, and pins it in `consign.lock`,
+    /// which remembers the earlier one. With `path`: the same with FILE, which takes the
+    /// place of the plugin's file; the earlier one is kept beside it.
+    Upgrade(upgrade::UpgradeArgs),
+    /// Put the component back that a plugin was before; the one that it is now is kept.
+    ///
+    /// Out of the cache or from beside the file, so without the registry.
+    Rollback(upgrade::RollbackArgs),
+    /// Let a plugin go that is in quarantine: what waits for it begins.
+    ///
+    /// It came there because deliveries in a row ended by its own fault; `consign
+    /// status` tells of the last one. As many again, and it is back.
+    Release(release::ReleaseArgs),
 }
 
 pub fn plugin(global: &Global, command: &PluginCommand) -> Result<Exit, CliError> {
@@ -82,6 +100,9 @@ pub fn plugin(global: &Global, command: &PluginCommand) -> Result<Exit, CliError
         PluginCommand::Push(args) => setup::block_on(push::push(global, args)),
         PluginCommand::Verify(args) => pinned::verify(global, args),
         PluginCommand::List => pinned::list(global),
+        PluginCommand::Upgrade(args) => setup::block_on(upgrade::upgrade(global, args)),
+        PluginCommand::Rollback(args) => setup::block_on(upgrade::rollback(global, args)),
+        PluginCommand::Release(args) => setup::block_on(release::release(global, args)),
     }
 }
 

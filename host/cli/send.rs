@@ -11,13 +11,15 @@ use super::output::{self, CliError, Exit};
 use super::progress::Progress;
 use super::{Global, report, setup, waiting};
 use crate::clock::{Clock, Instant};
-use crate::config::Config;
+use crate::config::{Config, Plugin};
 use crate::crash::{self, Point};
 use crate::daemon::admin::ask::Ask;
 use crate::delivery::Target;
 use crate::domain::{CustomerName, Failure, Layer, Retry, RunId, Slot};
 use crate::ledger::{Claim, DeliveryId, Ledger, LedgerError, RunState};
-use crate::run::{self, Fared, Fate, Gauge, NoJournal, Outcome, Parts, Recorder, Report, Retrying, Stop, Work, wanted};
+use crate::run::{
+    self, Fared, Fate, Gauge, NoJournal, Outcome, Parts, Recorder, Report, Retrying, Stop, Work, quarantine, wanted,
+};
 
 #[derive(Args)]
 pub struct SendArgs {
@@ -151,6 +153,7 @@ pub fn show(global: &Global, made: &Report) -> Exit {
 impl Sending {
     /// Delivers, recorded in the ledger; a customer who has the slot is left alone.
     pub async fn to_buckets(&self, ledger: &Ledger, progress: &Progress) -> Result<Report, CliError> {
+        self.may_begin(ledger).await?;
         self.take_up(ledger).await?;
         let started = ledger.start_manual(self.slot.clone(), self.customers.clone()).await?;
         let mut report = Report::of(&started);
@@ -161,6 +164,14 @@ impl Sending {
             finish(ledger, claim.run).await?;
         }
         Ok(report.sorted())
+    }
+
+    /// Nobody has it wait here until its plugin is let go.
+    async fn may_begin(&self, ledger: &Ledger) -> Result<(), CliError> {
+        let Some(share) = self.config.shares.get(&self.slot.share) else { return Ok(()) };
+        let digest = |plugin: &Plugin| self.parts.digest(&plugin.name).cloned();
+        let all = ledger.quarantined().await?;
+        Ok(quarantine::may_begin(share, &quarantine::quarantined(&self.config, digest, &all))?)
     }
 
     /// Brings to its end what an earlier process left of these deliveries. Whoever
@@ -186,7 +197,7 @@ impl Sending {
             Ok::<_, CliError>(match outcome {
                 Outcome::Committed(manifest) => Fared::committed(&work, *manifest),
                 Outcome::Waits { failure, .. } => Fared::failed(customer, Fate::Sealed, failure),
-                Outcome::Failed(failure) | Outcome::Interrupted(failure) => {
+                Outcome::Failed(failure) | Outcome::Interrupted(failure) | Outcome::Quarantined(failure) => {
                     Fared::failed(customer, Fate::Failed, failure)
                 }
             })

@@ -7,14 +7,18 @@ use super::output::{self, CliError, Exit, bytes, count, line, thousands};
 use super::{Global, setup};
 use crate::clock::{Clock, Instant, to_the_second};
 use crate::daemon::admin::ask::Ask;
-use crate::daemon::admin::{Kept, Moving, Now, Overview, Running};
+use crate::daemon::admin::{Halted, Kept, Moving, Now, Overview, Running};
 use crate::domain::Blame;
-use crate::ledger::{DeliveryState, FailedRun, FailedShare, Open};
+use crate::ledger::{DeliveryState, FailedRun, FailedShare, Open, Quarantine};
+use crate::run::component_digest;
 
 /// Entries of each list for people.
 const SHOWN: usize = 10;
 
 const WIDTH: usize = 80;
+
+/// Errors of refused files that are shown.
+const PROBLEMS: usize = 3;
 
 pub async fn status(global: &Global) -> Result<Exit, CliError> {
     let overview = match Client::connect(global).await? {
@@ -32,7 +36,7 @@ pub async fn status(global: &Global) -> Result<Exit, CliError> {
 async fn without_daemon(global: &Global) -> Result<Overview, CliError> {
     let config = setup::config_as_it_is(global)?;
     let ledger = match setup::reader(&config)? {
-        Some(reader) => Some(Kept::read(&reader, &config, Clock::system().now()).await?),
+        Some(reader) => Some(Kept::read(&reader, &config, component_digest, Clock::system().now()).await?),
         None => None,
     };
     Ok(Overview { daemon: None, ledger })
@@ -111,6 +115,9 @@ fn print_wrong(daemon: Option<&Running>, kept: Option<&Kept>) {
                     // Nothing is wrong with the files themselves.
                     _ => "once that is over, `consign reload` takes them",
                 };
+                let problems = refused.problems.iter().filter(|problem| problem["severity"] == "error");
+                let told = problems.take(PROBLEMS).filter_map(|problem| problem["message"].as_str());
+                wrong.extend(told.map(|message| both_ends(&format!("  {message}"), WIDTH - 2)));
                 wrong.push(format!("  the generation above runs on; {remedy}"));
             }
         }
@@ -126,6 +133,8 @@ fn print_wrong(daemon: Option<&Running>, kept: Option<&Kept>) {
         if kept.ahead_count > 0 {
             wrong.push("  `consign ledger rewind` has it fire from now on".to_owned());
         }
+        kept.quarantined.iter().take(SHOWN).for_each(|halted| wrong.extend(told(halted)));
+        more(&mut wrong, kept.quarantined.len() as u64);
         for pause in kept.paused.iter().take(SHOWN) {
             wrong.push(format!("share {} is paused since {}", pause.share, to_the_second(pause.since)));
         }
@@ -150,6 +159,23 @@ fn print_wrong(daemon: Option<&Running>, kept: Option<&Kept>) {
     }
     head("wrong", false);
     wrong.iter().for_each(|text| line(&cut(&format!("  {text}"))));
+}
+
+/// Which, since when, why, what waits, what to do.
+fn told(Halted { quarantine, waiting, .. }: &Halted) -> [String; 6] {
+    let Quarantine { plugin, digest, since, deliveries, failure, failed } = quarantine;
+    let deliveries =
+        if *deliveries == 1 { "1 delivery".to_owned() } else { format!("{} deliveries", thousands(*deliveries)) };
+    let last = both_ends(&format!("  the last at {}: {}", to_the_second(*failed), failure.message), WIDTH - 2);
+    let [waits, slots] = [waiting.deliveries, waiting.slots].map(thousands);
+    [
+        format!("plugin {plugin} is in quarantine since {}", to_the_second(*since)),
+        format!("  {digest}"),
+        format!("  {deliveries} in a row ended by its fault"),
+        last,
+        format!("  nothing more of it is started: {waits} deliveries and {slots} slots wait"),
+        format!("  another component ends it, or `consign plugin release {plugin}`"),
+    ]
 }
 
 fn more(list: &mut Vec<String>, all: u64) {

@@ -7,9 +7,9 @@ use chrono::TimeDelta;
 use chrono_tz::Tz;
 
 use super::files::read_alone;
+use super::limits::{OF_PLUGIN, read};
 use super::model::TableSource;
 use super::origin::Origin;
-use super::plugin::LIMITS;
 use super::report::{ConfigErrors, Problem, Problems};
 use super::section::Section;
 use super::shape::{Kind, NAME_PATTERN, Shape, TEXT, check_root, default, in_two};
@@ -197,9 +197,9 @@ pub fn limits(settings: &[String]) -> Result<Limits, ConfigErrors> {
     let text: String = settings.iter().map(line).collect();
     let (origin, mut problems) = read_alone("--limits".as_ref(), text.into_bytes())?;
     let root = origin.root();
-    check_root(&LIMITS, root, &mut problems);
-    let section = Section { name: "limits", name_span: Span::START, table: root, shape: &LIMITS };
-    problems.sorted().into_result().map(|()| super::plugin::limits(&section))
+    check_root(&OF_PLUGIN, root, &mut problems);
+    let section = Section { name: "limits", name_span: Span::START, table: root, shape: &OF_PLUGIN };
+    problems.sorted().into_result().map(|()| read(&section, &Limits::default()))
 }
 
 fn bytes(path: &Path) -> Result<Vec<u8>, ConfigErrors> {

@@ -230,6 +230,8 @@ pub struct Plugin {
     pub source: PluginSource,
     pub isolation: Isolation,
     pub limits: Limits,
+    /// Deliveries in a row that end by its own fault, until nothing more of it is started; 0 for never.
+    pub quarantine_after: u32,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -287,6 +289,8 @@ pub struct Share {
     pub plugin: Option<PluginName>,
     /// The plugin's options: JSON text, always an object.
     pub options: String,
+    /// In place of all the plugin's, with those that the share does not say. None for the plugin's.
+    pub limits: Option<Box<Limits>>,
     pub compression: Compression,
     /// Split objects at this size, before compression.
     pub max_object_bytes: Option<u64>,

@@ -1,14 +1,14 @@
 //! `consign.lock`: what the references of plugins named when they were pulled.
 //! It lies beside the configuration, is committed with it, and is written by
-//! `consign plugin pull` alone.
+//! `consign plugin pull`, `upgrade` and `rollback` alone.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::files;
-use super::report::ConfigErrors;
+use super::report::{ConfigErrors, Problems};
 use super::section::Section;
-use super::shape::{Kind, Shape, check_root, required};
+use super::shape::{Kind, Shape, check_root, optional, required};
 use super::source::Span;
 use crate::domain::{ContentDigest, OciReference, PluginName};
 
@@ -21,6 +21,25 @@ pub struct Pin {
     pub manifest: ContentDigest,
     /// Of the component itself.
     pub component: ContentDigest,
+    /// What it was pinned to before.
+    pub previous: Option<Box<Pin>>,
+}
+
+impl Pin {
+    /// Whether both name the same component, of the same manifest.
+    pub fn is_same(&self, other: &Self) -> bool {
+        (&self.manifest, &self.component) == (&other.manifest, &other.component)
+    }
+
+    /// With what was pinned until now to go back to, and nothing before it.
+    pub fn after(self, before: Option<&Self>) -> Self {
+        let previous = match before {
+            Some(before) if before.is_same(&self) => before.previous.clone(),
+            Some(before) => Some(Box::new(Self { previous: None, ..before.clone() })),
+            None => None,
+        };
+        Self { previous, ..self }
+    }
 }
 
 /// Of the format that is written here.
@@ -47,6 +66,18 @@ static PIN: Shape = Shape {
         required("oci", super::TEXT, r#""registry.example.com/team/fmt:1.4""#, "The reference."),
         required("manifest", DIGEST, r#""sha256:…""#, "Digest of the manifest."),
         required("component", DIGEST, r#""sha256:…""#, "Digest of the component."),
+        optional("previous", Kind::Table(&PREVIOUS), "{}", "What it was pinned to before."),
+    ],
+    synonyms: &[],
+};
+
+static PREVIOUS: Shape = Shape {
+    noun: "earlier pin",
+    doc: "What `consign plugin rollback` goes back to.",
+    keys: &[
+        required("oci", super::TEXT, r#""registry.example.com/team/fmt:1.3""#, "The reference."),
+        required("manifest", DIGEST, r#""sha256:…""#, "Digest of the manifest."),
+        required("component", DIGEST, r#""sha256:…""#, "Digest of the component."),
     ],
     synonyms: &[],
 };
@@ -71,29 +102,39 @@ pub(super) fn read(path: &Path) -> Result<BTreeMap<PluginName, Pin>, ConfigError
     let mut pins = BTreeMap::new();
     let plugins = origin.root().get("plugins").and_then(|entry| entry.node.table());
     for section in Section::each(plugins, &PIN) {
-        let reference = section.parse("oci", OciReference::parse, &mut problems);
-        let manifest = section.parse("manifest", ContentDigest::parse, &mut problems);
-        let component = section.parse("component", ContentDigest::parse, &mut problems);
-        let name = PluginName::parse(section.name).ok();
-        if let (Some(name), Some(reference), Some(manifest), Some(component)) = (name, reference, manifest, component) {
-            pins.insert(name, Pin { reference, manifest, component });
+        let previous = section.section("previous", &PREVIOUS).and_then(|earlier| pin(&earlier, &mut problems));
+        if let (Ok(name), Some(pin)) = (PluginName::parse(section.name), pin(&section, &mut problems)) {
+            pins.insert(name, Pin { previous: previous.map(Box::new), ..pin });
         }
     }
     if problems.has_errors() { Err(problems.sorted()) } else { Ok(pins) }
 }
 
+fn pin(section: &Section<'_>, problems: &mut Problems) -> Option<Pin> {
+    let reference = section.parse("oci", OciReference::parse, problems);
+    let manifest = section.parse("manifest", ContentDigest::parse, problems);
+    let component = section.parse("component", ContentDigest::parse, problems);
+    Some(Pin { reference: reference?, manifest: manifest?, component: component?, previous: None })
+}
+
 /// The text of a lock file, sorted by name.
 pub fn lock_text(pins: &BTreeMap<PluginName, Pin>) -> String {
-    let mut text = "# Written by `consign plugin pull`: what plugins from registries are pinned to.\n\
+    let mut text =
+        "# Written by `consign plugin pull`, `upgrade` and `rollback`: what plugins from registries are pinned to.\n\
         # Commit it beside the configuration; nothing else is ever run.\nversion = 1\n"
-        .to_owned();
+            .to_owned();
     if pins.is_empty() {
         text.push_str("plugins = {}\n");
     }
-    for (name, Pin { reference, manifest, component }) in pins {
-        text.push_str(&format!(
-            "\n[plugins.{name}]\noci = \"{reference}\"\nmanifest = \"{manifest}\"\ncomponent = \"{component}\"\n"
-        ));
+    for (name, pin) in pins {
+        text.push_str(&format!("\n[plugins.{name}]\n{}", pin_text(pin)));
+        if let Some(earlier) = &pin.previous {
+            text.push_str(&format!("\n[plugins.{name}.previous]\n{}", pin_text(earlier)));
+        }
     }
     text
+}
+
+fn pin_text(Pin { reference, manifest, component, .. }: &Pin) -> String {
+    format!("oci = \"{reference}\"\nmanifest = \"{manifest}\"\ncomponent = \"{component}\"\n")
 }

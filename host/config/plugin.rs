@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::limits;
 use super::model::{Plugin, PluginSource};
 use super::pins::Pin;
 use super::report::{Problems, listed, quote};
@@ -49,7 +50,20 @@ static PLUGIN: Shape = Shape {
             r#""in-process""#,
             "In a process of its own, which may do nothing but compute; or in consign's own.",
         ),
-        optional("limits", Kind::Table(&LIMITS), r#"{ memory = "512 MiB" }"#, "What it may use up in one delivery."),
+        default(
+            "quarantine_after",
+            Kind::Int(0, 1_000_000),
+            "5, and 0 for the shipped ones",
+            "3",
+            "After so many deliveries in a row that ended by the plugin's own fault nothing more of it is started, until it \
+             is another component or `consign plugin release` lets it go. 0 is never.",
+        ),
+        optional(
+            "limits",
+            Kind::Table(&limits::OF_PLUGIN),
+            r#"{ memory = "512 MiB" }"#,
+            "What it may use up in one delivery.",
+        ),
     ],
     synonyms: &[
         ("file", "path"),
@@ -59,54 +73,8 @@ static PLUGIN: Shape = Shape {
         ("digest", "sha256"),
         ("limit", "limits"),
         ("sandbox", "isolation"),
+        ("quarantine", "quarantine_after"),
     ],
-};
-
-pub(super) static LIMITS: Shape = Shape {
-    noun: "limits",
-    doc: "What one plugin may use up in one delivery. Each of them ends the plugin, never the daemon.",
-    keys: &[
-        default(
-            "memory",
-            Kind::Size(1 << 20, 4 << 30),
-            r#""256 MiB""#,
-            r#""512 MiB""#,
-            "Linear memory, all memories together; at most 4 GiB, which is all that 32 bits reach.",
-        ),
-        default(
-            "cpu_time",
-            Kind::Duration(10, 7 * 86_400_000),
-            r#""30min""#,
-            r#""1h""#,
-            "Time spent computing; waiting for uploads does not count.",
-        ),
-        default(
-            "wall_time",
-            Kind::Duration(10, 7 * 86_400_000),
-            r#""4h""#,
-            r#""12h""#,
-            "Time from the first call to the last, waiting included.",
-        ),
-        default(
-            "output_bytes",
-            Kind::Size(1, 1 << 50),
-            r#""1 TiB""#,
-            r#""50 GiB""#,
-            "All objects, before compression.",
-        ),
-        default("objects", Kind::Int(1, 1_000_000), "10000", "100", "Objects of one delivery."),
-        default("log_lines", Kind::Int(0, 10_000_000), "10000", "1000", "Log lines, stdout and stderr included."),
-        default("stack", Kind::Size(64 << 10, 64 << 20), r#""1 MiB""#, r#""2 MiB""#, "Stack of guest calls."),
-        default("table_elements", Kind::Int(1, 10_000_000), "100000", "100000", "Elements over all tables."),
-        default(
-            "call_bytes",
-            Kind::Size(64 << 10, 1 << 30),
-            r#""16 MiB""#,
-            r#""32 MiB""#,
-            "Bytes handed over in one call to the host.",
-        ),
-    ],
-    synonyms: &[("cpu", "cpu_time"), ("timeout", "wall_time"), ("output", "output_bytes"), ("memory_bytes", "memory")],
 };
 
 pub(crate) fn read(
@@ -118,7 +86,7 @@ pub(crate) fn read(
     let mut read = BTreeMap::new();
     for section in Section::each(plugins, &PLUGIN) {
         let Ok(name) = PluginName::parse(section.name) else { continue };
-        let limits = section.section("limits", &LIMITS).map_or_else(Limits::default, |section| limits(&section));
+        let limits = limits::of_plugin(section.table);
         let sha256 = section.parse("sha256", digest, problems);
         let source = if SHIPPED.contains(&section.name) {
             let why = format!("is for plugins of your own, but `{name}` is part of consign");
@@ -146,7 +114,8 @@ pub(crate) fn read(
             PluginSource::File { path: base(section.span("path").file()).join(path), sha256 }
         };
         let isolation = isolation(&section, &source);
-        read.insert(name.clone(), Arc::new(Plugin { name, source, isolation, limits }));
+        let quarantine_after = section.int("quarantine_after").unwrap_or(quarantine_after(&source));
+        read.insert(name.clone(), Arc::new(Plugin { name, source, isolation, limits, quarantine_after }));
     }
     read
 }
@@ -158,8 +127,9 @@ pub(crate) fn with_shipped<'a>(
 ) -> BTreeMap<PluginName, Arc<Plugin>> {
     for name in used.filter(|name| SHIPPED.contains(&name.as_str())) {
         plugins.entry(name.clone()).or_insert_with(|| {
-            let (source, isolation) = (PluginSource::Shipped, Isolation::InProcess);
-            Arc::new(Plugin { name: name.clone(), source, isolation, limits: Limits::default() })
+            let (name, source, isolation) = (name.clone(), PluginSource::Shipped, Isolation::InProcess);
+            let quarantine_after = quarantine_after(&source);
+            Arc::new(Plugin { name, source, isolation, limits: Limits::default(), quarantine_after })
         });
     }
     plugins
@@ -172,20 +142,9 @@ fn isolation(section: &Section<'_>, source: &PluginSource) -> Isolation {
     Isolation::ALL.into_iter().find(|isolation| written == Some(isolation.as_str())).unwrap_or(usual)
 }
 
-pub(super) fn limits(section: &Section<'_>) -> Limits {
-    let usual = Limits::default();
-    let bytes = |key| section.size(key).and_then(|bytes| usize::try_from(bytes).ok());
-    Limits {
-        memory_bytes: section.size("memory").unwrap_or(usual.memory_bytes),
-        cpu_time: section.duration("cpu_time").unwrap_or(usual.cpu_time),
-        wall_time: section.duration("wall_time").unwrap_or(usual.wall_time),
-        output_bytes: section.size("output_bytes").unwrap_or(usual.output_bytes),
-        objects: section.int("objects").unwrap_or(usual.objects),
-        log_lines: section.int("log_lines").unwrap_or(usual.log_lines),
-        stack_bytes: bytes("stack").unwrap_or(usual.stack_bytes),
-        table_elements: section.int("table_elements").unwrap_or(usual.table_elements),
-        call_bytes: bytes("call_bytes").unwrap_or(usual.call_bytes),
-    }
+/// What is shipped ends like that by what it is given: it is not halted for all who use it.
+fn quarantine_after(source: &PluginSource) -> u32 {
+    if *source == PluginSource::Shipped { 0 } else { 5 }
 }
 
 fn file(text: &str) -> Result<PathBuf, Invalid> {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use chrono_tz::Tz;
 
 use super::known::{Known, What, unknown};
+use super::limits;
 use super::model::{Compression, Empty, Overlap, RetryPolicy, Share};
 use super::plugin::SHIPPED;
 use super::report::{Problems, listed, quote};
@@ -100,6 +101,12 @@ pub(crate) static SHARE: Shape = Shape {
             r#"{ delimiter = ";" }"#,
             "The plugin's own options. Dates and times become strings.",
         ),
+        optional(
+            "limits",
+            Kind::Table(&limits::OF_SHARE),
+            r#"{ memory = "1 GiB" }"#,
+            "What the plugin may use up in one delivery of this share, where that is not what `[plugins.NAME.limits]` says.",
+        ),
         default(
             "compression",
             Kind::Either(&[Kind::Choice(&["none", "gzip", "zstd"]), Kind::Table(&COMPRESSION)]),
@@ -158,6 +165,7 @@ pub(crate) static SHARE: Shape = Shape {
         ("catchup", "catch_up"),
         ("concurrency_policy", "overlap"),
         ("timeout", "deadline"),
+        ("limit", "limits"),
     ],
 };
 
@@ -242,6 +250,7 @@ fn share(section: &Section<'_>, name: ShareName, known: &Known<'_>, problems: &m
         dataset: dataset?.0,
         plugin,
         options,
+        limits: limits::of_share(section, known.table("plugins")),
         compression,
         max_object_bytes: section.size("max_object_size"),
         empty: match section.text("empty") {
@@ -313,7 +322,7 @@ fn plugin(section: &Section<'_>, known: &Known<'_>, problems: &mut Problems) -> 
 }
 
 fn no_plugin(section: &Section<'_>, problems: &mut Problems) -> Option<PluginName> {
-    let keys = ["plugin", "options", "compression", "max_object_size"];
+    let keys = ["plugin", "options", "limits", "compression", "max_object_size"];
     section.refuse(&keys, "is for rows, but the dataset's files pass through unread", "remove it", problems);
     if section.text("empty") == Some("header") {
         let message = "`empty` cannot be `header`: the dataset is of files, which have none";

@@ -9,8 +9,8 @@ use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use tokio::time::Instant;
 
-use crate::domain::{RunId, ShareName};
-use crate::ledger::{Claims, DeliveryId, LedgerError, OpenDelivery, Recorded, RunState, Unfinished};
+use crate::domain::{RunId, ShareName, SkipReason, Slot};
+use crate::ledger::{Claims, DeliveryId, LedgerError, OpenDelivery, Quarantine, Recorded, RunState, Unfinished};
 use crate::schedule::Plan;
 
 /// Without any answer for this long the daemon does not get on.
@@ -30,6 +30,10 @@ pub(super) enum Answer {
     Others(Result<(Vec<Unfinished>, Vec<DeliveryId>)>),
     /// Ended runs, with uploads that they left.
     Leftover(Result<Vec<Unfinished>>),
+    /// Components in quarantine.
+    Quarantined(Result<Vec<Quarantine>>),
+    /// Slots that were left out while they waited for a plugin in quarantine.
+    Kept(Result<Vec<(Slot, SkipReason)>>),
 }
 
 pub(super) struct Calls {

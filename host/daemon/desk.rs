@@ -21,6 +21,7 @@ use super::leftover::Leftover;
 use super::nodes::Others;
 use super::notify::Status;
 use super::orders::Callers;
+use super::quarantine::Quarantined;
 use super::queue::{Limits, Place, Queue};
 use super::recovery::Unrecorded;
 use super::retries::Retries;
@@ -42,6 +43,8 @@ pub(super) struct Desk {
     pub(super) queue: Queue<Job>,
     /// What waits for its next try.
     pub(super) retries: Retries,
+    /// What waits for its plugin to be let go.
+    pub(super) quarantine: Quarantined,
     pub(super) work: JoinSet<Result<Progress, LedgerError>>,
     pub(super) at_work: HashMap<Id, AtWork>,
     /// What the ledger was asked.
@@ -96,6 +99,7 @@ impl Desk {
             intake,
             queue,
             retries: Retries::default(),
+            quarantine: Quarantined::default(),
             work: JoinSet::new(),
             at_work: HashMap::new(),
             calls: Calls::default(),
@@ -122,6 +126,7 @@ impl Desk {
         let generation = std::mem::replace(&mut self.generation, Arc::new(Generation { number, config, parts }));
         let seen = self.callers.current.send_replace(self.generation.clone());
         crash::point(Point::Adopted);
+        self.go_by_quarantine();
         // With many shares this takes a while too.
         drop(tokio::task::spawn_blocking(move || drop((planner, generation, seen))));
         tracing::info!(generation = number, shares, "the configuration is adopted");
@@ -133,6 +138,7 @@ impl Desk {
         self.intake.look();
         self.intake.look_at_clock(self.clock.now());
         self.stop_what_is_late();
+        self.keep_what_waits();
         self.look_for_leftover();
     }
 
@@ -140,13 +146,14 @@ impl Desk {
     pub fn go_on(&mut self) {
         let now = self.clock.now();
         self.look_after_others();
+        self.look_at_quarantine();
         self.plan(now);
         self.take_up_unrecorded();
         while let Some(job) = self.retries.next(now) {
             self.enqueue(job);
         }
         while let Some(job) = self.queue.overdue(now) {
-            self.end(job);
+            self.end(job, None);
         }
         while let Some((job, place)) = self.queue.next() {
             self.begin(job, Some(place), Stopper::default());
@@ -174,6 +181,8 @@ impl Desk {
             Answer::Leftover(found) => self.leftover_found(found)?,
             Answer::RunEnded(run, share, ended) => self.run_ended(run, share, ended)?,
             Answer::Released(released) => self.released(released)?,
+            Answer::Quarantined(all) => self.quarantined(all)?,
+            Answer::Kept(kept) => self.kept(kept)?,
         }
         Ok(())
     }
@@ -191,20 +200,27 @@ impl Desk {
     /// It is at work here, waits for a place, or for its next try.
     pub fn has(&self, delivery: DeliveryId) -> bool {
         let is_at_work = || self.at_work.values().any(|at_work| at_work.delivery.id == delivery);
-        self.queue.has(delivery) || self.retries.has(delivery) || self.unrecorded.has(delivery) || is_at_work()
+        let waits = self.queue.has(delivery) || self.retries.has(delivery) || self.quarantine.has(delivery);
+        waits || self.unrecorded.has(delivery) || is_at_work()
     }
 
-    /// Has it wait for a place.
+    /// Has it wait for a place, or for its plugin to be let go.
     pub fn enqueue(&mut self, job: Job) {
+        // What is in a bucket is looked at first: it may be whole, or has to be taken away.
+        if self.quarantine.holds(&job.delivery.slot.share) && !job.has_begun() {
+            return self.quarantine.park(job);
+        }
         let turn = job.turn(&self.generation.config);
         // What is in a bucket already is looked at in its turn, however late.
         let deadline = job.delivery.deadline.filter(|_| !job.has_begun());
         self.queue.push(job.delivery.id, turn, deadline, job);
     }
 
-    /// Its task finds that it is too late for it, or what the ledger has against it.
-    fn end(&mut self, job: Job) {
-        self.begin(job, None, Stopper::default());
+    /// Its task finds why: what it is told, that it is too late, or what the ledger has against it.
+    pub fn end(&mut self, job: Job, why: Option<Failure>) {
+        let stopper = Stopper::default();
+        why.into_iter().for_each(|why| stopper.stop(why));
+        self.begin(job, None, stopper);
     }
 
     fn begin(&mut self, job: Job, place: Option<Place>, stopper: Stopper) {
@@ -231,12 +247,13 @@ impl Desk {
             return;
         }
         let waiting = self.queue.remove(delivery).or_else(|| self.retries.remove(delivery));
+        let waiting = waiting.or_else(|| self.quarantine.remove(delivery));
         let Some(Job { delivery, .. }) = waiting else { return };
         // It may have come further since it was read.
         let job = Job { delivery, task: Task::Again { begun } };
         match job.has_begun() {
             true => self.enqueue(job),
-            false => self.end(job),
+            false => self.end(job, None),
         }
     }
 
@@ -254,7 +271,12 @@ impl Desk {
         let Delivery { id, run, slot, customer, .. } = delivery.clone();
         let failed = |failure| Event::Ended(Box::new(Fared::failed(customer.clone(), Fate::Failed, failure)));
         match result {
+            Ok(Ok(Progress::Quarantined)) => {
+                self.wait_in_quarantine(Job { delivery, task: Task::Again { begun: false } });
+                return Ok(());
+            }
             Ok(Ok(Progress::Waits { due, sealed, failure })) => {
+                self.look_at_fault(&failure);
                 self.callers.tell(id, Some(Event::Waits { customer, due, failure }));
                 self.retries.push(due, Job { delivery, task: Task::Again { begun: sealed } });
                 // It failed before it heard that it is to end, which is then not to wait for the next try.
@@ -269,6 +291,7 @@ impl Desk {
             }
             Ok(Ok(Progress::Failed(failure))) => {
                 self.tally.failed += 1;
+                self.look_at_fault(&failure);
                 self.callers.tell(id, Some(failed(failure)));
             }
             Ok(Ok(Progress::Tidied)) => self.callers.tell(id, None),
@@ -364,9 +387,10 @@ impl Desk {
             shares: self.generation.config.shares.len(),
             next: self.intake.next_slot(),
             at_work: self.queue.at_work(),
-            waiting: self.queue.waiting(),
+            waiting: self.queue.waiting() + self.quarantine.len(),
             behind: self.behind.load(Ordering::Relaxed),
             again: self.retries.len(),
+            quarantined: self.quarantine.plugins().cloned().collect(),
             delivered: self.tally.delivered,
             failed: self.tally.failed,
             left_out: self.tally.left_out,

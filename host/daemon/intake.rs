@@ -8,7 +8,7 @@ use super::desk::Desk;
 use super::job::{Delivery, Job, Task};
 use super::left_out;
 use crate::clock::{Instant, exact};
-use crate::config::{Config, Overlap};
+use crate::config::{Config, Overlap, Share};
 use crate::crash::{self, Point};
 use crate::domain::{Failure, ShareName};
 use crate::ledger::{Claim, Claims, DeliveryId, Ledger, LedgerError, Planned, Recorded};
@@ -163,9 +163,17 @@ impl Desk {
             slot: due.slot.clone(),
             customers: share.map(|share| share.to.clone()).unwrap_or_default(),
             origin: due.origin,
-            overlap: share.map_or(Overlap::Allow, |share| share.overlap),
+            overlap: share.map_or(Overlap::Allow, |share| self.overlap(share)),
             deadline: share.and_then(|share| share.deadline).map(|deadline| due.slot.at + deadline),
             skip: due.skip,
+        }
+    }
+
+    /// What is due while nothing of a share is started is not left out for what waits already.
+    fn overlap(&self, share: &Share) -> Overlap {
+        match share.overlap {
+            Overlap::Skip if self.quarantine.holds(&share.name) => Overlap::Queue,
+            overlap => overlap,
         }
     }
 
@@ -189,9 +197,12 @@ impl Desk {
         if !self.intake.pending || self.intake.claiming {
             return;
         }
-        let [on_time, late] = self.queue.wanted();
+        let [mut on_time, mut late] = self.queue.wanted();
         if on_time.slots + late.slots == 0 {
             return;
+        }
+        for wanted in [&mut on_time, &mut late] {
+            wanted.except.extend_from_slice(self.quarantine.shares());
         }
         self.intake.claiming = true;
         // What becomes pending from here on may be too late for this look.

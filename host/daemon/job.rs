@@ -57,6 +57,8 @@ pub(super) enum Progress {
     Tidied,
     /// Left to the next process, with its uploads aborted.
     Interrupted,
+    /// It waits until its plugin is let go.
+    Quarantined,
 }
 
 impl Job {
@@ -123,6 +125,10 @@ pub(super) async fn carry_out(
             Ok(Progress::Waits { due, sealed, failure })
         }
         Outcome::Interrupted(_) => Ok(Progress::Interrupted),
+        Outcome::Quarantined(why) => {
+            tracing::debug!("not begun: {}", why.message);
+            Ok(Progress::Quarantined)
+        }
         Outcome::Failed(failure) => {
             let layer = failure.layer.as_str();
             tracing::error!(layer, remedy = failure.remedy, "delivery failed: {}", failure.message);

@@ -12,6 +12,7 @@ use sd_notify::NotifyState;
 use tokio::time;
 
 use crate::clock::{Instant, to_the_second};
+use crate::domain::PluginName;
 
 /// The manager hears the same kind of thing no more often than this.
 const EVERY: Duration = Duration::from_millis(500);
@@ -171,6 +172,8 @@ pub(super) struct Status {
     pub refused: Option<String>,
     /// Why the ledger cannot be written.
     pub unable: Option<&'static str>,
+    /// Nothing of these is started.
+    pub quarantined: Vec<PluginName>,
     pub shares: usize,
     pub next: Option<Instant>,
     pub at_work: usize,
@@ -194,6 +197,11 @@ impl fmt::Display for Status {
         }
         if let Some(why) = &self.refused {
             write!(f, "the new configuration is refused ({why}) and the old one runs on; ")?;
+        }
+        match &self.quarantined[..] {
+            [] => {}
+            [plugin] => write!(f, "plugin {plugin} is in quarantine; ")?,
+            several => write!(f, "{} plugins are in quarantine; ", several.len())?,
         }
         let Self { shares, at_work, waiting, behind, again, delivered, failed, left_out, .. } = self;
         write!(f, "{shares} {}", if *shares == 1 { "share" } else { "shares" })?;
@@ -219,15 +227,29 @@ mod tests {
         let at = "2026-03-01T06:00:00Z".parse().unwrap();
         let (shares, at_work, waiting, again, next, unable) = (1, 2, 3, 4, Some(at), None);
         let (delivered, failed, left_out) = (5, 6, 7);
-        let (refused, behind) = (None, 0);
-        let status =
-            Status { refused, unable, shares, next, at_work, waiting, behind, again, delivered, failed, left_out };
+        let (refused, behind, quarantined) = (None, 0, Vec::new());
+        let status = Status {
+            refused,
+            unable,
+            quarantined,
+            shares,
+            next,
+            at_work,
+            waiting,
+            behind,
+            again,
+            delivered,
+            failed,
+            left_out,
+        };
         let good = "1 share, next slot 2026-03-01T06:00:00Z; 2 at work, 3 waiting, 4 to be tried again; \
                     since the start 5 delivered, 6 failed, 7 left out";
         assert_eq!(status.to_string(), good);
         let full = Status { unable: Some("the disk of the ledger is full"), ..status };
         assert_eq!(full.to_string(), format!("the disk of the ledger is full, nothing new begins; {good}"));
-        let full = Status { behind: 40, ..full };
+        let halted = Status { quarantined: vec![PluginName::parse("acme-format").unwrap()], unable: None, ..full };
+        assert_eq!(halted.to_string(), format!("plugin acme-format is in quarantine; {good}"));
+        let full = Status { behind: 40, quarantined: Vec::new(), ..halted };
         let good = good.replace("3 waiting", "3 waiting and 40 slots behind");
         let refused = Status { refused: Some("1 error in the configuration".into()), unable: None, ..full };
         let why = "the new configuration is refused (1 error in the configuration) and the old one runs on";

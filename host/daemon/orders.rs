@@ -101,6 +101,7 @@ impl Desk {
                 // With many shares this takes a while.
                 drop(tokio::task::spawn_blocking(move || drop(before)));
             }
+            Order::LetGo => self.quarantine.look(),
             Order::LeftOut(slots) => self.tally.left_out += left_out::tell(&slots),
             Order::Reloading => manager.reloading(),
             Order::Reloaded { loaded, done } => {

@@ -196,6 +196,14 @@ impl<J> Queue<J> {
         Some(job)
     }
 
+    /// Takes out those of which this is so, in the order in which they came.
+    pub fn take(&mut self, which: impl Fn(&J) -> bool) -> Vec<J> {
+        let taken = self.waiting.iter().filter(|(_, waiting)| which(&waiting.job));
+        let mut taken: Vec<_> = taken.map(|(id, waiting)| (waiting.number, *id)).collect();
+        taken.sort_unstable();
+        taken.into_iter().filter_map(|(_, id)| self.remove(id)).collect()
+    }
+
     /// Takes out one whose deadline has passed.
     pub fn overdue(&mut self, now: Instant) -> Option<J> {
         let (_, id) = self.deadlines.first().copied().filter(|(deadline, _)| *deadline <= now)?;

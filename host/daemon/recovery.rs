@@ -65,6 +65,8 @@ impl Desk {
     /// after their uploads are aborted. Of a run that had ended only uploads are
     /// left, and its end stands.
     pub async fn resume(&mut self) -> Result<(), LedgerError> {
+        let quarantined = self.ledger.quarantined().await;
+        self.quarantined(quarantined)?;
         let released = self.ledger.release_held().await;
         self.released(released)?;
         for unfinished in self.ledger.unfinished().await? {

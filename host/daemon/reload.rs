@@ -17,7 +17,7 @@ use super::intake;
 use crate::check::{self, Checked, Unsound};
 use crate::clock::Clock;
 use crate::config::{Config, ConfigErrors, Environment, Look, Watched, rendered};
-use crate::domain::{Blame, Refused};
+use crate::domain::{Blame, PluginName, Refused};
 use crate::ledger::Ledger;
 use crate::registry::Fetch;
 use crate::run::Parts;
@@ -150,13 +150,12 @@ impl Reloader {
         }
         let running = self.current.borrow().clone();
         fixed(&running.config, &config, &mut found);
-        let checked =
-            check::check(&config, &self.clock, found, Fetch::Missing, Some(&*running.parts)).await.map_err(|unsound| {
-                match unsound {
-                    Unsound::Config(errors) => errors.into(),
-                    Unsound::Failure(failure) => failure.into(),
-                }
-            });
+        let (parts, earlier) = (&*running.parts, |plugin: &PluginName| running.parts.digest(plugin).cloned());
+        let checked = check::check(&config, &self.clock, found, Fetch::Missing, Some(parts), earlier).await;
+        let checked = checked.map_err(|unsound| match unsound {
+            Unsound::Config(errors) => errors.into(),
+            Unsound::Failure(failure) => failure.into(),
+        });
         let loaded = match checked {
             Ok(checked) => self.make_ready(config, checked).await,
             Err(refused) => Err(refused),

@@ -92,11 +92,15 @@ pub struct Failure {
     pub message: String,
     /// What to do about it. Empty when nobody can know.
     pub remedy: String,
+    /// A plugin did not end as plugins do: it trapped, hung, or passed a limit. What it
+    /// says to be wrong is no fault of its own.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub plugin_fault: bool,
 }
 
 impl Failure {
     pub fn new(layer: Layer, retry: Retry, message: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self { layer, retry, message: message.into(), remedy: remedy.into() }
+        Self { layer, retry, message: message.into(), remedy: remedy.into(), plugin_fault: false }
     }
 
     /// The chain of an error's causes as one line: `Display` of each, joined by `: `.

@@ -67,11 +67,19 @@ pub enum SkipReason {
     Deadline,
     /// The share was paused.
     Paused,
+    /// The share's plugin was in quarantine until the deadline passed.
+    Quarantine,
 }
 
 impl SkipReason {
-    pub const ALL: [SkipReason; 5] =
-        [SkipReason::Missed, SkipReason::TooOld, SkipReason::Overlap, SkipReason::Deadline, SkipReason::Paused];
+    pub const ALL: [SkipReason; 6] = [
+        SkipReason::Missed,
+        SkipReason::TooOld,
+        SkipReason::Overlap,
+        SkipReason::Deadline,
+        SkipReason::Paused,
+        SkipReason::Quarantine,
+    ];
 
     pub fn as_str(self) -> &'static str {
         match self {
@@ -80,6 +88,7 @@ impl SkipReason {
             SkipReason::Overlap => "another slot of the share was at work",
             SkipReason::Deadline => "its deadline passed before it began",
             SkipReason::Paused => "the share was paused",
+            SkipReason::Quarantine => "its deadline passed while its plugin was in quarantine",
         }
     }
 }

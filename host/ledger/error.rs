@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rusqlite::ErrorCode;
 use rusqlite::ffi::SQLITE_IOERR_SHMSIZE;
 
-use crate::domain::{Blame, Failure, Layer, Refused, Retry, Slot};
+use crate::domain::{Blame, ContentDigest, Failure, Layer, Refused, Retry, Slot};
 
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum LedgerError {
@@ -71,6 +71,8 @@ pub enum LedgerError {
     Illegal { record: String, state: &'static str, event: String },
     #[error("'{key}' belongs to slot {slot}; give the share a `key` that tells its slots apart")]
     KeyTaken { key: String, slot: Box<Slot> },
+    #[error("the component {digest} is in quarantine; `consign plugin release` lets it go")]
+    Quarantined { digest: ContentDigest },
     #[error("the ledger has no {record}; `consign history` lists what it has")]
     Unknown { record: String },
     #[error("run {run} still has {open} deliveries at work; this is a fault in consign, please report it")]

@@ -100,6 +100,8 @@ pub struct AttemptDetail {
     pub started: Instant,
     pub ended: Option<Instant>,
     pub failure: Option<Failure>,
+    /// Of the component that formats it; None for files.
+    pub digest: Option<String>,
     pub objects: Vec<ObjectDetail>,
     pub uploads: Vec<UploadDetail>,
 }
@@ -352,6 +354,7 @@ fn attempts(ledger: &Db, delivery: DeliveryId) -> Result<Vec<AttemptDetail>, Led
             started: at(row, "started_at")?,
             ended: maybe_at(row, "ended_at")?,
             failure: maybe_json(row, "failure")?,
+            digest: row.get("digest")?,
             objects: objects(ledger, id)?,
             uploads: uploads(ledger, id)?,
         })

@@ -161,7 +161,7 @@ fn refused<S: State>(ledger: &Db, id: i64, event: S::Event) -> Result<LedgerErro
     })
 }
 
-fn parsed<T>(
+pub(super) fn parsed<T>(
     row: &Row<'_>,
     column: &'static str,
     parse: impl Fn(&str) -> Result<T, Invalid>,

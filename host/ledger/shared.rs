@@ -5,13 +5,37 @@
 //! the commands need not know of it.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use super::claim::{held_for_nothing, release_where};
 use super::db::{Db, values};
+use super::postgres::Node;
 use super::read::OPEN_RUNS;
-use super::{DeliveryId, LedgerError};
+use super::{DeliveryId, Ledger, LedgerError};
 use crate::clock::Instant;
 use crate::domain::{RunId, ShareName};
+
+impl Ledger {
+    /// Deliveries of this process that are to be ended: another one says so.
+    pub async fn cancelled(&self) -> Result<Vec<DeliveryId>, LedgerError> {
+        self.writer.run(cancelled).await
+    }
+
+    /// How often to look after what other processes leave and say; None when
+    /// there can be no other.
+    pub fn heartbeat(&self) -> Option<Duration> {
+        self.writer.node().map(Node::every)
+    }
+
+    /// Err when this process has lost its work to another one: nothing may be
+    /// taken from the bucket any more.
+    pub async fn is_ours(&self) -> Result<(), LedgerError> {
+        match self.writer.node() {
+            None => Ok(()),
+            Some(_) => self.writer.run(|_| Ok(())).await,
+        }
+    }
+}
 
 /// Runs that one look takes over. The others are left to the next, or to another node.
 const RUNS_MAX: i64 = 200;

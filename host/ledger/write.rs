@@ -7,7 +7,7 @@ use super::slots::finish_slot;
 use super::state::{
     AttemptEvent, AttemptState, DeliveryEvent, DeliveryState, RunEvent, RunState, State, UploadEvent, UploadState,
 };
-use super::{Attempt, AttemptId, Committed, DeliveryId, LedgerError};
+use super::{Attempt, AttemptId, Committed, DeliveryId, Formatter, LedgerError, faults};
 use crate::clock::Instant;
 use crate::domain::{Destination, Failure, Manifest, RunId, SealedObject, Slot};
 
@@ -16,7 +16,11 @@ pub(super) fn attempt_started(
     now: Instant,
     delivery: DeliveryId,
     destination: Option<&Destination>,
+    formatter: Option<&Formatter>,
 ) -> Result<Attempt, LedgerError> {
+    if let Some(formatter) = formatter {
+        faults::refuse(ledger, formatter)?;
+    }
     step::<DeliveryState>(ledger, delivery.0, DeliveryEvent::Work, "due_at = NULL", &[])?;
     if let Some(destination) = destination
         && let Some(slot) = key_taken(ledger, delivery, destination)?
@@ -30,6 +34,7 @@ pub(super) fn attempt_started(
     })?;
     let unknown = || LedgerError::Unknown { record: format!("delivery {}", delivery.0) };
     let (number, tries, cancel) = counts.ok_or_else(unknown)?;
+    let component = formatter.map(|formatter| formatter.digest.to_string());
     let (endpoint, bucket, owner, key) = match destination {
         Some(Destination { endpoint, bucket, owner, manifest_key }) => {
             (endpoint.as_deref(), Some(bucket.as_str()), Some(owner.as_str()), Some(manifest_key.as_str()))
@@ -37,9 +42,19 @@ pub(super) fn attempt_started(
         None => (None, None, None, None),
     };
     let id = ledger.insert(
-        "INSERT INTO attempts (delivery, number, state, started_at, endpoint, bucket, owner, manifest_key)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) RETURNING id",
-        values![delivery.0, number, AttemptState::Working.as_str(), now, endpoint, bucket, owner, key],
+        "INSERT INTO attempts (delivery, number, state, started_at, endpoint, bucket, owner, manifest_key, digest)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) RETURNING id",
+        values![
+            delivery.0,
+            number,
+            AttemptState::Working.as_str(),
+            now,
+            endpoint,
+            bucket,
+            owner,
+            key,
+            component.as_ref()
+        ],
     )?;
     Ok(Attempt { id: AttemptId(id), number, tries, cancel })
 }
@@ -116,7 +131,10 @@ pub(super) fn committed(
     committed: &Committed,
 ) -> Result<(), LedgerError> {
     step::<AttemptState>(ledger, attempt.0, AttemptEvent::Commit, "ended_at = ?3", values![now])?;
-    let delivery = delivery_of(ledger, attempt)?;
+    let (delivery, component) = of(ledger, attempt)?;
+    if let Some(component) = component {
+        faults::forgive(ledger, &component)?;
+    }
     let also = "failure = NULL, due_at = NULL, manifest_key = ?3, rows = ?4, bytes = ?5";
     let Committed { manifest_key, rows, bytes, objects } = committed;
     let values = values![manifest_key, count(*rows), count(*bytes)];
@@ -194,7 +212,14 @@ pub(super) fn run_finished(ledger: &Db, now: Instant, run: RunId) -> Result<RunS
 }
 
 fn delivery_of(ledger: &Db, attempt: AttemptId) -> Result<i64, LedgerError> {
+    of(ledger, attempt).map(|(delivery, _)| delivery)
+}
+
+/// The delivery of an attempt, and the component that formats it.
+pub(super) fn of(ledger: &Db, attempt: AttemptId) -> Result<(i64, Option<String>), LedgerError> {
     ledger
-        .first("SELECT delivery FROM attempts WHERE id = ?1", values![attempt.0], |row| row.get(0))?
+        .first("SELECT delivery, digest FROM attempts WHERE id = ?1", values![attempt.0], |row| {
+            Ok((row.get("delivery")?, row.get("digest")?))
+        })?
         .ok_or_else(|| LedgerError::Unknown { record: format!("attempt {}", attempt.0) })
 }

@@ -10,6 +10,7 @@ use wasmtime_wasi::I32Exit;
 use super::engine::FRAMES_MAX;
 use super::words::printable;
 use crate::domain::{Failure, Layer, PluginName, Retry};
+use crate::limits::Limits;
 
 /// Which rule, limit or fault ended the plugin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -103,16 +104,45 @@ impl Cause {
         }
     }
 
+    /// Whether the plugin is at fault. Not when it says itself what is wrong, nor when
+    /// it waited for others: its data, its bucket.
+    pub fn is_fault(self) -> bool {
+        use Cause::{Cancelled, Host, Input, OutputClosed, WallTime};
+        !self.is_said() && !matches!(self, WallTime | Input | OutputClosed | Cancelled | Host)
+    }
+
+    /// Whether what ended a plugin within `limits` is a limit that it usually need not
+    /// keep: a larger one is among `usual`.
+    pub fn is_narrower(self, limits: &Limits, usual: &Limits) -> bool {
+        match self {
+            Cause::Memory => limits.memory_bytes < usual.memory_bytes,
+            Cause::Table => limits.table_elements < usual.table_elements,
+            Cause::CpuTime => limits.cpu_time < usual.cpu_time,
+            Cause::Stack => limits.stack_bytes < usual.stack_bytes,
+            Cause::Output => limits.output_bytes < usual.output_bytes,
+            Cause::Objects => limits.objects < usual.objects,
+            Cause::Logs => limits.log_lines < usual.log_lines,
+            Cause::Call => limits.call_bytes < usual.call_bytes,
+            _ => false,
+        }
+    }
+
     fn remedy(self) -> &'static str {
         match self {
             Cause::InvalidOptions => "correct the share's `options`; `consign check` shows every problem at once",
             Cause::Unsupported => "cast or leave out the column in the dataset's query, or choose another format",
             Cause::Quota => "deliver less at once, or split objects with the share's `max_object_size`",
-            Cause::Memory => "raise the plugin's `memory` limit, or give it smaller objects or batches",
-            Cause::CpuTime => "raise the plugin's `cpu_time` limit if the dataset has grown",
-            Cause::WallTime => "look at the dataset's and the bucket's speed, or raise the plugin's `wall_time` limit",
-            Cause::Output => "raise the plugin's `output_bytes` limit if the dataset has grown",
-            Cause::Objects => "raise the plugin's `objects` limit or the share's `max_object_size`",
+            Cause::Memory => {
+                "raise the `memory` limit of the plugin or of this share, or give it smaller objects or batches"
+            }
+            Cause::CpuTime => "raise the `cpu_time` limit of the plugin or of this share if the dataset has grown",
+            Cause::WallTime => {
+                "look at the dataset's and the bucket's speed, or raise the `wall_time` limit of the plugin or of this share"
+            }
+            Cause::Output => "raise the `output_bytes` limit of the plugin or of this share if the dataset has grown",
+            Cause::Objects => {
+                "raise the `objects` limit of the plugin or of this share, or the share's `max_object_size`"
+            }
             Cause::Logs => "make the plugin log less, or raise its `log_lines` limit",
             Cause::Stack => "report it to the plugin's author, or raise its `stack` limit if it has to recurse deeply",
             Cause::Table => "report it to the plugin's author, or raise its `table_elements` limit",
@@ -197,7 +227,8 @@ impl From<Failed> for Failure {
         if let Some(frame) = failed.frames.first() {
             message.push_str(&format!(", in {frame}"));
         }
-        Failure::new(Layer::Plugin, failed.cause.retry(), message, failed.cause.remedy())
+        let failure = Failure::new(Layer::Plugin, failed.cause.retry(), message, failed.cause.remedy());
+        Failure { plugin_fault: failed.cause.is_fault(), ..failure }
     }
 }
 

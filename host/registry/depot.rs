@@ -108,7 +108,8 @@ impl<'a> Depot<'a> {
         let manifest = pinned.map(|pin| &pin.manifest);
         let artifact =
             registries.pull(reference, manifest, with_signatures).await.map_err(Failure::from).map_err(of)?;
-        let pin = Pin { reference: reference.clone(), manifest: artifact.manifest(), component: artifact.component() };
+        let (manifest, component) = (artifact.manifest(), artifact.component());
+        let pin = Pin { reference: reference.clone(), manifest, component, previous: None };
         if let Some(pinned) = pinned.filter(|pinned| pinned.component != pin.component) {
             let message = format!(
                 "plugin {plugin}: the manifest {} names the component {}, but {} is pinned in {}",

@@ -1,11 +1,12 @@
 //! The plugins of a configuration, from where they are, ready to run.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use crate::config::{Config, Plugin, PluginSource};
 use crate::domain::{ContentDigest, Failure, Layer, PluginName, Retry};
-use crate::plugin::{Component, PluginHost};
+use crate::limits::Limits;
+use crate::plugin::{Component, PluginError, PluginHost};
 use crate::registry::{Depot, Fetch};
 
 /// A plugin that cannot be used, and which.
@@ -16,22 +17,21 @@ pub struct BadPlugin {
     pub is_absent: bool,
 }
 
+/// By plugin and by the stack, in bytes, that it was loaded with: mostly one of each plugin.
+pub(super) type Components = BTreeMap<(PluginName, usize), Component>;
+
 /// Those that can be used, and those that cannot.
-pub(super) async fn load(
-    config: &Config,
-    fetch: Fetch,
-) -> Result<(BTreeMap<PluginName, Component>, Vec<BadPlugin>), Failure> {
+pub(super) async fn load(config: &Config, fetch: Fetch) -> Result<(Components, Vec<BadPlugin>), Failure> {
     let host = tokio::task::block_in_place(|| PluginHost::new(&config.daemon.cache_dir));
     let host = host.map_err(|error| unusable(&error))?;
     let depot = Depot::new(config);
-    let mut components = BTreeMap::new();
+    let stacks = stacks(config);
+    let mut components = Components::new();
     let mut bad = Vec::new();
     for (name, plugin) in &config.plugins {
         let loaded = match bytes(&depot, plugin, fetch).await {
-            Ok(Some(bytes)) => {
-                tokio::task::block_in_place(|| host.load_in(plugin.isolation, name, &bytes, &plugin.limits))
-                    .map_err(|error| unusable(&error))
-            }
+            Ok(Some(bytes)) => tokio::task::block_in_place(|| each_stack(&host, plugin, &bytes, stacks.get(name)))
+                .map_err(|error| unusable(&error)),
             Ok(None) => {
                 let failure = absent(name);
                 bad.push(BadPlugin { plugin: name.clone(), failure, is_absent: true });
@@ -40,13 +40,39 @@ pub(super) async fn load(
             Err(failure) => Err(failure),
         };
         match loaded {
-            Ok(component) => {
-                components.insert(name.clone(), component);
-            }
+            Ok(loaded) => components.extend(loaded),
             Err(failure) => bad.push(BadPlugin { plugin: name.clone(), failure, is_absent: false }),
         }
     }
     Ok((components, bad))
+}
+
+/// The stacks that shares want of their plugins, where it is not what the plugin has.
+fn stacks(config: &Config) -> BTreeMap<&PluginName, BTreeSet<usize>> {
+    let mut stacks: BTreeMap<_, BTreeSet<usize>> = BTreeMap::new();
+    for share in config.shares.values() {
+        if let (Some(plugin), Some(limits)) = (&share.plugin, &share.limits) {
+            stacks.entry(plugin).or_default().insert(limits.stack_bytes);
+        }
+    }
+    stacks
+}
+
+/// A plugin with its own stack, and with each that a share wants. It is compiled once for all.
+fn each_stack(
+    host: &PluginHost,
+    plugin: &Plugin,
+    bytes: &[u8],
+    others: Option<&BTreeSet<usize>>,
+) -> Result<Components, PluginError> {
+    let own = plugin.limits.stack_bytes;
+    let stacks = std::iter::once(own).chain(others.into_iter().flatten().copied().filter(|other| *other != own));
+    let load = |stack_bytes| {
+        let limits = Limits { stack_bytes, ..plugin.limits.clone() };
+        let component = host.load_in(plugin.isolation, &plugin.name, bytes, &limits)?;
+        Ok(((plugin.name.clone(), stack_bytes), component))
+    };
+    stacks.map(load).collect()
 }
 
 fn unusable(error: &(dyn std::error::Error + 'static)) -> Failure {
@@ -68,6 +94,15 @@ async fn bytes(depot: &Depot<'_>, plugin: &Plugin, fetch: Fetch) -> Result<Optio
         },
         PluginSource::File { path, sha256 } => file(plugin, path, sha256.as_deref()).map(Some),
         PluginSource::Oci { reference, pin } => depot.component(&plugin.name, reference, pin.as_ref(), fetch).await,
+    }
+}
+
+/// Of a plugin's component, without looking whether it is what it should be; None if it is not here.
+pub(crate) fn digest(plugin: &Plugin) -> Option<ContentDigest> {
+    match &plugin.source {
+        PluginSource::Shipped => crate::plugin::shipped(plugin.name.as_str()).map(ContentDigest::of),
+        PluginSource::File { path, .. } => std::fs::read(path).ok().map(|bytes| ContentDigest::of(&bytes)),
+        PluginSource::Oci { pin, .. } => pin.as_ref().map(|pin| pin.component.clone()),
     }
 }
 

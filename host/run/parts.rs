@@ -1,17 +1,17 @@
 //! What every run works with, built once from the configuration.
 
-use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 
-use super::components::{self, BadPlugin};
+use super::components::{self, BadPlugin, Components};
 use crate::clock::Clock;
 use crate::config::{Config, Share};
 use crate::dataset::{Datasets, VendorCredentials, VendorKeys, VendorStore};
 use crate::delivery::{DeliveryError, Vendor};
-use crate::domain::{Failure, Layer, PluginName, Retry};
+use crate::domain::{ContentDigest, Failure, Layer, PluginName, Retry};
+use crate::ledger::Formatter;
 use crate::limits::Limits;
 use crate::plugin::Component;
 use crate::registry::Fetch;
@@ -23,7 +23,7 @@ pub struct Parts {
     pub vendor: Vendor,
     /// For what does not fit in memory: `<cache_dir>/spill`.
     pub spill_dir: PathBuf,
-    components: BTreeMap<PluginName, Component>,
+    components: Components,
 }
 
 impl Parts {
@@ -61,15 +61,30 @@ impl Parts {
 
     /// The share's plugin and what it may use up.
     pub fn component(&self, config: &Config, share: &Share) -> Result<(Component, Limits), Failure> {
-        let name = share.plugin.as_ref();
-        let found = name.and_then(|name| Some((self.components.get(name)?.clone(), config.plugins.get(name)?)));
-        match found {
-            Some((component, plugin)) => Ok((component, plugin.limits.clone())),
+        let found = || {
+            let (name, limits) = (share.plugin.clone()?, config.limits(share)?.clone());
+            Some((self.components.get(&(name, limits.stack_bytes))?.clone(), limits))
+        };
+        match found() {
+            Some(found) => Ok(found),
             None => {
                 let message = format!("share {} has rows but no usable plugin", share.name);
                 Err(Failure::new(Layer::Config, Retry::Never, message, "run `consign check`"))
             }
         }
+    }
+
+    /// Of a plugin's component, if it could be loaded.
+    pub fn digest(&self, plugin: &PluginName) -> Option<&ContentDigest> {
+        let of_this = (plugin.clone(), 0)..=(plugin.clone(), usize::MAX);
+        self.components.range(of_this).next().map(|(_, component)| component.content_digest())
+    }
+
+    /// What formats the share's rows; None for files.
+    pub fn formatter(&self, config: &Config, share: &Share) -> Option<Formatter> {
+        let plugin = config.plugins.get(share.plugin.as_ref()?)?;
+        let (name, digest) = (plugin.name.clone(), self.digest(&plugin.name)?.clone());
+        Some(Formatter { plugin: name, digest, quarantine_after: plugin.quarantine_after })
     }
 }
 

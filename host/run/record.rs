@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use chrono::TimeDelta;
 
 use super::retry::{self, Retrying};
-use super::{Delivered, Gauge, Parts, Stop, Work, deliver};
+use super::{Delivered, Gauge, Parts, Stop, Work, deliver, quarantine};
 use crate::clock::{Instant, exact};
 use crate::config::{Config, Customer};
 use crate::crash::{self, Point};
@@ -34,6 +34,8 @@ pub enum Outcome {
         sealed: bool,
     },
     Failed(Failure),
+    /// Nothing of its plugin is started, which is in quarantine; the delivery is as it was.
+    Quarantined(Failure),
     /// The process is stopping, and the next one begins it again.
     Interrupted(Failure),
 }
@@ -179,9 +181,18 @@ impl Recorder<'_> {
 
     async fn attempt(&self, work: &Work, delivery: DeliveryId) -> Result<Outcome, LedgerError> {
         // Without a destination the delivery fails before it asks for an upload.
-        let attempt = match self.ledger.attempt_started(delivery, work.destination().ok()).await {
+        let formatter = self.parts.formatter(&work.config, &work.share);
+        let attempt = match self.ledger.attempt_by(formatter, delivery, work.destination().ok()).await {
             Err(LedgerError::KeyTaken { key, slot }) => {
                 return self.refuse(delivery, work.key_taken(&key, &slot)).await;
+            }
+            Err(LedgerError::Quarantined { digest }) => {
+                let why = quarantine::waits(work.share.plugin.as_ref(), &digest);
+                return match self.retrying {
+                    Retrying::Daemon => Ok(Outcome::Quarantined(why)),
+                    // Nobody would try it later.
+                    Retrying::Person => self.refuse(delivery, why).await,
+                };
             }
             attempt => attempt?,
         };
@@ -270,7 +281,10 @@ impl Recorder<'_> {
             failure.message.push_str(&too_late);
         }
         let due = due.filter(|_| late.is_none());
-        self.ledger.failed(at_work.attempt, failure.clone(), due).await?;
+        let formatter = work.and_then(|work| self.parts.formatter(&work.config, &work.share));
+        if self.ledger.failed_by(formatter, at_work.attempt, failure.clone(), due).await? {
+            crash::point(Point::Quarantined);
+        }
         crash::point(if due.is_some() { Point::Waiting } else { Point::Failed });
         if let Some(due) = due {
             return Ok(Outcome::Waits { failure, due, sealed });

@@ -1,6 +1,7 @@
 //! Several daemons on one ledger in PostgreSQL: they share the work, and what a
 //! dead or a paused one had is delivered once.
 
+mod quarantine;
 mod steps;
 
 use std::sync::atomic::{AtomicU32, Ordering};

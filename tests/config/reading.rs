@@ -209,6 +209,7 @@ fn shares_take_every_key() {
         max_object_size = "64 KiB"
         empty = "skip"
         key = "in/{share}/{slot:%Y}/{name}"
+        limits = { objects = 9, stack = "2 MiB" }
         [plugins.fixed]
         path = "fixed.wasm"
         sha256 = "sha256:9F86D081884C7D659A2FEAA0C55AD015A3BF4F1B2B0B822CD15D6C15B0F00A08"
@@ -226,6 +227,8 @@ fn shares_take_every_key() {
     assert!(path.is_absolute() && path.ends_with("fixed.wasm"));
     assert!(sha256.as_ref().unwrap().starts_with("9f86d0"));
     assert_eq!((fixed.limits.memory_bytes, fixed.limits.objects), (1 << 30, 7));
+    let own = config.limits(share).unwrap();
+    assert_eq!((own.memory_bytes, own.objects, own.stack_bytes), (1 << 30, 9, 2 << 20), "key by key over the plugin's");
     assert_eq!(config.plugins["parquet"].limits.cpu_time, Duration::from_secs(3600));
     assert_eq!(config.plugins["parquet"].source, PluginSource::Shipped);
 }

@@ -86,6 +86,13 @@ fn hostile_stack_bomb() {
     assert!(failed.frames.len() <= 20 && failed.frames[0].contains("stack_bomb"), "{failed:?}");
 }
 
+#[test]
+fn hostile_deep_recursion() {
+    ends("deep_recursion", Cause::Stack, "used up its stack", as_they_are);
+    let limits = Limits { stack_bytes: 32 << 20, ..Limits::default() };
+    run(Guest::load("hostile", &limits), job_of("deep_recursion"), vec![numbers(0..1)]).0.unwrap();
+}
+
 /// The stack is the engine's, so each size has an engine of its own.
 #[test]
 fn the_stack_may_be_small_or_large() {

@@ -51,7 +51,8 @@ pub async fn pull(global: &Global, args: &PullArgs) -> Result<Exit, CliError> {
         match one(&config, &depot, name, args.locked).await {
             Ok(Some((row, pin))) => {
                 rows.push(row);
-                pins.insert(name.clone(), pin);
+                let before = pins.get(name).cloned();
+                pins.insert(name.clone(), pin.after(before.as_ref()));
             }
             Ok(None) => {}
             Err(failure) if failed.is_none() => {
@@ -112,13 +113,13 @@ async fn one(
 }
 
 /// The pins of plugins that still are of a registry.
-fn kept_pins(config: &Config) -> BTreeMap<PluginName, Pin> {
+pub(super) fn kept_pins(config: &Config) -> BTreeMap<PluginName, Pin> {
     let pin = |source: &PluginSource| if let PluginSource::Oci { pin, .. } = source { pin.clone() } else { None };
     config.plugins.iter().filter_map(|(name, plugin)| Some((name.clone(), pin(&plugin.source)?))).collect()
 }
 
 /// Whole or not at all. A file that says the same is left alone.
-fn write(path: &Path, text: &str) -> Result<(), CliError> {
+pub(super) fn write(path: &Path, text: &str) -> Result<(), CliError> {
     if std::fs::read_to_string(path).is_ok_and(|there| there == text) {
         return Ok(());
     }

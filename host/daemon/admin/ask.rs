@@ -4,8 +4,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Instant;
-use crate::domain::{CustomerName, Failure, Refused, RunId, ShareName, Slot};
-use crate::ledger::Filling;
+use crate::domain::{CustomerName, Failure, PluginName, Refused, RunId, ShareName, Slot};
+use crate::ledger::{Filling, Quarantine};
 use crate::run::Fared;
 
 /// Of this language. A caller of another version is told so.
@@ -60,6 +60,8 @@ pub enum Ask {
     Cancel { run: String, customers: Vec<String>, reason: Option<String> },
     /// Answered by [`crate::ledger::Rewound`].
     Rewind,
+    /// Answered by [`Released`].
+    Release { plugin: String },
 }
 
 /// A line of the daemon.
@@ -124,6 +126,13 @@ pub struct Resumed {
     pub since: Option<Instant>,
     /// The first slot that the pause left out.
     pub first_left_out: Option<Instant>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Released {
+    pub plugin: PluginName,
+    /// What was in quarantine; nothing if it was not.
+    pub released: Vec<Quarantine>,
 }
 
 /// What became of deliveries that are to be ended.

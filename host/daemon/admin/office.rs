@@ -10,19 +10,21 @@ use serde_json::Value;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 
-use super::ask::{Ask, Backfilled, Event, Paused, Reloaded, Resumed, Told};
+use super::ask::{Ask, Backfilled, Event, Paused, Released, Reloaded, Resumed, Told};
 use super::overview::{Kept, Now, Overview, Running};
 use super::{Caller, gone};
 use crate::calendar::When;
 use crate::clock::{Clock, Instant};
-use crate::config::Config;
+use crate::config::{Config, Plugin, Share};
 use crate::crash::{self, Point};
 use crate::daemon::Generation;
 use crate::daemon::intake::planner;
 use crate::daemon::reload::{Loaded, Reloader};
-use crate::domain::{Blame, CustomerName, Failure, Layer, Refused, Retry, RunId, ShareName, SkipReason, Slot};
+use crate::domain::{
+    Blame, ContentDigest, CustomerName, Failure, Layer, PluginName, Refused, Retry, RunId, ShareName, SkipReason, Slot,
+};
 use crate::ledger::{Cancelled, Claim, DeliveryId, DeliveryState, Ledger, Pausing, Rewound, RunDetail, RunState};
-use crate::run::{Report, wanted};
+use crate::run::{Report, quarantine, wanted};
 use crate::schedule::Planner;
 
 /// How long the loop may take to say what it does.
@@ -53,6 +55,8 @@ pub(in crate::daemon) enum Order {
     PlanAnew {
         planner: Box<Planner>,
     },
+    /// A plugin is no longer in quarantine.
+    LetGo,
     /// Slots that a pause has left out.
     LeftOut(Vec<(Slot, SkipReason)>),
     /// A configuration is being read.
@@ -95,6 +99,7 @@ impl Office {
                 let share = wanted::share(&config, &share)?;
                 let customers = wanted::customers(&share, &customers)?;
                 let slot = wanted::slot(&share, at, false, &self.clock)?;
+                self.may_begin(&share).await?;
                 tracing::info!(share = %share.name, by = caller.name(), "a run by hand is asked for");
                 to_value(&self.begin((slot, customers), None, wait, caller).await?)
             }
@@ -104,6 +109,9 @@ impl Office {
             Ask::Retry { run, customers, wait } => {
                 self.goes_on()?;
                 let (run, customers) = self.deliveries(&run, &customers).await?;
+                if let Some(share) = self.config().shares.get(&run.run.share) {
+                    self.may_begin(share).await?;
+                }
                 to_value(&self.retry(run, customers, wait, caller).await?)
             }
             Ask::Cancel { run, customers, reason } => {
@@ -111,6 +119,7 @@ impl Office {
                 to_value(&self.cancel(run, customers, reason, caller).await?)
             }
             Ask::Rewind => to_value(&self.rewind(caller).await?),
+            Ask::Release { plugin } => to_value(&self.release(&plugin, caller).await?),
         }
     }
 
@@ -134,7 +143,9 @@ impl Office {
             told.await.ok()
         };
         let now = timeout(LOOP_PATIENCE, told).await.ok().flatten();
-        let kept = Kept::read(self.ledger.reader(), &self.config(), self.clock.now()).await?;
+        let current = self.current.borrow().clone();
+        let digest = |plugin: &Plugin| current.parts.digest(&plugin.name).cloned();
+        let kept = Kept::read(self.ledger.reader(), &current.config, digest, self.clock.now()).await?;
         let daemon = Running {
             pid: std::process::id(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -187,6 +198,26 @@ impl Office {
             tracing::info!(share = %resumed.share, by = caller.name(), "resumed");
         }
         Ok(resumed)
+    }
+
+    async fn release(&self, plugin: &str, caller: &Caller) -> Result<Released, Refused> {
+        let current = self.current.borrow().clone();
+        let digest = |plugin: &Plugin| current.parts.digest(&plugin.name).cloned();
+        let released = release(&self.ledger, &current.config, plugin, digest).await?;
+        if !released.released.is_empty() {
+            crash::point(Point::LetGo);
+            tracing::info!(plugin = %released.plugin, by = caller.name(), "let go");
+        }
+        self.order(Order::LetGo).await?;
+        Ok(released)
+    }
+
+    /// Whoever asks for a run is told at once that it would wait.
+    async fn may_begin(&self, share: &Share) -> Result<(), Refused> {
+        let current = self.current.borrow().clone();
+        let digest = |plugin: &Plugin| current.parts.digest(&plugin.name).cloned();
+        let all = self.ledger.reader().quarantined().await?;
+        quarantine::may_begin(share, &quarantine::quarantined(&current.config, digest, &all))
     }
 
     async fn rewind(&self, caller: &Caller) -> Result<Rewound, Refused> {
@@ -357,6 +388,26 @@ pub async fn pause(
     let Pausing { earlier, left_out } = ledger.pause(share.clone()).await?;
     let (since, changed) = (earlier.unwrap_or(now), earlier.is_none());
     Ok((Paused { share, since, changed, left_out: left_out.len() as u64 }, left_out))
+}
+
+/// Lets a plugin go, whichever its component was. `digest` is of what is configured.
+pub async fn release(
+    ledger: &Ledger,
+    config: &Config,
+    plugin: &str,
+    digest: impl Fn(&Plugin) -> Option<ContentDigest>,
+) -> Result<Released, Refused> {
+    let unknown = || {
+        let names: Vec<&str> = config.plugins.keys().map(PluginName::as_str).collect();
+        Refused::request(format!("there is no plugin '{plugin}'"), format!("plugins are: {}", names.join(", ")))
+    };
+    let name = PluginName::parse(plugin).map_err(|_| unknown())?;
+    let configured = config.plugins.get(&name);
+    let released = ledger.release(name.clone(), configured.and_then(|plugin| digest(plugin))).await?;
+    match configured.is_none() && released.is_empty() {
+        true => Err(unknown()),
+        false => Ok(Released { plugin: name, released }),
+    }
 }
 
 /// Ends a pause, and tells what it left out.

@@ -1,13 +1,17 @@
 //! What `consign status` tells: what is wrong, what is at work, what is to come.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
 use crate::clock::{Instant, ago};
-use crate::config::Config;
-use crate::domain::{CustomerName, Refused, RunId, ShareName};
-use crate::ledger::{FailedShare, Failing, History, LedgerError, Pause, Reader, RunSummary, Standing};
+use crate::config::{Config, Plugin};
+use crate::domain::{ContentDigest, CustomerName, Refused, RunId, ShareName};
+use crate::ledger::{
+    FailedShare, Failing, History, LedgerError, Pause, Quarantine, Reader, RunSummary, Standing, Waiting,
+};
+use crate::run::quarantine;
 use crate::schedule::ahead_from;
 
 /// Entries of each list.
@@ -99,12 +103,25 @@ pub struct Kept {
     /// As many there are, however many are listed.
     #[serde(default)]
     pub ahead_count: u64,
+    /// Plugins in quarantine, by name.
+    #[serde(default)]
+    pub quarantined: Vec<Halted>,
     /// Within a day, the newest first; without what was delivered since.
     pub failed: Vec<FailedShare>,
     /// As many there are, however many are listed.
     #[serde(default)]
     pub failed_count: u64,
     pub last: Option<RunSummary>,
+}
+
+/// A plugin of which nothing is started, and what waits for it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Halted {
+    #[serde(flatten)]
+    pub quarantine: Quarantine,
+    pub waiting: Waiting,
+    /// What ends it.
+    pub remedy: String,
 }
 
 /// A share that does not fire until the clock is where it was.
@@ -118,7 +135,13 @@ pub struct Ahead {
 }
 
 impl Kept {
-    pub async fn read(reader: &Reader, config: &Config, now: Instant) -> Result<Self, LedgerError> {
+    /// `digest` is of the component that a plugin is.
+    pub async fn read(
+        reader: &Reader,
+        config: &Config,
+        digest: impl Fn(&Plugin) -> Option<ContentDigest>,
+        now: Instant,
+    ) -> Result<Self, LedgerError> {
         let ahead = reader.ahead(ahead_from(now)).await?;
         let known = ahead.into_iter().filter_map(|(share, planned)| {
             let fires = config.shares.get(&share)?.calendar.next(planned);
@@ -132,6 +155,7 @@ impl Kept {
             size_bytes: reader.bytes().await?,
             standing: reader.standing_now(LISTED).await?,
             paused: reader.pauses().await?,
+            quarantined: halted(reader, config, digest).await?,
             ahead,
             ahead_count,
             failed,
@@ -139,4 +163,20 @@ impl Kept {
             last: reader.history(History { limit: 1, ..History::default() }).await?.into_iter().next(),
         })
     }
+}
+
+async fn halted(
+    reader: &Reader,
+    config: &Config,
+    digest: impl Fn(&Plugin) -> Option<ContentDigest>,
+) -> Result<Vec<Halted>, LedgerError> {
+    let all = reader.quarantined().await?;
+    let mut halted = Vec::new();
+    for (plugin, quarantine) in quarantine::quarantined(config, digest, &all) {
+        let remedy = quarantine::remedy(&plugin);
+        let one = BTreeMap::from([(plugin.clone(), quarantine.clone())]);
+        let waiting = reader.waiting(quarantine::shares_of(config, &one)).await?;
+        halted.push(Halted { quarantine: Quarantine { plugin, ..quarantine }, waiting, remedy });
+    }
+    Ok(halted)
 }

@@ -49,6 +49,8 @@ enum Way {
     Ahead { asked: bool },
     /// Another daemon dies first: `tests/cli/postgres/steps.rs`.
     OnPostgres,
+    /// A plugin ends by its own fault: `tests/cli/quarantine.rs`.
+    InQuarantine,
 }
 
 const PAUSE: &str = "pause daily";
@@ -79,6 +81,7 @@ fn ways(point: Point) -> &'static [Way] {
         Point::ForgottenAhead => &[Way::Ahead { asked: true }, Way::Ahead { asked: false }],
         Point::Rewound => &[Way::Ahead { asked: true }],
         Point::Adopted => &[Way::Reloading],
+        Point::Quarantined | Point::LetGo => &[Way::InQuarantine],
     }
 }
 
@@ -88,8 +91,8 @@ fn sweep_of_all_points() {
         let ways = ways(*point);
         ways[..if is_whole() { ways.len() } else { 1 }].iter().map(move |way| (*point, *way))
     };
-    let all: Vec<(Point, Way)> =
-        Point::ALL.iter().flat_map(of_point).filter(|(_, way)| *way != Way::OnPostgres).collect();
+    let is_here = |(_, way): &(Point, Way)| !matches!(way, Way::OnPostgres | Way::InQuarantine);
+    let all: Vec<(Point, Way)> = Point::ALL.iter().flat_map(of_point).filter(is_here).collect();
     in_lanes(LANES, &all, |(point, way)| {
         let begun = Instant::now();
         let times = if is_whole() { 1..=way.times_max() } else { 1..=1 };
@@ -215,7 +218,8 @@ fn daily_dies_at(point: Point, way: Way, wanted: &str) -> bool {
             sandbox.signal(Signal::CONT);
             died
         }
-        Way::Meeting(_) | Way::TooLate | Way::Ahead { .. } | Way::OnPostgres => unreachable!(),
+        Way::Meeting(_) | Way::TooLate | Way::Ahead { .. } => unreachable!(),
+        Way::OnPostgres | Way::InQuarantine => unreachable!(),
     };
     let failed = matches!(way, Way::Refused | Way::Cancelling | Way::GivingUp);
     let runs_min = match point {

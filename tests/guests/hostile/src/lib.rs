@@ -71,6 +71,7 @@ impl GuestFormatter for Open {
             "endless_loop" => endless_loop(),
             "memory_bomb" => memory_bomb(),
             "stack_bomb" => _ = black_box(stack_bomb(1)),
+            "deep_recursion" => whole(&number.to_string(), &deep_recursion(black_box(100_000)).to_string()),
             "output_flood" => {
                 let object = sink.create("flood", "text/plain");
                 let bytes = vec![0; 1 << 20];
@@ -195,4 +196,13 @@ fn stack_bomb(n: u64) -> u64 {
         return n;
     }
     stack_bomb(n + 1).wrapping_mul(3) ^ n
+}
+
+/// Wants more than the usual stack, and comes to its end.
+#[inline(never)]
+fn deep_recursion(n: u64) -> u64 {
+    if n == 0 {
+        return COUNT.fetch_add(1, Ordering::Relaxed);
+    }
+    deep_recursion(n - 1).wrapping_mul(3) ^ n
 }

@@ -1,0 +1,322 @@
+//! `consign plugin upgrade` and `consign plugin rollback`: another component, once
+//! every share that uses it takes it, and the earlier one again.
+
+use std::collections::BTreeMap;
+use std::fs::Permissions;
+use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clap::Args;
+use serde::Serialize;
+use tempfile::NamedTempFile;
+
+use super::pull::{kept_pins, write};
+use crate::check;
+use crate::cli::output::{self, CliError, Exit, count, line};
+use crate::cli::{Global, setup};
+use crate::clock::Clock;
+use crate::config::{Config, ConfigErrors, Environment, Pin, Plugin, PluginSource, lock_text};
+use crate::domain::{ContentDigest, OciReference, PluginName};
+use crate::registry::{Depot, Fetch};
+use crate::run::component_digest;
+
+#[derive(Args)]
+pub struct UpgradeArgs {
+    /// The plugin, as it is configured.
+    name: String,
+    /// The component: a file for one with `path`; for one with `oci` what its reference names
+    /// now, or a digest in its repository (`REGISTRY/REPOSITORY@sha256:…`).
+    #[arg(value_name = "FILE|REFERENCE")]
+    to: Option<String>,
+}
+
+#[derive(Args)]
+pub struct RollbackArgs {
+    /// The plugin, as it is configured.
+    name: String,
+}
+
+/// What has become of a plugin.
+#[derive(Serialize)]
+struct Report {
+    plugin: PluginName,
+    changed: bool,
+    /// Of the components.
+    before: Option<ContentDigest>,
+    after: ContentDigest,
+    /// Shares that use it, all of which take it.
+    shares: usize,
+    signed_by: Option<PathBuf>,
+    /// What to commit, or where the file is.
+    written: PathBuf,
+}
+
+pub async fn upgrade(global: &Global, args: &UpgradeArgs) -> Result<Exit, CliError> {
+    let (config, _cache) = setup::with_cache(config(global)?)?;
+    let plugin = plugin(&config, &args.name)?;
+    let report = match (&plugin.source, &args.to) {
+        (PluginSource::Shipped, _) => return Err(shipped(&plugin.name)),
+        (PluginSource::Oci { reference, pin }, to) => {
+            from_registry(&config, &plugin, reference, pin.as_ref(), to.as_deref()).await?
+        }
+        (PluginSource::File { path, sha256 }, Some(to)) => {
+            let new = temporary(path, &read(Path::new(to))?)?;
+            put(&config, &plugin, (path, sha256.as_deref()), new).await?
+        }
+        (PluginSource::File { path, .. }, None) => {
+            let message = format!("plugin {} is the file {}", plugin.name, path.display());
+            let help = format!("name the one to put in its place: `consign plugin upgrade {} FILE`", plugin.name);
+            return Err(CliError::new(Exit::Usage, message, help));
+        }
+    };
+    show(global, &report);
+    Ok(Exit::Done)
+}
+
+pub async fn rollback(global: &Global, args: &RollbackArgs) -> Result<Exit, CliError> {
+    let (config, _cache) = setup::with_cache(config(global)?)?;
+    let plugin = plugin(&config, &args.name)?;
+    let report = match &plugin.source {
+        PluginSource::Shipped => return Err(shipped(&plugin.name)),
+        PluginSource::Oci { reference, pin } => back(&config, &plugin, reference, pin.as_ref()).await?,
+        PluginSource::File { path, sha256 } => {
+            let earlier = previous(path);
+            if !earlier.exists() {
+                let message = format!(
+                    "no earlier component of plugin {} is known: there is no {}",
+                    plugin.name,
+                    earlier.display()
+                );
+                let help = format!("`consign plugin upgrade {} FILE` keeps what it replaces there", plugin.name);
+                return Err(CliError::new(Exit::Failed, message, help));
+            }
+            let new = temporary(path, &read(&earlier)?)?;
+            put(&config, &plugin, (path, sha256.as_deref()), new).await?
+        }
+    };
+    show(global, &report);
+    Ok(Exit::Done)
+}
+
+/// What is wrong with it is told with what the other component makes wrong.
+fn config(global: &Global) -> Result<Config, CliError> {
+    let (config, found) = Config::survey(&global.config, &Environment::of_process())?;
+    found.into_result()?;
+    Ok(config)
+}
+
+fn plugin(config: &Config, name: &str) -> Result<Arc<Plugin>, CliError> {
+    let name = super::named(config, &[name.to_owned()])?.remove(0);
+    config.plugins.get(&name).cloned().ok_or_else(|| shipped(&name))
+}
+
+fn shipped(name: &PluginName) -> CliError {
+    let message = format!("plugin {name} is part of consign, and changes with it");
+    CliError::new(Exit::Usage, message, "name a plugin of your own, with `path` or `oci`")
+}
+
+/// Pins what the reference names now, or the digest that is asked for.
+async fn from_registry(
+    config: &Config,
+    plugin: &Plugin,
+    reference: &OciReference,
+    before: Option<&Pin>,
+    to: Option<&str>,
+) -> Result<Report, CliError> {
+    let wanted = match to {
+        None => reference.clone(),
+        Some(to) => within(config, plugin, reference, to)?,
+    };
+    let pulled = Depot::new(config).pull(&plugin.name, &wanted, None).await.map_err(failed)?;
+    let after = Pin { reference: reference.clone(), ..pulled.pin };
+    pin(config, plugin, before, after, pulled.signed_by).await
+}
+
+/// Another tag is a change of the configuration, which is yours.
+fn within(config: &Config, plugin: &Plugin, configured: &OciReference, to: &str) -> Result<OciReference, CliError> {
+    let name = &plugin.name;
+    let wrong = |why: String, help: String| CliError::new(Exit::Usage, why, help);
+    let wanted = OciReference::parse(to).map_err(|why| wrong(format!("'{to}' {why}"), String::new()))?;
+    let is_same_place = (wanted.registry(), wanted.repository()) == (configured.registry(), configured.repository());
+    if wanted == *configured || (is_same_place && wanted.digest().is_some()) {
+        return Ok(wanted);
+    }
+    let place = config.locate(&["plugins", name.as_str(), "oci"]);
+    let message = format!("plugin {name} is {configured}, not {wanted}");
+    let help = format!(
+        "write `oci = \"{wanted}\"` in {}:{}, then `consign plugin upgrade {name}`",
+        place.path().display(),
+        place.line()
+    );
+    Err(wrong(message, help))
+}
+
+/// Pins what was pinned before.
+async fn back(
+    config: &Config,
+    plugin: &Plugin,
+    reference: &OciReference,
+    pinned: Option<&Pin>,
+) -> Result<Report, CliError> {
+    let name = &plugin.name;
+    let earlier = pinned.and_then(|pin| Some((pin, pin.previous.as_deref()?)));
+    let Some((now, earlier)) = earlier else {
+        let message = format!("no earlier component of plugin {name} is known in {}", config.lock_path.display());
+        let help = format!(
+            "name its digest: `consign plugin upgrade {name} {}/{}@sha256:…`",
+            reference.registry(),
+            reference.repository()
+        );
+        return Err(CliError::new(Exit::Failed, message, help));
+    };
+    if earlier.reference != *reference {
+        let place = config.locate(&["plugins", name.as_str(), "oci"]);
+        let message = format!(
+            "the earlier component of plugin {name} is of {}, and {reference} is configured",
+            earlier.reference
+        );
+        let help = format!(
+            "write `oci = \"{}\"` in {}:{}, then `consign plugin rollback {name}`",
+            earlier.reference,
+            place.path().display(),
+            place.line()
+        );
+        return Err(CliError::new(Exit::Failed, message, help));
+    }
+    // Out of the cache; from the registry only what is not there.
+    Depot::new(config).component(name, reference, Some(earlier), Fetch::Missing).await.map_err(failed)?;
+    pin(config, plugin, Some(now), earlier.clone(), None).await
+}
+
+/// Writes the lock file, once all shares take what is to be pinned. It then remembers what it was.
+async fn pin(
+    config: &Config,
+    plugin: &Plugin,
+    before: Option<&Pin>,
+    after: Pin,
+    signed_by: Option<PathBuf>,
+) -> Result<Report, CliError> {
+    let (reference, pin) = (after.reference.clone(), Some(after.clone()));
+    let shares = taken(config, plugin, PluginSource::Oci { reference, pin }).await?;
+    let changed = before.is_none_or(|before| !before.is_same(&after));
+    let mut pins = kept_pins(config);
+    pins.insert(plugin.name.clone(), after.clone().after(before));
+    write(&config.lock_path, &lock_text(&pins))?;
+    Ok(Report {
+        plugin: plugin.name.clone(),
+        changed,
+        before: before.map(|before| before.component.clone()),
+        after: after.component,
+        shares,
+        signed_by,
+        written: config.lock_path.clone(),
+    })
+}
+
+/// Puts a component in the place of a plugin's file, once all shares take it. What was
+/// there is kept beside it.
+async fn put(
+    config: &Config,
+    plugin: &Plugin,
+    (path, pinned): (&Path, Option<&str>),
+    new: NamedTempFile,
+) -> Result<Report, CliError> {
+    let bytes = read(new.path())?;
+    let (after, before) = (ContentDigest::of(&bytes), component_digest(plugin));
+    if let Some(pinned) = pinned.filter(|pinned| *pinned != after.digits()) {
+        let place = config.locate(&["plugins", plugin.name.as_str(), "sha256"]);
+        let message = format!("plugin {} is pinned to the sha256 {pinned}", plugin.name);
+        let help = format!(
+            "write `sha256 = \"{}\"` in {}:{}, and repeat this",
+            after.digits(),
+            place.path().display(),
+            place.line()
+        );
+        return Err(CliError::new(Exit::Failed, message, help));
+    }
+    // The very bytes that are put there.
+    let source = PluginSource::File { path: new.path().to_owned(), sha256: None };
+    let shares = taken(config, plugin, source).await?;
+    let changed = before.as_ref() != Some(&after);
+    if changed {
+        let kept = if before.is_some() { Some(temporary(path, &read(path)?)?) } else { None };
+        let moved = |error: tempfile::PersistError| {
+            CliError::internal(&format!("cannot write beside {}", path.display()), &error.error)
+        };
+        // Never without a whole component under its name.
+        new.persist(path).map_err(moved)?;
+        if let Some(kept) = kept {
+            kept.persist(previous(path)).map_err(moved)?;
+        }
+    }
+    let (plugin, written) = (plugin.name.clone(), path.to_owned());
+    Ok(Report { plugin, changed, before, after, shares, signed_by: None, written })
+}
+
+/// How many shares use it. Err: one of them does not take it, or something else is wrong
+/// for which the daemon would not go over to it.
+async fn taken(config: &Config, plugin: &Plugin, source: PluginSource) -> Result<usize, CliError> {
+    let mut config = config.clone();
+    let before: BTreeMap<PluginName, ContentDigest> =
+        component_digest(plugin).map(|digest| (plugin.name.clone(), digest)).into_iter().collect();
+    config.plugins.insert(plugin.name.clone(), Arc::new(Plugin { source, ..plugin.clone() }));
+    let earlier = |name: &PluginName| before.get(name).cloned();
+    let found = ConfigErrors::new();
+    let checked = check::check(&config, &Clock::system(), found, Fetch::Missing, None, earlier).await;
+    let checked = checked.map_err(|unsound| CliError { exit: Exit::Failed, ..unsound.into() })?;
+    output::warnings(&checked.warnings);
+    Ok(config.shares.values().filter(|share| share.plugin.as_ref() == Some(&plugin.name)).count())
+}
+
+fn failed(failure: crate::domain::Failure) -> CliError {
+    CliError::new(Exit::Failed, failure.message, failure.remedy)
+}
+
+/// `acme.wasm.previous` beside `acme.wasm`.
+fn previous(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".previous");
+    name.into()
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, CliError> {
+    std::fs::read(path).map_err(|error| {
+        CliError::new(Exit::Failed, format!("cannot read {}: {error}", path.display()), "name a component's file")
+    })
+}
+
+/// In the folder of `path`, with its rights, to be put in its place.
+fn temporary(path: &Path, bytes: &[u8]) -> Result<NamedTempFile, CliError> {
+    let make = || -> std::io::Result<NamedTempFile> {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let rights = std::fs::metadata(path).map_or(Permissions::from_mode(0o644), |there| there.permissions());
+        let mut file = tempfile::Builder::new().prefix(".consign-").suffix(".wasm").tempfile_in(folder)?;
+        file.write_all(bytes)?;
+        file.as_file().set_permissions(rights)?;
+        file.as_file().sync_all()?;
+        Ok(file)
+    };
+    make().map_err(|error| CliError::internal(&format!("cannot write beside {}", path.display()), &error))
+}
+
+fn show(global: &Global, report: &Report) {
+    if global.json {
+        return output::json(report);
+    }
+    let Report { plugin, changed, before, after, shares, signed_by, written } = report;
+    if !changed {
+        line(&format!("plugin {plugin} is {after} already"));
+        return;
+    }
+    line(&format!("plugin {plugin} is {after}"));
+    if let Some(before) = before {
+        line(&format!("    was        {before}"));
+    }
+    if let Some(key) = signed_by {
+        line(&format!("    signed by  {}", key.display()));
+    }
+    line(&format!("    taken by   {}", count(*shares, "share")));
+    line(&format!("{} is written; `consign reload` has the daemon go over to it", written.display()));
+}

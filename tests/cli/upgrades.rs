@@ -1,0 +1,237 @@
+//! Another component in a plugin's place: asked by every share before it is swapped
+//! in, remembered, and put back.
+
+use std::fs;
+
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use super::options::with_options;
+use super::world::{self, SOON, World, says, stop, until};
+use crate::support::registry::{Registry, digest};
+
+/// A share of every second through the plugin `fmt`, and one that is paused and has another option.
+fn config(source: &str) -> String {
+    let customer = world::customer("acme", 1, "us-east-1", "\"AS\"");
+    format!(
+        r#"@AWS@
+{customer}
+[plugins.fmt]
+{source}
+[datasets.flights]
+tables.flights = "@FLIGHTS@"
+tenant_column = "carrier"
+[shares.tick]
+schedule = "* * * * * *"
+overlap = "allow"
+dataset = "flights"
+plugin = "fmt"
+to = {{ customers = ["acme"] }}
+[shares.yearly]
+schedule = "@yearly"
+dataset = "flights"
+plugin = "fmt"
+options = {{ level = 3 }}
+to = {{ customers = ["acme"] }}
+"#
+    )
+}
+
+/// Versions of one plugin: all of them take `level`, which may be up to this.
+fn component(number: u8, level_max: u8) -> Vec<u8> {
+    let level = json!({ "type": "integer", "maximum": level_max });
+    with_options(
+        &json!({ "type": "object", "title": format!("{number}"), "properties": { "level": level } }).to_string(),
+    )
+}
+
+/// What the daemon says of its last reload.
+fn refused(world: &World) -> Value {
+    world.run(&["status", "--json"]).ended(0).json()["daemon"]["now"]["reload"]["refused"].clone()
+}
+
+/// Digests of what the deliveries of the share were formatted by, in order of their slots.
+fn delivered(world: &World) -> Vec<String> {
+    let bucket = world.path("buckets/acme-data");
+    let manifests = world::files(&bucket).into_keys().filter(|key| key.ends_with(world::MANIFEST));
+    let read = |key: String| serde_json::from_slice::<Value>(&fs::read(bucket.join(key)).unwrap()).unwrap();
+    manifests.map(|key| read(key)["plugin"]["digest"].as_str().unwrap().to_owned()).collect()
+}
+
+fn wait_for(world: &World, component: &[u8]) {
+    let wanted = digest(component);
+    // The newest is last, by its key; what is half there is not counted.
+    let is_there = || {
+        let runs = world.runs();
+        let newest = runs.iter().find(|run| run["state"] == "succeeded").cloned();
+        let Some(run) = newest else { return false };
+        let shown = world.run(&["show", run["run"].as_str().unwrap(), "--json"]).ended(0).json();
+        shown["deliveries"][0]["attempts"][0]["digest"] == *wanted
+    };
+    until("a delivery is formatted by it", SOON, is_there);
+}
+
+/// By file: what every share takes is put there, what one refuses is not, and the
+/// earlier one comes back.
+#[test]
+fn a_file_is_upgraded_and_rolled_back() {
+    let world = World::new(&config("path = \"fmt.wasm\""));
+    let _sandbox = world.sandbox();
+    let (one, two, narrow) = (component(1, 9), component(2, 9), component(3, 2));
+    world.write("fmt.wasm", &one);
+    world.write("two.wasm", &two);
+    world.write("narrow.wasm", &narrow);
+    let daemon = world.daemon();
+    wait_for(&world, &one);
+    world.run(&["plugin", "upgrade", "fmt"]).ended(2).err_says(&["plugin fmt is the file", "upgrade fmt FILE"]);
+    world.run(&["plugin", "upgrade", "csv", "two.wasm"]).ended(2).err_says(&["there is no plugin `csv`"]);
+    world.run(&["plugin", "rollback", "fmt"]).ended(1).err_says(&["no earlier component of plugin fmt is known"]);
+
+    // One share does not take it: nothing changes.
+    let told = ["share yearly refuses the new component of plugin fmt", &digest(&one), &digest(&narrow), "level = 3"];
+    world.run(&["plugin", "upgrade", "fmt", "narrow.wasm"]).ended(1).err_says(&told);
+    assert!(fs::read(world.path("fmt.wasm")).unwrap() == one);
+    assert!(!world.path("fmt.wasm.previous").exists());
+    // Nor when somebody has put it there by hand: the daemon goes on with what it has.
+    world.write("fmt.wasm", &narrow);
+    world.run(&["reload", "--wait"]).ended(3).err_says(&told);
+    says(&refused(&world)["problems"].to_string(), &told[..1]);
+    world.run(&["status"]).ended(0).out_says(&["its files were refused", "share yearly refuses the new comp"]);
+    let before = delivered(&world).len();
+    until("the old one delivers", SOON, || delivered(&world).len() >= before + 2);
+    assert!(delivered(&world).iter().all(|formatted| *formatted == digest(&one)));
+    world.write("fmt.wasm", &one);
+    world.run(&["reload", "--wait"]).ended(0);
+
+    // All take it.
+    let upgraded = world.run(&["plugin", "upgrade", "fmt", "two.wasm", "--json"]).ended(0).json();
+    assert_eq!((&upgraded["before"], &upgraded["after"]), (&json!(digest(&one)), &json!(digest(&two))));
+    assert_eq!((&upgraded["changed"], &upgraded["shares"]), (&json!(true), &json!(2)));
+    assert!(fs::read(world.path("fmt.wasm")).unwrap() == two);
+    assert!(fs::read(world.path("fmt.wasm.previous")).unwrap() == one);
+    world.run(&["reload", "--wait"]).ended(0);
+    wait_for(&world, &two);
+    world.run(&["plugin", "upgrade", "fmt", "two.wasm"]).ended(0).out_says(&["plugin fmt is sha256:", "already"]);
+    assert!(fs::read(world.path("fmt.wasm.previous")).unwrap() == one, "it is still what to go back to");
+
+    // And back, and forth again.
+    let back = ["plugin fmt is sha256:", "was        sha256:", "taken by   2 shares", "consign reload"];
+    world.run(&["plugin", "rollback", "fmt"]).ended(0).out_says(&back);
+    world.run(&["reload", "--wait"]).ended(0);
+    wait_for(&world, &one);
+    world.run(&["plugin", "rollback", "fmt"]).ended(0);
+    assert!(fs::read(world.path("fmt.wasm")).unwrap() == two);
+    stop(daemon);
+
+    // What the configuration pins is not changed behind its back.
+    let (old, new) = (digest(&two), digest(&one));
+    world.write(
+        "consign.toml",
+        world.text().replace("path = \"fmt.wasm\"", &format!("path = \"fmt.wasm\"\nsha256 = \"{old}\"")),
+    );
+    let pinned = world.run(&["plugin", "rollback", "fmt"]).ended(1);
+    says(&pinned.stderr, &["plugin fmt is pinned to the sha256", &format!("write `sha256 = \"{}\"`", &new[7..])]);
+    assert!(fs::read(world.path("fmt.wasm")).unwrap() == two);
+    world.write("consign.toml", world.text().replace(&old, &new));
+    world.run(&["plugin", "rollback", "fmt"]).ended(0);
+    assert!(fs::read(world.path("fmt.wasm")).unwrap() == one);
+    world.run(&["check"]).ended(0);
+}
+
+/// A delivery at work is formatted to its end by the component that it began with.
+#[test]
+fn what_is_at_work_ends_with_the_component_that_it_began_with() {
+    let world = World::new(&config("path = \"fmt.wasm\""));
+    let sandbox = world.sandbox();
+    let (one, two) = (component(1, 9), component(2, 9));
+    world.write("fmt.wasm", &one);
+    world.write("two.wasm", &two);
+    let daemon = world.daemon();
+    wait_for(&world, &one);
+    sandbox.signal(Signal::STOP);
+    let at_work = || {
+        let standing = world.run(&["status", "--json"]).ended(0).json()["ledger"]["standing"]["at_work"].clone();
+        let working = standing.as_array().unwrap().iter().filter(|open| open["state"] == "working");
+        working.map(|open| open["run"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    until("a delivery is at work", SOON, || !at_work().is_empty());
+    let before = at_work();
+    world.run(&["plugin", "upgrade", "fmt", "two.wasm"]).ended(0);
+    world.run(&["reload", "--wait"]).ended(0);
+    sandbox.signal(Signal::CONT);
+    for run in &before {
+        let shown = || world.run(&["show", run, "--json"]).ended(0).json();
+        until("what was at work has ended", SOON, || shown()["run"]["state"] != "running");
+        let first = shown()["deliveries"][0]["attempts"][0].clone();
+        assert_eq!((&first["state"], &first["digest"]), (&json!("committed"), &json!(digest(&one))));
+    }
+    wait_for(&world, &two);
+    stop(daemon);
+    // Manifests say which it was, from one to the other.
+    let mut digests = delivered(&world);
+    digests.dedup();
+    assert!(digests.contains(&digest(&one)) && digests.contains(&digest(&two)), "{digests:?}");
+}
+
+/// From a registry: pinned when all take it, remembered in the lock file, and put
+/// back without the registry.
+#[test]
+fn a_pin_is_upgraded_and_rolled_back_offline() {
+    let Some(registry) = Registry::start() else { return };
+    let (one, two, narrow) = (component(1, 9), component(2, 9), component(3, 2));
+    let first = registry.push("team/fmt", "1", &one);
+    let reference = format!("{}/team/fmt:1", registry.host());
+    let world = World::new(&config(&format!("oci = \"{reference}\"")));
+    let _sandbox = world.sandbox();
+    let cache = world.text().lines().find(|line| line.starts_with("cache_dir")).unwrap().to_owned();
+    world.write("consign.toml", world.text().replace(&cache, "cache_dir = \"cache\""));
+    fs::create_dir(world.path("cache")).unwrap();
+    let pinned = || -> toml::Table {
+        let lock: toml::Table = fs::read_to_string(world.path("consign.lock")).unwrap().parse().unwrap();
+        lock["plugins"]["fmt"].as_table().unwrap().clone()
+    };
+    let is = |pin: &toml::Table, manifest: &str| pin["manifest"].as_str() == Some(manifest);
+
+    // The first one has nothing before it.
+    world.run(&["plugin", "upgrade", "fmt"]).ended(0);
+    assert!(is(&pinned(), &first) && !pinned().contains_key("previous"));
+    world.run(&["plugin", "rollback", "fmt"]).ended(1).err_says(&["no earlier component", "/team/fmt@sha256:…"]);
+    let daemon = world.daemon();
+    wait_for(&world, &one);
+
+    let third = registry.push("team/fmt", "1", &narrow);
+    world
+        .run(&["plugin", "upgrade", "fmt"])
+        .ended(1)
+        .err_says(&["share yearly refuses the new component of plugin fmt"]);
+    assert!(is(&pinned(), &first), "nothing was pinned");
+    // Pinned by hand it is refused as well, and the daemon goes on with the old one.
+    world.run(&["plugin", "pull"]).ended(0);
+    assert!(is(&pinned(), &third) && is(pinned()["previous"].as_table().unwrap(), &first));
+    world.run(&["reload", "--wait"]).ended(3).err_says(&["share yearly refuses the new component of plugin fmt"]);
+    wait_for(&world, &one);
+    world.run(&["plugin", "rollback", "fmt"]).ended(0);
+    assert!(is(&pinned(), &first) && is(pinned()["previous"].as_table().unwrap(), &third));
+
+    let second = registry.push("team/fmt", "2", &two);
+    let elsewhere = format!("{}/team/fmt:2", registry.host());
+    let other_tag = [&format!("write `oci = \"{elsewhere}\"`"), "consign plugin upgrade fmt"];
+    world.run(&["plugin", "upgrade", "fmt", &elsewhere]).ended(2).err_says(&other_tag);
+    let by_digest = format!("{}/team/fmt@{second}", registry.host());
+    let upgraded = world.run(&["plugin", "upgrade", "fmt", &by_digest, "--json"]).ended(0).json();
+    assert_eq!((&upgraded["before"], &upgraded["after"]), (&json!(digest(&one)), &json!(digest(&two))));
+    assert!(is(&pinned(), &second) && is(pinned()["previous"].as_table().unwrap(), &first));
+    world.run(&["reload", "--wait"]).ended(0);
+    wait_for(&world, &two);
+
+    // The registry is gone, and so it need not be asked.
+    drop(registry);
+    world.run(&["plugin", "rollback", "fmt"]).ended(0).out_says(&[&digest(&one), "consign.lock is written"]);
+    world.run(&["reload", "--wait"]).ended(0);
+    wait_for(&world, &one);
+    stop(daemon);
+    // Where it is in no cache either, it is said.
+    fs::remove_dir_all(world.path("cache/components")).unwrap();
+    world.run(&["plugin", "rollback", "fmt"]).ended(1).err_says(&["plugin fmt: no answer from 127.0.0.1"]);
+    assert!(is(&pinned(), &first));
+}

@@ -1,0 +1,164 @@
+//! Components that end by their own fault: counted in a row, halted, let go.
+
+use consign::config::Overlap;
+use consign::domain::{ContentDigest, Failure, Layer, PluginName, Retry, SkipReason};
+use consign::ledger::{Formatter, Ledger, LedgerError, Planned, Waiting};
+
+use super::{customers, deliver, lasting, open, planned, read_only, share, slot, start};
+
+fn formatter(component: &str, quarantine_after: u32) -> Formatter {
+    let plugin = PluginName::parse("fmt").unwrap();
+    Formatter { plugin, digest: ContentDigest::of(component.as_bytes()), quarantine_after }
+}
+
+fn fault() -> Failure {
+    Failure { plugin_fault: true, ..Failure::new(Layer::Plugin, Retry::Never, "fmt: unreachable", "report it") }
+}
+
+/// A delivery of the `n`-th hour fails like this; true when its component is in quarantine then.
+async fn fails(ledger: &Ledger, n: i64, by: &Formatter, failure: Failure) -> Result<bool, LedgerError> {
+    let claim = ledger.start_manual(slot("a", n), customers(&["acme"])).await.unwrap().claim.unwrap();
+    let attempt = match ledger.attempt_by(Some(by.clone()), claim.deliveries[0].1, None).await {
+        Ok(attempt) => attempt,
+        Err(refused) => {
+            let attempt = ledger.attempt_started(claim.deliveries[0].1, None).await.unwrap();
+            ledger.failed(attempt.id, lasting(), None).await.unwrap();
+            ledger.run_finished(claim.run).await.unwrap();
+            return Err(refused);
+        }
+    };
+    let halted = ledger.failed_by(Some(by.clone()), attempt.id, failure, None).await.unwrap();
+    ledger.run_finished(claim.run).await.unwrap();
+    Ok(halted)
+}
+
+async fn succeeds(ledger: &Ledger, n: i64, by: &Formatter) {
+    let slot = slot("a", n);
+    let claim = ledger.start_manual(slot.clone(), customers(&["acme"])).await.unwrap().claim.unwrap();
+    let attempt = ledger.attempt_by(Some(by.clone()), claim.deliveries[0].1, None).await.unwrap();
+    deliver(ledger, &slot, attempt.id, "u1").await.unwrap();
+    ledger.run_finished(claim.run).await.unwrap();
+}
+
+#[tokio::test]
+async fn faults_in_a_row_halt_a_component_until_it_is_let_go() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = open(dir.path());
+    let (bad, other) = (formatter("bad", 3), formatter("other", 3));
+    assert!(!fails(&ledger, 1, &bad, fault()).await.unwrap());
+    assert!(!fails(&ledger, 2, &bad, fault()).await.unwrap());
+    assert_eq!(ledger.quarantined().await.unwrap(), []);
+    assert!(fails(&ledger, 3, &bad, fault()).await.unwrap());
+    let refused = fails(&ledger, 4, &bad, fault()).await.unwrap_err();
+    assert!(matches!(&refused, LedgerError::Quarantined { digest } if *digest == bad.digest), "{refused:?}");
+    // Others are not concerned, nor who says that it never is.
+    assert!(!fails(&ledger, 5, &other, fault()).await.unwrap());
+    assert!(!fails(&ledger, 6, &formatter("bad", 0), fault()).await.unwrap());
+    drop(ledger);
+
+    let ledger = open(dir.path());
+    let halted = read_only(dir.path()).quarantined().await.unwrap();
+    assert_eq!(halted, ledger.quarantined().await.unwrap());
+    let [halted] = &halted[..] else { panic!("{halted:?}") };
+    assert_eq!((&halted.plugin, &halted.digest), (&bad.plugin, &bad.digest));
+    assert_eq!((halted.since, halted.deliveries, &halted.failure), (start(), 3, &fault()));
+    ledger.prune(start() + chrono::TimeDelta::days(1)).await.unwrap();
+    assert!(fails(&ledger, 7, &bad, fault()).await.is_err(), "it is not forgotten");
+    let elsewhere = PluginName::parse("elsewhere").unwrap();
+    assert_eq!(ledger.release(elsewhere.clone(), None).await.unwrap(), []);
+    assert_eq!(ledger.release(elsewhere, Some(bad.digest.clone())).await.unwrap().len(), 1, "by what it is");
+    assert_eq!(ledger.release(bad.plugin.clone(), None).await.unwrap(), [], "once");
+    // It begins from nothing.
+    assert!(!fails(&ledger, 8, &bad, fault()).await.unwrap());
+    assert!(!fails(&ledger, 9, &bad, fault()).await.unwrap());
+    assert!(fails(&ledger, 10, &bad, fault()).await.unwrap());
+    assert_eq!(ledger.release(bad.plugin.clone(), None).await.unwrap().len(), 1, "by what it was called");
+}
+
+#[tokio::test]
+async fn a_success_in_between_is_a_new_beginning() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = open(dir.path());
+    let bad = formatter("bad", 2);
+    for n in 0..6 {
+        assert!(!fails(&ledger, 2 * n + 1, &bad, fault()).await.unwrap());
+        succeeds(&ledger, 2 * n + 2, &bad).await;
+    }
+    assert!(!fails(&ledger, 20, &bad, fault()).await.unwrap());
+    // What is no fault of its own neither counts nor forgives.
+    assert!(!fails(&ledger, 21, &bad, lasting()).await.unwrap());
+    succeeds(&ledger, 22, &formatter("other", 2)).await;
+    assert!(fails(&ledger, 23, &bad, fault()).await.unwrap());
+}
+
+/// What had begun before may end well; that does not end the quarantine.
+#[tokio::test]
+async fn what_was_at_work_does_not_let_it_go() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = open(dir.path());
+    let bad = formatter("bad", 1);
+    let early = slot("a", 9);
+    let claim = ledger.start_manual(early.clone(), customers(&["acme"])).await.unwrap().claim.unwrap();
+    let attempt = ledger.attempt_by(Some(bad.clone()), claim.deliveries[0].1, None).await.unwrap();
+    assert!(fails(&ledger, 1, &bad, fault()).await.unwrap());
+    deliver(&ledger, &early, attempt.id, "u1").await.unwrap();
+    assert_eq!(ledger.quarantined().await.unwrap().len(), 1);
+    let shown = ledger.reader().run(claim.run).await.unwrap();
+    assert_eq!(shown.deliveries[0].attempts[0].digest.as_deref(), Some(&*bad.digest.to_string()));
+}
+
+/// Its process is ended from outside, and each delivery is tried again: one that is
+/// tried often does not stand for many.
+#[tokio::test]
+async fn each_delivery_counts_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = open(dir.path());
+    let bad = formatter("bad", 2);
+    let claim = ledger.start_manual(slot("a", 1), customers(&["acme"])).await.unwrap().claim.unwrap();
+    for _ in 0..5 {
+        let attempt = ledger.attempt_by(Some(bad.clone()), claim.deliveries[0].1, None).await.unwrap();
+        let halted = ledger.failed_by(Some(bad.clone()), attempt.id, fault(), Some(start())).await.unwrap();
+        assert!(!halted);
+    }
+    assert!(fails(&ledger, 2, &bad, fault()).await.unwrap());
+    // It waits as it is.
+    let refused = ledger.attempt_by(Some(bad), claim.deliveries[0].1, None).await.unwrap_err();
+    assert!(matches!(refused, LedgerError::Quarantined { .. }), "{refused:?}");
+    let shown = ledger.reader().run(claim.run).await.unwrap();
+    assert_eq!(shown.deliveries[0].attempts.len(), 5);
+}
+
+#[tokio::test]
+async fn what_waits_is_kept_and_heeds_its_deadline() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = open(dir.path());
+    let skip = |n| Planned { overlap: Overlap::Skip, ..planned(slot("a", n), &["acme"]) };
+    let late = Planned { deadline: Some(start()), ..skip(2) };
+    let other = Planned { overlap: Overlap::Skip, ..planned(slot("b", 1), &["acme"]) };
+    ledger.plan(vec![skip(1), late, skip(3), other], Vec::new()).await.unwrap();
+    let left_out = ledger.keep_waiting(vec![share("a")]).await.unwrap();
+    assert_eq!(left_out, [(slot("a", 2), SkipReason::Quarantine)]);
+    assert_eq!(ledger.keep_waiting(vec![share("a")]).await.unwrap(), [], "it was told");
+    let skipped = ledger.reader().skipped(None, 9).await.unwrap();
+    assert_eq!((skipped.len(), skipped[0].reason), (1, SkipReason::Quarantine));
+    let waiting = |share_name: &str| ledger.reader().waiting(vec![share(share_name)]);
+    assert_eq!(waiting("a").await.unwrap(), Waiting { deliveries: 0, slots: 2 });
+    assert_eq!(waiting("b").await.unwrap(), Waiting { deliveries: 0, slots: 1 });
+    // One after the other, where "skip" would have left out the second one.
+    let [first, of_other] = &ledger.claim(9, 0).await.unwrap().runs[..] else { panic!("two runs") };
+    assert_eq!((first.slot.clone(), of_other.slot.clone()), (slot("a", 1), slot("b", 1)));
+    assert_eq!(waiting("a").await.unwrap(), Waiting { deliveries: 1, slots: 1 });
+    let attempt = ledger.attempt_started(first.deliveries[0].1, None).await.unwrap();
+    deliver(&ledger, &slot("a", 1), attempt.id, "u1").await.unwrap();
+    let claims = ledger.claim(9, 0).await.unwrap();
+    assert_eq!(claims.runs[0].slot, slot("a", 3));
+    assert_eq!(ledger.reader().skipped(None, 9).await.unwrap().len(), 1);
+}
+
+on_postgres! {
+    faults_in_a_row_halt_a_component_until_it_is_let_go,
+    a_success_in_between_is_a_new_beginning,
+    what_was_at_work_does_not_let_it_go,
+    each_delivery_counts_once,
+    what_waits_is_kept_and_heeds_its_deadline,
+}
