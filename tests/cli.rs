@@ -15,6 +15,7 @@ mod flights;
 mod inputs;
 mod ledger;
 mod options;
+mod pieces;
 mod plugins;
 mod postgres;
 mod projects;

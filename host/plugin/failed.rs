@@ -112,7 +112,7 @@ impl Cause {
             Cause::CpuTime => "raise the plugin's `cpu_time` limit if the dataset has grown",
             Cause::WallTime => "look at the dataset's and the bucket's speed, or raise the plugin's `wall_time` limit",
             Cause::Output => "raise the plugin's `output_bytes` limit if the dataset has grown",
-            Cause::Objects => "raise the plugin's `objects` limit or the share's `max_object_size`",
+            Cause::Objects => "raise the plugin's `objects` limit, or the share's `max_object_size` or `piece_rows`",
             Cause::Logs => "make the plugin log less, or raise its `log_lines` limit",
             Cause::Stack => "report it to the plugin's author, or raise its `stack` limit if it has to recurse deeply",
             Cause::Table => "report it to the plugin's author, or raise its `table_elements` limit",
@@ -151,6 +151,9 @@ pub struct Failed {
     pub stderr_tail: Vec<String>,
     /// Batches begun when it ended: 0 before the first.
     pub batch_number: u64,
+    /// Of the delivery's rows, where it has several; added at the end of the run.
+    #[serde(skip)]
+    pub piece: Option<u32>,
     /// The failure of the batch stream, when that was the cause.
     #[serde(skip)]
     pub input: Option<Box<Failure>>,
@@ -166,6 +169,7 @@ impl Failed {
             frames: Vec::new(),
             stderr_tail: Vec::new(),
             batch_number: 0,
+            piece: None,
             input: None,
         }
     }
@@ -191,8 +195,11 @@ impl From<Failed> for Failure {
             Some(plugin) => format!("{plugin}: {}", failed.message),
             None => failed.message,
         };
-        if failed.batch_number > 0 {
-            message.push_str(&format!(" (at batch {})", failed.batch_number));
+        match (failed.batch_number, failed.piece) {
+            (0, None) => {}
+            (0, Some(piece)) => message.push_str(&format!(" (in piece {piece})")),
+            (batch, None) => message.push_str(&format!(" (at batch {batch})")),
+            (batch, Some(piece)) => message.push_str(&format!(" (at batch {batch} of piece {piece})")),
         }
         if let Some(frame) = failed.frames.first() {
             message.push_str(&format!(", in {frame}"));
