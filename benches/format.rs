@@ -14,6 +14,9 @@
 //! - `arrow`: the writer of arrow-ipc, arrow-csv, arrow-json or parquet, whose
 //!   output is only counted.
 //!
+//! After that, what `piece_rows` of a share gives: one instance, and several side by side.
+//! `CONSIGN_BENCH_ONLY=pieces` measures nothing else.
+//!
 //! Time is CPU time of the whole process, which a busy machine does not change
 //! much, and below it wall time. The formatter computes on one thread; in the
 //! sandbox another one takes the output.
@@ -45,6 +48,8 @@ use tokio::sync::mpsc;
 
 #[path = "format/data.rs"]
 mod data;
+#[path = "format/pieces.rs"]
+mod pieces;
 
 use data::{flights, lineitem};
 
@@ -114,6 +119,10 @@ fn main() {
     }
     println!("MB/s of each one's own output, medians of {ROUNDS} rounds; ratios of the speeds in rows");
     for data in [lineitem(rows), flights(rows)] {
+        if std::env::var("CONSIGN_BENCH_ONLY").is_ok_and(|only| only == "pieces") {
+            pieces::report(&sandbox, &data);
+            continue;
+        }
         println!("\n{}: {} rows, {} columns", data.name, data.rows, data.schema.fields().len());
         let [a, b, c] = SIDES;
         println!("{:18}{:^30}{:^30}{:^26}", "", "MB of output", "MB/s", "ratio");
@@ -121,6 +130,7 @@ fn main() {
         for format in &FORMATS {
             report(format, &measure(&sandbox, format, &data));
         }
+        pieces::report(&sandbox, &data);
     }
 }
 
@@ -204,14 +214,7 @@ impl Sandbox {
     }
 
     fn write(&self, component: &Component, data: &Data, options: &str) -> u64 {
-        let job = Job {
-            facts: ["share", "customer", "object-stem"].map(|key| (key.to_owned(), "bench".to_owned())).into(),
-            options: options.into(),
-            schema: data.schema.clone(),
-            limits: Limits::default(),
-            slot_at: consign::clock::Instant::UNIX_EPOCH,
-            span: tracing::Span::none(),
-        };
+        let job = job(data, options);
         let batches = stream::iter(data.batches.clone().into_iter().map(Ok));
         self.runtime.block_on(async {
             let (sender, mut receiver) = mpsc::channel(4);
@@ -229,6 +232,17 @@ impl Sandbox {
             assert_eq!((formatted.rows, formatted.bytes_out), (data.rows as u64, bytes));
             bytes
         })
+    }
+}
+
+fn job(data: &Data, options: &str) -> Job {
+    Job {
+        facts: ["share", "customer", "object-stem"].map(|key| (key.to_owned(), "bench".to_owned())).into(),
+        options: options.into(),
+        schema: data.schema.clone(),
+        limits: Limits::default(),
+        slot_at: consign::clock::Instant::UNIX_EPOCH,
+        span: tracing::Span::none(),
     }
 }
 

@@ -37,7 +37,7 @@ mod vendor;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _};
@@ -77,6 +77,8 @@ pub struct DeliverySpec {
     pub interval: Interval,
     pub template: KeyTemplate,
     pub compression: Compression,
+    /// Whether it comes in pieces, several of them at the same time.
+    pub in_pieces: bool,
     /// For temporary files without a name: large parts, and many open objects.
     pub spill_dir: PathBuf,
 }
@@ -121,11 +123,20 @@ pub struct Delivery {
     common: Arc<Common>,
     spec: DeliverySpec,
     compressor: Compressor,
-    keys: BTreeSet<ObjectKey>,
-    objects: BTreeMap<u32, Writing>,
+    taken: Mutex<Taken>,
     /// Once all of them are.
     stored: Option<Vec<SealedObject>>,
 }
+
+/// What was begun. Objects are in the order of pieces, and in each in that of creation.
+#[derive(Default)]
+struct Taken {
+    keys: BTreeSet<ObjectKey>,
+    objects: BTreeMap<ObjectNumber, Writing>,
+}
+
+/// Piece and object.
+type ObjectNumber = (u32, u32);
 
 struct Writing {
     key: ObjectKey,
@@ -170,8 +181,8 @@ impl Delivery {
         key_of(&target.0, &spec, &LeafName::manifest())?;
         let common = Common::new(target.0, journal, spec.spill_dir.clone());
         common.store.open().await?;
-        let compressor = Compressor::new(spec.compression);
-        Ok(Self { common, spec, compressor, keys: BTreeSet::new(), objects: BTreeMap::new(), stored: None })
+        let compressor = Compressor::new(spec.compression, spec.in_pieces);
+        Ok(Self { common, spec, compressor, taken: Mutex::default(), stored: None })
     }
 
     /// Takes up a delivery that an earlier process sealed.
@@ -196,18 +207,28 @@ impl Delivery {
         Ok(Sealed { common, manifest_key, objects: left.objects, resumed: true, earlier })
     }
 
+    /// Pieces whose output may come at the same time.
+    pub fn pieces_at_once(&self) -> usize {
+        self.compressor.pieces_at_once()
+    }
+
     /// Takes one step of the output, waiting while the bucket is slower.
     ///
     /// # Errors
     /// The first failure of any object; the delivery can then only be aborted.
-    pub async fn accept(&mut self, event: OutputEvent) -> Result<(), Failure> {
+    pub async fn accept(&self, event: OutputEvent) -> Result<(), Failure> {
+        self.accept_of(0, event).await
+    }
+
+    /// The same for one of several pieces, each of which numbers its own objects.
+    pub async fn accept_of(&self, piece: u32, event: OutputEvent) -> Result<(), Failure> {
         if let Some(failure) = self.common.failed.get() {
             return Err(failure.clone());
         }
         match event {
-            OutputEvent::Create { object, name, media_type } => self.create(object, &name, media_type).await,
-            OutputEvent::Bytes { object, bytes } => self.bytes(object, bytes).await,
-            OutputEvent::Finish { object, rows } => self.finish(object, rows).await,
+            OutputEvent::Create { object, name, media_type } => self.create((piece, object), &name, media_type).await,
+            OutputEvent::Bytes { object, bytes } => self.bytes((piece, object), bytes).await,
+            OutputEvent::Finish { object, rows } => self.finish((piece, object), rows).await,
         }
     }
 
@@ -217,14 +238,15 @@ impl Delivery {
         if self.stored.is_some() {
             return Ok(());
         }
-        if let Some(open) = self.objects.values().find(|writing| writing.steps.is_some()) {
+        let Taken { objects, .. } = self.taken.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if let Some(open) = objects.values().find(|writing| writing.steps.is_some()) {
             return Err(plugin(
                 format!("'{}' was never finished", open.key),
                 "have the plugin finish every object it creates",
             ));
         }
         let mut stored = Vec::new();
-        for writing in self.objects.values_mut() {
+        for writing in objects.values_mut() {
             let task = (&mut writing.task).await;
             stored.push(task.map_err(|error| local(format!("the upload of '{}' ended: {error}", writing.key)))??);
         }
@@ -255,8 +277,9 @@ impl Delivery {
     ///
     /// # Errors
     /// The first upload that could not be aborted; the journal has it still.
-    pub async fn abort(mut self) -> Result<(), Failure> {
-        for (_, writing) in std::mem::take(&mut self.objects) {
+    pub async fn abort(self) -> Result<(), Failure> {
+        let objects = std::mem::take(&mut self.taken().objects);
+        for (_, writing) in objects {
             drop(writing.steps);
             writing.task.abort();
             // Waits until it makes no more requests. One that has failed was asked already.
@@ -272,58 +295,67 @@ impl Delivery {
         self.common.progress.subscribe()
     }
 
-    async fn create(&mut self, object: u32, name: &LeafName, media_type: String) -> Result<(), Failure> {
+    fn taken(&self) -> MutexGuard<'_, Taken> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn create(&self, object: ObjectNumber, name: &LeafName, media_type: String) -> Result<(), Failure> {
         let named = self.compressor.rename(name, media_type);
         let (name, media_type) = named.map_err(|why| {
             plugin(format!("object name '{name}', with the suffix of its compression, {why}"), "use a shorter name")
         })?;
         let key = key_of(&self.common.store, &self.spec, &name)?;
-        if self.objects.contains_key(&object) || !self.keys.insert(key.clone()) {
-            return Err(plugin(
-                format!("two objects have the name '{name}'"),
-                "give every object of a delivery a name of its own",
-            ));
-        }
+        let open = self.begin_object(object, &key).ok_or_else(|| {
+            plugin(format!("two objects have the name '{name}'"), "give every object of a delivery a name of its own")
+        })?;
         let (steps, receiver) = mpsc::channel(1);
-        let open = self.objects.values().filter(|writing| writing.steps.is_some()).count();
         let steps = self.compressor.in_front_of(steps, open, self.common.failed.clone()).await?;
         let task = tokio::spawn(object::upload(self.common.clone(), key.clone(), media_type, receiver));
-        self.objects.insert(object, Writing { key, steps: Some(steps), task: AbortOnDropHandle::new(task) });
+        let writing = Writing { key, steps: Some(steps), task: AbortOnDropHandle::new(task) };
+        self.taken().objects.insert(object, writing);
         Progress::moves(&self.common.progress, |progress| progress.objects += 1);
         Ok(())
     }
 
-    async fn bytes(&mut self, object: u32, bytes: Bytes) -> Result<(), Failure> {
+    /// How many others of the piece are open. None if number or key is taken.
+    fn begin_object(&self, (piece, number): ObjectNumber, key: &ObjectKey) -> Option<usize> {
+        let mut taken = self.taken();
+        let is_new = !taken.objects.contains_key(&(piece, number)) && taken.keys.insert(key.clone());
+        let of_piece = taken.objects.range((piece, 0)..=(piece, u32::MAX));
+        is_new.then(|| of_piece.filter(|(_, writing)| writing.steps.is_some()).count())
+    }
+
+    async fn bytes(&self, object: ObjectNumber, bytes: Bytes) -> Result<(), Failure> {
         let count = bytes.len() as u64;
         self.step(object, Step::Bytes(bytes)).await?;
         Progress::moves(&self.common.progress, |progress| progress.accepted_bytes += count);
         Ok(())
     }
 
-    async fn finish(&mut self, object: u32, rows: u64) -> Result<(), Failure> {
+    async fn finish(&self, object: ObjectNumber, rows: u64) -> Result<(), Failure> {
         self.step(object, Step::End { rows }).await?;
-        if let Some(writing) = self.objects.get_mut(&object) {
+        if let Some(writing) = self.taken().objects.get_mut(&object) {
             writing.steps = None;
         }
         Ok(())
     }
 
-    async fn step(&mut self, object: u32, step: Step) -> Result<(), Failure> {
-        let writing = self.objects.get_mut(&object);
-        let Some(Writing { steps: open @ Some(_), task, .. }) = writing else {
+    async fn step(&self, object: ObjectNumber, step: Step) -> Result<(), Failure> {
+        let steps = self.taken().objects.get(&object).and_then(|writing| writing.steps.clone());
+        let Some(steps) = steps else {
             return Err(plugin(
-                format!("object {object} was written, but is not open"),
+                format!("object {} was written, but is not open", object.1),
                 "report this to the plugin's author",
             ));
         };
-        if let Some(steps) = &open
-            && steps.send(step).await.is_ok()
-        {
+        if steps.send(step).await.is_ok() {
             return Ok(());
         }
         // The object's task has hung up; it knows why, and is asked once.
-        *open = None;
-        match task.await {
+        let Some(writing) = self.taken().objects.remove(&object) else {
+            return Err(local("an object was given up"));
+        };
+        match writing.task.await {
             Ok(Err(failure)) => Err(failure),
             Ok(Ok(_)) => Err(local("an object was written after its end")),
             Err(error) => Err(local(format!("an object's upload ended: {error}"))),

@@ -17,8 +17,10 @@ mod meter;
 mod observe;
 mod options;
 mod output;
+mod pieces;
 mod plain;
 mod shipped;
+mod spent;
 mod store;
 mod v1;
 mod views;
@@ -36,7 +38,6 @@ use arrow::datatypes::{Schema, SchemaRef};
 use futures::Stream;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
 use wasmtime::Engine;
 use wasmtime::component::Linker;
 
@@ -50,12 +51,13 @@ pub use failed::{Cause, Failed};
 pub use inspect::{InspectError, gets};
 pub use observe::{Observe, Observed, Profile};
 pub use options::{Described, Endless, Misfit, OptionsSchema, described};
+pub use pieces::{Crew, Lost, Pieces, in_pieces};
 pub use shipped::{FIXED_FLIGHTS, SHIPPED, shipped};
 #[doc(hidden)]
 pub use walled::heard_all;
 pub use walled::{Attempt, COMMAND, Wall, serve};
 
-use guest::Code;
+use guest::{Code, Ends};
 use inspect::World;
 use logs::Logs;
 use store::State;
@@ -415,13 +417,6 @@ impl Guest {
     }
 }
 
-/// Where the output goes, and what ends the run while it waits.
-#[derive(Clone)]
-struct Ends {
-    output: mpsc::Sender<OutputEvent>,
-    cancel: CancellationToken,
-}
-
 /// Runs a plugin over a stream of batches; what it writes goes to `output`,
 /// which waits while the receiver is behind. Dropping the receiver or this
 /// future ends the plugin, so take every event until the channel is closed.
@@ -449,17 +444,26 @@ pub async fn observe<S>(
 where
     S: Stream<Item = Result<RecordBatch, Failure>> + Send + Unpin + 'static,
 {
-    let cancel = CancellationToken::new();
-    let _cancel_when_dropped = cancel.clone().drop_guard();
+    let (plugin, span) = (component.name().clone(), job.span.clone());
+    let (ended, observed) = instance(component, job, batches, Ends::of(output)).await;
+    if let Ok(formatted) = &ended {
+        formatted.log(&plugin, &span, None);
+    }
+    (ended, observed)
+}
+
+/// One instance, from its beginning to its end.
+async fn instance<S>(component: Component, job: Job, batches: S, ends: Ends) -> (Result<Formatted, Failed>, Observed)
+where
+    S: Stream<Item = Result<RecordBatch, Failure>> + Send + Unpin + 'static,
+{
+    let _cancel_when_dropped = ends.cancel.clone().drop_guard();
     let runtime = tokio::runtime::Handle::current();
     let plugin = Some(component.name().clone());
     let work = move || {
-        let logs = Logs::new(component.name().to_string(), job.span.clone(), job.limits.log_lines);
-        let ended = runtime.block_on(component.0.guest.format(&job, batches, logs, Ends { output, cancel }));
-        if let Ok(formatted) = &ended.0 {
-            formatted.log(component.name(), &job.span);
-        }
-        ended
+        let (name, lines) = (component.name().to_string(), job.limits.log_lines);
+        let logs = Logs::beside(ends.spent.clone(), name, job.span.clone(), lines);
+        runtime.block_on(component.0.guest.format(&job, batches, logs, ends))
     };
     let (ended, observed) = match tokio::task::spawn_blocking(work).await {
         Ok(ended) => ended,
@@ -473,10 +477,11 @@ where
 
 impl Formatted {
     /// What a plugin's limits are to be set by.
-    fn log(&self, plugin: &PluginName, span: &tracing::Span) {
+    fn log(&self, plugin: &PluginName, span: &tracing::Span, pieces: Option<u32>) {
         tracing::info!(
             parent: span,
             plugin = plugin.as_str(),
+            pieces,
             rows = self.rows,
             objects = self.objects,
             output.size_bytes = self.bytes_out,

@@ -16,7 +16,8 @@ pub mod wanted;
 
 use std::sync::Arc;
 
-use futures::{StreamExt, TryStreamExt as _, stream};
+use arrow::array::RecordBatch;
+use futures::{Stream, StreamExt, TryStreamExt as _, stream};
 use tokio::sync::mpsc;
 
 use crate::config::{Config, Customer, Dataset, Empty, FileDataset, PluginSource, Share, TableDataset};
@@ -28,7 +29,7 @@ use crate::domain::{
     ManifestPlugin, ObjectKey, OutputEvent, Retry, RunId, Slot, UploadJournal,
 };
 use crate::limits::Limits;
-use crate::plugin::{self, Component, Facts, Failed, Job};
+use crate::plugin::{self, Component, Facts, Formatted, Job, Lost, Pieces};
 
 pub use components::BadPlugin;
 pub(crate) use components::{digest as component_digest, file as component_file};
@@ -85,8 +86,8 @@ pub async fn deliver(
     gauge.follows(delivery.progress());
     let storing = async {
         let streamed = match work.dataset()? {
-            Dataset::Tables(dataset) => rows(parts, work, attempt, dataset, (&mut delivery, gauge)).await,
-            Dataset::Files(dataset) => files(parts, work, dataset, &mut delivery).await,
+            Dataset::Tables(dataset) => rows(parts, work, attempt, dataset, (&delivery, gauge)).await,
+            Dataset::Files(dataset) => files(parts, work, dataset, &delivery).await,
         };
         let streamed = streamed?;
         delivery.settle().await?;
@@ -141,7 +142,7 @@ async fn rows(
     work: &Work,
     attempt: u32,
     dataset: &TableDataset,
-    (delivery, gauge): (&mut Delivery, &Gauge),
+    (delivery, gauge): (&Delivery, &Gauge),
 ) -> Result<Streamed, Failure> {
     let (component, limits) = parts.component(&work.config, &work.share)?;
     let request = Request { interval: work.slot.interval, params: &work.customer.params };
@@ -171,24 +172,45 @@ async fn rows(
         slot_at: work.slot.at,
         span: tracing::Span::current(),
     };
-    let (sender, mut events) = mpsc::channel(OUTPUT_QUEUE);
-    let formatting = plugin::format(component, job, batches, sender);
-    let storing = async move {
-        while let Some(event) = events.recv().await {
-            delivery.accept(event).await?;
+    let formatted = match work.share.piece_rows {
+        None => {
+            let _place = parts.crew.own();
+            whole(component, job, batches, delivery).await
         }
-        Ok::<(), Failure>(())
+        Some(rows) => {
+            let pieces = Pieces { rows, at_once: delivery.pieces_at_once() };
+            let store = |piece, events| store(delivery, piece, events);
+            plugin::in_pieces(component, job, batches, (&pieces, &parts.crew), store).await
+        }
     };
-    // When storing fails it drops the channel, which ends the plugin: its own
-    // failure is the cause, the plugin's only the echo.
-    let (formatted, stored) = tokio::join!(formatting, storing);
-    stored?;
-    streamed.rows = formatted.map_err(|failed| work.blame(failed, &within))?.rows;
+    streamed.rows = formatted.map_err(|lost| work.blame(lost, &within))?.rows;
     Ok(streamed)
 }
 
+/// All rows, through one instance of the plugin.
+async fn whole<S>(component: Component, job: Job, batches: S, delivery: &Delivery) -> Result<Formatted, Lost>
+where
+    S: Stream<Item = Result<RecordBatch, Failure>> + Send + Unpin + 'static,
+{
+    let (sender, events) = mpsc::channel(OUTPUT_QUEUE);
+    let formatting = plugin::format(component, job, batches, sender);
+    // When storing fails it drops the channel, which ends the plugin: its own
+    // failure is the cause, the plugin's only the echo.
+    let (formatted, stored) = tokio::join!(formatting, store(delivery, 0, events));
+    stored.map_err(Lost::Storing)?;
+    formatted.map_err(Lost::Formatting)
+}
+
+/// Takes the output of one piece of the rows, or of all.
+async fn store(delivery: &Delivery, piece: u32, mut events: mpsc::Receiver<OutputEvent>) -> Result<(), Failure> {
+    while let Some(event) = events.recv().await {
+        delivery.accept_of(piece, event).await?;
+    }
+    Ok(())
+}
+
 /// The first batch that has rows; None when the dataset is empty.
-async fn first_rows(batches: &mut Batches) -> Result<Option<arrow::array::RecordBatch>, Failure> {
+async fn first_rows(batches: &mut Batches) -> Result<Option<RecordBatch>, Failure> {
     while let Some(batch) = batches.next().await.transpose()? {
         if batch.num_rows() > 0 {
             return Ok(Some(batch));
@@ -198,12 +220,7 @@ async fn first_rows(batches: &mut Batches) -> Result<Option<arrow::array::Record
 }
 
 /// Whole files, unread.
-async fn files(
-    parts: &Parts,
-    work: &Work,
-    dataset: &FileDataset,
-    delivery: &mut Delivery,
-) -> Result<Streamed, Failure> {
+async fn files(parts: &Parts, work: &Work, dataset: &FileDataset, delivery: &Delivery) -> Result<Streamed, Failure> {
     let found = parts.datasets.files(dataset, &work.customer.name, &work.customer.params).await?;
     if found.is_empty() && work.share.empty == Empty::Fail {
         return Err(work.no_rows());
@@ -313,7 +330,11 @@ impl Work {
     }
 
     /// A limit that is narrower for this share than the plugin's says nothing of the plugin.
-    fn blame(&self, failed: Failed, within: &Limits) -> Failure {
+    fn blame(&self, lost: Lost, within: &Limits) -> Failure {
+        let failed = match lost {
+            Lost::Formatting(failed) => failed,
+            Lost::Storing(failure) => return failure,
+        };
         let usual = self.share.plugin.as_ref().and_then(|name| self.config.plugins.get(name));
         let is_narrower = usual.is_some_and(|plugin| failed.cause.is_narrower(within, &plugin.limits));
         let failure = Failure::from(failed);
@@ -327,6 +348,7 @@ impl Work {
             interval: self.slot.interval,
             template: self.share.key.clone(),
             compression: self.share.compression,
+            in_pieces: self.share.piece_rows.is_some(),
             spill_dir: parts.spill_dir.clone(),
         }
     }

@@ -16,6 +16,7 @@ mod inputs;
 mod ledger;
 mod limits;
 mod options;
+mod pieces;
 mod plugins;
 mod postgres;
 mod projects;

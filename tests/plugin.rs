@@ -6,6 +6,7 @@ mod bindings;
 mod hostile;
 mod load;
 mod options;
+mod pieces;
 mod roundtrip;
 pub mod support;
 mod views;

@@ -22,6 +22,9 @@ const REMAINS: Duration = Duration::from_millis(500);
 /// one for each text file that its query reads at the same time.
 const HELD_BY_ONE: usize = 4;
 
+/// Threads of pieces that begin before their turn.
+const SPARE: usize = CONCURRENCY_MAX;
+
 /// Threads for work that ends without anybody's help: parts that wait in files, folders that are read.
 const AT_ONCE: usize = 512;
 
@@ -39,7 +42,7 @@ fn runtime() -> std::io::Result<Runtime> {
     Builder::new_multi_thread()
         .enable_all()
         .thread_name("consign")
-        .max_blocking_threads(CONCURRENCY_MAX * HELD_BY_ONE + AT_ONCE)
+        .max_blocking_threads(CONCURRENCY_MAX * HELD_BY_ONE + SPARE + AT_ONCE)
         .build()
 }
 

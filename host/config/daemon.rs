@@ -71,6 +71,20 @@ pub(crate) static DAEMON: Shape = Shape {
             "Memory that all queries together may use before they spill to disk.",
         ),
         default(
+            "piece_concurrency",
+            PLACES,
+            "as many as the machine has cores",
+            "4",
+            "Plugin instances at work, of all deliveries. While there are fewer, shares with `piece_rows` have more than one in a delivery.",
+        ),
+        default(
+            "piece_memory",
+            Kind::Size(1 << 20, 1 << 40),
+            r#""256 MiB""#,
+            r#""1 GiB""#,
+            "Memory for rows that are read ahead for such pieces, of all deliveries together. When all of a delivery's pieces but one fit, nothing waits for it.",
+        ),
+        default(
             "drain_timeout",
             Kind::Duration(0, 24 * 3_600_000),
             r#""30s""#,
@@ -115,6 +129,11 @@ pub(crate) fn read(
         bucket_concurrency: int("bucket_concurrency"),
         query_memory_bytes: section
             .and_then(|s| s.size("query_memory"))
+            .and_then(|bytes| usize::try_from(bytes).ok())
+            .unwrap_or(256 << 20),
+        piece_concurrency: int("piece_concurrency"),
+        piece_memory_bytes: section
+            .and_then(|s| s.size("piece_memory"))
             .and_then(|bytes| usize::try_from(bytes).ok())
             .unwrap_or(256 << 20),
         drain_timeout: section.and_then(|s| s.duration("drain_timeout")).unwrap_or(Duration::from_secs(30)),

@@ -1,6 +1,7 @@
 //! The validated configuration, as everything else sees it.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -64,6 +65,10 @@ pub struct Daemon {
     pub bucket_concurrency: Option<usize>,
     /// Memory that all queries together may use before they spill to disk.
     pub query_memory_bytes: usize,
+    /// Plugin instances at work from which on no piece begins before its turn. None for the machine's cores.
+    pub piece_concurrency: Option<usize>,
+    /// Memory that rows which are read ahead for pieces may use, of all deliveries.
+    pub piece_memory_bytes: usize,
     /// How long SIGTERM waits for running deliveries.
     pub drain_timeout: Duration,
     /// Read again by itself when its files have changed.
@@ -294,6 +299,8 @@ pub struct Share {
     pub compression: Compression,
     /// Split objects at this size, before compression.
     pub max_object_bytes: Option<u64>,
+    /// Format pieces of so many rows side by side, each into objects of its own.
+    pub piece_rows: Option<NonZeroU64>,
     pub empty: Empty,
     pub key: KeyTemplate,
     pub retry: RetryPolicy,

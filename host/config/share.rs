@@ -1,6 +1,7 @@
 //! `[shares.NAME]`
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use chrono_tz::Tz;
@@ -122,6 +123,13 @@ pub(crate) static SHARE: Shape = Shape {
             r#""256 MiB""#,
             "Splits the output into complete files of about this size, before compression.",
         ),
+        optional(
+            "piece_rows",
+            Kind::Int(1, 1_000_000_000_000),
+            "1000000",
+            "Formats pieces of so many rows side by side, on all cores, each into objects of its own. How many at the same time \
+             changes no byte. The plugin has to name objects by the `object-stem` that it is told.",
+        ),
         default(
             "empty",
             Kind::Choice(&["header", "skip", "fail"]),
@@ -155,6 +163,8 @@ pub(crate) static SHARE: Shape = Shape {
         ("format", "plugin"),
         ("formatter", "plugin"),
         ("max_object_bytes", "max_object_size"),
+        ("rows_per_piece", "piece_rows"),
+        ("chunk_rows", "piece_rows"),
         ("customers", "to"),
         ("groups", "to"),
         ("recipients", "to"),
@@ -253,6 +263,7 @@ fn share(section: &Section<'_>, name: ShareName, known: &Known<'_>, problems: &m
         limits: limits::of_share(section, known.table("plugins")),
         compression,
         max_object_bytes: section.size("max_object_size"),
+        piece_rows: section.int("piece_rows").and_then(NonZeroU64::new),
         empty: match section.text("empty") {
             Some("skip") => Empty::Skip,
             Some("fail") => Empty::Fail,
@@ -322,7 +333,7 @@ fn plugin(section: &Section<'_>, known: &Known<'_>, problems: &mut Problems) -> 
 }
 
 fn no_plugin(section: &Section<'_>, problems: &mut Problems) -> Option<PluginName> {
-    let keys = ["plugin", "options", "limits", "compression", "max_object_size"];
+    let keys = ["plugin", "options", "limits", "compression", "max_object_size", "piece_rows"];
     section.refuse(&keys, "is for rows, but the dataset's files pass through unread", "remove it", problems);
     if section.text("empty") == Some("header") {
         let message = "`empty` cannot be `header`: the dataset is of files, which have none";

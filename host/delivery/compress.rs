@@ -17,6 +17,9 @@ use crate::limits::{COMPRESSED_OBJECTS_OPEN, ENCODER_BYTES};
 /// Compressed bytes are handed on in pieces of about this size.
 const PIECE_BYTES: usize = 256 << 10;
 
+/// Pieces of a delivery whose objects are compressed at the same time.
+const PIECES_AT_ONCE: usize = 16;
+
 /// What an encoder of zstd holds, in MiB by level from 1 on, rounded up:
 /// `ZSTD_sizeof_CCtx` of zstd 1.5.7 after a stream of unknown length.
 const ZSTD_MIB: [usize; 19] = [2, 2, 4, 5, 6, 6, 8, 8, 15, 25, 25, 45, 37, 53, 69, 37, 57, 58, 90];
@@ -26,15 +29,24 @@ const GZIP_MIB: usize = 1;
 /// Compresses the objects of one delivery.
 pub(super) struct Compressor {
     compression: Compression,
+    /// Of one piece, however many pieces come at the same time: what a plugin may do
+    /// must not follow from the machine.
     open_max: usize,
+    pieces_at_once: usize,
     /// For threads. Also those of finished objects, whose uploads may be slower.
     places: Arc<Semaphore>,
 }
 
 impl Compressor {
-    pub(super) fn new(compression: Compression) -> Self {
-        let open_max = open_max(compression);
-        Self { compression, open_max, places: Arc::new(Semaphore::new(open_max)) }
+    pub(super) fn new(compression: Compression, in_pieces: bool) -> Self {
+        let all = open_max(compression);
+        let pieces_at_once = if in_pieces && compression != Compression::None { all.min(PIECES_AT_ONCE) } else { 1 };
+        let places = Arc::new(Semaphore::new(all));
+        Self { compression, open_max: all / pieces_at_once, pieces_at_once, places }
+    }
+
+    pub(super) fn pieces_at_once(&self) -> usize {
+        if self.compression == Compression::None { usize::MAX } else { self.pieces_at_once }
     }
 
     /// The name and media type of an object after compression.
@@ -48,8 +60,8 @@ impl Compressor {
         Ok((LeafName::parse(&format!("{name}{suffix}"))?, media_type.to_owned()))
     }
 
-    /// Puts a compressing thread in front of `to`, when `open` other objects are
-    /// unfinished. The same bytes in give the same bytes out: no time and no name
+    /// Puts a compressing thread in front of `to`, when `open` other objects of its piece
+    /// are unfinished. The same bytes in give the same bytes out: no time and no name
     /// in gzip's header. A thread that cannot do its work says so in `failed`
     /// before it hangs up.
     pub(super) async fn in_front_of(
@@ -84,8 +96,9 @@ impl Compressor {
     }
 
     fn too_many(&self) -> Failure {
+        let of_piece = if self.pieces_at_once > 1 { " of one piece" } else { "" };
         let message = format!(
-            "more than {} objects were open at the same time, which is the limit for {}",
+            "more than {} objects{of_piece} were open at the same time, which is the limit for {}",
             self.open_max,
             match self.compression {
                 Compression::None => "none".to_owned(),

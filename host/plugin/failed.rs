@@ -141,7 +141,7 @@ impl Cause {
             }
             Cause::Output => "raise the `output_bytes` limit of the plugin or of this share if the dataset has grown",
             Cause::Objects => {
-                "raise the `objects` limit of the plugin or of this share, or the share's `max_object_size`"
+                "raise the `objects` limit of the plugin or of this share, or the share's `max_object_size` or `piece_rows`"
             }
             Cause::Logs => "make the plugin log less, or raise its `log_lines` limit",
             Cause::Stack => "report it to the plugin's author, or raise its `stack` limit if it has to recurse deeply",
@@ -181,6 +181,9 @@ pub struct Failed {
     pub stderr_tail: Vec<String>,
     /// Batches begun when it ended: 0 before the first.
     pub batch_number: u64,
+    /// Of the delivery's rows, where it has several; added at the end of the run.
+    #[serde(skip)]
+    pub piece: Option<u32>,
     /// The failure of the batch stream, when that was the cause.
     #[serde(skip)]
     pub input: Option<Box<Failure>>,
@@ -196,6 +199,7 @@ impl Failed {
             frames: Vec::new(),
             stderr_tail: Vec::new(),
             batch_number: 0,
+            piece: None,
             input: None,
         }
     }
@@ -221,8 +225,11 @@ impl From<Failed> for Failure {
             Some(plugin) => format!("{plugin}: {}", failed.message),
             None => failed.message,
         };
-        if failed.batch_number > 0 {
-            message.push_str(&format!(" (at batch {})", failed.batch_number));
+        match (failed.batch_number, failed.piece) {
+            (0, None) => {}
+            (0, Some(piece)) => message.push_str(&format!(" (in piece {piece})")),
+            (batch, None) => message.push_str(&format!(" (at batch {batch})")),
+            (batch, Some(piece)) => message.push_str(&format!(" (at batch {batch} of piece {piece})")),
         }
         if let Some(frame) = failed.frames.first() {
             message.push_str(&format!(", in {frame}"));

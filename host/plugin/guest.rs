@@ -6,17 +6,20 @@ use std::time::Duration;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use futures::{Stream, StreamExt};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use wasmtime::{Engine, Store};
 
 use super::failed::{Cause, Failed, Stop};
 use super::logs::Logs;
 use super::observe::{Observe, Observed, Watch};
+use super::output::Output;
+use super::spent::Spent;
 use super::store::{self, Setting, State};
 use super::v1::{self, Said};
-use super::{Ends, Formatted, Job, failed, meter, output, plain};
+use super::{Formatted, Job, failed, meter, output, plain};
 use crate::clock::Instant;
-use crate::domain::{Failure, Layer, PluginName, Retry};
+use crate::domain::{Failure, Layer, OutputEvent, PluginName, Retry};
 use crate::limits::Limits;
 
 /// Most rows of one batch, by the contract.
@@ -25,6 +28,17 @@ const BATCH_ROWS_MAX: usize = 65_536;
 /// Bytes from which a batch is split further, so that wide rows do not fill a
 /// guest's memory. One row is never split.
 const BATCH_BYTES_MAX: usize = 16 << 20;
+
+/// Where the output goes, and what ends the run while it waits; and what it has in
+/// common with the other instances of its delivery.
+#[derive(Clone)]
+pub struct Ends {
+    pub output: mpsc::Sender<OutputEvent>,
+    pub cancel: CancellationToken,
+    pub spent: Arc<Spent>,
+    /// What its objects' names have to begin with, if it is one of several.
+    pub stem: Option<String>,
+}
 
 /// A component, compiled and linked.
 pub struct Code {
@@ -100,6 +114,8 @@ impl Code {
             span: tracing::Span::none(),
             cancel: CancellationToken::new(),
             output: None,
+            spent: Arc::default(),
+            stem: None,
             watch: Watch::default(),
         };
         let mut store = store::new(&self.engine, setting);
@@ -112,6 +128,11 @@ impl Code {
 }
 
 impl Ends {
+    /// Of the only instance.
+    pub fn of(output: mpsc::Sender<OutputEvent>) -> Self {
+        Self { output, cancel: CancellationToken::new(), spent: Arc::default(), stem: None }
+    }
+
     /// The work's end, or what ended it before.
     pub async fn unless_ended<T>(&self, wall_time: Duration, work: impl Future<Output = T>) -> Result<T, Stop> {
         tokio::select! {
@@ -146,8 +167,10 @@ impl Run {
             at: job.slot_at,
             logs,
             span: job.span.clone(),
+            output: Some(Output::new(&ends, &job.limits)),
             cancel: ends.cancel,
-            output: Some(ends.output),
+            spent: ends.spent,
+            stem: ends.stem,
             watch: code.watch()?,
         };
         let store = store::new(&code.engine, setting);

@@ -10,6 +10,7 @@ use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamError, StreamResult};
 
 use super::failed::{Cause, Stop};
+use super::spent::Spent;
 use super::words::printable;
 use crate::limits::SAID_BYTES_MAX;
 
@@ -23,7 +24,7 @@ pub struct Logs(Arc<Mutex<Inner>>);
 struct Inner {
     to: To,
     limit: u32,
-    lines: u32,
+    spent: Arc<Spent>,
     stdout: Vec<u8>,
     stderr: Vec<u8>,
     stderr_tail: VecDeque<String>,
@@ -50,17 +51,22 @@ pub enum Source {
 
 impl Logs {
     pub fn new(plugin: String, span: Span, limit: u32) -> Self {
-        Self::with(To::Log { plugin, span }, limit)
+        Self::beside(Arc::default(), plugin, span, limit)
+    }
+
+    /// A log whose lines are counted with those of others.
+    pub fn beside(spent: Arc<Spent>, plugin: String, span: Span, limit: u32) -> Self {
+        Self::with(To::Log { plugin, span }, limit, spent)
     }
 
     /// Hands each line on.
     pub fn handed_on(to: impl FnMut(Source, &str) + Send + 'static, limit: u32) -> Self {
-        Self::with(To::Daemon(Box::new(to)), limit)
+        Self::with(To::Daemon(Box::new(to)), limit, Arc::default())
     }
 
-    fn with(to: To, limit: u32) -> Self {
+    fn with(to: To, limit: u32, spent: Arc<Spent>) -> Self {
         let (stdout, stderr, stderr_tail) = (Vec::new(), Vec::new(), VecDeque::new());
-        Self(Arc::new(Mutex::new(Inner { to, limit, lines: 0, stdout, stderr, stderr_tail })))
+        Self(Arc::new(Mutex::new(Inner { to, limit, spent, stdout, stderr, stderr_tail })))
     }
 
     /// A whole line of the guest, as another process heard it.
@@ -124,10 +130,9 @@ impl Inner {
             }
             self.stderr_tail.push_back(text.clone());
         }
-        if self.lines >= self.limit {
+        if !self.spent.log(self.limit) {
             return Err(Stop::new(Cause::Logs, format!("wrote more than {} log lines", self.limit)));
         }
-        self.lines += 1;
         match &mut self.to {
             To::Log { plugin, span } => span.in_scope(|| tell(plugin, source, &text)),
             To::Daemon(hand_on) => hand_on(source, &text),

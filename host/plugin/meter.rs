@@ -1,5 +1,6 @@
 //! What a guest may use up, measured on the thread it runs on.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
@@ -8,6 +9,7 @@ use wasmtime::ResourceLimiter;
 
 use super::engine::TICK;
 use super::failed::{Cause, Stop};
+use super::spent::Spent;
 use crate::limits::Limits;
 
 /// Longest time between two looks at the budget, in epochs.
@@ -25,17 +27,20 @@ pub struct Meter {
     began: Instant,
     used: Duration,
     since: Option<Duration>,
+    /// By all instances of the delivery, this one's current turn excepted.
+    spent: Arc<Spent>,
     cancel: CancellationToken,
 }
 
 impl Meter {
-    pub fn new(limits: &Limits, cancel: CancellationToken) -> Self {
+    pub fn new(limits: &Limits, spent: Arc<Spent>, cancel: CancellationToken) -> Self {
         Self {
             cpu_limit: limits.cpu_time,
             wall_limit: limits.wall_time,
             began: Instant::now(),
             used: Duration::ZERO,
             since: None,
+            spent,
             cancel,
         }
     }
@@ -48,17 +53,28 @@ impl Meter {
 
     /// The guest's turn is over.
     pub fn pause(&mut self) {
-        self.used = self.cpu_time();
+        let turn = self.turn();
+        self.used += turn;
+        self.spent.compute(turn);
         self.since = None;
     }
 
+    /// Of this instance.
     pub fn cpu_time(&self) -> Duration {
-        self.used + self.since.map_or(Duration::ZERO, |since| thread_cpu_time().saturating_sub(since))
+        self.used + self.turn()
+    }
+
+    fn turn(&self) -> Duration {
+        self.since.map_or(Duration::ZERO, |since| thread_cpu_time().saturating_sub(since))
+    }
+
+    fn spent(&self) -> Duration {
+        self.spent.cpu_time() + self.turn()
     }
 
     /// Called while the guest computes: the epochs until the next look, or why it has to end.
     pub fn look(&self) -> Result<u64, Stop> {
-        if self.cpu_time() >= self.cpu_limit {
+        if self.spent() >= self.cpu_limit {
             let limit = humantime::format_duration(self.cpu_limit);
             return Err(Stop::new(Cause::CpuTime, format!("used up its {limit} of CPU time")));
         }
@@ -72,7 +88,7 @@ impl Meter {
     }
 
     fn ticks(&self) -> u64 {
-        let left = self.cpu_limit.saturating_sub(self.cpu_time());
+        let left = self.cpu_limit.saturating_sub(self.spent());
         let ticks = u64::try_from(left.as_nanos() / TICK.as_nanos()).unwrap_or(u64::MAX);
         // One more, because the current epoch has already begun.
         ticks.saturating_add(1).min(LOOK_TICKS)

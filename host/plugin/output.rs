@@ -1,11 +1,14 @@
 //! Gathers what a guest writes into chunks that are worth sending.
 
 use std::collections::{HashSet, VecDeque};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
+use super::Ends;
 use super::failed::{Cause, Stop};
+use super::spent::Spent;
 use super::words::shown;
 use crate::domain::{LeafName, OutputEvent};
 use crate::limits::Limits;
@@ -30,9 +33,10 @@ pub struct Output {
     bytes: u64,
     /// In finished objects, as the guest says.
     rows: u64,
-    bytes_max: u64,
-    objects_max: u32,
-    call_bytes_max: usize,
+    limits: Limits,
+    spent: Arc<Spent>,
+    /// What names have to begin with.
+    stem: Option<String>,
 }
 
 struct Object {
@@ -44,18 +48,18 @@ struct Object {
 }
 
 impl Output {
-    pub fn new(sender: mpsc::Sender<OutputEvent>, limits: &Limits) -> Self {
+    pub fn new(ends: &Ends, limits: &Limits) -> Self {
         Self {
-            sender,
+            sender: ends.output.clone(),
             ready: VecDeque::new(),
             objects: Vec::new(),
             names: HashSet::new(),
             gathered: 0,
             bytes: 0,
             rows: 0,
-            bytes_max: limits.output_bytes,
-            objects_max: limits.objects,
-            call_bytes_max: limits.call_bytes,
+            limits: limits.clone(),
+            spent: ends.spent.clone(),
+            stem: ends.stem.clone(),
         }
     }
 
@@ -68,13 +72,20 @@ impl Output {
             let why = format!("gave object {shown} a media type that is not up to 255 bytes of printable ASCII");
             return Err(Stop::new(Cause::Protocol, why));
         }
-        let number = u32::try_from(self.objects.len()).unwrap_or(u32::MAX);
-        if number >= self.objects_max {
-            return Err(Stop::new(Cause::Objects, format!("began more than {} objects", self.objects_max)));
+        if let Some(stem) = self.stem.as_ref().filter(|stem| !name.as_str().starts_with(stem.as_str())) {
+            let why = format!(
+                "named an object {shown}, which does not begin with its `object-stem` {stem}; without that the share cannot have \
+                 `piece_rows`"
+            );
+            return Err(Stop::new(Cause::ObjectName, why));
+        }
+        if !self.spent.begin_object(&self.limits) {
+            return Err(Stop::new(Cause::Objects, format!("began more than {} objects", self.limits.objects)));
         }
         if !self.names.insert(name.clone()) {
             return Err(Stop::new(Cause::ObjectName, format!("named two objects {shown}; each needs its own name")));
         }
+        let number = self.objects();
         self.ready.push_back(OutputEvent::Create { object: number, name: name.clone(), media_type: media_type.into() });
         self.objects.push(Object { name, chunk: Vec::new(), large: false, finished: false });
         Ok(number)
@@ -82,8 +93,8 @@ impl Output {
 
     /// Appends to an object. One copy; full chunks become ready.
     pub fn write(&mut self, number: u32, mut bytes: &[u8]) -> Result<(), Stop> {
-        if bytes.len() > self.call_bytes_max {
-            let (len, max) = (bytes.len(), self.call_bytes_max);
+        if bytes.len() > self.limits.call_bytes {
+            let (len, max) = (bytes.len(), self.limits.call_bytes);
             return Err(Stop::new(Cause::Call, format!("wrote {len} bytes in one call; at most {max} are taken")));
         }
         self.count(bytes.len())?;
@@ -170,8 +181,8 @@ impl Output {
 
     fn count(&mut self, bytes: usize) -> Result<(), Stop> {
         self.bytes = self.bytes.saturating_add(bytes as u64);
-        if self.bytes > self.bytes_max {
-            let max = bytesize::ByteSize(self.bytes_max);
+        if !self.spent.write(bytes, &self.limits) {
+            let max = bytesize::ByteSize(self.limits.output_bytes);
             return Err(Stop::new(Cause::Output, format!("wrote more than {max} of output")));
         }
         Ok(())
@@ -208,7 +219,7 @@ mod tests {
     use super::*;
 
     fn output() -> Output {
-        Output::new(mpsc::channel(1).0, &Limits::default())
+        Output::new(&Ends::of(mpsc::channel(1).0), &Limits::default())
     }
 
     fn sizes(output: &mut Output) -> Vec<usize> {

@@ -65,6 +65,11 @@ pub fn bytes(array: &ArrayRef) -> usize {
     values + array.nulls().map_or(0, |_| rows / 8)
 }
 
+/// What the rows of any array hold in memory; of an encoded one, all that its buffers do.
+pub fn held(array: &ArrayRef) -> usize {
+    if &data_type(array.data_type()) == array.data_type() { bytes(array) } else { array.get_array_memory_size() }
+}
+
 fn part(values: &ArrayRef, span: Range<usize>) -> usize {
     bytes(&values.slice(span.start, span.len()))
 }

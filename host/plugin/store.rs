@@ -1,6 +1,7 @@
 //! What one run owns while it lasts. Nothing outlives it and nothing is shared.
 
-use tokio::sync::mpsc;
+use std::sync::Arc;
+
 use tokio_util::sync::CancellationToken;
 use tracing::Span;
 use wasmtime::component::ResourceTable;
@@ -12,9 +13,9 @@ use super::logs::Logs;
 use super::meter::{Meter, Space};
 use super::observe::Watch;
 use super::output::Output;
+use super::spent::Spent;
 use super::wasi::{self, Seed};
 use crate::clock::Instant;
-use crate::domain::OutputEvent;
 use crate::limits::Limits;
 
 /// Handles a guest may hold at the same time.
@@ -42,27 +43,32 @@ pub struct Setting<'a> {
     pub span: Span,
     pub cancel: CancellationToken,
     /// None where nothing is written (`describe`, `check`).
-    pub output: Option<mpsc::Sender<OutputEvent>>,
+    pub output: Option<Output>,
+    pub spent: Arc<Spent>,
+    /// As in [`super::Ends`].
+    pub stem: Option<String>,
     pub watch: Watch,
 }
 
 /// A new store, under every limit.
 pub fn new(engine: &Engine, setting: Setting<'_>) -> Store<State> {
-    let Setting { limits, facts, at, logs, span, cancel, output, watch } = setting;
+    let Setting { limits, facts, at, logs, span, cancel, output, spent, stem, watch } = setting;
     let fact = |key: &str| facts.iter().find(|(name, _)| name == key).map_or("", |(_, value)| value);
     // Not the run and not the attempt: a repeat must give the same bytes.
-    let seed = Seed::new(&[fact("share"), fact("slot"), fact("customer")]);
+    let run = [fact("share"), fact("slot"), fact("customer")];
+    // Instances of one delivery must not make up the same identity for two things.
+    let seed = Seed::new(&[&run[..], stem.as_deref().as_slice()].concat());
     let mut table = ResourceTable::new();
     table.set_max_capacity(HANDLES_MAX);
     let state = State {
         wasi: wasi::context(at, &seed, &logs),
         table,
-        meter: Meter::new(limits, cancel),
+        meter: Meter::new(limits, spent, cancel),
         space: Space::new(limits),
         logs,
         span,
         watch,
-        output: output.map(|sender| Box::new(Output::new(sender, limits))),
+        output: output.map(Box::new),
         facts,
     };
     let mut store = Store::new(engine, state);

@@ -155,7 +155,10 @@ impl Walled {
         let stderr_tail = logs.finish();
         let batch_number = batch_number.get();
         match ended {
-            Ok(Ok(formatted)) => Ok(formatted),
+            Ok(Ok(formatted)) => {
+                ends.spent.compute(formatted.cpu_time);
+                Ok(formatted)
+            }
             Ok(Err(Lost::Said(failed))) => Err(harmless(failed)),
             Ok(Err(Lost::Here(failed))) => Err(Failed { stderr_tail, batch_number, ..failed }),
             Ok(Err(Lost::Died(error))) => Err(Failed { stderr_tail, batch_number, ..worker.died(&error) }),
@@ -188,13 +191,13 @@ where
     let (reader, mut writer) = worker.socket().map_err(Lost::Died)?.into_split();
     let rows_in = Cell::new(0);
     let feed = async {
-        match feed(&mut writer, (job, plain), batches, (batch_number, &rows_in)).await {
+        match feed(&mut writer, (job, plain, ends), batches, (batch_number, &rows_in)).await {
             // It has heard all; or it has ended, and why comes from its side.
             Ok(()) | Err(Lost::Died(_)) => std::future::pending().await,
             Err(lost) => lost,
         }
     };
-    let mut output = Output::new(ends.output.clone(), &job.limits);
+    let mut output = Output::new(ends, &job.limits);
     let said = tokio::select! {
         lost = feed => return Err(lost),
         said = take(BufReader::with_capacity(64 << 10, reader), &mut output, logs, batch_number) => said?,
@@ -205,7 +208,7 @@ where
 
 async fn feed<S>(
     mut writer: impl AsyncWrite + Unpin,
-    (job, plain): (&Job, &SchemaRef),
+    (job, plain, ends): (&Job, &SchemaRef, &Ends),
     mut batches: S,
     (batch_number, rows_in): (&Cell<u64>, &Cell<u64>),
 ) -> Result<(), Lost>
@@ -218,6 +221,8 @@ where
         options: job.options.clone(),
         limits: job.limits.clone(),
         slot_at: job.slot_at,
+        stem: ends.stem.clone(),
+        cpu_time_spent: ends.spent.cpu_time(),
     };
     let mut opening = Vec::new();
     wire::request(&mut opening, &Request::Format(format), Some(plain)).map_err(Lost::Died)?;

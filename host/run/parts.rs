@@ -7,13 +7,13 @@ use std::sync::Arc;
 
 use super::components::{self, BadPlugin, Components};
 use crate::clock::Clock;
-use crate::config::{Config, Share};
+use crate::config::{Config, Daemon, Share};
 use crate::dataset::{Datasets, VendorCredentials, VendorKeys, VendorStore};
 use crate::delivery::{DeliveryError, Vendor};
 use crate::domain::{ContentDigest, Failure, Layer, PluginName, Retry};
 use crate::ledger::Formatter;
 use crate::limits::Limits;
-use crate::plugin::Component;
+use crate::plugin::{Component, Crew};
 use crate::registry::Fetch;
 
 /// The peers, ready for work. Cheap to share behind an `Arc`.
@@ -24,6 +24,8 @@ pub struct Parts {
     /// For what does not fit in memory: `<cache_dir>/spill`.
     pub spill_dir: PathBuf,
     components: Components,
+    /// For shares whose rows are formatted in pieces.
+    pub crew: Crew,
 }
 
 impl Parts {
@@ -56,7 +58,8 @@ impl Parts {
         let (components, bad) = components::load(config, fetch).await?;
         let spill_dir = config.daemon.cache_dir.join("spill");
         let datasets = datasets(config, &vendor, &spill_dir, earlier)?;
-        Ok((Self { clock, datasets, vendor, spill_dir, components }, bad))
+        let crew = crew(&config.daemon, earlier);
+        Ok((Self { clock, datasets, vendor, spill_dir, crew, components }, bad))
     }
 
     /// The share's plugin and what it may use up.
@@ -97,6 +100,12 @@ fn datasets(config: &Config, vendor: &Vendor, spill_dir: &Path, earlier: Option<
     };
     let earlier = earlier.map(|earlier| &earlier.datasets);
     Ok(Datasets::beside(earlier, config.daemon.query_memory_bytes, spill_dir, store)?)
+}
+
+fn crew(daemon: &Daemon, earlier: Option<&Parts>) -> Crew {
+    let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+    let instances = daemon.piece_concurrency.unwrap_or_else(cores);
+    Crew::beside(earlier.map(|earlier| &earlier.crew), instances, daemon.piece_memory_bytes)
 }
 
 /// Datasets in the vendor's own buckets are read with the vendor's own keys.

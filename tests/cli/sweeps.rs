@@ -28,12 +28,13 @@ use super::audit::Audit;
 use super::world::{self, MANIFEST, SOON, World, checkout, stop};
 use crate::support::strace::may_trace;
 
-/// Several objects for each delivery, two slots that were missed, and another try at once.
+/// Several objects and pieces for each delivery, two slots that were missed, and another try at once.
 const SHARE: &str = r#"
 schedule = "@daily"
 catch_up = "all"
 catch_up_window = "3days"
 max_object_size = "100 kB"
+piece_rows = 400
 retry = { attempts = 20, backoff = "50ms", max_backoff = "200ms" }
 to = { customers = ["acme", "beta"] }
 "#;

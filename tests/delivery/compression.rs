@@ -4,7 +4,7 @@ use std::io::Read as _;
 use std::sync::Arc;
 
 use consign::config::Compression;
-use consign::delivery::{Delivery, Target};
+use consign::delivery::{Delivery, DeliverySpec, Target};
 use consign::domain::Layer;
 
 use super::wire::Wire;
@@ -18,7 +18,7 @@ async fn compressed(compression: Compression, name: &str) -> (Wire, Vec<u8>) {
     let wire = Wire::healthy().await;
     let vendor = vendor(&aws(&wire.url)).await;
     let target = Target::bucket(&vendor, &Arc::new(customer()), run_id()).unwrap();
-    let mut delivery = Delivery::begin(target, spec(compression), Arc::new(Journal::default())).await.unwrap();
+    let delivery = Delivery::begin(target, spec(compression), Arc::new(Journal::default())).await.unwrap();
     delivery.accept(create(0, "a.csv")).await.unwrap();
     for piece in text().chunks(10_007) {
         delivery.accept(bytes(0, piece.to_vec())).await.unwrap();
@@ -57,7 +57,7 @@ async fn a_name_that_has_no_room_for_the_suffix_is_the_plugins_failure() {
     let vendor = vendor(&aws(&wire.url)).await;
     let target = Target::bucket(&vendor, &Arc::new(customer()), run_id()).unwrap();
     let compression = Compression::Gzip { level: 1 };
-    let mut delivery = Delivery::begin(target, spec(compression), Arc::new(Journal::default())).await.unwrap();
+    let delivery = Delivery::begin(target, spec(compression), Arc::new(Journal::default())).await.unwrap();
     let failure = delivery.accept(create(0, &"n".repeat(199))).await.unwrap_err();
     assert_eq!(failure.layer, Layer::Plugin, "{failure:?}");
 }
@@ -68,7 +68,7 @@ async fn a_name_that_has_no_room_for_the_suffix_is_the_plugins_failure() {
 async fn more_open_objects_than_encoders_are_the_plugins_failure() {
     for (compression, limit) in [(Compression::Gzip { level: 6 }, 64), (Compression::Zstd { level: 19 }, 4)] {
         let wire = Wire::healthy().await;
-        let mut delivery = begin(&wire, compression).await;
+        let delivery = begin(&wire, compression).await;
         for number in 0..limit {
             delivery.accept(create(number, &format!("{number}.csv"))).await.unwrap();
         }
@@ -78,7 +78,7 @@ async fn more_open_objects_than_encoders_are_the_plugins_failure() {
         delivery.abort().await.unwrap();
         assert_eq!(wire.open_uploads(), 0);
 
-        let mut delivery = begin(&wire, compression).await;
+        let delivery = begin(&wire, compression).await;
         for number in 0..limit * 3 {
             for event in object(number, &format!("{number}.csv"), b"text") {
                 delivery.accept(event).await.unwrap();
@@ -88,8 +88,41 @@ async fn more_open_objects_than_encoders_are_the_plugins_failure() {
     }
 }
 
+/// What one piece may have open does not follow from how many come at the same time,
+/// and all that may come have encoders.
+#[tokio::test]
+async fn pieces_share_the_encoders() {
+    for (compression, pieces, limit) in
+        [(Compression::Gzip { level: 6 }, 16, 4), (Compression::Zstd { level: 19 }, 4, 1)]
+    {
+        let wire = Wire::healthy().await;
+        let delivery = begin_pieces(&wire, compression).await;
+        assert_eq!(delivery.pieces_at_once(), pieces);
+        for piece in 0..pieces as u32 {
+            for number in 0..limit {
+                delivery.accept_of(piece, create(number, &format!("{piece}-{number}.csv"))).await.unwrap();
+            }
+        }
+        let failure = delivery.accept_of(3, create(limit, "other.csv")).await.unwrap_err();
+        let text = format!("more than {limit} objects of one piece were open");
+        assert!(failure.layer == Layer::Plugin && failure.message.contains(&text), "{failure:?}");
+        delivery.abort().await.unwrap();
+        assert_eq!(wire.open_uploads(), 0);
+    }
+    let wire = Wire::healthy().await;
+    assert_eq!(begin_pieces(&wire, Compression::None).await.pieces_at_once(), usize::MAX);
+}
+
 async fn begin(wire: &Wire, compression: Compression) -> Delivery {
+    begin_as(wire, spec(compression)).await
+}
+
+async fn begin_pieces(wire: &Wire, compression: Compression) -> Delivery {
+    begin_as(wire, DeliverySpec { in_pieces: true, ..spec(compression) }).await
+}
+
+async fn begin_as(wire: &Wire, spec: DeliverySpec) -> Delivery {
     let vendor = vendor(&aws(&wire.url)).await;
     let target = Target::bucket(&vendor, &Arc::new(customer()), run_id()).unwrap();
-    Delivery::begin(target, spec(compression), Arc::new(Journal::default())).await.unwrap()
+    Delivery::begin(target, spec, Arc::new(Journal::default())).await.unwrap()
 }

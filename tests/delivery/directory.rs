@@ -28,7 +28,7 @@ async fn files_have_the_keys_as_paths_and_appear_when_complete() {
     let vendor = vendor(&Aws { part_bytes: 12 << 20, ..aws("http://127.0.0.1:1") }).await;
     let (customer, run) = (Arc::new(customer()), run_id());
     let target = Target::directory(&vendor, root.clone(), &customer);
-    let mut delivery =
+    let delivery =
         Delivery::begin(target.clone(), spec(Compression::None), Arc::new(Journal::default())).await.unwrap();
     let contents: Vec<u8> = (0..13 * MIB).map(|i| (i / 1000) as u8).collect();
     for event in object(0, "a.csv", &contents).into_iter().chain(object(1, "b.csv", b"")) {
@@ -55,7 +55,7 @@ async fn an_aborted_delivery_leaves_no_file() {
     let (_dir, root) = scratch();
     let vendor = vendor(&aws("http://127.0.0.1:1")).await;
     let target = Target::directory(&vendor, root.clone(), &Arc::new(customer()));
-    let mut delivery = Delivery::begin(target, spec(Compression::None), Arc::new(Journal::default())).await.unwrap();
+    let delivery = Delivery::begin(target, spec(Compression::None), Arc::new(Journal::default())).await.unwrap();
     delivery.accept(create(0, "a.csv")).await.unwrap();
     delivery.accept(bytes(0, vec![1; 6 * MIB])).await.unwrap();
     delivery.abort().await.unwrap();

@@ -188,7 +188,7 @@ async fn an_upload_goes_on_under_the_next_session() {
     let customer = Arc::new(scene.customer.clone());
     let run = run_id();
     let target = Target::bucket(&vendor, &customer, run).unwrap();
-    let mut delivery = Delivery::begin(target, spec(Compression::None), Arc::new(Journal::default())).await.unwrap();
+    let delivery = Delivery::begin(target, spec(Compression::None), Arc::new(Journal::default())).await.unwrap();
     delivery.accept(create(0, "a.csv")).await.unwrap();
     let mut expected = Vec::new();
     for number in 0..3 {

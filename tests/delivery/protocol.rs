@@ -20,7 +20,7 @@ async fn a_delivery_is_invisible_until_sealed_and_the_manifest_comes_last() {
     let (customer, run, journal) = (Arc::new(customer()), run_id(), Arc::new(Journal::default()));
     let target = Target::bucket(&vendor, &customer, run).unwrap();
 
-    let mut delivery = Delivery::begin(target, spec(Compression::None), journal.clone()).await.unwrap();
+    let delivery = Delivery::begin(target, spec(Compression::None), journal.clone()).await.unwrap();
     let progress = delivery.progress();
     for event in object(0, "a.csv", &vec![7; 12 * MIB]).into_iter().chain(object(1, "b.csv", b"small")).chain(object(
         2,
@@ -86,7 +86,7 @@ async fn a_session_is_renewed_ahead_of_its_end_while_the_upload_goes_on() {
     let wire = Wire::healthy().await;
     let clock = Clock::fixed(Clock::system().now());
     let vendor = Vendor::new(&aws(&wire.url), 1, clock.clone()).await.unwrap();
-    let mut delivery = begin(&vendor, &Arc::new(customer())).await;
+    let delivery = begin(&vendor, &Arc::new(customer())).await;
     delivery.accept(create(0, "a.csv")).await.unwrap();
     for minutes in [0, 54, 56] {
         clock.set(clock.now() + TimeDelta::minutes(minutes));
@@ -157,7 +157,7 @@ async fn the_expected_owner_is_in_every_call() {
     let wire = Wire::healthy().await;
     let vendor = vendor(&aws(&wire.url)).await;
     let customer = Arc::new(customer());
-    let mut delivery = begin(&vendor, &customer).await;
+    let delivery = begin(&vendor, &customer).await;
     for event in object(0, "a.csv", &vec![1; 6 * MIB]) {
         delivery.accept(event).await.unwrap();
     }
@@ -172,7 +172,7 @@ async fn the_expected_owner_is_in_every_call() {
 async fn abort_leaves_nothing() {
     let wire = Wire::healthy().await;
     let vendor = vendor(&aws(&wire.url)).await;
-    let mut delivery = begin(&vendor, &Arc::new(customer())).await;
+    let delivery = begin(&vendor, &Arc::new(customer())).await;
     delivery.accept(create(0, "a.csv")).await.unwrap();
     delivery.accept(bytes(0, vec![1; 11 * MIB])).await.unwrap();
     delivery.accept(create(1, "b.csv")).await.unwrap();
@@ -204,7 +204,7 @@ async fn a_sealed_delivery_rolls_forward_in_another_process() {
     let vendor = vendor(&aws(&wire.url)).await;
     let (customer, run, journal) = (Arc::new(customer()), run_id(), Arc::new(Journal::default()));
     let target = || Target::bucket(&vendor, &customer, run).unwrap();
-    let mut delivery = Delivery::begin(target(), spec(Compression::None), journal.clone()).await.unwrap();
+    let delivery = Delivery::begin(target(), spec(Compression::None), journal.clone()).await.unwrap();
     for event in object(0, "a.csv", b"a").into_iter().chain(object(1, "b.csv", b"b")) {
         delivery.accept(event).await.unwrap();
     }
@@ -238,7 +238,7 @@ async fn an_upload_left_behind_is_aborted_later_and_only_under_the_prefix() {
     let vendor = vendor(&aws(&wire.url)).await;
     let (customer, journal) = (Arc::new(customer()), Arc::new(Journal::default()));
     let target = Target::bucket(&vendor, &customer, run_id()).unwrap();
-    let mut delivery = Delivery::begin(target.clone(), spec(Compression::None), journal.clone()).await.unwrap();
+    let delivery = Delivery::begin(target.clone(), spec(Compression::None), journal.clone()).await.unwrap();
     delivery.accept(create(0, "a.csv")).await.unwrap();
     delivery.accept(bytes(0, vec![1; 6 * MIB])).await.unwrap();
     // Only what S3 has heard of can be left behind.
@@ -279,7 +279,7 @@ async fn another_committed_delivery_is_a_conflict_and_stays() {
 #[tokio::test]
 async fn uploads_are_created_a_few_at_a_time() {
     let wire = Wire::start(|seen, _| (seen.call == Call::Create).then_some(Fault::Stall)).await;
-    let mut delivery = begin(&vendor(&aws(&wire.url)).await, &Arc::new(customer())).await;
+    let delivery = begin(&vendor(&aws(&wire.url)).await, &Arc::new(customer())).await;
     for number in 0..50 {
         delivery.accept(create(number, &format!("{number}.csv"))).await.unwrap();
     }
@@ -294,7 +294,7 @@ async fn uploads_are_created_a_few_at_a_time() {
 async fn many_open_objects_wait_in_files_rather_than_in_memory() {
     let wire = Wire::healthy().await;
     let vendor = vendor(&aws(&wire.url)).await;
-    let mut delivery = begin(&vendor, &Arc::new(customer())).await;
+    let delivery = begin(&vendor, &Arc::new(customer())).await;
     let count = 20;
     for object in 0..count {
         delivery.accept(create(object, &format!("{object}.csv"))).await.unwrap();
@@ -313,6 +313,27 @@ async fn many_open_objects_wait_in_files_rather_than_in_memory() {
         let expected: Vec<u8> = (0..12u8).flat_map(|turn| vec![turn ^ object as u8; MIB / 2]).collect();
         assert!(objects[&format!("{FOLDER}{object}.csv")] == expected, "object {object}");
     }
+}
+
+/// Whichever piece comes first, the manifest has them in the order of their rows.
+#[tokio::test]
+async fn objects_of_pieces_are_in_the_order_of_the_pieces() {
+    let wire = Wire::healthy().await;
+    let vendor = vendor(&aws(&wire.url)).await;
+    let delivery = begin(&vendor, &Arc::new(customer())).await;
+    for piece in [2, 0, 1] {
+        let names = [format!("{piece}-0.csv"), format!("{piece}-1.csv")];
+        for event in (0..).zip(&names).flat_map(|(number, name)| object(number, name, name.as_bytes())) {
+            delivery.accept_of(piece, event).await.unwrap();
+        }
+    }
+    let failure = delivery.accept_of(3, create(0, "1-1.csv")).await.unwrap_err();
+    assert_eq!(failure.message, "two objects have the name '1-1.csv'");
+    let sealed = delivery.seal().await.unwrap();
+    let names: Vec<&str> = sealed.objects().iter().filter_map(|object| object.key.strip_prefix(FOLDER)).collect();
+    assert_eq!(names, ["0-0.csv", "0-1.csv", "1-0.csv", "1-1.csv", "2-0.csv", "2-1.csv"]);
+    sealed.complete().await.unwrap();
+    assert!(wire.objects()[&format!("{FOLDER}1-1.csv")] == b"1-1.csv"[..]);
 }
 
 proptest! {

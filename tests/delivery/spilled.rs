@@ -40,7 +40,7 @@ async fn begin(wire: &Wire, dir: &Path, journal: Arc<Journal>) -> Delivery {
 }
 
 /// One object, in pieces as a plugin's.
-async fn write(delivery: &mut Delivery, contents: &Bytes) -> Result<(), Failure> {
+async fn write(delivery: &Delivery, contents: &Bytes) -> Result<(), Failure> {
     delivery.accept(create(0, "a.bin")).await?;
     for at in (0..contents.len()).step_by(MIB) {
         delivery.accept(bytes(0, contents.slice(at..at + MIB))).await?;
@@ -83,8 +83,8 @@ async fn a_large_part_is_sent_again_as_it_was() {
     })
     .await;
     let (contents, journal) = (contents(), Arc::new(Journal::default()));
-    let mut delivery = begin(&wire, &dir, journal.clone()).await;
-    write(&mut delivery, &contents).await.unwrap();
+    let delivery = begin(&wire, &dir, journal.clone()).await;
+    write(&delivery, &contents).await.unwrap();
     delivery.seal().await.unwrap().complete().await.unwrap();
     assert!(wire.objects()[&format!("{FOLDER}a.bin")] == contents);
     assert!(most.load(Ordering::Relaxed) > 0, "no part was in a file");
@@ -120,8 +120,8 @@ async fn files_of_parts_are_gone_however_a_delivery_ends() {
         (seen.call == Call::Part && seen.query["partNumber"] == "3").then(forbidden)
     })
     .await;
-    let mut delivery = begin(&wire, &dir, Arc::default()).await;
-    let refused = match write(&mut delivery, &contents).await {
+    let delivery = begin(&wire, &dir, Arc::default()).await;
+    let refused = match write(&delivery, &contents).await {
         Ok(()) => delivery.seal().await.err(),
         Err(failure) => delivery.abort().await.map_or_else(Some, |()| Some(failure)),
     };
@@ -130,8 +130,8 @@ async fn files_of_parts_are_gone_however_a_delivery_ends() {
 
     let wire = Wire::start(|seen, _| (seen.call == Call::Part).then_some(Fault::Stall)).await;
     for aborted in [true, false] {
-        let mut delivery = begin(&wire, &dir, Arc::default()).await;
-        write(&mut delivery, &contents).await.unwrap();
+        let delivery = begin(&wire, &dir, Arc::default()).await;
+        write(&delivery, &contents).await.unwrap();
         while wire.count(Call::Part) < 4 || spilled(&dir).is_empty() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
@@ -153,8 +153,8 @@ async fn a_full_disk_is_told_and_costs_nothing_but_the_attempt() {
         Wire::start(move |seen, _| (seen.call == Call::Part && stalls.load(Ordering::Relaxed)).then_some(Fault::Stall))
             .await;
     let contents = contents();
-    let mut delivery = begin(&wire, &dir, Arc::default()).await;
-    let failure = write(&mut delivery, &contents).await.unwrap_err();
+    let delivery = begin(&wire, &dir, Arc::default()).await;
+    let failure = write(&delivery, &contents).await.unwrap_err();
     delivery.abort().await.unwrap();
     assert_eq!((failure.layer, failure.retry), (Layer::Local, Retry::Later), "{failure:?}");
     let place = dir.join("spill").display().to_string();
@@ -169,8 +169,8 @@ async fn a_full_disk_is_told_and_costs_nothing_but_the_attempt() {
 
     slow.store(false, Ordering::Relaxed);
     disk.resize(80);
-    let mut delivery = begin(&wire, &dir, Arc::default()).await;
-    write(&mut delivery, &contents).await.unwrap();
+    let delivery = begin(&wire, &dir, Arc::default()).await;
+    write(&delivery, &contents).await.unwrap();
     delivery.seal().await.unwrap().complete().await.unwrap();
     assert!(wire.objects()[&format!("{FOLDER}a.bin")] == contents);
 }
@@ -189,8 +189,8 @@ async fn a_part_that_cannot_be_read_back_is_the_disks_failure() {
         })
     })
     .await;
-    let mut delivery = begin(&wire, &dir, Arc::default()).await;
-    write(&mut delivery, &contents().slice(..PART)).await.unwrap();
+    let delivery = begin(&wire, &dir, Arc::default()).await;
+    write(&delivery, &contents().slice(..PART)).await.unwrap();
     let failure = delivery.seal().await.err().unwrap();
     assert_eq!((failure.layer, failure.retry), (Layer::Local, Retry::Later), "{failure:?}");
     assert!(failure.message.contains("could not be read back"), "{failure:?}");
@@ -203,7 +203,7 @@ async fn a_part_that_cannot_be_read_back_is_the_disks_failure() {
 async fn with_parts(vendor: &Vendor, customer: Arc<Customer>, objects: u32) -> Delivery {
     let target = Target::bucket(vendor, &customer, run_id()).unwrap();
     let spec = spec(Compression::None);
-    let mut delivery = Delivery::begin(target, spec, Arc::new(Journal::default())).await.unwrap();
+    let delivery = Delivery::begin(target, spec, Arc::new(Journal::default())).await.unwrap();
     for object in 0..objects {
         delivery.accept(create(object, &format!("{object}.bin"))).await.unwrap();
         delivery.accept(bytes(object, vec![1; 10 * MIB])).await.unwrap();

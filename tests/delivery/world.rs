@@ -68,6 +68,7 @@ pub fn spec(compression: Compression) -> DeliverySpec {
         interval: Interval { start: "2024-04-30T06:00:00Z".parse().unwrap(), end: at },
         template: KeyTemplate::default(),
         compression,
+        in_pieces: false,
         spill_dir: std::env::temp_dir(),
     }
 }
@@ -130,7 +131,7 @@ pub async fn deliver_to(
     journal: Arc<Journal>,
     events: Vec<OutputEvent>,
 ) -> Result<Committed, Failure> {
-    let mut delivery = Delivery::begin(target, spec(Compression::None), journal).await?;
+    let delivery = Delivery::begin(target, spec(Compression::None), journal).await?;
     for event in events {
         if let Err(failure) = delivery.accept(event).await {
             let _ = delivery.abort().await;

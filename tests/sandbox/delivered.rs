@@ -90,7 +90,7 @@ async fn of_deliveries_at_the_same_time_one_commits() {
 async fn a_delivery_that_is_aborted_leaves_nothing() {
     let scene = Scene::start().await;
     let journal = Arc::new(Journal::default());
-    let (mut delivery, _) = scene.begin(&journal).await.unwrap();
+    let (delivery, _) = scene.begin(&journal).await.unwrap();
     delivery.accept(create(0, "a.csv")).await.unwrap();
     delivery.accept(create(1, "b.csv")).await.unwrap();
     for _ in 0..3 {
@@ -111,7 +111,7 @@ async fn a_delivery_that_is_aborted_leaves_nothing() {
 #[tokio::test]
 async fn a_delivery_that_is_incomplete_leaves_nothing() {
     let scene = Scene::start().await;
-    let (mut delivery, _) = scene.begin(&Arc::default()).await.unwrap();
+    let (delivery, _) = scene.begin(&Arc::default()).await.unwrap();
     for event in object(0, "a.csv", &noise(7 * MIB)) {
         delivery.accept(event).await.unwrap();
     }
@@ -129,7 +129,7 @@ async fn a_delivery_that_is_incomplete_leaves_nothing() {
 async fn a_sealed_delivery_is_not_visible() {
     let scene = Scene::start().await;
     let journal = Arc::new(Journal::default());
-    let (mut delivery, run) = scene.begin(&journal).await.unwrap();
+    let (delivery, run) = scene.begin(&journal).await.unwrap();
     for event in object(0, "a.csv", &noise(7 * MIB)) {
         delivery.accept(event).await.unwrap();
     }

@@ -15,7 +15,6 @@ use futures::stream;
 use rustix::event::{PollFd, PollFlags, poll};
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
 use wasmtime::component::Component;
 
 use super::wire::{self, Answer, Format, Request};
@@ -24,6 +23,7 @@ use crate::domain::{Failure, Layer, OutputEvent, Retry};
 use crate::plugin::failed::{Cause, Failed};
 use crate::plugin::guest::Code;
 use crate::plugin::logs::Logs;
+use crate::plugin::spent::Spent;
 use crate::plugin::{Ends, Job, Machine, engine, v1};
 
 /// A worker that is asked nothing for this long ends.
@@ -125,11 +125,12 @@ impl Server {
     }
 
     fn format(&mut self, format: Format) -> Result<Answer, Failed> {
-        let Format { facts, options, limits, slot_at } = format;
+        let Format { facts, options, limits, slot_at, stem, cpu_time_spent } = format;
         let (logs, schema) = (self.logs(limits.log_lines), self.schema()?);
         let job = Job { facts, options, schema, limits, slot_at, span: tracing::Span::none() };
         let (output, events) = mpsc::channel(OUTPUT_QUEUE);
-        let ends = Ends { output, cancel: CancellationToken::new() };
+        let spent = Arc::new(Spent::from_cpu_time(cpu_time_spent));
+        let ends = Ends { spent, stem, ..Ends::of(output) };
         let batch_number = Cell::new(0);
         let batches = stream::iter(batches(&mut self.from, &self.to, &batch_number));
         let formatted = async { tokio::join!(self.code.format(&job, batches, logs, ends), hand_on(events, &self.to)) };

@@ -8,6 +8,7 @@
 //! ```
 
 use std::io::{self, Read, Write};
+use std::time::Duration;
 
 use arrow::buffer::Buffer;
 use arrow::datatypes::Schema;
@@ -62,6 +63,9 @@ pub struct Format {
     pub options: String,
     pub limits: Limits,
     pub slot_at: Instant,
+    pub stem: Option<String>,
+    /// By other instances of the same delivery.
+    pub cpu_time_spent: Duration,
 }
 
 #[derive(Serialize, Deserialize)]
