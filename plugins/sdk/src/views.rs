@@ -36,6 +36,19 @@ impl<'a> Validity<'a> {
         }
     }
 
+    /// The 64 rows from `first` on, one bit each, least significant first.
+    pub(crate) fn word(&self, first: usize) -> u64 {
+        if self.bits.is_empty() {
+            return if self.without_bits { u64::MAX } else { 0 };
+        }
+        let bytes = self.bits.get(first >> 3..).unwrap_or_default();
+        let mut nine = [0; 16];
+        for (to, byte) in nine.iter_mut().zip(bytes.iter().take(9)) {
+            *to = *byte;
+        }
+        (u128::from_le_bytes(nine) >> (first & 7)) as u64
+    }
+
     /// One item a row, true = not null.
     pub fn iter(&self, rows: usize) -> impl Iterator<Item = bool> + 'a {
         let validity = *self;
@@ -182,6 +195,19 @@ impl<'a, T: Native> Values<'a, T> {
         self.items.get(row).map_or_else(T::default, |b| T::from_bytes(*b))
     }
 
+    /// What lies at each row, whatever it is when the value is null.
+    #[inline(always)]
+    pub(crate) fn present(&self) -> impl Iterator<Item = T> + 'a {
+        self.items.iter().map(|bytes| T::from_bytes(*bytes))
+    }
+
+    /// The `rows` values from `first` on, but for the nulls among them.
+    #[inline(always)]
+    pub(crate) fn slice(&self, first: usize, rows: usize) -> Self {
+        let items = self.items.get(first..).unwrap_or_default();
+        Values { items: items.get(..rows).unwrap_or(items), ..*self }
+    }
+
     /// Every value, in order.
     pub fn iter(&self) -> impl Iterator<Item = Option<T>> + 'a {
         let values = *self;
@@ -243,6 +269,11 @@ impl Offsets<'_> {
     }
 }
 
+/// The offsets of `rows` rows.
+fn part<T>(offsets: &[T], first: usize, rows: usize) -> &[T] {
+    offsets.get(first..=first + rows).unwrap_or_default()
+}
+
 /// Byte strings, of text or binary columns.
 #[derive(Debug, Clone, Copy)]
 pub struct Bytes<'a> {
@@ -269,6 +300,46 @@ impl<'a> Bytes<'a> {
     pub fn iter(&self) -> impl Iterator<Item = Option<&'a [u8]>> + 'a {
         let bytes = *self;
         (0..bytes.rows).map(move |row| bytes.get(row))
+    }
+
+    /// The `rows` values from `first` on, but for the nulls among them.
+    pub(crate) fn slice(&self, first: usize, rows: usize) -> Self {
+        let (values, offsets) = match self.offsets {
+            Offsets::Small(offsets) => (self.values, Offsets::Small(part(offsets, first, rows))),
+            Offsets::Large(offsets) => (self.values, Offsets::Large(part(offsets, first, rows))),
+            Offsets::Every(size) => (self.values.get(first * size..).unwrap_or_default(), Offsets::Every(size)),
+        };
+        Bytes { values, offsets, rows, ..*self }
+    }
+
+    /// Bytes of the longest value.
+    pub(crate) fn longest(&self) -> usize {
+        match self.small_offsets() {
+            Some(offsets) => {
+                let lengths = offsets.array_windows().map(|[a, b]| u32::from_le_bytes(*b).wrapping_sub(u32::from_le_bytes(*a)));
+                lengths.fold(0, u32::max) as usize
+            }
+            None => (0..self.rows).map(|row| self.offsets.range(row).len()).max().unwrap_or(0),
+        }
+    }
+
+    /// The buffer that all values lie in.
+    pub(crate) fn values(&self) -> &'a [u8] {
+        self.values
+    }
+
+    /// Where in it each value begins, and the last ends.
+    pub(crate) fn small_offsets(&self) -> Option<&'a [[u8; 4]]> {
+        match self.offsets {
+            Offsets::Small(offsets) => Some(offsets),
+            _ => None,
+        }
+    }
+
+    /// The bytes from the first value to the last.
+    pub(crate) fn whole(&self) -> &'a [u8] {
+        let last = self.offsets.range(self.rows.saturating_sub(1));
+        self.values.get(self.offsets.range(0).start..last.end).unwrap_or_default()
     }
 
     /// The buffer that all values lie in, and where `row`'s does.

@@ -1,6 +1,7 @@
 //! Dates, times, timestamps, durations and intervals in ISO 8601.
 
 use super::Buffer;
+use super::cursor::Cursor;
 use super::number::{ascii_digits, digits};
 use crate::{DayTime, MonthDayNano, TimeUnit};
 
@@ -60,27 +61,14 @@ impl Buffer {
     /// before 0 and after 9999 have a sign (ISO 8601 expanded years).
     #[inline(always)]
     pub fn date(&mut self, days: i64) {
-        let civil = Civil::of_days(days);
-        if (0..10_000).contains(&civil.year) {
-            let number = civil.year as u64 * 10_000 + u64::from(civil.month * 100 + civil.day);
-            let text = ascii_digits(number);
-            let dashes = u64::from(b'-') << 32 | u64::from(b'-') << 56;
-            self.word(text & 0xffff_ffff | (text >> 32 & 0xffff) << 40 | dashes, 8);
-            self.word(text >> 48, 2);
-        } else {
-            self.far_date(civil);
-        }
+        self.value(|cursor| cursor.date(days));
     }
 
     /// Appends a time of day, with as many places as the unit has:
     /// `23:59:59.999`. A time outside of the day has more hours or a sign.
     #[inline(always)]
     pub fn time(&mut self, value: i64, unit: TimeUnit) {
-        let per_second = unit.per_second();
-        let size = value.unsigned_abs();
-        self.minus_if(value < 0);
-        self.clock(size / per_second as u64);
-        self.fraction(size % per_second as u64, unit);
+        self.value(|cursor| cursor.time(value, unit));
     }
 
     /// Appends `value` units after 1970-01-01T00:00:00, with as many places as
@@ -88,13 +76,7 @@ impl Buffer {
     /// instant.
     #[inline(always)]
     pub fn timestamp(&mut self, value: i64, unit: TimeUnit, instant: bool) {
-        let per_second = unit.per_second();
-        let seconds = value.div_euclid(per_second);
-        self.date(seconds.div_euclid(SECONDS_OF_DAY));
-        self.push(b'T');
-        self.clock(seconds.rem_euclid(SECONDS_OF_DAY) as u64);
-        self.fraction(value.rem_euclid(per_second) as u64, unit);
-        self.word(u64::from(b'Z'), usize::from(instant));
+        self.value(|cursor| cursor.timestamp(value, unit, instant));
     }
 
     /// Appends a length of time in hours, minutes and seconds: `PT26H3M4.5S`,
@@ -139,66 +121,17 @@ impl Buffer {
         self.interval(value.months, value.days, value.nanoseconds, TimeUnit::Nanosecond);
     }
 
-    #[cold]
-    fn far_date(&mut self, civil: Civil) {
-        self.far_year(civil.year);
-        self.push(b'-');
-        self.two_digits(civil.month);
-        self.push(b'-');
-        self.two_digits(civil.day);
-    }
-
     /// At least four digits and always a sign.
     pub(super) fn far_year(&mut self, year: i64) {
-        self.push(if year < 0 { b'-' } else { b'+' });
-        let size = year.unsigned_abs();
-        if size < 10_000 {
-            self.word(ascii_digits(size) >> 32, 4);
-        } else {
-            self.u64(size);
-        }
+        self.value(|cursor| cursor.far_year(year));
     }
 
     #[inline(always)]
     pub(super) fn two_digits(&mut self, number: u32) {
-        self.word(ascii_digits(u64::from(number)) >> 48, 2);
+        self.value(|cursor| cursor.two_digits(number));
     }
 
-    /// Hours, minutes and seconds of a count of seconds.
-    #[inline(always)]
-    fn clock(&mut self, seconds: u64) {
-        if seconds >= 360_000 {
-            // More hours than two digits hold: not a time of day at all.
-            self.u64(seconds / 3600);
-            self.push(b':');
-            self.two_digits((seconds / 60 % 60) as u32);
-            self.push(b':');
-            return self.two_digits((seconds % 60) as u32);
-        }
-        let (minutes, second) = (seconds / 60, seconds % 60);
-        let number = minutes / 60 * 10_000 + minutes % 60 * 100 + second;
-        let text = ascii_digits(number) >> 16;
-        let colons = u64::from(b':') << 16 | u64::from(b':') << 40;
-        self.word(text & 0xffff | (text >> 16 & 0xffff) << 24 | text >> 32 << 48 | colons, 8);
-    }
-
-    /// The point and all places of the unit; nothing for seconds.
-    #[inline(always)]
-    fn fraction(&mut self, value: u64, unit: TimeUnit) {
-        let point = u64::from(b'.');
-        match unit {
-            TimeUnit::Second => {}
-            TimeUnit::Millisecond => self.word(point | ascii_digits(value) >> 40 << 8, 4),
-            TimeUnit::Microsecond => self.word(point | ascii_digits(value) >> 16 << 8, 7),
-            TimeUnit::Nanosecond => {
-                let first = ascii_digits(value / 10);
-                self.word(point | first << 8, 8);
-                self.word(first >> 56 | (value % 10 + 0x30) << 8, 2);
-            }
-        }
-    }
-
-    /// The same without trailing zeros; nothing for zero.
+    /// The point and the places of the unit but trailing zeros; nothing for zero.
     fn trimmed_fraction(&mut self, value: u64, unit: TimeUnit) {
         if value == 0 {
             return;
@@ -250,6 +183,101 @@ impl Buffer {
             self.u64(seconds % 60);
             self.trimmed_fraction(fraction, unit);
             self.push(b'S');
+        }
+    }
+}
+
+impl Cursor {
+    #[inline(always)]
+    pub fn date(&mut self, days: i64) {
+        let civil = Civil::of_days(days);
+        if (0..10_000).contains(&civil.year) {
+            let number = civil.year as u64 * 10_000 + u64::from(civil.month * 100 + civil.day);
+            let text = ascii_digits(number);
+            let dashes = u64::from(b'-') << 32 | u64::from(b'-') << 56;
+            self.word(text & 0xffff_ffff | (text >> 32 & 0xffff) << 40 | dashes, 8);
+            self.word(text >> 48, 2);
+        } else {
+            self.far_date(civil);
+        }
+    }
+
+    #[inline(always)]
+    pub fn time(&mut self, value: i64, unit: TimeUnit) {
+        let per_second = unit.per_second();
+        let size = value.unsigned_abs();
+        self.push_if(b'-', value < 0);
+        self.clock(size / per_second as u64);
+        self.fraction(size % per_second as u64, unit);
+    }
+
+    #[inline(always)]
+    pub fn timestamp(&mut self, value: i64, unit: TimeUnit, instant: bool) {
+        let per_second = unit.per_second();
+        let seconds = value.div_euclid(per_second);
+        self.date(seconds.div_euclid(SECONDS_OF_DAY));
+        self.push(b'T');
+        self.clock(seconds.rem_euclid(SECONDS_OF_DAY) as u64);
+        self.fraction(value.rem_euclid(per_second) as u64, unit);
+        self.push_if(b'Z', instant);
+    }
+
+    #[cold]
+    fn far_date(&mut self, civil: Civil) {
+        self.far_year(civil.year);
+        self.push(b'-');
+        self.two_digits(civil.month);
+        self.push(b'-');
+        self.two_digits(civil.day);
+    }
+
+    /// At least four digits and always a sign.
+    fn far_year(&mut self, year: i64) {
+        self.push(if year < 0 { b'-' } else { b'+' });
+        let size = year.unsigned_abs();
+        if size < 10_000 {
+            self.word(ascii_digits(size) >> 32, 4);
+        } else {
+            self.u64(size);
+        }
+    }
+
+    #[inline(always)]
+    fn two_digits(&mut self, number: u32) {
+        self.word(ascii_digits(u64::from(number)) >> 48, 2);
+    }
+
+    /// Hours, minutes and seconds of a count of seconds.
+    #[inline(always)]
+    fn clock(&mut self, seconds: u64) {
+        if seconds >= 360_000 {
+            // More hours than two digits hold: not a time of day at all.
+            self.u64(seconds / 3600);
+            self.push(b':');
+            self.two_digits((seconds / 60 % 60) as u32);
+            self.push(b':');
+            return self.two_digits((seconds % 60) as u32);
+        }
+        let (minutes, second) = (seconds / 60, seconds % 60);
+        let number = minutes / 60 * 10_000 + minutes % 60 * 100 + second;
+        let text = ascii_digits(number) >> 16;
+        let colons = u64::from(b':') << 16 | u64::from(b':') << 40;
+        self.word(text & 0xffff | (text >> 16 & 0xffff) << 24 | text >> 32 << 48 | colons, 8);
+    }
+
+    /// The point and all places of the unit; nothing for seconds.
+    #[inline(always)]
+    fn fraction(&mut self, value: u64, unit: TimeUnit) {
+        let point = u64::from(b'.');
+        match unit {
+            TimeUnit::Second => {}
+            TimeUnit::Millisecond => self.word(point | ascii_digits(value) >> 40 << 8, 4),
+            TimeUnit::Microsecond => self.word(point | ascii_digits(value) >> 16 << 8, 7),
+            TimeUnit::Nanosecond => {
+                let first = ascii_digits(value / 10);
+                self.word(point | first << 8, 8);
+                self.word(first >> 56 | (value % 10 + 0x30) << 8, 2);
+            }
         }
     }
 }
