@@ -7,8 +7,8 @@ SHELL := /bin/bash -o pipefail
 # ministack plays S3 and STS in the tests; zig is the C compiler that knows
 # WebAssembly, for zstd in the parquet plugin; tzdata is what the tests hold the
 # binary's time zones against, of the same release; jsonschema is what they hold
-# the judging of options against.
-VENV_PACKAGES := ministack==1.5.33 ziglang==0.15.2 jsonschema==4.26.0 tzdata==2025.2
+# the judging of options against; componentize-py builds plugins in Python.
+VENV_PACKAGES := ministack==1.5.33 ziglang==0.15.2 jsonschema==4.26.0 componentize-py==0.25.1 tzdata==2025.2
 
 # What reads the formats' objects in the tests and is not consign's; two of them
 # have codecs of Avro.
@@ -24,6 +24,10 @@ SELECT := $(addprefix --package ,$(PACKAGES))
 # home directory, with an empty one in the checkout.
 CONSIGN_CACHE_DIR ?= $(HOME)/.cache/consign
 CACHE := $(or $(CONSIGN_CACHE_DIR),$(CURDIR)/target/cache)
+
+# What plugins in JavaScript are built with, of the version that their template
+# wants. Only `make test` gets it, and only where there is npm.
+NPM_TOOLS := $(CACHE)/npm-$(shell sed -n 's/.*componentize-js": "\(.*\)"/\1/p' plugins/templates/javascript/package.json)
 
 # The binary that `make deb` packages.
 PROFILE := release
@@ -90,11 +94,17 @@ demo: setup
 	cargo run --quiet -- demo $(if $(KEEP),--keep)
 
 # The last line is the sum over all test binaries.
-test: setup .venv/readers
-	cargo test $(SELECT) --no-fail-fast 2>&1 | awk '\
+test: setup .venv/readers $(if $(shell command -v npm),$(NPM_TOOLS)/ready)
+	CONSIGN_TEST_NPM=$(NPM_TOOLS)/node_modules/.bin cargo test $(SELECT) --no-fail-fast 2>&1 | awk '\
 	    { print; fflush() } \
 	    /^test result:/ { passed += $$4; failed += $$6; ignored += $$8 } \
 	    END { printf "total: %d passed, %d failed, %d ignored\n", passed, failed, ignored }'
+
+$(NPM_TOOLS)/ready:
+	mkdir -p $(NPM_TOOLS)
+	cp plugins/templates/javascript/package.json $(NPM_TOOLS)
+	npm install --silent --no-audit --no-fund --ignore-scripts --prefix $(NPM_TOOLS)
+	@touch $@
 
 # Every write, every point by every way, every step of two daemons: see docs/ledger.md.
 sweep: setup

@@ -1,5 +1,6 @@
 //! Compiles the shipped formatters (and the demo's example) to WebAssembly
-//! components, which `host/plugin/shipped.rs` carries in the binary.
+//! components, which `host/plugin/shipped.rs` carries in the binary, and lists the
+//! templates of plugins, which `host/author/template.rs` carries.
 //!
 //! A second cargo does it, in a target directory of its own (`plugins` beside
 //! the profile's), because the first holds the lock of its own. It installs
@@ -8,6 +9,7 @@
 use std::env;
 use std::ffi::OsString;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
@@ -65,6 +67,37 @@ fn build() -> Result<(), String> {
     for (package, component) in COMPONENTS {
         let built = target_dir.join(TARGET).join("plugin").join(format!("{}.wasm", package.replace('-', "_")));
         copy(&built, &out.join(component))?;
+    }
+    fs::write(out.join("templates.rs"), templates()?).map_err(|error| format!("cannot write templates.rs: {error}"))
+}
+
+/// The files that `consign plugin new` writes, for `host/author/template.rs`.
+fn templates() -> Result<String, String> {
+    let mut paths = Vec::new();
+    for folder in ["plugins/templates", "plugins/sdk", "wit"] {
+        collect(Path::new(folder), &mut paths).map_err(|error| format!("cannot read {folder}: {error}"))?;
+    }
+    paths.sort();
+    let root = PathBuf::from(variable("CARGO_MANIFEST_DIR")?);
+    let mut code = String::from("const FILES: &[(&str, &[u8])] = &[\n");
+    for path in paths {
+        code.push_str(&format!("    ({path:?}, include_bytes!({:?})),\n", root.join(&path)));
+    }
+    code.push_str("];\n");
+    Ok(code)
+}
+
+/// Every file below a folder but what building in it would leave there.
+fn collect(folder: &Path, paths: &mut Vec<PathBuf>) -> io::Result<()> {
+    const MADE: [&str; 5] = [".venv", "__pycache__", "node_modules", "target", "vendor"];
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if path.is_dir() && !MADE.contains(&name.as_str()) {
+            collect(&path, paths)?;
+        } else if path.is_file() && !name.ends_with(".wasm") {
+            paths.push(path);
+        }
     }
     Ok(())
 }

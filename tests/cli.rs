@@ -17,6 +17,7 @@ mod ledger;
 mod options;
 mod plugins;
 mod postgres;
+mod projects;
 mod recovery;
 mod registries;
 mod reload;

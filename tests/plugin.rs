@@ -2,6 +2,7 @@
 
 #![cfg(test)]
 
+mod bindings;
 mod hostile;
 mod load;
 mod options;

@@ -41,7 +41,7 @@ const PEERS: u8 = 2;
 
 /// What begins a path or an identifier, and the only modules of `host/` that
 /// may say it.
-const ONLY_IN: [(&str, &[&str]); 20] = [
+const ONLY_IN: [(&str, &[&str]); 22] = [
     ("aws_", &["delivery"]),
     ("datafusion", &["dataset"]),
     ("object_store", &["dataset"]),
@@ -58,6 +58,8 @@ const ONLY_IN: [(&str, &[&str]); 20] = [
     ("s3s", &["sandbox"]),
     ("similar", &["author"]),
     ("hyper", &["sandbox"]),
+    ("wit_component", &["author"]),
+    ("wit_parser", &["author"]),
     ("toml_edit", &["config", "cli"]),
     ("clap", &["cli"]),
     ("indicatif", &["cli"]),

@@ -1,9 +1,11 @@
 //! `consign plugin`: making, looking at and trying components.
 
 mod bench;
+mod build;
 mod conformance;
 mod inspect;
 mod isolation;
+mod new;
 mod pinned;
 mod pull;
 mod push;
@@ -19,6 +21,16 @@ use crate::domain::PluginName;
 
 #[derive(Subcommand)]
 pub enum PluginCommand {
+    /// Make a project: a plugin that builds and passes its tests at once.
+    ///
+    /// It has everything but the language's own tools in it; docs/plugins.md leads
+    /// from there to a delivery.
+    New(new::NewArgs),
+    /// Build a project's component, and look at it.
+    ///
+    /// Runs the language's own tools and shows what they say: cargo for Rust,
+    /// componentize-py for Python, componentize-js for JavaScript, zig for C.
+    Build(build::BuildArgs),
     /// Show what a component is: name, version, digest, options, what it asks for.
     ///
     /// A component that consign cannot run is refused with what it imports or
@@ -59,6 +71,8 @@ pub enum PluginCommand {
 
 pub fn plugin(global: &Global, command: &PluginCommand) -> Result<Exit, CliError> {
     match command {
+        PluginCommand::New(args) => new::new(global, args),
+        PluginCommand::Build(args) => build::build(global, args),
         PluginCommand::Inspect(args) => inspect::inspect(global, args),
         PluginCommand::Isolation => isolation::isolation(global),
         PluginCommand::Bench(args) => setup::block_on(bench::bench(global, args)),

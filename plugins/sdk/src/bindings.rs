@@ -1,5 +1,4 @@
 //! What is generated from the contract (`wit/v1`), which documents it.
-#![expect(missing_docs, reason = "generated")]
 
 wit_bindgen::generate!({
     world: "format-plugin",

@@ -1,0 +1,29 @@
+//! Python: componentize-py, which puts CPython and the project into one component.
+
+use std::env;
+use std::ffi::OsStr;
+use std::path::PathBuf;
+
+use super::{BuildError, Tools, WIT, read};
+
+/// What gets the packages of a project's `requirements.txt`.
+pub const VENV: [&[&str]; 2] =
+    [&["python3", "-m", "venv", ".venv"], &[".venv/bin/pip", "install", "-r", "requirements.txt"]];
+
+/// Where Python's programs are: in the project's own environment, or the active one.
+pub fn folders() -> Vec<PathBuf> {
+    let active = env::var_os("VIRTUAL_ENV").map(|environment| PathBuf::from(environment).join("bin"));
+    [PathBuf::from(".venv/bin")].into_iter().chain(active).collect()
+}
+
+pub fn build(tools: &Tools<'_>) -> Result<Vec<u8>, BuildError> {
+    let find = || tools.find("componentize-py", &folders());
+    let program = tools.find_or_get("componentize-py", &VENV, find)?;
+    let dir = tempfile::tempdir().map_err(|source| BuildError::Write { path: env::temp_dir(), source })?;
+    let component = dir.path().join("component.wasm");
+    let arguments = ["--quiet", "--wit-path", WIT, "--world", "format-plugin", "componentize"];
+    let arguments = arguments.into_iter().chain(["--stub-wasi", "--python-path", "src", "plugin", "--output"]);
+    let arguments: Vec<&OsStr> = arguments.map(OsStr::new).chain([component.as_os_str()]).collect();
+    tools.run(&program, &arguments)?;
+    read(&component)
+}
