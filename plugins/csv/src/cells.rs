@@ -192,7 +192,9 @@ impl<'a> Cell<'a> {
         let Cell { validity, kind, around, delimiter, only } = self;
         match kind {
             Kind::Plain(scalar) if !only && !style.null_may_be_plain => block.scalars(scalar, *validity, around),
-            Kind::Bool(bools) if !only => block.bools(bools, *validity, around, [&style.booleans[0], &style.booleans[1]]),
+            Kind::Bool(bools) if !only => {
+                block.bools(bools, *validity, around, [&style.booleans[0], &style.booleans[1]])
+            }
             Kind::Text(texts) if !only && !style.escape_formulas => {
                 let but_of_length = (!style.quote_texts).then_some(style.null.len());
                 let plain = Plain { special: style.special, but_of_length };

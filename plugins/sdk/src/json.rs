@@ -4,8 +4,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::text::{Around, BinaryText, Block, Buffer, Plain, Scalar, Special};
-use crate::views::{Bools, Bytes, Members, Ranges, Validity};
-use crate::{Column, DataType, Error};
+use crate::views::{Bools, Bytes, Members, Ranges};
+use crate::{Column, DataType, Error, Validity};
 
 /// How values become JSON.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]

@@ -93,10 +93,24 @@ impl RowWriter {
         let mut block = std::mem::take(&mut self.block);
         let mut written = 0;
         while written < rows {
-            written += block.fill(written, rows - written, &mut columns);
-            for (row, length) in block.rows() {
-                self.buffer.extend_padded(row, length);
-                self.end_row(out)?;
+            block.fill(written, rows - written, &mut columns);
+            let slots = block.slots();
+            written += slots.rows();
+            match &mut self.object {
+                // Nothing to be done between two rows.
+                Some(open) if out.max_object_bytes().is_none() => {
+                    self.buffer.extend_slots(slots.iter(), slots.size());
+                    open.rows += slots.rows() as u64;
+                    if self.buffer.len() > self.threshold {
+                        self.make_room(out)?;
+                    }
+                }
+                _ => {
+                    for (row, length) in slots.iter() {
+                        self.buffer.extend(row.get(..length).unwrap_or_default());
+                        self.end_row(out)?;
+                    }
+                }
             }
         }
         self.block = block;

@@ -1,23 +1,19 @@
 //! Rows of text that are written column by column.
 
-use std::ops::Range;
+mod slots;
 
-use super::buffer::SLACK;
 use super::cursor::{Affix, Cursor};
 use super::lanes::Lanes;
 use super::{Buffer, Special};
-use crate::views::{Bools, Bytes, Native, Validity, Values};
+use crate::Validity;
+use crate::views::{Bools, Bytes, Native, Values};
+
+use slots::MARGIN;
+pub(crate) use slots::Slots;
 
 /// Rows of one block: as many as a word has bits, so that one tells of all
 /// which are null.
-pub(super) const ROWS: usize = 64;
-
-/// Bytes of all rows of a block, unless it has one row only: what stays in the
-/// processor's caches while column after column is written.
-const BYTES_MAX: usize = 256 * 1024;
-
-/// Bytes of one row at first.
-const STRIDE: usize = 3 * 64;
+const ROWS: usize = 64;
 
 /// Some consecutive rows of a batch as text, to which one column after another
 /// is appended: a loop over the values of one column is much faster than one
@@ -25,25 +21,13 @@ const STRIDE: usize = 3 * 64;
 /// [`RowWriter::write_columns`](crate::RowWriter::write_columns).
 #[derive(Debug, Default)]
 pub struct Block {
-    /// A slot of `stride` bytes for each row, and [`SLACK`].
-    bytes: Vec<u8>,
-    stride: usize,
-    /// Where in `bytes` each row ends.
-    ends: Ends,
-    /// The batch's row that is the first here, and how many follow it.
+    slots: Slots,
+    /// The batch's row that is the first here.
     first: usize,
-    rows: usize,
-    /// No row is longer.
-    longest: usize,
-    /// The rows are so long that fewer must be written at once …
-    too_wide: bool,
-    /// … and how often half of them have been too many.
+    /// How often half as many rows were still too wide to be written at once.
     halved: u32,
     scratch: Buffer,
 }
-
-#[derive(Debug)]
-struct Ends([usize; ROWS]);
 
 /// What stands around the values of a column.
 #[derive(Debug, Clone, Default)]
@@ -118,12 +102,10 @@ impl Block {
 
     /// Puts a byte in the place of each row's first, or into an empty row.
     pub(crate) fn open_with(&mut self, byte: u8) {
-        for index in 0..self.rows {
-            let start = index * self.stride;
-            if self.ends.0.get(index) == Some(&start) {
-                self.append(index, |_, out| out.push(byte));
-            } else if let Some(first) = self.bytes.get_mut(start) {
-                *first = byte;
+        for index in 0..self.slots.rows() {
+            match self.slots.first_mut(index) {
+                Some(first) => *first = byte,
+                None => self.slots.append(index, &[byte]),
             }
         }
     }
@@ -131,14 +113,14 @@ impl Block {
     /// Appends what `write` appends, for each row in turn: of values that have
     /// no faster way.
     pub fn cells(&mut self, mut write: impl FnMut(usize, &mut Buffer)) {
-        for index in 0..self.rows {
+        for index in 0..self.slots.rows() {
             self.append(index, |row, out| write(row, out));
         }
     }
 
     /// Appends booleans, as the first of `texts` when true.
     pub fn bools(&mut self, bools: &Bools<'_>, validity: Validity<'_>, around: &Around, texts: [&[u8]; 2]) {
-        let (first, rows) = (self.first, self.rows);
+        let (first, rows) = (self.first, self.slots.rows());
         let values = (first..first + rows).map(|row| bools.value(row));
         let [yes, no] = texts.map(Affix::new);
         let ([yes_lanes], [no_lanes]) = (yes.lanes(), no.lanes());
@@ -150,14 +132,14 @@ impl Block {
             is_short
         };
         // SAFETY: sixteen bytes are touched.
-        let others = unsafe { self.column(validity, around, 16, values, write) };
+        let others = unsafe { self.column(validity, around, yes_len.max(no_len), values, write) };
         for index in ones(others) {
             self.append_within(index, around, |row, out| out.affix(if bools.value(row) { &yes } else { &no }));
         }
     }
 
     /// Appends texts. Of one that is not `plain`, `other` appends what stands
-    /// for it.
+    /// for it; of a plain one it must append the text.
     pub fn texts(
         &mut self,
         texts: &Bytes<'_>,
@@ -166,30 +148,17 @@ impl Block {
         plain: &Plain,
         mut other: impl FnMut(&[u8], &mut Buffer),
     ) {
-        let texts = texts.slice(self.first, self.rows);
-        let (values, special) = (texts.values(), plain.special);
-        // The texts of a block lie one after the other, and mostly all are plain.
-        let all_plain = !special.is_in(texts.whole());
-        let but_of_length = plain.but_of_length.unwrap_or(usize::MAX);
-        let write = move |cursor: &mut Cursor, place: Range<usize>| {
-            let is_plain = place.len() != but_of_length
-                && (all_plain || !special.is_in(values.get(place.clone()).unwrap_or_default()));
-            if is_plain {
-                write_text(cursor, values, place);
+        let texts = texts.slice(self.first, self.slots.rows());
+        let others = match texts.small_offsets() {
+            Some(offsets) => {
+                let places = || {
+                    offsets.array_windows().map(|[start, end]| (u32::from_le_bytes(*start), u32::from_le_bytes(*end)))
+                };
+                self.places(&texts, validity, around, plain, || places().map(|(a, b)| (a as usize, b as usize)))
             }
-            is_plain
-        };
-        let width = texts.longest().next_multiple_of(16).max(16);
-        // SAFETY: a text touches its length, or sixteen bytes if it is shorter.
-        let others = unsafe {
-            match texts.small_offsets() {
-                Some(offsets) => {
-                    let places = offsets.array_windows().map(|[start, end]| {
-                        u32::from_le_bytes(*start) as usize..u32::from_le_bytes(*end) as usize
-                    });
-                    self.column(validity, around, width, places, write)
-                }
-                None => self.column(validity, around, width, (0..self.rows).map(|row| texts.place(row).1), write),
+            None => {
+                let places = || (0..texts.rows()).map(|row| texts.place(row).1);
+                self.places(&texts, validity, around, plain, || places().map(|place| (place.start, place.end)))
             }
         };
         for index in ones(others) {
@@ -197,21 +166,50 @@ impl Block {
         }
     }
 
-    /// Appends the values that `write` writes, each into `width` bytes. It answers
-    /// for which it does not; `other` appends these.
+    /// Appends the plain ones of texts that lie at `places`.
+    fn places<P: Iterator<Item = (usize, usize)>>(
+        &mut self,
+        texts: &Bytes<'_>,
+        validity: Validity<'_>,
+        around: &Around,
+        plain: &Plain,
+        places: impl Fn() -> P,
+    ) -> u64 {
+        let (values, special) = (texts.values(), plain.special);
+        let but_of_length = plain.but_of_length.unwrap_or(usize::MAX);
+        let width = places().fold(0, |longest, (start, end)| longest.max(end.wrapping_sub(start)));
+        // The texts of a block lie one after the other, and mostly all are plain.
+        // SAFETY: a text touches its length, or sixteen bytes if it is shorter.
+        unsafe {
+            if special.is_in(texts.whole()) {
+                let write = move |cursor: &mut Cursor, (start, end): (usize, usize)| {
+                    !special.is_in(values.get(start..end).unwrap_or_default())
+                        && write_text(cursor, values, start, end, but_of_length)
+                };
+                self.column(validity, around, width, places(), write)
+            } else {
+                let write =
+                    move |cursor: &mut Cursor, (start, end)| write_text(cursor, values, start, end, but_of_length);
+                self.column(validity, around, width, places(), write)
+            }
+        }
+    }
+
+    /// Appends the values that `write` writes, each of at most `width` bytes. It
+    /// answers for which it does not; `other` appends these.
     ///
     /// # Safety
-    /// `write` must not touch more than `width` bytes.
+    /// `write` must not touch more than `width` and sixteen bytes.
     pub(super) unsafe fn values<T: Native>(
         &mut self,
         values: &Values<'_, T>,
         validity: Validity<'_>,
         around: &Around,
         width: usize,
-        write: impl Fn(&mut Cursor, T) -> bool,
+        write: impl FnMut(&mut Cursor, T) -> bool,
         other: impl Fn(usize, &mut Buffer),
     ) {
-        let values = values.slice(self.first, self.rows);
+        let values = values.slice(self.first, self.slots.rows());
         // SAFETY: the caller's promise.
         let others = unsafe { self.column(validity, around, width, values.present(), write) };
         for index in ones(others) {
@@ -224,7 +222,7 @@ impl Block {
     /// write, to which nothing has been appended.
     ///
     /// # Safety
-    /// `write` must not touch more than `width` bytes.
+    /// `write` must not write more than `width` bytes, nor touch sixteen more.
     #[inline(always)]
     unsafe fn column<V>(
         &mut self,
@@ -232,26 +230,25 @@ impl Block {
         around: &Around,
         width: usize,
         values: impl Iterator<Item = V>,
-        write: impl Fn(&mut Cursor, V) -> bool,
+        write: impl FnMut(&mut Cursor, V) -> bool,
     ) -> u64 {
         self.affix(&around.lead);
         let valid = validity.word(self.first);
-        let (base, ends, room) = match self.room((around.before.width() + width + 1).max(16)) {
-            Some(room) => room,
-            None => return 0,
-        };
-        let present = u64::MAX >> (ROWS - ends.len()) & valid;
-        // SAFETY: every row has room for the pieces, the value and the quote, or
-        // for a null.
+        let width = (around.before.len() + width + 1).max(around.null.len());
+        let Some((base, ends)) = self.slots.room(width) else { return 0 };
+        let room = width + MARGIN;
+        let all = u64::MAX >> (ROWS - ends.len());
+        // SAFETY: every row has room for what stands before a value, the value and
+        // the quote, or for a null, and for what they touch besides.
         let others = unsafe {
             match around.before.pieces() {
                 0 | 1 => each(base, ends, room, around.frame::<1>(valid), values, write),
                 PIECES_MAX => each(base, ends, room, around.frame::<PIECES_MAX>(valid), values, write),
-                _ => present,
+                _ => all & valid,
             }
         };
-        if !around.has_short_null() {
-            for index in ones(u64::MAX >> (ROWS - self.rows) & !valid) {
+        if !around.has_short_null() || around.before.pieces() > PIECES_MAX {
+            for index in ones(all & !valid) {
                 self.append(index, |_, out| out.affix(&around.null));
             }
         }
@@ -263,7 +260,7 @@ impl Block {
             return;
         }
         let around = Around { before: affix.clone(), ..Around::default() };
-        let nothing = std::iter::repeat_n((), self.rows);
+        let nothing = std::iter::repeat_n((), self.slots.rows());
         // SAFETY: no value is written.
         let others = unsafe { self.column(Validity::all_valid(), &around, 0, nothing, |_, ()| true) };
         for index in ones(others) {
@@ -284,17 +281,32 @@ impl Block {
     /// Appends to one row.
     #[inline(never)]
     fn append(&mut self, index: usize, write: impl FnOnce(usize, &mut Buffer)) {
-        let mut text = std::mem::take(&mut self.scratch);
-        text.clear();
-        write(self.first + index, &mut text);
-        if self.make_room(text.len())
-            && let Some(end) = self.ends.0.get_mut(index)
-            && let Some(to) = self.bytes.get_mut(*end..*end + text.len())
-        {
-            to.copy_from_slice(text.as_bytes());
-            *end += text.len();
+        self.scratch.clear();
+        write(self.first + index, &mut self.scratch);
+        self.slots.append(index, self.scratch.as_bytes());
+    }
+
+    /// Has `write` append every column to rows from `first` on, at most `rows`
+    /// of them.
+    pub(crate) fn fill(&mut self, first: usize, rows: usize, mut write: impl FnMut(&mut Block)) {
+        let halved = self.halved;
+        loop {
+            self.first = first;
+            self.slots.begin(rows.min(ROWS >> self.halved));
+            write(self);
+            if !self.slots.too_wide() {
+                break;
+            }
+            self.halved += 1;
         }
-        self.scratch = text;
+        if self.halved == halved {
+            self.halved = halved.saturating_sub(1);
+        }
+    }
+
+    /// The rows that were written.
+    pub(crate) fn slots(&self) -> &Slots {
+        &self.slots
     }
 }
 
@@ -302,7 +314,7 @@ impl Block {
 /// column, so that what the loop needs is in registers.
 ///
 /// # Safety
-/// `ends` must be places after `base` with `room` bytes to write, which are those
+/// `ends` must be places after `base` with `room` bytes to write, which must be those
 /// that the pieces of `before`, a value and a quote touch, or a null.
 #[inline(never)]
 unsafe fn each<const N: usize, V>(
@@ -311,7 +323,7 @@ unsafe fn each<const N: usize, V>(
     room: usize,
     frame: Frame<N>,
     values: impl Iterator<Item = V>,
-    write: impl Fn(&mut Cursor, V) -> bool,
+    mut write: impl FnMut(&mut Cursor, V) -> bool,
 ) -> u64 {
     let Frame { before, before_len, null, null_len, quote, is_quoted, valid } = frame;
     let mut others = 0;
@@ -335,124 +347,23 @@ unsafe fn each<const N: usize, V>(
     others
 }
 
-/// How the block is filled and emptied.
-impl Block {
-    /// Has `write` append every column to rows from `first` on, at most `rows`
-    /// of them, and answers how many.
-    pub(crate) fn fill(&mut self, first: usize, rows: usize, mut write: impl FnMut(&mut Block)) -> usize {
-        let halved = self.halved;
-        loop {
-            let rows = rows.min(ROWS >> self.halved);
-            self.begin(first, rows);
-            write(self);
-            if !self.too_wide {
-                if self.halved == halved {
-                    self.halved = halved.saturating_sub(1);
-                }
-                return rows;
-            }
-            self.halved += 1;
-        }
-    }
-
-    /// The rows, each with at least [`SLACK`] bytes after its end, and their
-    /// lengths.
-    pub(crate) fn rows(&self) -> impl Iterator<Item = (&[u8], usize)> {
-        let ends = self.ends.0.iter().take(self.rows).enumerate();
-        ends.map(|(index, end)| {
-            let start = index * self.stride;
-            (self.bytes.get(start..).unwrap_or_default(), end - start)
-        })
-    }
-
-    fn begin(&mut self, first: usize, rows: usize) {
-        if rows * self.stride > BYTES_MAX || self.stride == 0 {
-            (self.stride, self.bytes) = (STRIDE, Vec::new());
-        }
-        (self.first, self.rows, self.longest, self.too_wide) = (first, rows, 0, false);
-        self.lay_out();
-    }
-
-    /// Makes `bytes` large enough for the slots, and all of them empty.
-    fn lay_out(&mut self) {
-        let length = self.rows * self.stride + SLACK;
-        if self.bytes.len() < length {
-            self.bytes.resize(length, 0);
-        }
-        for (index, end) in self.ends.0.iter_mut().enumerate() {
-            *end = index * self.stride;
-        }
-    }
-
-    /// Where each row ends, when there is room for `width` more bytes.
-    #[inline(always)]
-    fn room(&mut self, width: usize) -> Option<(*mut u8, &mut [usize], usize)> {
-        let has_room = self.make_room(width);
-        let ends = self.ends.0.get_mut(..self.rows)?;
-        has_room.then_some((self.bytes.as_mut_ptr(), ends, width))
-    }
-
-    /// Whether each row has room for `width` more bytes now.
-    #[inline(always)]
-    fn make_room(&mut self, width: usize) -> bool {
-        self.longest += width;
-        self.longest <= self.stride && !self.too_wide || self.make_more_room(width)
-    }
-
-    #[inline(never)]
-    fn make_more_room(&mut self, width: usize) -> bool {
-        let lengths = self.ends.0.iter().take(self.rows).enumerate().map(|(index, end)| end - index * self.stride);
-        self.longest = lengths.max().unwrap_or(0) + width;
-        if self.longest > self.stride && !self.too_wide {
-            // An odd number of cache lines: rows whose distance is a power of two
-            // would compete for the same places in the caches.
-            let stride = (self.longest + self.longest / 4).next_multiple_of(128) + 64;
-            self.too_wide = stride * self.rows > BYTES_MAX && self.rows > 1;
-            if !self.too_wide {
-                self.widen(stride);
-            }
-        }
-        !self.too_wide
-    }
-
-    fn widen(&mut self, stride: usize) {
-        let old = std::mem::take(&mut self.bytes);
-        let (old_stride, old_ends) = (std::mem::replace(&mut self.stride, stride), self.ends.0);
-        self.lay_out();
-        for (index, (end, old_end)) in self.ends.0.iter_mut().zip(old_ends).take(self.rows).enumerate() {
-            let row = old.get(index * old_stride..old_end).unwrap_or_default();
-            if let Some(to) = self.bytes.get_mut(*end..*end + row.len()) {
-                to.copy_from_slice(row);
-                *end += row.len();
-            }
-        }
-    }
-}
-
-impl Default for Ends {
-    fn default() -> Self {
-        Ends([0; ROWS])
-    }
-}
-
-/// Touches as many bytes as the text has, or sixteen if it has fewer.
+/// Writes the text from `start` to `end`; not one of the length that is left out,
+/// and not one of the last bytes of all. Touches as many bytes as the text has, or
+/// sixteen if it has fewer.
 #[inline(always)]
-fn write_text(cursor: &mut Cursor, values: &[u8], place: Range<usize>) {
-    let length = place.len();
+fn write_text(cursor: &mut Cursor, values: &[u8], start: usize, end: usize, but_of_length: usize) -> bool {
+    let length = end.wrapping_sub(start);
+    if length == but_of_length {
+        return false;
+    }
     if length > 16 {
-        return cursor.long(values.get(place).unwrap_or_default());
+        return cursor.long(values.get(start..end).unwrap_or_default());
     }
-    match values.get(place.start..place.start + 16).and_then(<[u8]>::first_chunk) {
+    match values.get(start..).and_then(<[u8]>::first_chunk) {
         Some(window) => cursor.lanes(Lanes::load(window), length),
-        // Among the last sixteen bytes of all.
-        None => write_last(cursor, values.get(place).unwrap_or_default()),
+        None => return false,
     }
-}
-
-#[cold]
-#[inline(never)]
-fn write_last(cursor: &mut Cursor, text: &[u8]) {
-    cursor.bytes(text);
+    true
 }
 
 /// The places of the bits that are set.

@@ -19,7 +19,8 @@ pub(super) struct Affix {
 }
 
 impl Cursor {
-    /// The most bytes that one number, date, time or timestamp touches.
+    /// The most bytes that one number, date, time or timestamp touches; it writes
+    /// at least sixteen less.
     pub const ROOM: usize = 64;
 
     /// A cursor at `at`.
@@ -54,6 +55,17 @@ impl Cursor {
         unsafe {
             self.at.cast::<[u8; 8]>().write(word.to_le_bytes());
             self.at = self.at.add(used.min(8));
+        }
+    }
+
+    /// The same with at most 4. Touches 4.
+    #[inline(always)]
+    pub fn half_word(&mut self, word: u32, used: usize) {
+        self.assert_room(4);
+        // SAFETY: the maker of the cursor has room for what is written to it.
+        unsafe {
+            self.at.cast::<[u8; 4]>().write(word.to_le_bytes());
+            self.at = self.at.add(used.min(4));
         }
     }
 
@@ -101,10 +113,11 @@ impl Cursor {
         }
     }
 
-    /// Writes a text of sixteen bytes or more; a shorter one not. Touches its bytes alone.
+    /// Writes a text of sixteen bytes or more; a shorter one not. Touches its bytes
+    /// alone.
     #[inline(always)]
-    pub fn long(&mut self, bytes: &[u8]) {
-        let Some(last) = bytes.last_chunk::<16>() else { return };
+    pub fn long(&mut self, bytes: &[u8]) -> bool {
+        let Some(last) = bytes.last_chunk::<16>() else { return false };
         self.assert_room(bytes.len());
         let (pieces, _) = bytes.as_chunks::<16>();
         // SAFETY: the maker of the cursor has room for what is written to it. The
@@ -118,6 +131,7 @@ impl Cursor {
             Lanes::load(last).store(end.sub(16));
             self.at = end;
         }
+        true
     }
 
     /// Writes the first `used` bytes of pieces of sixteen. Touches all pieces.

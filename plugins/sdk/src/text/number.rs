@@ -4,23 +4,38 @@ use super::Buffer;
 use super::cursor::Cursor;
 use crate::I256;
 
-const ZEROS: u64 = 0x3030_3030_3030_3030;
+pub(super) const ZEROS: u64 = 0x3030_3030_3030_3030;
 const TEN_TO_8: u64 = 100_000_000;
 const TEN_TO_16: u64 = TEN_TO_8 * TEN_TO_8;
 const TEN_TO_18: u64 = 1_000_000_000_000_000_000;
 
 /// The eight decimal digits of a number below 10^8, the first in the least
 /// significant byte, as numbers 0 to 9. All digits are split at the same time:
-/// in halves of four, then pairs, then single ones, dividing by
-/// multiplication.
+/// in halves of four, then pairs, then single ones, dividing by multiplication.
+/// (`x - y * 100` into the upper and `y` into the lower half of a field is one
+/// multiplication, too.)
 #[inline(always)]
 pub(super) fn digits(number: u64) -> u64 {
     let high = (number * 109_951_163) >> 40;
-    let fours = high | (number - high * 10_000) << 32;
+    let fours = (number << 32).wrapping_sub(high * ((10_000 << 32) - 1));
     let hundreds = ((fours * 10_486) >> 20) & 0x7f_0000_007f;
-    let pairs = hundreds | (fours - hundreds * 100) << 16;
+    digits_of_pairs((fours << 16).wrapping_sub(hundreds * ((100 << 16) - 1)))
+}
+
+/// The two digits of each of four numbers below 100, which are sixteen bits apart.
+#[inline(always)]
+pub(super) fn digits_of_pairs(pairs: u64) -> u64 {
     let tens = ((pairs * 103) >> 10) & 0x000f_000f_000f_000f;
-    tens | (pairs - tens * 10) << 8
+    (pairs << 8).wrapping_sub(tens * ((10 << 8) - 1))
+}
+
+/// The four digits of a number below 10^4.
+#[inline(always)]
+fn four_digits(number: u32) -> u32 {
+    let hundreds = (number * 5_243) >> 19;
+    let pairs = (number << 16).wrapping_sub(hundreds * ((100 << 16) - 1));
+    let tens = ((pairs * 103) >> 10) & 0x000f_000f;
+    (pairs << 8).wrapping_sub(tens * ((10 << 8) - 1))
 }
 
 /// The same as ASCII.
@@ -146,7 +161,9 @@ pub(super) fn is_short_decimal(value: i64, scale: i8) -> bool {
 impl Cursor {
     #[inline(always)]
     pub fn u64(&mut self, value: u64) {
-        if value < TEN_TO_8 {
+        if value < 10_000 {
+            self.below_ten_to_4(value as u32);
+        } else if value < TEN_TO_8 {
             self.below_ten_to_8(value);
         } else {
             self.at_least_ten_to_8(value);
@@ -211,6 +228,15 @@ impl Cursor {
     }
 
     /// Writes a number without its leading zeros.
+    #[inline(always)]
+    fn below_ten_to_4(&mut self, value: u32) {
+        let digits = four_digits(value);
+        // The last digit counts even when it is zero.
+        let zeros = (digits | 1 << 24).trailing_zeros() / 8;
+        self.half_word(digits >> (zeros * 8) | ZEROS as u32, 4 - zeros as usize);
+    }
+
+    /// The same.
     #[inline(always)]
     fn below_ten_to_8(&mut self, value: u64) {
         let digits = digits(value);

@@ -1,8 +1,9 @@
 use super::cursor::Cursor;
 use super::number::is_short_decimal;
+use super::temporal::LastDay;
 use super::{Around, Block, Buffer, Pattern};
-use crate::views::{Native, Validity, Values};
-use crate::{Column, DataType, DayTime, Error, Half, I256, IntervalUnit, MonthDayNano, TimeUnit};
+use crate::views::{Native, Values};
+use crate::{Column, DataType, DayTime, Error, Half, I256, IntervalUnit, MonthDayNano, TimeUnit, Validity};
 
 /// The values of a column of numbers, dates, times or intervals, as text:
 /// which writer serves the column is decided once, not for each value.
@@ -165,8 +166,16 @@ impl<'a> Scalar<'a> {
     }
 }
 
-/// Bytes that a number touches, unless it is a decimal that is not short.
-const NUMBER: usize = 32;
+/// The most bytes of a number, unless it is a decimal that is not short.
+const NUMBER: usize = 24;
+/// Of an integer of so many bits.
+const INTEGER_8: usize = 4;
+const INTEGER_16: usize = 6;
+const INTEGER_32: usize = 11;
+/// Of a day whose year has at most 8 digits, as those of 32 bits have.
+const DATE: usize = 16;
+/// Of anything else that a [`Cursor`] writes.
+const OTHER: usize = Cursor::ROOM - 16;
 
 impl Block {
     /// Appends the values of a column of numbers, dates, times or intervals.
@@ -178,17 +187,18 @@ impl Block {
             }
             short
         };
+        let mut last = LastDay::default();
         let column = ColumnOf { block: self, scalar, validity, around };
         // SAFETY: what is written touches the number of bytes that is said.
         unsafe {
             match *scalar {
-                Scalar::I8(v) => column.all(&v, NUMBER, |c, v| c.i64(v.into())),
-                Scalar::I16(v) => column.all(&v, NUMBER, |c, v| c.i64(v.into())),
-                Scalar::I32(v) => column.all(&v, NUMBER, |c, v| c.i64(v.into())),
+                Scalar::I8(v) => column.all(&v, INTEGER_8, |c, v| c.i64(v.into())),
+                Scalar::I16(v) => column.all(&v, INTEGER_16, |c, v| c.i64(v.into())),
+                Scalar::I32(v) => column.all(&v, INTEGER_32, |c, v| c.i64(v.into())),
                 Scalar::I64(v) => column.all(&v, NUMBER, |c, v| c.i64(v)),
-                Scalar::U8(v) => column.all(&v, NUMBER, |c, v| c.u64(v.into())),
-                Scalar::U16(v) => column.all(&v, NUMBER, |c, v| c.u64(v.into())),
-                Scalar::U32(v) => column.all(&v, NUMBER, |c, v| c.u64(v.into())),
+                Scalar::U8(v) => column.all(&v, INTEGER_8, |c, v| c.u64(v.into())),
+                Scalar::U16(v) => column.all(&v, INTEGER_16, |c, v| c.u64(v.into())),
+                Scalar::U32(v) => column.all(&v, INTEGER_32, |c, v| c.u64(v.into())),
                 Scalar::U64(v) => column.all(&v, NUMBER, |c, v| c.u64(v)),
                 Scalar::F32(v) => column.all(&v, NUMBER, |c, v| c.f32(v)),
                 Scalar::F64(v) => column.all(&v, NUMBER, |c, v| c.f64(v)),
@@ -197,22 +207,22 @@ impl Block {
                 Scalar::Decimal128(v, scale) => {
                     column.some(&v, NUMBER, move |c, v| i64::try_from(v).is_ok_and(|v| decimal(c, v, scale)));
                 }
-                Scalar::Date32(v) => column.all(&v, Cursor::ROOM, |c, v| c.date(v.into())),
-                Scalar::Date64(v) => column.all(&v, Cursor::ROOM, |c, v| c.date(days_of_millis(v))),
-                Scalar::Time32(v, unit) => column.all(&v, Cursor::ROOM, move |c, v| c.time(v.into(), unit)),
-                Scalar::Time64(v, unit) => column.all(&v, Cursor::ROOM, move |c, v| c.time(v, unit)),
+                Scalar::Date32(v) => column.all(&v, DATE, |c, v| c.date(v.into())),
+                Scalar::Date64(v) => column.all(&v, OTHER, |c, v| c.date(days_of_millis(v))),
+                Scalar::Time32(v, unit) => column.all(&v, OTHER, move |c, v| c.time(v.into(), unit)),
+                Scalar::Time64(v, unit) => column.all(&v, OTHER, move |c, v| c.time(v, unit)),
                 // One arm for each unit, so that the compiler divides by constants.
                 Scalar::Timestamp(v, TimeUnit::Second, instant) => {
-                    column.all(&v, Cursor::ROOM, move |c, v| c.timestamp(v, TimeUnit::Second, instant));
+                    column.all(&v, OTHER, move |c, v| c.timestamp_after(&mut last, v, TimeUnit::Second, instant));
                 }
                 Scalar::Timestamp(v, TimeUnit::Millisecond, instant) => {
-                    column.all(&v, Cursor::ROOM, move |c, v| c.timestamp(v, TimeUnit::Millisecond, instant));
+                    column.all(&v, OTHER, move |c, v| c.timestamp_after(&mut last, v, TimeUnit::Millisecond, instant));
                 }
                 Scalar::Timestamp(v, TimeUnit::Microsecond, instant) => {
-                    column.all(&v, Cursor::ROOM, move |c, v| c.timestamp(v, TimeUnit::Microsecond, instant));
+                    column.all(&v, OTHER, move |c, v| c.timestamp_after(&mut last, v, TimeUnit::Microsecond, instant));
                 }
                 Scalar::Timestamp(v, TimeUnit::Nanosecond, instant) => {
-                    column.all(&v, Cursor::ROOM, move |c, v| c.timestamp(v, TimeUnit::Nanosecond, instant));
+                    column.all(&v, OTHER, move |c, v| c.timestamp_after(&mut last, v, TimeUnit::Nanosecond, instant));
                 }
                 Scalar::F16(v) => column.all(&v, NUMBER, |c, v| c.f32(v.to_f32())),
                 Scalar::Decimal256(v, _) => column.some(&v, 0, |_, _| false),
@@ -236,9 +246,9 @@ impl ColumnOf<'_> {
     /// Appends all values by `write`.
     ///
     /// # Safety
-    /// It must not touch more than `width` bytes.
+    /// It must not write more than `width` bytes, nor touch sixteen more.
     #[inline(always)]
-    unsafe fn all<T: Native>(self, values: &Values<'_, T>, width: usize, write: impl Fn(&mut Cursor, T)) {
+    unsafe fn all<T: Native>(self, values: &Values<'_, T>, width: usize, mut write: impl FnMut(&mut Cursor, T)) {
         // SAFETY: the caller's promise.
         unsafe {
             self.some(values, width, |cursor, value| {
@@ -251,9 +261,9 @@ impl ColumnOf<'_> {
     /// Appends those values by `write` that it writes, which it answers.
     ///
     /// # Safety
-    /// It must not touch more than `width` bytes.
+    /// It must not write more than `width` bytes, nor touch sixteen more.
     #[inline(always)]
-    unsafe fn some<T: Native>(self, values: &Values<'_, T>, width: usize, write: impl Fn(&mut Cursor, T) -> bool) {
+    unsafe fn some<T: Native>(self, values: &Values<'_, T>, width: usize, write: impl FnMut(&mut Cursor, T) -> bool) {
         let ColumnOf { block, scalar, validity, around } = self;
         // SAFETY: the caller's promise.
         unsafe { block.values(values, validity, around, width, write, |row, out| scalar.write(row, out)) }

@@ -43,9 +43,7 @@ impl Special {
         let (sixteens, _) = text.as_chunks::<16>();
         match text.last_chunk::<16>() {
             // The last sixteen may have been among the others.
-            Some(last) => {
-                sixteens.iter().any(|bytes| Lanes::load(bytes).any(self)) || Lanes::load(last).any(self)
-            }
+            Some(last) => sixteens.iter().any(|bytes| Lanes::load(bytes).any(self)) || Lanes::load(last).any(self),
             None => {
                 let mut padded = [0; 16];
                 for (to, byte) in padded.iter_mut().zip(text) {
@@ -53,6 +51,22 @@ impl Special {
                 }
                 Lanes::load(&padded).any_of_first(text.len(), self)
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn special_bytes_are_found_wherever_they_are(text in "[ -~\n\u{7f},\"é€\u{1f}]{0,70}", controls: bool) {
+            let special = Special::new(b'"', b',', controls);
+            let expected = text.bytes().any(|b| b == b'"' || b == b',' || controls && b < 0x20);
+            prop_assert_eq!(special.is_in(text.as_bytes()), expected);
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::Buffer;
 use super::cursor::Cursor;
-use super::number::{ascii_digits, digits};
+use super::number::{ZEROS, ascii_digits, digits, digits_of_pairs};
 use crate::{DayTime, MonthDayNano, TimeUnit};
 
 pub(super) const SECONDS_OF_DAY: i64 = 86_400;
@@ -15,6 +15,18 @@ pub(super) struct Civil {
     pub year: i64,
     pub month: u32,
     pub day: u32,
+}
+
+/// The day of the last timestamp: its first instant, and its text.
+pub(super) struct LastDay {
+    first: i64,
+    text: [u64; 2],
+}
+
+impl Default for LastDay {
+    fn default() -> Self {
+        LastDay { first: 0, text: Civil::of_days(0).text().unwrap_or_default() }
+    }
 }
 
 impl Civil {
@@ -45,6 +57,17 @@ impl Civil {
             month: month - 12 * next_year,
             day,
         }
+    }
+
+    /// `2024-02-29` in two words, of the second one two bytes; none if the year has
+    /// not four digits.
+    #[inline(always)]
+    fn text(self) -> Option<[u64; 2]> {
+        let year = u32::try_from(self.year).ok().filter(|year| *year < 10_000)?;
+        let pairs = u64::from(year / 100) | u64::from(year % 100) << 16;
+        let text = digits_of_pairs(pairs | u64::from(self.month) << 32 | u64::from(self.day) << 48) | ZEROS;
+        let dashes = u64::from(b'-') << 32 | u64::from(b'-') << 56;
+        Some([text & 0xffff_ffff | (text >> 32 & 0xffff) << 40 | dashes, text >> 48])
     }
 
     /// The day's number in its year, from 1.
@@ -191,14 +214,9 @@ impl Cursor {
     #[inline(always)]
     pub fn date(&mut self, days: i64) {
         let civil = Civil::of_days(days);
-        if (0..10_000).contains(&civil.year) {
-            let number = civil.year as u64 * 10_000 + u64::from(civil.month * 100 + civil.day);
-            let text = ascii_digits(number);
-            let dashes = u64::from(b'-') << 32 | u64::from(b'-') << 56;
-            self.word(text & 0xffff_ffff | (text >> 32 & 0xffff) << 40 | dashes, 8);
-            self.word(text >> 48, 2);
-        } else {
-            self.far_date(civil);
+        match civil.text() {
+            Some(text) => self.date_text(text),
+            None => self.far_date(civil),
         }
     }
 
@@ -220,6 +238,42 @@ impl Cursor {
         self.clock(seconds.rem_euclid(SECONDS_OF_DAY) as u64);
         self.fraction(value.rem_euclid(per_second) as u64, unit);
         self.push_if(b'Z', instant);
+    }
+
+    /// The same; days after days are mostly the same, so that `last` saves their work.
+    #[inline(always)]
+    pub fn timestamp_after(&mut self, last: &mut LastDay, value: i64, unit: TimeUnit, instant: bool) {
+        let per_day = (SECONDS_OF_DAY * unit.per_second()) as u64;
+        let mut since = value.wrapping_sub(last.first) as u64;
+        if since >= per_day {
+            let day = value.div_euclid(per_day as i64);
+            let Some(text) = Civil::of_days(day).text() else {
+                return self.timestamp(value, unit, instant);
+            };
+            *last = LastDay { first: day * per_day as i64, text };
+            since = value.wrapping_sub(last.first) as u64;
+        }
+        let (seconds, fraction) = match unit {
+            TimeUnit::Second => (since as u32, 0),
+            TimeUnit::Millisecond => (since as u32 / 1_000, since as u32 % 1_000),
+            // Halved as often as a million can be, it fits into 32 bits.
+            TimeUnit::Microsecond => {
+                let seconds = (since >> 6) as u32 / (1_000_000 >> 6);
+                (seconds, (since - u64::from(seconds) * 1_000_000) as u32)
+            }
+            TimeUnit::Nanosecond => ((since / 1_000_000_000) as u32, (since % 1_000_000_000) as u32),
+        };
+        self.date_text(last.text);
+        self.push(b'T');
+        self.clock(seconds.into());
+        self.fraction(fraction.into(), unit);
+        self.push_if(b'Z', instant);
+    }
+
+    #[inline(always)]
+    fn date_text(&mut self, [first, last]: [u64; 2]) {
+        self.word(first, 8);
+        self.word(last, 2);
     }
 
     #[cold]
@@ -258,11 +312,13 @@ impl Cursor {
             self.push(b':');
             return self.two_digits((seconds % 60) as u32);
         }
-        let (minutes, second) = (seconds / 60, seconds % 60);
-        let number = minutes / 60 * 10_000 + minutes % 60 * 100 + second;
-        let text = ascii_digits(number) >> 16;
+        let seconds = seconds as u32;
+        let minutes = seconds / 60;
+        let hours = minutes / 60;
+        let pairs = u64::from(hours) | u64::from(minutes % 60) << 16 | u64::from(seconds % 60) << 32;
+        let text = digits_of_pairs(pairs) | ZEROS;
         let colons = u64::from(b':') << 16 | u64::from(b':') << 40;
-        self.word(text & 0xffff | (text >> 16 & 0xffff) << 24 | text >> 32 << 48 | colons, 8);
+        self.word(text & 0xffff | (text >> 16 & 0xffff) << 24 | (text >> 32 & 0xffff) << 48 | colons, 8);
     }
 
     /// The point and all places of the unit; nothing for seconds.
