@@ -1,5 +1,6 @@
 //! Rows of text that are written column by column.
 
+mod scalars;
 mod slots;
 
 use super::cursor::{Affix, Cursor};
@@ -48,19 +49,6 @@ pub struct Plain {
     pub but_of_length: Option<usize>,
 }
 
-/// What the loop over a column needs to know of [`Around`], if `before` is at most
-/// `N` pieces long.
-struct Frame<const N: usize> {
-    before: [Lanes; N],
-    before_len: usize,
-    null: Lanes,
-    null_len: usize,
-    quote: u8,
-    is_quoted: bool,
-    /// A bit for each row.
-    valid: u64,
-}
-
 /// The most pieces that `before` may have besides what it shares with `null`.
 const PIECES_MAX: usize = 2;
 
@@ -73,24 +61,6 @@ impl Around {
         let part = |text: &[u8]| Affix::new(text.get(lead..).unwrap_or_default());
         let lead_of = before.get(..lead).unwrap_or_default();
         Around { lead: Affix::new(lead_of), before: part(before), quote, null: part(null) }
-    }
-
-    fn frame<const N: usize>(&self, valid: u64) -> Frame<N> {
-        let [null] = self.null.lanes();
-        Frame {
-            before: self.before.lanes(),
-            before_len: self.before.len(),
-            null,
-            // A longer one is appended after the loop.
-            null_len: if self.has_short_null() { self.null.len() } else { 0 },
-            quote: self.quote.unwrap_or(0),
-            is_quoted: self.quote.is_some(),
-            valid,
-        }
-    }
-
-    fn has_short_null(&self) -> bool {
-        self.null.len() <= 16
     }
 }
 
@@ -200,7 +170,7 @@ impl Block {
     ///
     /// # Safety
     /// `write` must not touch more than `width` and sixteen bytes.
-    pub(super) unsafe fn values<T: Native>(
+    unsafe fn values<T: Native>(
         &mut self,
         values: &Values<'_, T>,
         validity: Validity<'_>,
@@ -234,25 +204,34 @@ impl Block {
     ) -> u64 {
         self.affix(&around.lead);
         let valid = validity.word(self.first);
-        let width = (around.before.len() + width + 1).max(around.null.len());
-        let Some((base, ends)) = self.slots.room(width) else { return 0 };
-        let room = width + MARGIN;
-        let all = u64::MAX >> (ROWS - ends.len());
+        let Around { before, quote, null, .. } = around;
+        let width = (before.len() + width + 1).max(null.len());
+        let rows = self.slots.rows();
+        let Some((base, all_ends)) = self.slots.room(width) else { return 0 };
+        let (room, all) = (width + MARGIN, u64::MAX >> (ROWS - rows));
+        let starts = (all & !valid > 0).then(|| *all_ends);
+        let ends = all_ends.get_mut(..rows).unwrap_or_default();
         // SAFETY: every row has room for what stands before a value, the value and
-        // the quote, or for a null, and for what they touch besides.
+        // the quote, and for what they touch besides.
         let others = unsafe {
-            match around.before.pieces() {
-                0 | 1 => each(base, ends, room, around.frame::<1>(valid), values, write),
-                PIECES_MAX => each(base, ends, room, around.frame::<PIECES_MAX>(valid), values, write),
-                _ => all & valid,
+            match (before.pieces(), quote) {
+                _ if all & valid == 0 => 0,
+                (0 | 1, None) => each::<1, false, V>(base, ends, room, before, 0, values, write),
+                (0 | 1, Some(quote)) => each::<1, true, V>(base, ends, room, before, *quote, values, write),
+                (PIECES_MAX, None) => each::<PIECES_MAX, false, V>(base, ends, room, before, 0, values, write),
+                (PIECES_MAX, Some(quote)) => {
+                    each::<PIECES_MAX, true, V>(base, ends, room, before, *quote, values, write)
+                }
+                _ => all,
             }
         };
-        if !around.has_short_null() || around.before.pieces() > PIECES_MAX {
-            for index in ones(all & !valid) {
-                self.append(index, |_, out| out.affix(&around.null));
-            }
+        // Whatever lay where a null is, was written and is taken back: to ask before
+        // each value whether it is null costs more.
+        if let Some(starts) = starts {
+            ones(all & !valid).for_each(|index| self.slots.rewind(index, starts[index]));
+            ones(all & !valid).for_each(|index| self.slots.append_affix(index, null));
         }
-        others
+        others & valid
     }
 
     fn affix(&mut self, affix: &Affix) {
@@ -315,34 +294,32 @@ impl Block {
 ///
 /// # Safety
 /// `ends` must be places after `base` with `room` bytes to write, which must be those
-/// that the pieces of `before`, a value and a quote touch, or a null.
+/// that `before`, of at most `N` pieces, a value and a quote touch.
 #[inline(never)]
-unsafe fn each<const N: usize, V>(
+unsafe fn each<const N: usize, const QUOTED: bool, V>(
     base: *mut u8,
     ends: &mut [usize],
     room: usize,
-    frame: Frame<N>,
+    before: &Affix,
+    quote: u8,
     values: impl Iterator<Item = V>,
     mut write: impl FnMut(&mut Cursor, V) -> bool,
 ) -> u64 {
-    let Frame { before, before_len, null, null_len, quote, is_quoted, valid } = frame;
+    let (before, before_len) = (before.lanes::<N>(), before.len().min(16 * N));
     let mut others = 0;
     for (index, (end, value)) in ends.iter_mut().zip(values).enumerate() {
         // SAFETY: the caller's promise.
         let mut cursor = unsafe { Cursor::new(base.add(*end), room) };
-        if valid >> index & 1 == 1 {
-            cursor.pieces(before, before_len);
-            if write(&mut cursor, value) {
-                cursor.push_if(quote, is_quoted);
-            } else {
-                others |= 1 << index;
-                continue;
+        cursor.pieces(before, before_len);
+        if write(&mut cursor, value) {
+            if QUOTED {
+                cursor.push(quote);
             }
+            // SAFETY: the cursor was made from `base` and moved forward.
+            *end = unsafe { cursor.position().offset_from_unsigned(base) };
         } else {
-            cursor.lanes(null, null_len);
+            others |= 1 << index;
         }
-        // SAFETY: the cursor was made from `base` and moved forward.
-        *end = unsafe { cursor.position().offset_from_unsigned(base) };
     }
     others
 }

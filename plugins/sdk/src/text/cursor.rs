@@ -13,7 +13,7 @@ pub(super) struct Cursor {
 
 /// A short text, stored in pieces of sixteen bytes.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Affix {
+pub(crate) struct Affix {
     pieces: Vec<[u8; 16]>,
     length: usize,
 }
@@ -134,16 +134,18 @@ impl Cursor {
         true
     }
 
-    /// Writes the first `used` bytes of pieces of sixteen. Touches all pieces.
+    /// Writes the first `used` bytes of pieces of sixteen, which must be at most all.
+    /// Touches all pieces.
     #[inline(always)]
     pub fn pieces<const N: usize>(&mut self, pieces: [Lanes; N], used: usize) {
         self.assert_room(16 * N);
+        debug_assert!(used <= 16 * N);
         // SAFETY: the maker of the cursor has room for what is written to it.
         unsafe {
             for (index, piece) in pieces.into_iter().enumerate() {
                 piece.store(self.at.add(16 * index));
             }
-            self.at = self.at.add(used.min(16 * N));
+            self.at = self.at.add(used);
         }
     }
 
@@ -179,6 +181,19 @@ impl Affix {
     /// Number of bytes.
     pub fn len(&self) -> usize {
         self.length
+    }
+
+    /// All of it.
+    pub fn text(&self) -> &[u8] {
+        self.pieces.as_flattened().get(..self.length).unwrap_or_default()
+    }
+
+    /// The piece, if there is one alone.
+    pub fn only_piece(&self) -> Option<&[u8; 16]> {
+        match self.pieces.as_slice() {
+            [piece] => Some(piece),
+            _ => None,
+        }
     }
 
     /// Number of pieces.

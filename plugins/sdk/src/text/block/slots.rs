@@ -1,6 +1,7 @@
 //! The memory of a block: a slot for each row.
 
 use super::super::buffer::SLACK;
+use super::super::cursor::Affix;
 use super::ROWS;
 
 /// Bytes of all rows of a block, unless it has one row only: what stays in the
@@ -75,13 +76,33 @@ impl Slots {
         }
     }
 
+    /// The same; short ones cost little.
+    pub fn append_affix(&mut self, index: usize, affix: &Affix) {
+        let text = affix.text();
+        if let Some(piece) = affix.only_piece()
+            && let Some(end) = self.ends.get_mut(index)
+            && *end - index * self.stride + MARGIN <= self.stride
+            && let Some(to) = self.bytes.get_mut(*end..*end + 16)
+        {
+            to.copy_from_slice(piece);
+            *end += text.len();
+        } else {
+            self.append(index, text);
+        }
+    }
+
+    /// Takes back what was appended to a row since it ended at `end`.
+    pub fn rewind(&mut self, index: usize, end: usize) {
+        if let Some(now) = self.ends.get_mut(index) {
+            *now = end.clamp(index * self.stride, *now);
+        }
+    }
+
     /// The memory, and where in it each row ends, with room there for `width` bytes
     /// and the margin; none when the rows are too wide.
     #[inline(always)]
-    pub fn room(&mut self, width: usize) -> Option<(*mut u8, &mut [usize])> {
-        let has_room = self.make_room(width);
-        let ends = self.ends.get_mut(..self.rows)?;
-        has_room.then_some((self.bytes.as_mut_ptr(), ends))
+    pub fn room(&mut self, width: usize) -> Option<(*mut u8, &mut [usize; ROWS])> {
+        self.make_room(width).then_some((self.bytes.as_mut_ptr(), &mut self.ends))
     }
 
     #[inline(always)]
