@@ -31,14 +31,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
-use arrow::datatypes::{DataType, Field, SchemaRef, TimeUnit};
+use arrow::array::RecordBatch;
+use arrow::datatypes::{DataType, SchemaRef};
 use arrow::ipc::writer::FileWriter;
 use arrow::json::writer::LineDelimited;
 use consign::domain::{OutputEvent, PluginName};
 use consign::limits::Limits;
 use consign::plugin::{Component, Job, PluginHost, format, shipped};
-use consign_sdk::{Batch, BatchSource, Formatter, Naming, ObjectSink, Output, RawColumn, RunFacts, Sink};
+use consign_sdk::{Batch, Formatter, Naming, ObjectSink, Output, RunFacts, Sink};
 use futures::stream;
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
@@ -48,10 +48,13 @@ use tokio::sync::mpsc;
 
 #[path = "format/data.rs"]
 mod data;
+#[path = "format/lent.rs"]
+mod lent;
 #[path = "format/pieces.rs"]
 mod pieces;
 
 use data::{flights, lineitem};
+use lent::Lent;
 
 const ROUNDS: usize = 5;
 const SIDES: [&str; 3] = ["sandbox", "native", "arrow"];
@@ -299,64 +302,6 @@ fn native<F: Formatter>(data: &Data, options: &str) -> u64 {
     sink.total()
 }
 
-/// A batch without nested columns as the host hands it over.
-struct Lent<'a>(&'a RecordBatch);
-
-impl BatchSource for Lent<'_> {
-    fn rows(&self) -> usize {
-        self.0.num_rows()
-    }
-
-    fn columns(&self) -> Vec<RawColumn> {
-        self.0.columns().iter().map(raw_column).collect()
-    }
-
-    fn arrow_ipc(&self) -> Vec<u8> {
-        Vec::new()
-    }
-
-    fn json_lines(&self) -> Vec<u8> {
-        Vec::new()
-    }
-}
-
-/// One copy of each buffer, like `host/plugin/v1/lower.rs`.
-fn raw_column(array: &ArrayRef) -> RawColumn {
-    let (length, null_count) = (array.len(), array.null_count());
-    let nulls = array.nulls().filter(|nulls| nulls.null_count() > 0);
-    let validity = nulls.map(|nulls| nulls.inner().sliced().as_slice()[..length.div_ceil(8)].to_vec());
-    let (offsets, values) = match array.as_string_opt::<i32>() {
-        Some(texts) => {
-            let (first, last) = (texts.offsets()[0], texts.offsets()[length]);
-            assert_eq!(first, 0, "a batch of the bench is not a slice");
-            (Some(texts.offsets().inner().inner().as_slice().to_vec()), texts.value_data()[..last as usize].to_vec())
-        }
-        None => {
-            let (data, width) = (array.to_data(), array.data_type().primitive_width().expect("a plain type"));
-            (None, data.buffers()[0].as_slice()[data.offset() * width..][..length * width].to_vec())
-        }
-    };
-    RawColumn { length, null_count, validity, offsets, values }
-}
-
-fn plugin_field(field: &Field) -> consign_sdk::Field {
-    use consign_sdk::DataType as Plain;
-    let data_type = match field.data_type() {
-        DataType::Int16 => Plain::Int16,
-        DataType::Int32 => Plain::Int32,
-        DataType::Int64 => Plain::Int64,
-        DataType::Decimal128(precision, scale) => Plain::Decimal128 { precision: *precision, scale: *scale },
-        DataType::Date32 => Plain::Date32,
-        DataType::Timestamp(TimeUnit::Millisecond, zone) => Plain::Timestamp {
-            unit: consign_sdk::TimeUnit::Millisecond,
-            timezone: zone.as_ref().map(|zone| zone.to_string()),
-        },
-        DataType::Utf8 => Plain::Utf8,
-        other => panic!("the bench has no {other}"),
-    };
-    consign_sdk::Field { name: field.name().clone(), data_type, nullable: field.is_nullable() }
-}
-
 fn arrow_ipc(data: &Data) -> u64 {
     let count = Count::default();
     let mut writer = FileWriter::try_new(count.clone(), &data.schema).expect("Arrow writes the schema");
@@ -410,8 +355,7 @@ fn arrow_parquet(data: &Data) -> u64 {
 impl Data {
     fn new(name: &'static str, batches: Vec<RecordBatch>) -> Self {
         let schema = batches.first().expect("a dataset of the bench has rows").schema();
-        let plugin_schema =
-            consign_sdk::Schema { fields: schema.fields().iter().map(|field| plugin_field(field)).collect() };
+        let plugin_schema = lent::schema(&schema);
         let rows = batches.iter().map(RecordBatch::num_rows).sum();
         Self { name, rows, schema, plugin_schema, batches }
     }

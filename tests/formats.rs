@@ -8,6 +8,8 @@ mod avro;
 mod columnar;
 mod documented;
 mod fixed;
+#[path = "../benches/format/lent.rs"]
+mod lent;
 mod nested;
 mod splitting;
 mod text;

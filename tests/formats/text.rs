@@ -1,12 +1,18 @@
 //! CSV and JSON lines, read by Python's own modules.
 
+use std::fs::File;
+use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BinaryArray, BooleanArray, RecordBatch, StringArray};
 use arrow::datatypes::{Field, Schema};
 use consign::plugin::Cause;
+use consign_sdk::testing::{self, MemoryBatch, WrittenObject};
+use consign_sdk::{BatchSource, RunFacts};
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::{Value, json};
 
+use super::lent::{self, Lent};
 use super::world::{component, only, python, run};
 use super::zoo::{self, Column, Json, ROWS};
 
@@ -136,3 +142,36 @@ fn every_column_is_the_same_alone() {
         assert!(columns[0].json != Json::Value || columns[0].texts.iter().any(Option::is_some));
     }
 }
+
+/// The component has sixteen bytes in a register where the native code has words.
+#[test]
+fn the_sandbox_writes_what_the_native_code_writes() {
+    let flights = File::open(Path::new(env!("CARGO_MANIFEST_DIR")).join("config/demo/flights.parquet")).unwrap();
+    let flights = ParquetRecordBatchReaderBuilder::try_new(flights).unwrap().with_limit(5000).build().unwrap();
+    for batches in [consign::author::lineitem(9000).unwrap(), flights.collect::<Result<_, _>>().unwrap()] {
+        let schema = batches[0].schema();
+        let lent: Vec<MemoryBatch> = batches
+            .iter()
+            .map(|batch| MemoryBatch {
+                rows: batch.num_rows(),
+                columns: Lent(batch).columns(),
+                ..MemoryBatch::default()
+            })
+            .collect();
+        let native = |format: Native, options: &str| {
+            let objects = format(options, &lent::schema(&schema), &lent, &RunFacts::of([("object-stem", "daily")]));
+            objects.unwrap().pop().unwrap().bytes
+        };
+        for options in ["{}", r#"{"quoting":"all","null":"0"}"#, r#"{"quoting":"strings","delimiter":" "}"#] {
+            let bytes = only("csv", options, schema.clone(), batches.clone());
+            assert!(bytes == native(testing::format::<consign_csv::Csv>, options), "csv with {options}");
+        }
+        for options in ["{}", r#"{"nulls":"omit","decimal":"number"}"#] {
+            let bytes = only("jsonl", options, schema.clone(), batches.clone());
+            assert!(bytes == native(testing::format::<consign_jsonl::Jsonl>, options), "jsonl with {options}");
+        }
+    }
+}
+
+type Native =
+    fn(&str, &consign_sdk::Schema, &[MemoryBatch], &RunFacts) -> Result<Vec<WrittenObject>, consign_sdk::Error>;

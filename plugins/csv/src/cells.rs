@@ -1,6 +1,8 @@
+use std::{iter, slice};
+
 use consign_sdk::json::{JsonOptions, JsonValues};
-use consign_sdk::text::{BinaryText, Buffer, Pattern, Scalar, Special};
-use consign_sdk::{Bools, Bytes, Column, DataType, Error, Validity};
+use consign_sdk::text::{Around, BinaryText, Block, Buffer, Pattern, Plain, Scalar, Special};
+use consign_sdk::{Bools, Bytes, Column, DataType, Error, Schema, Validity};
 
 use crate::options::{CsvOptions, Quoting};
 
@@ -9,6 +11,8 @@ pub struct Style {
     quote: u8,
     delimiter: u8,
     null: Vec<u8>,
+    /// A number, date, time or interval may have the null text, and is quoted then.
+    null_may_be_plain: bool,
     quote_texts: bool,
     quote_all: bool,
     escape_formulas: bool,
@@ -27,6 +31,10 @@ pub struct Style {
 pub struct Cell<'a> {
     validity: Validity<'a>,
     kind: Kind<'a>,
+    around: Around,
+    delimiter: &'a [u8],
+    /// There is no other column.
+    only: bool,
 }
 
 enum Kind<'a> {
@@ -47,6 +55,7 @@ impl Style {
         Style {
             quote,
             delimiter,
+            null_may_be_plain: options.quoting != Quoting::All && may_be_plain(&options.null),
             null: options.null.into_bytes(),
             quote_texts,
             quote_all: options.quoting == Quoting::All,
@@ -61,86 +70,80 @@ impl Style {
         }
     }
 
-    /// Appends a text, quoted where it must be.
-    pub fn text(&self, text: &[u8], out: &mut Buffer) {
-        self.text_at(text, 0..text.len(), out);
-    }
-
-    #[inline(always)]
-    fn text_at(&self, values: &[u8], range: std::ops::Range<usize>, out: &mut Buffer) {
-        let text = || values.get(range.clone()).unwrap_or_default();
-        if self.escape_formulas && is_formula(text()) {
-            return self.quoted(text(), true, out);
-        }
-        if self.quote_texts {
-            out.push(self.quote);
-            if out.extend_plain(values, range.clone(), &self.special) {
-                return out.push(self.quote);
+    /// Appends the columns' names.
+    pub fn header(&self, schema: &Schema, out: &mut Buffer) {
+        let mut name = Buffer::new();
+        for (index, field) in schema.fields.iter().enumerate() {
+            if index > 0 {
+                out.push(self.delimiter);
             }
-            out.truncate(out.len() - 1);
-            return self.quoted(text(), false, out);
-        }
-        let is_null_text = range.len() == self.null.len() && text() == self.null;
-        if is_null_text || !out.extend_plain(values, range.clone(), &self.special) {
-            self.special_text(text(), is_null_text, out);
+            name.clear();
+            self.text(field.name.as_bytes(), &mut name);
+            if schema.fields.len() == 1 {
+                self.keep_line(&mut name);
+            }
+            out.extend(name.as_bytes());
         }
     }
 
-    /// A text that is the null text or has a byte of `special`.
-    #[inline(never)]
-    fn special_text(&self, text: &[u8], is_null_text: bool, out: &mut Buffer) {
+    /// Appends a text, quoted where it must be.
+    fn text(&self, text: &[u8], out: &mut Buffer) {
+        if self.escape_formulas && is_formula(text) {
+            self.quoted(text, true, out);
+        } else if self.quote_texts {
+            self.quoted(text, false, out);
+        } else {
+            self.minimal(text, out);
+        }
+    }
+
+    /// Appends a text, quoted if it could be misread without.
+    fn minimal(&self, text: &[u8], out: &mut Buffer) {
         let structural = [self.quote, self.delimiter, b'\n', b'\r'];
-        if is_null_text || text.iter().any(|byte| structural.contains(byte)) {
+        if text == self.null || text.iter().any(|byte| structural.contains(byte)) {
             self.quoted(text, false, out);
         } else {
             out.extend(text);
         }
     }
 
-    #[inline(never)]
     fn quoted(&self, text: &[u8], is_formula: bool, out: &mut Buffer) {
         out.push(self.quote);
         if is_formula {
             // The quote itself may be `'`, and is doubled then.
             out.extend(if self.quote == b'\'' { b"''" } else { b"'" });
         }
+        self.doubled(text, out);
+        out.push(self.quote);
+    }
+
+    /// Appends a text with its quotes doubled.
+    fn doubled(&self, text: &[u8], out: &mut Buffer) {
         let mut parts = text.split(|byte| *byte == self.quote);
         out.extend(parts.next().unwrap_or_default());
         for part in parts {
             out.extend(&[self.quote, self.quote]);
             out.extend(part);
         }
-        out.push(self.quote);
     }
 
-    /// Ends a value, from `start` on, that has nothing to quote for its own sake.
-    #[inline(always)]
-    fn end_plain(&self, start: usize, out: &mut Buffer) {
-        if self.quote_all || out.len() - start == self.null.len() {
-            self.quote_plain(start, out);
-        }
-    }
-
-    /// Quotes the value if all are, or if it is the null text.
-    #[inline(never)]
-    fn quote_plain(&self, start: usize, out: &mut Buffer) {
-        let value = out.as_bytes().get(start..).unwrap_or_default();
-        if self.quote_all || value == self.null {
-            let value = value.to_vec();
-            out.truncate(start);
+    /// Quotes a value that has nothing to quote for its own sake if all are, or if
+    /// it is the null text.
+    fn end_plain(&self, out: &mut Buffer) {
+        if self.quote_all || out.as_bytes() == self.null {
+            let value = out.as_bytes().to_vec();
+            out.clear();
             self.quoted(&value, false, out);
         }
     }
 
-    /// Quotes the only value of a line, from `start` on, if it leaves the line
-    /// blank: many readers skip such lines. A null stays, for quoted it would be
-    /// a text.
-    pub fn keep_line(&self, start: usize, out: &mut Buffer) {
-        let text = out.as_bytes().get(start..).unwrap_or_default();
-        if is_blank(text) && text != self.null {
-            let text = text.to_vec();
-            out.truncate(start);
-            self.quoted(&text, false, out);
+    /// Quotes the only value of a line if it leaves the line blank: many readers
+    /// skip such lines. A null stays, for quoted it would be a text.
+    fn keep_line(&self, line: &mut Buffer) {
+        if is_blank(line.as_bytes()) && line.as_bytes() != self.null {
+            let text = line.as_bytes().to_vec();
+            line.clear();
+            self.quoted(&text, false, line);
         }
     }
 
@@ -155,8 +158,14 @@ impl Style {
 }
 
 impl<'a> Cell<'a> {
-    /// The writer of `column`.
-    pub fn of(column: &'a Column<'_>, style: &'a Style) -> Result<Self, Error> {
+    /// The writers of `columns`.
+    pub fn all(columns: &'a [Column<'_>], style: &'a Style) -> Result<Vec<Self>, Error> {
+        let only = columns.len() == 1;
+        let delimiters = iter::once(&[][..]).chain(iter::repeat(slice::from_ref(&style.delimiter)));
+        columns.iter().zip(delimiters).map(|(column, delimiter)| Cell::of(column, delimiter, only, style)).collect()
+    }
+
+    fn of(column: &'a Column<'_>, delimiter: &'a [u8], only: bool, style: &'a Style) -> Result<Self, Error> {
         let kind = match (Scalar::of(column)?, style.pattern(column.data_type())) {
             (Some(scalar), Some(pattern)) => Kind::Patterned(scalar, pattern),
             (Some(scalar), None) => Kind::Plain(scalar),
@@ -170,41 +179,64 @@ impl<'a> Cell<'a> {
                 _ => Kind::Json(JsonValues::of(column, &style.json)?),
             },
         };
-        Ok(Cell { validity: column.validity(), kind })
+        let is_quoted = if matches!(kind, Kind::Text(_)) { style.quote_texts } else { style.quote_all };
+        let quote = is_quoted.then_some(style.quote);
+        let before: Vec<u8> = delimiter.iter().copied().chain(quote).collect();
+        let around = Around::new(&before, quote, &[delimiter, &style.null].concat());
+        Ok(Cell { validity: column.validity(), kind, around, delimiter, only })
     }
 
-    /// Appends the value at `row`. `scratch` is for values that must be looked
-    /// at before they are written.
-    #[inline(always)]
-    pub fn write(&self, row: usize, style: &Style, scratch: &mut Buffer, out: &mut Buffer) {
-        if !self.validity.is_valid(row) {
-            return out.extend(&style.null);
+    /// Appends the column to the rows of `block`. `scratch` is for values that must
+    /// be looked at before they are written.
+    pub fn write(&self, style: &Style, scratch: &mut Buffer, block: &mut Block) {
+        let Cell { validity, kind, around, delimiter, only } = self;
+        match kind {
+            Kind::Plain(scalar) if !only && !style.null_may_be_plain => block.scalars(scalar, *validity, around),
+            Kind::Bool(bools) if !only => {
+                block.bools(bools, *validity, around, [&style.booleans[0], &style.booleans[1]])
+            }
+            Kind::Text(texts) if !only && !style.escape_formulas => {
+                let but_of_length = (!style.quote_texts).then_some(style.null.len());
+                let plain = Plain { special: style.special, but_of_length };
+                block.texts(texts, *validity, around, &plain, |text, out| match style.quote_texts {
+                    true => style.doubled(text, out),
+                    false => style.minimal(text, out),
+                });
+            }
+            _ => {
+                block.literal(delimiter);
+                block.cells(|row, out| self.write_one(row, style, scratch, out));
+            }
         }
-        let start = out.len();
-        match &self.kind {
-            Kind::Text(texts) => {
-                let (values, range) = texts.place(row);
-                style.text_at(values, range, out);
-            }
-            Kind::Plain(scalar) => {
-                scalar.write(row, out);
-                style.end_plain(start, out);
-            }
-            Kind::Bool(bools) => {
-                let [yes, no] = &style.booleans;
-                out.extend(if bools.value(row) { yes } else { no });
-                style.end_plain(start, out);
-            }
-            other => other.write_rare(row, style, scratch, out),
+    }
+
+    /// Appends the value at `row`, which is all that `out` has.
+    fn write_one(&self, row: usize, style: &Style, scratch: &mut Buffer, out: &mut Buffer) {
+        if self.validity.is_valid(row) {
+            self.kind.write(row, style, scratch, out);
+        } else {
+            out.extend(&style.null);
+        }
+        if self.only {
+            style.keep_line(out);
         }
     }
 }
 
 impl Kind<'_> {
-    #[inline(never)]
-    fn write_rare(&self, row: usize, style: &Style, scratch: &mut Buffer, out: &mut Buffer) {
+    fn write(&self, row: usize, style: &Style, scratch: &mut Buffer, out: &mut Buffer) {
         scratch.clear();
         match self {
+            Kind::Text(texts) => style.text(texts.value(row), out),
+            Kind::Plain(scalar) => {
+                scalar.write(row, out);
+                style.end_plain(out);
+            }
+            Kind::Bool(bools) => {
+                let [yes, no] = &style.booleans;
+                out.extend(if bools.value(row) { yes } else { no });
+                style.end_plain(out);
+            }
             Kind::Binary(values) => {
                 scratch.binary(values.value(row), style.binary);
                 // Base64 may begin with a `+`, but it can call nothing.
@@ -219,15 +251,21 @@ impl Kind<'_> {
                 values.write(row, scratch);
                 style.not_formula(scratch.as_bytes(), style.quote_texts, out);
             }
-            _ => out.extend(&style.null),
+            Kind::Null => out.extend(&style.null),
         }
     }
 }
 
 impl Style {
     fn not_formula(&self, text: &[u8], quote: bool, out: &mut Buffer) {
-        if quote { self.quoted(text, false, out) } else { self.special_text(text, text == self.null, out) }
+        if quote { self.quoted(text, false, out) } else { self.minimal(text, out) }
     }
+}
+
+/// Whether it may be the text of a number, date, time or interval: all but three
+/// have a digit.
+fn may_be_plain(null: &str) -> bool {
+    null.bytes().any(|byte| byte.is_ascii_digit()) || ["NaN", "Infinity", "-Infinity"].contains(&null)
 }
 
 /// Whether a line of this alone may be skipped.

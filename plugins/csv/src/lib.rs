@@ -12,7 +12,6 @@ pub use options::{Ascii, CsvOptions, LineEnding, Quoting};
 /// The csv format.
 pub struct Csv {
     style: Style,
-    delimiter: u8,
     line_ending: &'static [u8],
     scratch: Buffer,
     rows: RowWriter,
@@ -31,7 +30,6 @@ impl Formatter for Csv {
         if schema.fields.is_empty() {
             return Err(Error::Unsupported("the dataset has no columns: select at least one in the query".into()));
         }
-        let delimiter = options.delimiter.0;
         let line_ending: &[u8] = match options.line_ending {
             LineEnding::Lf => b"\n",
             LineEnding::Crlf => b"\r\n",
@@ -43,44 +41,21 @@ impl Formatter for Csv {
         let has_header = options.header;
         let style = Style::new(options);
         if has_header {
-            let start = header.len();
-            for (index, field) in schema.fields.iter().enumerate() {
-                if index > 0 {
-                    header.push(delimiter);
-                }
-                style.text(field.name.as_bytes(), &mut header);
-            }
-            if schema.fields.len() == 1 {
-                style.keep_line(start, &mut header);
-            }
+            style.header(schema, &mut header);
             header.extend(line_ending);
         }
         let rows = RowWriter::new(header.as_bytes());
-        Ok(Csv { style, delimiter, line_ending, scratch: Buffer::new(), rows })
+        Ok(Csv { style, line_ending, scratch: Buffer::new(), rows })
     }
 
     fn write(&mut self, batch: &Batch<'_>, out: &mut Output<'_>) -> Result<(), Error> {
-        let Csv { style, delimiter, line_ending, scratch, rows } = self;
+        let Csv { style, line_ending, scratch, rows } = self;
         let columns = batch.columns()?;
-        let cells = columns.iter().map(|column| Cell::of(column, style)).collect::<Result<Vec<_>, _>>()?;
-        let Some((first, others)) = cells.split_first() else {
-            return Ok(());
-        };
-        for row in 0..batch.rows() {
-            let line = rows.row();
-            let start = line.len();
-            first.write(row, style, scratch, line);
-            if others.is_empty() {
-                style.keep_line(start, line);
-            }
-            for cell in others {
-                line.push(*delimiter);
-                cell.write(row, style, scratch, line);
-            }
-            line.extend(line_ending);
-            rows.end_row(out)?;
-        }
-        Ok(())
+        let cells = Cell::all(&columns, style)?;
+        rows.write_columns(batch.rows(), out, |block| {
+            cells.iter().for_each(|cell| cell.write(style, scratch, block));
+            block.literal(line_ending);
+        })
     }
 
     fn finish(&mut self, out: &mut Output<'_>) -> Result<(), Error> {

@@ -25,13 +25,7 @@ impl Formatter for Jsonl {
     fn write(&mut self, batch: &Batch<'_>, out: &mut Output<'_>) -> Result<(), Error> {
         let columns = batch.columns()?;
         let objects = JsonObjects::of(&columns, &self.options)?;
-        for row in 0..batch.rows() {
-            let line = self.rows.row();
-            objects.write(row, line);
-            line.push(b'\n');
-            self.rows.end_row(out)?;
-        }
-        Ok(())
+        self.rows.write_columns(batch.rows(), out, |block| objects.write_lines(block))
     }
 
     fn finish(&mut self, out: &mut Output<'_>) -> Result<(), Error> {

@@ -1,6 +1,5 @@
-use crate::Error;
 use crate::schema::{DataType, Field, Schema};
-use crate::views::Validity;
+use crate::{Error, Validity};
 
 /// Some consecutive rows of the dataset, lent for one call.
 ///

@@ -3,9 +3,9 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::text::{BinaryText, Buffer, Scalar, Special};
-use crate::views::{Bools, Bytes, Members, Ranges, Validity};
-use crate::{Column, DataType, Error};
+use crate::text::{Around, BinaryText, Block, Buffer, Plain, Scalar, Special};
+use crate::views::{Bools, Bytes, Members, Ranges};
+use crate::{Column, DataType, Error, Validity};
 
 /// How values become JSON.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -75,6 +75,8 @@ pub enum NonFinite {
 /// The rows of a batch as JSON objects.
 pub struct JsonObjects<'a> {
     members: MembersOf<'a>,
+    /// What stands around the values of each member.
+    arounds: Vec<Around>,
 }
 
 /// The values of one column as JSON.
@@ -100,25 +102,43 @@ enum Kind<'a> {
     Union(Members<'a>, Vec<JsonValues<'a>>),
 }
 
-/// The members of an object, each with its `"key":`, after a comma for all but
-/// the first.
+/// The members of an object, each with its `,"key":`; the first one's comma is not
+/// written.
 struct MembersOf<'a> {
     members: Vec<(Vec<u8>, JsonValues<'a>)>,
     nulls: Nulls,
 }
 
 const ESCAPED: Special = Special::new(b'"', b'\\', true);
+const PLAIN: Plain = Plain { special: ESCAPED, but_of_length: None };
 
 impl<'a> JsonObjects<'a> {
     /// The objects whose members are `columns`.
     pub fn of(columns: &'a [Column<'_>], options: &JsonOptions) -> Result<Self, Error> {
-        Ok(JsonObjects { members: MembersOf::of(columns, options)? })
+        let members = MembersOf::of(columns, options)?;
+        let arounds = members.members.iter().map(|(key, values)| {
+            let null = match options.nulls {
+                Nulls::Write => &[key, &b"null"[..]].concat()[..],
+                Nulls::Omit => &[],
+            };
+            values.around(key, null)
+        });
+        Ok(JsonObjects { arounds: arounds.collect(), members })
     }
 
     /// Appends the object of `row`.
-    #[inline(always)]
     pub fn write(&self, row: usize, out: &mut Buffer) {
         self.members.write(row, out);
+    }
+
+    /// Appends an object and a line feed to each row of `block`.
+    pub fn write_lines(&self, block: &mut Block) {
+        let MembersOf { members, nulls } = &self.members;
+        for ((key, values), around) in members.iter().zip(&self.arounds) {
+            values.write_column(key, *nulls, around, block);
+        }
+        block.open_with(b'{');
+        block.literal(b"}\n");
     }
 }
 
@@ -147,9 +167,31 @@ impl<'a> JsonValues<'a> {
                 }
             }
             Kind::Quoted(scalar) => quoted(out, |out| scalar.write(row, out)),
-            Kind::Text(texts) => write_text(texts, row, out),
+            Kind::Text(texts) => write_string(texts.value(row), out),
             Kind::Bool(bools) => out.extend(if bools.value(row) { b"true" } else { b"false" }),
             other => other.write_rare(row, out),
+        }
+    }
+
+    fn around(&self, key: &[u8], null: &[u8]) -> Around {
+        match self.kind {
+            Kind::Quoted(_) | Kind::Text(_) => Around::new(&[key, b"\""].concat(), Some(b'"'), null),
+            _ => Around::new(key, None, null),
+        }
+    }
+
+    /// Appends the members of `key` to each row of `block`.
+    fn write_column(&self, key: &[u8], nulls: Nulls, around: &Around, block: &mut Block) {
+        match &self.kind {
+            Kind::Number(scalar) | Kind::Quoted(scalar) => block.scalars(scalar, self.validity, around),
+            Kind::Text(texts) => block.texts(texts, self.validity, around, &PLAIN, write_escaped),
+            Kind::Bool(bools) => block.bools(bools, self.validity, around, [b"true", b"false"]),
+            _ => block.cells(|row, out| {
+                if nulls == Nulls::Write || !self.is_null(row) {
+                    out.extend(key);
+                    self.write(row, out);
+                }
+            }),
         }
     }
 
@@ -210,8 +252,10 @@ impl<'a> Kind<'a> {
                 as_string(options.decimal == DecimalText::String)
             }
             Scalar::F16(_) | Scalar::F32(_) | Scalar::F64(_) => {
-                let wrong = scalar.first_non_finite().filter(|_| options.non_finite == NonFinite::Error);
-                if let Some(row) = wrong {
+                let Some(row) = scalar.first_non_finite() else {
+                    return Ok(Kind::Number(scalar));
+                };
+                if options.non_finite == NonFinite::Error {
                     let mut value = Buffer::new();
                     scalar.write(row, &mut value);
                     return Err(Error::Unsupported(format!(
@@ -235,7 +279,7 @@ impl<'a> Kind<'a> {
                 list(out, ranges, row, [b'[', b']'], |out, item| items.write(item, out));
             }
             Kind::Map(ranges, keys, values) => list(out, ranges, row, [b'{', b'}'], |out, item| {
-                write_text(keys, item, out);
+                write_string(keys.value(item), out);
                 out.push(b':');
                 values.write(item, out);
             }),
@@ -261,69 +305,42 @@ impl<'a> Kind<'a> {
 
 impl<'a> MembersOf<'a> {
     fn of(columns: &'a [Column<'_>], options: &JsonOptions) -> Result<Self, Error> {
-        let member = |(index, column): (usize, &'a Column<'_>)| {
+        let member = |column: &'a Column<'_>| {
             let mut key = Buffer::new();
-            if index > 0 {
-                key.push(b',');
-            }
+            key.push(b',');
             write_string(column.name().as_bytes(), &mut key);
             key.push(b':');
             Ok((key.as_bytes().to_vec(), JsonValues::of(column, options)?))
         };
-        let members = columns.iter().enumerate().map(member).collect::<Result<_, Error>>()?;
+        let members = columns.iter().map(member).collect::<Result<_, Error>>()?;
         Ok(MembersOf { members, nulls: options.nulls })
     }
 
-    #[inline(always)]
     fn write(&self, row: usize, out: &mut Buffer) {
+        let mut comma = 1;
         out.push(b'{');
-        match self.nulls {
-            Nulls::Write => {
-                for (key, value) in &self.members {
-                    out.extend(key);
-                    value.write(row, out);
-                }
+        for (key, value) in &self.members {
+            if self.nulls == Nulls::Write || !value.is_null(row) {
+                out.extend(key.get(comma..).unwrap_or_default());
+                value.write(row, out);
+                comma = 0;
             }
-            Nulls::Omit => self.write_present(row, out),
         }
         out.push(b'}');
-    }
-
-    fn write_present(&self, row: usize, out: &mut Buffer) {
-        let mut wants_comma = false;
-        for (index, (key, value)) in self.members.iter().enumerate() {
-            if value.is_null(row) {
-                continue;
-            }
-            // All keys but the first begin with a comma, needed or not.
-            let unneeded = usize::from(index > 0 && !wants_comma);
-            out.extend(key.get(unneeded..).unwrap_or_default());
-            value.write(row, out);
-            wants_comma = true;
-        }
     }
 }
 
 /// Appends a text as a JSON string.
 pub fn write_string(text: &[u8], out: &mut Buffer) {
     out.push(b'"');
-    if !out.extend_plain(text, 0..text.len(), &ESCAPED) {
+    if ESCAPED.is_in(text) {
         write_escaped(text, out);
+    } else {
+        out.extend(text);
     }
     out.push(b'"');
 }
 
-#[inline(always)]
-fn write_text(texts: &Bytes<'_>, row: usize, out: &mut Buffer) {
-    let (values, range) = texts.place(row);
-    out.push(b'"');
-    if !out.extend_plain(values, range, &ESCAPED) {
-        write_escaped(texts.value(row), out);
-    }
-    out.push(b'"');
-}
-
-#[inline(never)]
 fn write_escaped(text: &[u8], out: &mut Buffer) {
     let mut start = 0;
     for (at, byte) in text.iter().enumerate() {

@@ -14,6 +14,7 @@ mod run;
 mod schema;
 pub mod testing;
 pub mod text;
+mod validity;
 mod views;
 #[cfg(target_arch = "wasm32")]
 #[doc(hidden)]
@@ -29,7 +30,8 @@ pub use output::{Naming, Object, ObjectSink, Output, Sink};
 pub use rows::RowWriter;
 pub use run::{RunFacts, log};
 pub use schema::{DataType, Field, IntervalUnit, MAX_DEPTH, Schema, TimeUnit};
-pub use views::{Bools, Bytes, DayTime, Half, I256, Members, MonthDayNano, Native, Ranges, Strs, Validity, Values};
+pub use validity::Validity;
+pub use views::{Bools, Bytes, DayTime, Half, I256, Members, MonthDayNano, Native, Ranges, Strs, Values};
 
 /// A format: how record batches become the objects of one delivery.
 ///

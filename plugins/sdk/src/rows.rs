@@ -1,6 +1,6 @@
 use crate::Error;
 use crate::output::{FLUSH_BYTES, Object, Output};
-use crate::text::Buffer;
+use crate::text::{Block, Buffer};
 
 /// Writes the objects of a row-oriented text format: append a row to
 /// [`row`](RowWriter::row), call [`end_row`](RowWriter::end_row), and at the
@@ -13,6 +13,7 @@ pub struct RowWriter {
     header: Vec<u8>,
     footer: Footer,
     buffer: Buffer,
+    block: Box<Block>,
     /// Where in `buffer` the present row begins.
     row_start: usize,
     /// The length of `buffer` at which something must be done.
@@ -38,6 +39,7 @@ impl RowWriter {
             header: header.into(),
             footer: Footer { bytes: 0, of: Box::new(|_| Ok(Vec::new())) },
             buffer: Buffer::new(),
+            block: Box::default(),
             row_start: 0,
             threshold: 0,
             object: None,
@@ -74,6 +76,44 @@ impl RowWriter {
         if let Some(open) = &mut self.object {
             open.rows += 1;
         }
+        Ok(())
+    }
+
+    /// Writes rows whose columns are appended one after the other, which is much
+    /// faster than one row after the other: `columns` appends every column of the
+    /// next rows of a batch with `rows` rows to the block that it is given, and is
+    /// called until all are written. What it appends must depend on the rows alone:
+    /// it may be called again for the same ones.
+    pub fn write_columns(
+        &mut self,
+        rows: usize,
+        out: &mut Output<'_>,
+        mut columns: impl FnMut(&mut Block),
+    ) -> Result<(), Error> {
+        let mut block = std::mem::take(&mut self.block);
+        let mut written = 0;
+        while written < rows {
+            block.fill(written, rows - written, &mut columns);
+            let slots = block.slots();
+            written += slots.rows();
+            match &mut self.object {
+                // Nothing to be done between two rows.
+                Some(open) if out.max_object_bytes().is_none() => {
+                    self.buffer.extend_slots(slots.iter(), slots.size());
+                    open.rows += slots.rows() as u64;
+                    if self.buffer.len() > self.threshold {
+                        self.make_room(out)?;
+                    }
+                }
+                _ => {
+                    for (row, length) in slots.iter() {
+                        self.buffer.extend(row.get(..length).unwrap_or_default());
+                        self.end_row(out)?;
+                    }
+                }
+            }
+        }
+        self.block = block;
         Ok(())
     }
 

@@ -12,14 +12,18 @@
 //! | intervals | `P1Y2M`, `P3DT-0.5S`: each part has its own sign |
 //! | binary | base64 or hex |
 
+mod block;
 mod buffer;
 mod bytes;
+mod cursor;
+mod lanes;
 mod number;
 mod pattern;
 mod scalar;
 mod scan;
 mod temporal;
 
+pub use block::{Around, Block, Plain};
 pub use buffer::Buffer;
 pub use bytes::BinaryText;
 pub use pattern::{DateFormat, Pattern, PatternKind, TimeFormat, TimestampFormat};

@@ -5,43 +5,7 @@ use std::marker::PhantomData;
 use std::ops::Range;
 
 use crate::schema::{DataType, IntervalUnit};
-use crate::{Column, Error};
-
-/// Which values of a column are not null.
-#[derive(Debug, Clone, Copy)]
-pub struct Validity<'a> {
-    bits: &'a [u8],
-    without_bits: bool,
-}
-
-impl<'a> Validity<'a> {
-    pub(crate) fn all_valid() -> Self {
-        Validity { bits: &[], without_bits: true }
-    }
-
-    pub(crate) fn all_null() -> Self {
-        Validity { bits: &[], without_bits: false }
-    }
-
-    pub(crate) fn from_bits(bits: &'a [u8]) -> Self {
-        Validity { bits, without_bits: true }
-    }
-
-    /// Whether the value at `row` is not null.
-    #[inline(always)]
-    pub fn is_valid(&self, row: usize) -> bool {
-        match self.bits.get(row >> 3) {
-            Some(byte) => (byte >> (row & 7)) & 1 == 1,
-            None => self.without_bits,
-        }
-    }
-
-    /// One item a row, true = not null.
-    pub fn iter(&self, rows: usize) -> impl Iterator<Item = bool> + 'a {
-        let validity = *self;
-        (0..rows).map(move |row| validity.is_valid(row))
-    }
-}
+use crate::{Column, Error, Validity};
 
 /// A value of fixed width, as it lies in a buffer.
 pub trait Native: Copy + Default + 'static {
@@ -182,6 +146,25 @@ impl<'a, T: Native> Values<'a, T> {
         self.items.get(row).map_or_else(T::default, |b| T::from_bytes(*b))
     }
 
+    /// What lies at each row, whatever it is when the value is null.
+    #[inline(always)]
+    pub(crate) fn present(&self) -> impl Iterator<Item = T> + 'a {
+        self.items.iter().map(|bytes| T::from_bytes(*bytes))
+    }
+
+    /// The bytes of `N` values from `first` on, if there are so many.
+    #[inline(always)]
+    pub(crate) fn chunk<const N: usize>(&self, first: usize) -> Option<&'a [T::Bytes; N]> {
+        self.items.get(first..)?.first_chunk()
+    }
+
+    /// The `rows` values from `first` on, but for the nulls among them.
+    #[inline(always)]
+    pub(crate) fn slice(&self, first: usize, rows: usize) -> Self {
+        let items = self.items.get(first..).unwrap_or_default();
+        Values { items: items.get(..rows).unwrap_or(items), ..*self }
+    }
+
     /// Every value, in order.
     pub fn iter(&self) -> impl Iterator<Item = Option<T>> + 'a {
         let values = *self;
@@ -243,6 +226,11 @@ impl Offsets<'_> {
     }
 }
 
+/// The offsets of `rows` rows.
+fn part<T>(offsets: &[T], first: usize, rows: usize) -> &[T] {
+    offsets.get(first..=first + rows).unwrap_or_default()
+}
+
 /// Byte strings, of text or binary columns.
 #[derive(Debug, Clone, Copy)]
 pub struct Bytes<'a> {
@@ -269,6 +257,40 @@ impl<'a> Bytes<'a> {
     pub fn iter(&self) -> impl Iterator<Item = Option<&'a [u8]>> + 'a {
         let bytes = *self;
         (0..bytes.rows).map(move |row| bytes.get(row))
+    }
+
+    /// The `rows` values from `first` on, but for the nulls among them.
+    pub(crate) fn slice(&self, first: usize, rows: usize) -> Self {
+        let (values, offsets) = match self.offsets {
+            Offsets::Small(offsets) => (self.values, Offsets::Small(part(offsets, first, rows))),
+            Offsets::Large(offsets) => (self.values, Offsets::Large(part(offsets, first, rows))),
+            Offsets::Every(size) => (self.values.get(first * size..).unwrap_or_default(), Offsets::Every(size)),
+        };
+        Bytes { values, offsets, rows, ..*self }
+    }
+
+    /// Number of values.
+    pub(crate) fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// The buffer that all values lie in.
+    pub(crate) fn values(&self) -> &'a [u8] {
+        self.values
+    }
+
+    /// Where in it each value begins, and the last ends.
+    pub(crate) fn small_offsets(&self) -> Option<&'a [[u8; 4]]> {
+        match self.offsets {
+            Offsets::Small(offsets) => Some(offsets),
+            _ => None,
+        }
+    }
+
+    /// The bytes from the first value to the last.
+    pub(crate) fn whole(&self) -> &'a [u8] {
+        let last = self.offsets.range(self.rows.saturating_sub(1));
+        self.values.get(self.offsets.range(0).start..last.end).unwrap_or_default()
     }
 
     /// The buffer that all values lie in, and where `row`'s does.

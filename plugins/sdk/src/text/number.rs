@@ -1,25 +1,41 @@
 //! Integers, floating point numbers and decimals.
 
 use super::Buffer;
+use super::cursor::Cursor;
 use crate::I256;
 
-const ZEROS: u64 = 0x3030_3030_3030_3030;
+pub(super) const ZEROS: u64 = 0x3030_3030_3030_3030;
 const TEN_TO_8: u64 = 100_000_000;
 const TEN_TO_16: u64 = TEN_TO_8 * TEN_TO_8;
 const TEN_TO_18: u64 = 1_000_000_000_000_000_000;
 
 /// The eight decimal digits of a number below 10^8, the first in the least
 /// significant byte, as numbers 0 to 9. All digits are split at the same time:
-/// in halves of four, then pairs, then single ones, dividing by
-/// multiplication.
+/// in halves of four, then pairs, then single ones, dividing by multiplication.
+/// (`x - y * 100` into the upper and `y` into the lower half of a field is one
+/// multiplication, too.)
 #[inline(always)]
 pub(super) fn digits(number: u64) -> u64 {
     let high = (number * 109_951_163) >> 40;
-    let fours = high | (number - high * 10_000) << 32;
+    let fours = (number << 32).wrapping_sub(high * ((10_000 << 32) - 1));
     let hundreds = ((fours * 10_486) >> 20) & 0x7f_0000_007f;
-    let pairs = hundreds | (fours - hundreds * 100) << 16;
+    digits_of_pairs((fours << 16).wrapping_sub(hundreds * ((100 << 16) - 1)))
+}
+
+/// The two digits of each of four numbers below 100, which are sixteen bits apart.
+#[inline(always)]
+pub(super) fn digits_of_pairs(pairs: u64) -> u64 {
     let tens = ((pairs * 103) >> 10) & 0x000f_000f_000f_000f;
-    tens | (pairs - tens * 10) << 8
+    (pairs << 8).wrapping_sub(tens * ((10 << 8) - 1))
+}
+
+/// The four digits of a number below 10^4.
+#[inline(always)]
+pub(super) fn four_digits(number: u32) -> u32 {
+    let hundreds = (number * 5_243) >> 19;
+    let pairs = (number << 16).wrapping_sub(hundreds * ((100 << 16) - 1));
+    let tens = ((pairs * 103) >> 10) & 0x000f_000f;
+    (pairs << 8).wrapping_sub(tens * ((10 << 8) - 1))
 }
 
 /// The same as ASCII.
@@ -34,63 +50,39 @@ impl Buffer {
     /// Appends an integer.
     #[inline(always)]
     pub fn u64(&mut self, value: u64) {
-        if value < TEN_TO_8 {
-            self.below_ten_to_8(value);
-        } else if value < TEN_TO_16 {
-            self.below_ten_to_8(value / TEN_TO_8);
-            self.word(ascii_digits(value % TEN_TO_8), 8);
-        } else {
-            self.below_ten_to_8(value / TEN_TO_16);
-            self.word(ascii_digits(value / TEN_TO_8 % TEN_TO_8), 8);
-            self.word(ascii_digits(value % TEN_TO_8), 8);
-        }
+        self.value(|cursor| cursor.u64(value));
     }
 
     /// Appends an integer.
     #[inline(always)]
     pub fn i64(&mut self, value: i64) {
-        self.minus_if(value < 0);
-        self.u64(value.unsigned_abs());
+        self.value(|cursor| cursor.i64(value));
     }
 
     /// Appends the shortest text that reads back as the same number: `0.1`,
     /// `1.0`, `1e-7`.
     #[inline(always)]
     pub fn f64(&mut self, value: f64) {
-        // A decimal of at most 15 digits that reads back as the number is the
-        // shortest one. With at most six places it is found by rounding.
-        let size = value.abs();
-        if (1e-3..1e9).contains(&size) {
-            let millionths = (size * 1e6 + 0.5) as u64;
-            if millionths as f64 / 1e6 == size {
-                self.minus_if(value < 0.0);
-                return self.millionths(millionths);
-            }
-        }
-        self.shortest(value);
+        self.value(|cursor| cursor.f64(value));
     }
 
     /// Appends the shortest text that reads back as the same single-precision
     /// number.
     #[inline(always)]
     pub fn f32(&mut self, value: f32) {
-        // As above, with at most six digits.
-        let size = f64::from(value.abs());
-        if (1e-3..1e3).contains(&size) {
-            let thousandths = (size * 1e3 + 0.5) as u64;
-            if (thousandths as f64 / 1e3) as f32 == value.abs() {
-                self.minus_if(value < 0.0);
-                return self.millionths(thousandths * 1000);
-            }
-        }
-        self.shortest(value);
+        self.value(|cursor| cursor.f32(value));
     }
 
     /// Appends `value / 10^scale` with all `scale` places.
     #[inline(always)]
     pub fn decimal64(&mut self, value: i64, scale: i8) {
-        self.minus_if(value < 0);
-        self.unsigned_decimal(value.unsigned_abs(), scale);
+        if is_short_decimal(value, scale) {
+            self.value(|cursor| cursor.short_decimal(value, scale));
+        } else {
+            let start = self.start_decimal(value < 0);
+            self.u64(value.unsigned_abs());
+            self.set_point(start, scale);
+        }
     }
 
     /// Appends `value / 10^scale` with all `scale` places.
@@ -113,8 +105,7 @@ impl Buffer {
                 (*word, carry) = (!*word).overflowing_add(u64::from(carry));
             }
         }
-        self.minus_if(negative);
-        let start = self.len();
+        let start = self.start_decimal(negative);
         // Groups of 18 digits, the least significant first.
         let mut groups = [0; 5];
         let mut count = 0;
@@ -135,12 +126,117 @@ impl Buffer {
         self.set_point(start, scale);
     }
 
+    /// The sign; the digits begin where the answer says.
+    fn start_decimal(&mut self, negative: bool) -> usize {
+        self.minus_if(negative);
+        self.len()
+    }
+
     #[inline(always)]
     pub(super) fn minus_if(&mut self, negative: bool) {
         self.word(u64::from(b'-'), usize::from(negative));
     }
 
-    /// Appends a number without its leading zeros.
+    /// Puts the point into the digits that begin at `start`.
+    #[inline(never)]
+    fn set_point(&mut self, start: usize, scale: i8) {
+        let digits = self.len() - start;
+        let places = usize::from(scale.unsigned_abs());
+        if scale > 0 {
+            // A zero at least stands before the point.
+            self.insert_zeros(start, (places + 1).saturating_sub(digits));
+            self.insert(self.len() - places, b'.');
+        } else if self.as_bytes().get(start..) != Some(b"0") {
+            self.insert_zeros(self.len(), places);
+        }
+    }
+}
+
+/// Whether [`Cursor::short_decimal`] can write it.
+#[inline(always)]
+pub(super) fn is_short_decimal(value: i64, scale: i8) -> bool {
+    scale == 0 || (1..=7).contains(&scale) && value.unsigned_abs() < TEN_TO_16
+}
+
+impl Cursor {
+    #[inline(always)]
+    pub fn u64(&mut self, value: u64) {
+        if value < 10_000 {
+            self.below_ten_to_4(value as u32);
+        } else if value < TEN_TO_8 {
+            self.below_ten_to_8(value);
+        } else {
+            self.at_least_ten_to_8(value);
+        }
+    }
+
+    #[inline(always)]
+    pub fn i64(&mut self, value: i64) {
+        self.push_if(b'-', value < 0);
+        self.u64(value.unsigned_abs());
+    }
+
+    #[inline(always)]
+    pub fn f64(&mut self, value: f64) {
+        // A decimal of at most 15 digits that reads back as the number is the
+        // shortest one. With at most six places it is found by rounding.
+        let size = value.abs();
+        if (1e-3..1e9).contains(&size) {
+            let millionths = (size * 1e6 + 0.5) as u64;
+            if millionths as f64 / 1e6 == size {
+                self.push_if(b'-', value < 0.0);
+                return self.millionths(millionths);
+            }
+        }
+        self.shortest(value);
+    }
+
+    #[inline(always)]
+    pub fn f32(&mut self, value: f32) {
+        // As above, with at most six digits.
+        let size = f64::from(value.abs());
+        if (1e-3..1e3).contains(&size) {
+            let thousandths = (size * 1e3 + 0.5) as u64;
+            if (thousandths as f64 / 1e3) as f32 == value.abs() {
+                self.push_if(b'-', value < 0.0);
+                return self.millionths(thousandths * 1000);
+            }
+        }
+        self.shortest(value);
+    }
+
+    /// Writes `value / 10^scale` if it [is short](is_short_decimal).
+    #[inline(always)]
+    pub fn short_decimal(&mut self, value: i64, scale: i8) {
+        self.push_if(b'-', value < 0);
+        let value = value.unsigned_abs();
+        if scale == 0 {
+            return self.u64(value);
+        }
+        // The usual amount of money: whole and places from one or two words.
+        let scale = u32::from(scale.unsigned_abs().min(7));
+        let (whole, digits) = if value < TEN_TO_8 {
+            let digits = digits(value);
+            let zeros = ((digits | 1 << 56).trailing_zeros() / 8).min(7 - scale);
+            (8 - zeros - scale, digits >> (zeros * 8) | ZEROS)
+        } else {
+            self.below_ten_to_8(value / TEN_TO_8 % TEN_TO_8);
+            (8 - scale, ascii_digits(value % TEN_TO_8))
+        };
+        self.word(digits, whole as usize);
+        self.word(u64::from(b'.') | digits >> (whole * 8) << 8, 1 + scale as usize);
+    }
+
+    /// Writes a number without its leading zeros.
+    #[inline(always)]
+    fn below_ten_to_4(&mut self, value: u32) {
+        let digits = four_digits(value);
+        // The last digit counts even when it is zero.
+        let zeros = (digits | 1 << 24).trailing_zeros() / 8;
+        self.half_word(digits >> (zeros * 8) | ZEROS as u32, 4 - zeros as usize);
+    }
+
+    /// The same.
     #[inline(always)]
     fn below_ten_to_8(&mut self, value: u64) {
         let digits = digits(value);
@@ -149,7 +245,19 @@ impl Buffer {
         self.word(digits >> (zeros * 8) | ZEROS, 8 - zeros as usize);
     }
 
-    /// Appends millionths without trailing zeros, but with one place at least.
+    #[inline(never)]
+    fn at_least_ten_to_8(&mut self, value: u64) {
+        let high = value / TEN_TO_8;
+        if high < TEN_TO_8 {
+            self.below_ten_to_8(high);
+        } else {
+            self.below_ten_to_8(high / TEN_TO_8);
+            self.word(ascii_digits(high % TEN_TO_8), 8);
+        }
+        self.word(ascii_digits(value % TEN_TO_8), 8);
+    }
+
+    /// Writes millionths without trailing zeros, but with one place at least.
     #[inline(always)]
     fn millionths(&mut self, value: u64) {
         self.u64(value / 1_000_000);
@@ -162,62 +270,12 @@ impl Buffer {
     fn shortest<F: zmij::Float + Into<f64>>(&mut self, value: F) {
         let wide: f64 = value.into();
         if wide.is_finite() {
-            self.extend(zmij::Buffer::new().format_finite(value).as_bytes());
+            self.bytes(zmij::Buffer::new().format_finite(value).as_bytes());
         } else if wide.is_nan() {
-            self.extend(b"NaN");
+            self.bytes(b"NaN");
         } else {
-            self.minus_if(wide < 0.0);
-            self.extend(b"Infinity");
-        }
-    }
-
-    #[inline(always)]
-    fn unsigned_decimal(&mut self, value: u64, scale: i8) {
-        match (scale, value) {
-            (0, _) => self.u64(value),
-            // The usual amount of money: whole and places from one or two words.
-            (1..=7, 0..TEN_TO_8) => {
-                let digits = digits(value);
-                let scale = scale as u32;
-                let zeros = ((digits | 1 << 56).trailing_zeros() / 8).min(7 - scale);
-                let digits = digits >> (zeros * 8) | ZEROS;
-                let whole = 8 - zeros - scale;
-                self.word(digits, whole as usize);
-                self.word(u64::from(b'.') | digits >> (whole * 8) << 8, 1 + scale as usize);
-            }
-            (1..=7, TEN_TO_8..TEN_TO_16) => {
-                let scale = scale as u32;
-                let whole = 8 - scale;
-                self.below_ten_to_8(value / TEN_TO_8);
-                let digits = ascii_digits(value % TEN_TO_8);
-                self.word(digits, whole as usize);
-                self.word(u64::from(b'.') | digits >> (whole * 8) << 8, 1 + scale as usize);
-            }
-            _ => {
-                let start = self.len();
-                self.u64(value);
-                self.set_point(start, scale);
-            }
-        }
-    }
-
-    /// Puts the point into the digits that begin at `start`.
-    #[inline(never)]
-    fn set_point(&mut self, start: usize, scale: i8) {
-        let digits = self.as_bytes()[start..].to_vec();
-        let places = usize::from(scale.unsigned_abs());
-        if scale > 0 {
-            self.truncate(start);
-            let padding = (places + 1).saturating_sub(digits.len());
-            let padded: Vec<u8> = std::iter::repeat_n(b'0', padding).chain(digits).collect();
-            let (whole, fraction) = padded.split_at(padded.len() - places);
-            self.extend(whole);
-            self.push(b'.');
-            self.extend(fraction);
-        } else if digits != b"0" {
-            for _ in 0..places {
-                self.push(b'0');
-            }
+            self.push_if(b'-', wide < 0.0);
+            self.bytes(b"Infinity");
         }
     }
 }

@@ -163,6 +163,7 @@ impl<'a> Scalar<'a> {
     }
 }
 
-fn days_of_millis(millis: i64) -> i64 {
+/// The day that a number of milliseconds after 1970 is in.
+pub(super) fn days_of_millis(millis: i64) -> i64 {
     millis.div_euclid(86_400_000)
 }

@@ -1,11 +1,13 @@
+use super::lanes::Lanes;
+
 /// The bytes that a text format must not write as they are: up to two ASCII
-/// bytes, and the control characters if asked for. Eight bytes are looked at
+/// bytes, and the control characters if asked for. Sixteen bytes are looked at
 /// in one go.
 #[derive(Debug, Clone, Copy)]
 pub struct Special {
-    first: u64,
-    second: u64,
-    below: u64,
+    pub(super) first: u64,
+    pub(super) second: u64,
+    pub(super) below: u64,
 }
 
 const ONES: u64 = 0x0101_0101_0101_0101;
@@ -25,7 +27,7 @@ impl Special {
     /// Zero when no byte of `word` is special; else the top bit of the least
     /// significant special byte is set, and any bits above it.
     #[inline(always)]
-    pub(crate) fn hits(&self, word: u64) -> u64 {
+    pub(super) fn hits(&self, word: u64) -> u64 {
         // A byte minus one has its top bit set only if it was zero (or already
         // had it set, which the mask by `!word` excludes). A borrow reaches
         // only bytes above one that is itself special.
@@ -38,13 +40,33 @@ impl Special {
     /// Whether `text` has a special byte.
     #[inline]
     pub fn is_in(&self, text: &[u8]) -> bool {
-        let (words, tail) = text.as_chunks::<8>();
-        let hits = |bytes: [u8; 8]| self.hits(u64::from_le_bytes(bytes));
-        if words.iter().any(|word| hits(*word) != 0) {
-            return true;
+        let (sixteens, _) = text.as_chunks::<16>();
+        match text.last_chunk::<16>() {
+            // The last sixteen may have been among the others.
+            Some(last) => sixteens.iter().any(|bytes| Lanes::load(bytes).any(self)) || Lanes::load(last).any(self),
+            None => {
+                let mut padded = [0; 16];
+                for (to, byte) in padded.iter_mut().zip(text) {
+                    *to = *byte;
+                }
+                Lanes::load(&padded).any_of_first(text.len(), self)
+            }
         }
-        let mut last = [0; 8];
-        last[..tail.len()].copy_from_slice(tail);
-        hits(last) & !(u64::MAX << (tail.len() as u32 * 8)) != 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn special_bytes_are_found_wherever_they_are(text in "[ -~\n\u{7f},\"é€\u{1f}]{0,70}", controls: bool) {
+            let special = Special::new(b'"', b',', controls);
+            let expected = text.bytes().any(|b| b == b'"' || b == b',' || controls && b < 0x20);
+            prop_assert_eq!(special.is_in(text.as_bytes()), expected);
+        }
     }
 }

@@ -1,7 +1,8 @@
 //! Dates, times, timestamps, durations and intervals in ISO 8601.
 
 use super::Buffer;
-use super::number::{ascii_digits, digits};
+use super::cursor::Cursor;
+use super::number::{ZEROS, ascii_digits, digits, digits_of_pairs};
 use crate::{DayTime, MonthDayNano, TimeUnit};
 
 pub(super) const SECONDS_OF_DAY: i64 = 86_400;
@@ -14,6 +15,18 @@ pub(super) struct Civil {
     pub year: i64,
     pub month: u32,
     pub day: u32,
+}
+
+/// The day of the last timestamp: its first instant, and its text.
+pub(super) struct LastDay {
+    first: i64,
+    text: [u64; 2],
+}
+
+impl Default for LastDay {
+    fn default() -> Self {
+        LastDay { first: 0, text: Civil::of_days(0).text().unwrap_or_default() }
+    }
 }
 
 impl Civil {
@@ -46,6 +59,17 @@ impl Civil {
         }
     }
 
+    /// `2024-02-29` in two words, of the second one two bytes; none if the year has
+    /// not four digits.
+    #[inline(always)]
+    fn text(self) -> Option<[u64; 2]> {
+        let year = u32::try_from(self.year).ok().filter(|year| *year < 10_000)?;
+        let pairs = u64::from(year / 100) | u64::from(year % 100) << 16;
+        let text = digits_of_pairs(pairs | u64::from(self.month) << 32 | u64::from(self.day) << 48) | ZEROS;
+        let dashes = u64::from(b'-') << 32 | u64::from(b'-') << 56;
+        Some([text & 0xffff_ffff | (text >> 32 & 0xffff) << 40 | dashes, text >> 48])
+    }
+
     /// The day's number in its year, from 1.
     pub fn day_of_year(self) -> u32 {
         let leap = self.year % 4 == 0 && (self.year % 100 != 0 || self.year % 400 == 0);
@@ -60,27 +84,14 @@ impl Buffer {
     /// before 0 and after 9999 have a sign (ISO 8601 expanded years).
     #[inline(always)]
     pub fn date(&mut self, days: i64) {
-        let civil = Civil::of_days(days);
-        if (0..10_000).contains(&civil.year) {
-            let number = civil.year as u64 * 10_000 + u64::from(civil.month * 100 + civil.day);
-            let text = ascii_digits(number);
-            let dashes = u64::from(b'-') << 32 | u64::from(b'-') << 56;
-            self.word(text & 0xffff_ffff | (text >> 32 & 0xffff) << 40 | dashes, 8);
-            self.word(text >> 48, 2);
-        } else {
-            self.far_date(civil);
-        }
+        self.value(|cursor| cursor.date(days));
     }
 
     /// Appends a time of day, with as many places as the unit has:
     /// `23:59:59.999`. A time outside of the day has more hours or a sign.
     #[inline(always)]
     pub fn time(&mut self, value: i64, unit: TimeUnit) {
-        let per_second = unit.per_second();
-        let size = value.unsigned_abs();
-        self.minus_if(value < 0);
-        self.clock(size / per_second as u64);
-        self.fraction(size % per_second as u64, unit);
+        self.value(|cursor| cursor.time(value, unit));
     }
 
     /// Appends `value` units after 1970-01-01T00:00:00, with as many places as
@@ -88,13 +99,7 @@ impl Buffer {
     /// instant.
     #[inline(always)]
     pub fn timestamp(&mut self, value: i64, unit: TimeUnit, instant: bool) {
-        let per_second = unit.per_second();
-        let seconds = value.div_euclid(per_second);
-        self.date(seconds.div_euclid(SECONDS_OF_DAY));
-        self.push(b'T');
-        self.clock(seconds.rem_euclid(SECONDS_OF_DAY) as u64);
-        self.fraction(value.rem_euclid(per_second) as u64, unit);
-        self.word(u64::from(b'Z'), usize::from(instant));
+        self.value(|cursor| cursor.timestamp(value, unit, instant));
     }
 
     /// Appends a length of time in hours, minutes and seconds: `PT26H3M4.5S`,
@@ -139,66 +144,17 @@ impl Buffer {
         self.interval(value.months, value.days, value.nanoseconds, TimeUnit::Nanosecond);
     }
 
-    #[cold]
-    fn far_date(&mut self, civil: Civil) {
-        self.far_year(civil.year);
-        self.push(b'-');
-        self.two_digits(civil.month);
-        self.push(b'-');
-        self.two_digits(civil.day);
-    }
-
     /// At least four digits and always a sign.
     pub(super) fn far_year(&mut self, year: i64) {
-        self.push(if year < 0 { b'-' } else { b'+' });
-        let size = year.unsigned_abs();
-        if size < 10_000 {
-            self.word(ascii_digits(size) >> 32, 4);
-        } else {
-            self.u64(size);
-        }
+        self.value(|cursor| cursor.far_year(year));
     }
 
     #[inline(always)]
     pub(super) fn two_digits(&mut self, number: u32) {
-        self.word(ascii_digits(u64::from(number)) >> 48, 2);
+        self.value(|cursor| cursor.two_digits(number));
     }
 
-    /// Hours, minutes and seconds of a count of seconds.
-    #[inline(always)]
-    fn clock(&mut self, seconds: u64) {
-        if seconds >= 360_000 {
-            // More hours than two digits hold: not a time of day at all.
-            self.u64(seconds / 3600);
-            self.push(b':');
-            self.two_digits((seconds / 60 % 60) as u32);
-            self.push(b':');
-            return self.two_digits((seconds % 60) as u32);
-        }
-        let (minutes, second) = (seconds / 60, seconds % 60);
-        let number = minutes / 60 * 10_000 + minutes % 60 * 100 + second;
-        let text = ascii_digits(number) >> 16;
-        let colons = u64::from(b':') << 16 | u64::from(b':') << 40;
-        self.word(text & 0xffff | (text >> 16 & 0xffff) << 24 | text >> 32 << 48 | colons, 8);
-    }
-
-    /// The point and all places of the unit; nothing for seconds.
-    #[inline(always)]
-    fn fraction(&mut self, value: u64, unit: TimeUnit) {
-        let point = u64::from(b'.');
-        match unit {
-            TimeUnit::Second => {}
-            TimeUnit::Millisecond => self.word(point | ascii_digits(value) >> 40 << 8, 4),
-            TimeUnit::Microsecond => self.word(point | ascii_digits(value) >> 16 << 8, 7),
-            TimeUnit::Nanosecond => {
-                let first = ascii_digits(value / 10);
-                self.word(point | first << 8, 8);
-                self.word(first >> 56 | (value % 10 + 0x30) << 8, 2);
-            }
-        }
-    }
-
-    /// The same without trailing zeros; nothing for zero.
+    /// The point and the places of the unit but trailing zeros; nothing for zero.
     fn trimmed_fraction(&mut self, value: u64, unit: TimeUnit) {
         if value == 0 {
             return;
@@ -250,6 +206,134 @@ impl Buffer {
             self.u64(seconds % 60);
             self.trimmed_fraction(fraction, unit);
             self.push(b'S');
+        }
+    }
+}
+
+impl Cursor {
+    #[inline(always)]
+    pub fn date(&mut self, days: i64) {
+        let civil = Civil::of_days(days);
+        match civil.text() {
+            Some(text) => self.date_text(text),
+            None => self.far_date(civil),
+        }
+    }
+
+    #[inline(always)]
+    pub fn time(&mut self, value: i64, unit: TimeUnit) {
+        let per_second = unit.per_second();
+        let size = value.unsigned_abs();
+        self.push_if(b'-', value < 0);
+        self.clock(size / per_second as u64);
+        self.fraction(size % per_second as u64, unit);
+    }
+
+    #[inline(always)]
+    pub fn timestamp(&mut self, value: i64, unit: TimeUnit, instant: bool) {
+        let per_second = unit.per_second();
+        let seconds = value.div_euclid(per_second);
+        self.date(seconds.div_euclid(SECONDS_OF_DAY));
+        self.push(b'T');
+        self.clock(seconds.rem_euclid(SECONDS_OF_DAY) as u64);
+        self.fraction(value.rem_euclid(per_second) as u64, unit);
+        self.push_if(b'Z', instant);
+    }
+
+    /// The same; days after days are mostly the same, so that `last` saves their work.
+    #[inline(always)]
+    pub fn timestamp_after(&mut self, last: &mut LastDay, value: i64, unit: TimeUnit, instant: bool) {
+        let per_day = (SECONDS_OF_DAY * unit.per_second()) as u64;
+        let mut since = value.wrapping_sub(last.first) as u64;
+        if since >= per_day {
+            let day = value.div_euclid(per_day as i64);
+            let Some(text) = Civil::of_days(day).text() else {
+                return self.timestamp(value, unit, instant);
+            };
+            *last = LastDay { first: day * per_day as i64, text };
+            since = value.wrapping_sub(last.first) as u64;
+        }
+        let (seconds, fraction) = match unit {
+            TimeUnit::Second => (since as u32, 0),
+            TimeUnit::Millisecond => (since as u32 / 1_000, since as u32 % 1_000),
+            // Halved as often as a million can be, it fits into 32 bits.
+            TimeUnit::Microsecond => {
+                let seconds = (since >> 6) as u32 / (1_000_000 >> 6);
+                (seconds, (since - u64::from(seconds) * 1_000_000) as u32)
+            }
+            TimeUnit::Nanosecond => ((since / 1_000_000_000) as u32, (since % 1_000_000_000) as u32),
+        };
+        self.date_text(last.text);
+        self.push(b'T');
+        self.clock(seconds.into());
+        self.fraction(fraction.into(), unit);
+        self.push_if(b'Z', instant);
+    }
+
+    #[inline(always)]
+    fn date_text(&mut self, [first, last]: [u64; 2]) {
+        self.word(first, 8);
+        self.word(last, 2);
+    }
+
+    #[cold]
+    fn far_date(&mut self, civil: Civil) {
+        self.far_year(civil.year);
+        self.push(b'-');
+        self.two_digits(civil.month);
+        self.push(b'-');
+        self.two_digits(civil.day);
+    }
+
+    /// At least four digits and always a sign.
+    fn far_year(&mut self, year: i64) {
+        self.push(if year < 0 { b'-' } else { b'+' });
+        let size = year.unsigned_abs();
+        if size < 10_000 {
+            self.word(ascii_digits(size) >> 32, 4);
+        } else {
+            self.u64(size);
+        }
+    }
+
+    #[inline(always)]
+    fn two_digits(&mut self, number: u32) {
+        self.word(ascii_digits(u64::from(number)) >> 48, 2);
+    }
+
+    /// Hours, minutes and seconds of a count of seconds.
+    #[inline(always)]
+    fn clock(&mut self, seconds: u64) {
+        if seconds >= 360_000 {
+            // More hours than two digits hold: not a time of day at all.
+            self.u64(seconds / 3600);
+            self.push(b':');
+            self.two_digits((seconds / 60 % 60) as u32);
+            self.push(b':');
+            return self.two_digits((seconds % 60) as u32);
+        }
+        let seconds = seconds as u32;
+        let minutes = seconds / 60;
+        let hours = minutes / 60;
+        let pairs = u64::from(hours) | u64::from(minutes % 60) << 16 | u64::from(seconds % 60) << 32;
+        let text = digits_of_pairs(pairs) | ZEROS;
+        let colons = u64::from(b':') << 16 | u64::from(b':') << 40;
+        self.word(text & 0xffff | (text >> 16 & 0xffff) << 24 | (text >> 32 & 0xffff) << 48 | colons, 8);
+    }
+
+    /// The point and all places of the unit; nothing for seconds.
+    #[inline(always)]
+    fn fraction(&mut self, value: u64, unit: TimeUnit) {
+        let point = u64::from(b'.');
+        match unit {
+            TimeUnit::Second => {}
+            TimeUnit::Millisecond => self.word(point | ascii_digits(value) >> 40 << 8, 4),
+            TimeUnit::Microsecond => self.word(point | ascii_digits(value) >> 16 << 8, 7),
+            TimeUnit::Nanosecond => {
+                let first = ascii_digits(value / 10);
+                self.word(point | first << 8, 8);
+                self.word(first >> 56 | (value % 10 + 0x30) << 8, 2);
+            }
         }
     }
 }
