@@ -16,7 +16,7 @@ pub mod wanted;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use futures::{Stream, StreamExt, TryStreamExt as _, stream};
+use futures::{FutureExt as _, Stream, StreamExt, TryStreamExt as _, stream};
 use tokio::sync::mpsc;
 
 use crate::config::{Config, Customer, Dataset, Empty, FileDataset, PluginSource, Share, TableDataset};
@@ -192,10 +192,8 @@ where
 {
     let (sender, events) = mpsc::channel(OUTPUT_QUEUE);
     let formatting = plugin::format(component, job, batches, sender);
-    // When storing fails it drops the channel, which ends the plugin: its own
-    // failure is the cause, the plugin's only the echo.
-    let (formatted, stored) = tokio::join!(formatting, store(delivery, 0, events));
-    stored?;
+    // When storing fails that is the cause, and whatever the plugin is at is given up.
+    let (formatted, ()) = tokio::try_join!(formatting.map(Ok), store(delivery, 0, events))?;
     Ok(formatted?)
 }
 
