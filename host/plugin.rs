@@ -54,6 +54,8 @@ pub use observe::{Observe, Observed, Profile};
 pub use options::{Described, Endless, Misfit, OptionsSchema, described};
 pub use pieces::{Crew, Pieces, in_pieces};
 pub use shipped::{FIXED_FLIGHTS, SHIPPED, shipped};
+#[doc(hidden)]
+pub use walled::heard_all;
 pub use walled::{Attempt, COMMAND, Wall, serve};
 
 use guest::{Code, Ends};
