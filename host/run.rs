@@ -17,7 +17,7 @@ pub mod wanted;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use futures::{Stream, StreamExt, TryStreamExt as _, stream};
+use futures::{FutureExt as _, Stream, StreamExt, TryFutureExt as _, TryStreamExt as _, stream};
 use tokio::sync::mpsc;
 
 use crate::config::{Config, Customer, Dataset, Empty, FileDataset, PluginSource, Share, TableDataset};
@@ -194,10 +194,9 @@ where
 {
     let (sender, events) = mpsc::channel(OUTPUT_QUEUE);
     let formatting = plugin::format(component, job, batches, sender);
-    // When storing fails it drops the channel, which ends the plugin: its own
-    // failure is the cause, the plugin's only the echo.
-    let (formatted, stored) = tokio::join!(formatting, store(delivery, 0, events));
-    stored.map_err(Lost::Storing)?;
+    // When storing fails that is the cause, and whatever the plugin is at is given up.
+    let storing = store(delivery, 0, events).map_err(Lost::Storing);
+    let (formatted, ()) = tokio::try_join!(formatting.map(Ok), storing)?;
     formatted.map_err(Lost::Formatting)
 }
 

@@ -82,7 +82,7 @@ pub(crate) static DAEMON: Shape = Shape {
             Kind::Size(1 << 20, 1 << 40),
             r#""256 MiB""#,
             r#""1 GiB""#,
-            "Memory for rows that are read ahead for such pieces, of all deliveries together. When all of a delivery's pieces but one fit, nothing waits for it.",
+            "Memory for rows that wait for their piece, of all deliveries together. It should hold as many pieces as are formatted at the same time, but for one.",
         ),
         default(
             "drain_timeout",

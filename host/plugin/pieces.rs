@@ -28,7 +28,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
-use futures::Stream;
+use futures::{FutureExt as _, Stream, TryFutureExt as _};
 use tokio::sync::{mpsc, watch};
 
 use super::guest::Ends;
@@ -158,11 +158,10 @@ where
         }
         let ends = Ends { spent: self.spent.clone(), stem, ..Ends::of(output) };
         let formatting = instance(self.component.clone(), job, rows, ends);
-        // When taking fails it drops the channel, which ends the plugin: its own failure
-        // is the cause, the plugin's only the echo.
-        let ((formatted, _), taken) = tokio::join!(formatting, (self.take)(number, events));
+        // When taking fails that is the cause, and whatever the plugin is at is given up.
+        let taking = (self.take)(number, events).map_err(Lost::Storing);
+        let ((formatted, _), ()) = tokio::try_join!(formatting.map(Ok), taking)?;
         drop(place);
-        taken.map_err(Lost::Storing)?;
         formatted.map_err(Lost::Formatting)
     }
 }

@@ -5,10 +5,11 @@ use std::fs;
 use std::io::Read as _;
 use std::path::Path;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::world::{self, Running, World, customer};
 use crate::plugin::support::guest;
+use crate::support::ministack::{ACCOUNT, Ministack};
 
 const SEND: [&str; 5] = ["send", "orders", "--at", "2026-01-01T00:00:00Z", "--json"];
 const CUSTOMERS: [(&str, u64); 2] = [("acme", 5_400), ("beta", 2_700)];
@@ -153,6 +154,58 @@ fn no_rows_are_one_object_with_the_header() {
     let names: Vec<&str> = delivered.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!(names, CUSTOMERS.map(|(name, _)| format!("{name}-data/{FOLDER}/orders-00000.csv")));
     assert!(delivered.iter().all(|(_, bytes)| bytes == b"id,carrier,text\n"), "{delivered:?}");
+}
+
+/// With roles whose sessions the server holds to their policies.
+#[test]
+fn each_tenant_gets_its_own_rows_from_a_server_that_enforces_policies() {
+    let server = Ministack::shared();
+    let assume = json!({ "Version": "2012-10-17", "Statement": [
+        { "Effect": "Allow", "Action": "sts:AssumeRole", "Resource": "*" }
+    ]});
+    let (key, secret) = server.user("vendor-pieces", &assume.to_string());
+    let all = json!({ "Version": "2012-10-17", "Statement": [
+        { "Effect": "Allow", "Action": "s3:*", "Resource": "arn:aws:s3:::*" }
+    ]});
+    let mut config = orders("plugin = \"csv\"\npiece_rows = 500", "").text();
+    config = config.split_once("[aws]").unwrap().1.to_owned();
+    config = config.replace("http://127.0.0.1:1", &server.url());
+    for (customer, number) in CUSTOMERS.iter().map(|(name, _)| name).zip(1..) {
+        let trust = json!({ "Version": "2012-10-17", "Statement": [{
+            "Effect": "Allow",
+            "Principal": { "AWS": format!("arn:aws:iam::{ACCOUNT}:user/vendor-pieces") },
+            "Action": "sts:AssumeRole",
+            "Condition": { "StringEquals": { "sts:ExternalId": format!("test-{number}f-{customer}") } },
+        }]});
+        let role = server.role(&format!("pieces-{customer}"), &trust.to_string(), &all.to_string());
+        config = config.replace(&format!("arn:aws:iam::1000000000{number:02}:role/flight-data"), &role);
+        config = config.replace(&format!("{customer}-data"), &format!("pieces-{customer}"));
+        assert_eq!(server.s3("root", "PUT", &format!("/pieces-{customer}"), b"").status, 200);
+    }
+    let world = World::new(&format!("[aws]{config}"));
+    world.write("orders.csv", rows());
+    with_instances(&world, 3);
+    let keys = [("CONSIGN_DEMO_ACCESS_KEY_ID", &*key), ("CONSIGN_DEMO_SECRET_ACCESS_KEY", &*secret)];
+    let ended = world.start(&[], &SEND, &keys).wait(world::SOON);
+    assert!(ended.success(), "{}", world.log());
+    for (customer, rows) in CUSTOMERS {
+        let read = |name: &str| {
+            let answer = server.s3("root", "GET", &format!("/pieces-{customer}/{FOLDER}/{name}"), b"");
+            assert_eq!(answer.status, 200, "{name}");
+            answer.body
+        };
+        let manifest: Value = serde_json::from_slice(&read(world::MANIFEST)).unwrap();
+        let objects = manifest["objects"].as_array().unwrap();
+        assert_eq!((objects.len() as u64, manifest["rows"].as_u64()), (rows.div_ceil(500), Some(rows)));
+        let texts = (0..objects.len()).map(|piece| String::from_utf8(read(&format!("orders-{piece:05}.csv"))).unwrap());
+        let got: String = texts.map(|text| text.strip_prefix("id,carrier,text\n").unwrap().to_owned()).collect();
+        let theirs = format!(",{customer},");
+        let expected = self::rows()
+            .lines()
+            .filter(|line| line.contains(&theirs))
+            .fold(String::new(), |all, line| all + line + "\n");
+        assert!(got == expected, "{customer} got other rows than its own");
+    }
 }
 
 /// A plugin of one's own for the share.

@@ -86,6 +86,7 @@ fn an_empty_file_is_a_configuration_with_defaults() {
     assert_eq!(config.daemon.state_dir.to_str(), Some("/var/lib/consign"));
     assert_eq!(config.daemon.cache_dir.to_str(), Some("/var/cache/consign"));
     assert_eq!((config.daemon.concurrency, config.daemon.query_memory_bytes), (8, 256 << 20));
+    assert_eq!((config.daemon.piece_concurrency, config.daemon.piece_memory_bytes), (None, 256 << 20));
     assert_eq!(config.daemon.drain_timeout, Duration::from_secs(30));
     assert_eq!(config.aws.session_duration, Duration::from_secs(3600));
     assert_eq!((config.aws.part_concurrency, config.aws.part_bytes), (4, 8 << 20));
@@ -110,6 +111,8 @@ fn daemon_and_aws_take_every_key() {
         [daemon]
         concurrency = 3
         query_memory = "1.5 GiB"
+        piece_concurrency = 12
+        piece_memory = "1 GiB"
         drain_timeout = "1min 30s"
         [aws]
         region = "eu-central-1"
@@ -125,6 +128,7 @@ fn daemon_and_aws_take_every_key() {
     )
     .unwrap();
     assert_eq!(config.daemon.query_memory_bytes, 3 << 29);
+    assert_eq!((config.daemon.piece_concurrency, config.daemon.piece_memory_bytes), (Some(12), 1 << 30));
     assert_eq!(config.daemon.drain_timeout, Duration::from_secs(90));
     assert!(config.aws.path_style, "default with an endpoint of one's own");
     assert_eq!(config.aws.endpoint_url.as_ref().unwrap().as_str(), "http://127.0.0.1:9000/");
@@ -207,6 +211,7 @@ fn shares_take_every_key() {
         options = { compression = "own", since = 2026-01-31, deep = { list = [1, 2.5, true] } }
         compression = { codec = "zstd", level = 19 }
         max_object_size = "64 KiB"
+        piece_rows = 250_000
         empty = "skip"
         key = "in/{share}/{slot:%Y}/{name}"
         limits = { objects = 9, stack = "2 MiB" }
@@ -222,6 +227,7 @@ fn shares_take_every_key() {
     assert_eq!(share.options, r#"{"compression":"own","since":"2026-01-31","deep":{"list":[1,2.5,true]}}"#);
     assert_eq!(share.compression, Compression::Zstd { level: 19 });
     assert_eq!((share.max_object_bytes, share.empty), (Some(64 << 10), Empty::Skip));
+    assert_eq!(share.piece_rows.map(u64::from), Some(250_000));
     let fixed = &config.plugins["fixed"];
     let PluginSource::File { path, sha256 } = &fixed.source else { panic!("not a file") };
     assert!(path.is_absolute() && path.ends_with("fixed.wasm"));
