@@ -35,10 +35,18 @@ pub(super) fn unusable(config: &Config, unusable: Vec<BadPlugin>, found: &mut Co
 }
 
 /// What can be said of options without data.
-struct Judged {
-    misfits: Vec<Misfit>,
+pub(crate) struct Judged {
+    pub misfits: Vec<Misfit>,
     /// The options that are right, if they are enough to ask the plugin about.
-    rest: Option<String>,
+    pub rest: Option<String>,
+}
+
+impl Judged {
+    /// Whether the plugin's finding is about an option that was left out: what is
+    /// wrong with that has been said.
+    pub fn has_told(&self, said: &Diagnostic) -> bool {
+        self.misfits.iter().any(|misfit| top(&misfit.pointer) == top(&said.path))
+    }
 }
 
 /// Holds every share's options against its plugin's schema, and asks the plugin
@@ -55,8 +63,8 @@ pub(super) fn options(
         let judged = judged
             .entry((&share.plugin, share.options.as_str()))
             .or_insert_with(|| judge(component.options(), &share.options));
-        let Judged { misfits, rest } = match judged {
-            Ok(judged) => judged,
+        let judged = match judged {
+            Ok(judged) => &*judged,
             Err(endless) => {
                 let place = config.locate(&["shares", name.as_str(), "plugin"]);
                 let message = format!("the options schema of plugin {} {endless}", component.name());
@@ -64,17 +72,15 @@ pub(super) fn options(
                 continue;
             }
         };
-        misfits.iter().for_each(|misfit| found.push(misfit_of(config, share, misfit.clone())));
-        let (Some(schema), Some(options)) = (schemas.get(&share.dataset), rest) else { continue };
+        judged.misfits.iter().for_each(|misfit| found.push(misfit_of(config, share, misfit.clone())));
+        let (Some(schema), Some(options)) = (schemas.get(&share.dataset), &judged.rest) else { continue };
         let ask = || tokio::task::block_in_place(|| component.check(options, schema));
         let question = (&share.plugin, share.options.as_str(), &share.dataset);
         match answers.entry(question).or_insert_with(|| ask().map_err(|error| Failure::chain(&error))) {
             Ok(said) => {
                 let options = options_of.entry(&share.plugin).or_insert_with(|| component.options().described());
-                // What is wrong with an option that was left out has been said.
-                let is_told = |said: &&Diagnostic| misfits.iter().any(|misfit| top(&misfit.pointer) == top(&said.path));
                 let place = |path: &str, key| config.locate_option(name, path, key);
-                for said in said.iter().filter(|said| !is_told(said)) {
+                for said in said.iter().filter(|said| !judged.has_told(said)) {
                     found.push(told(place, options, said.clone()));
                 }
             }
@@ -89,7 +95,7 @@ pub(super) fn options(
 /// Everything that does not fit the schema; and what is left when the options
 /// with a misfit are taken out, so that the plugin can be asked about the others
 /// at once.
-fn judge(schema: &OptionsSchema, options: &str) -> Result<Judged, Endless> {
+pub(crate) fn judge(schema: &OptionsSchema, options: &str) -> Result<Judged, Endless> {
     let whole: Value = serde_json::from_str(options).unwrap_or_default();
     let misfits = schema.judge(&whole)?;
     if misfits.is_empty() {
