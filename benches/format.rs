@@ -1,11 +1,12 @@
-//! How fast the shipped formats are, and what the sandbox costs.
+//! How fast the shipped formats are, what the sandbox costs, and whether the
+//! project's targets of speed are met. Ends with 1 when one is missed.
 //!
 //! ```text
 //! cargo bench --bench format                                # 1,000,000 rows
 //! CONSIGN_BENCH_ROWS=100000 cargo bench --bench format
 //! ```
 //!
-//! Each format writes the same batches three ways, in turns:
+//! Each format writes the same batches four ways, in turns:
 //!
 //! - `sandbox`: the shipped component, through `consign::plugin::format`, its
 //!   output taken from the channel and dropped. Compiling it is not counted.
@@ -13,13 +14,15 @@
 //!   copies a batch's buffers out of Arrow, and its output is only counted.
 //! - `arrow`: the writer of arrow-ipc, arrow-csv, arrow-json or parquet, whose
 //!   output is only counted.
+//! - `process`: as `sandbox`, but in a process of the plugin's own.
 //!
 //! After that, what `piece_rows` of a share gives: one instance, and several side by side.
 //! `CONSIGN_BENCH_ONLY=pieces` measures nothing else.
 //!
 //! Time is CPU time of the whole process, which a busy machine does not change
 //! much, and below it wall time. The formatter computes on one thread; in the
-//! sandbox another one takes the output.
+//! sandbox another one takes the output. What a process of its own costs is
+//! told in wall time, because two processes work at the same time.
 //!
 //! The component is always built with fat LTO, the native code with what the
 //! bench profile says.
@@ -27,6 +30,7 @@
 #![expect(clippy::print_stdout, clippy::expect_used, clippy::panic, reason = "a bench prints and may panic")]
 
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -36,7 +40,7 @@ use arrow::datatypes::{DataType, SchemaRef};
 use arrow::ipc::writer::FileWriter;
 use arrow::json::writer::LineDelimited;
 use consign::domain::{OutputEvent, PluginName};
-use consign::limits::Limits;
+use consign::limits::{Isolation, Limits};
 use consign::plugin::{Component, Job, PluginHost, format, shipped};
 use consign_sdk::{Batch, Formatter, Naming, ObjectSink, Output, RunFacts, Sink};
 use futures::stream;
@@ -52,12 +56,21 @@ mod data;
 mod lent;
 #[path = "format/pieces.rs"]
 mod pieces;
+#[path = "format/starts.rs"]
+mod starts;
+#[path = "format/targets.rs"]
+mod targets;
 
 use data::{flights, lineitem};
 use lent::Lent;
+use targets::Targets;
 
 const ROUNDS: usize = 5;
-const SIDES: [&str; 3] = ["sandbox", "native", "arrow"];
+
+/// What is started to have a plugin in a process of its own.
+const WORKER: &str = env!("CARGO_BIN_EXE_consign");
+
+const SIDES: [&str; 4] = ["sandbox", "native", "arrow", "process"];
 
 /// One format, with options that make the others write what Arrow writes.
 struct Format {
@@ -120,6 +133,7 @@ fn main() {
     if cfg!(debug_assertions) {
         println!("not a release build: the figures mean nothing but for the sandbox's guest");
     }
+    let mut targets = Targets::default();
     println!("MB/s of each one's own output, medians of {ROUNDS} rounds; ratios of the speeds in rows");
     for data in [lineitem(rows), flights(rows)] {
         if std::env::var("CONSIGN_BENCH_ONLY").is_ok_and(|only| only == "pieces") {
@@ -127,26 +141,33 @@ fn main() {
             continue;
         }
         println!("\n{}: {} rows, {} columns", data.name, data.rows, data.schema.fields().len());
-        let [a, b, c] = SIDES;
-        println!("{:18}{:^30}{:^30}{:^26}", "", "MB of output", "MB/s", "ratio");
-        println!("{:18}{a:>10}{b:>10}{c:>10}{a:>10}{b:>10}{c:>10}{:>15}{:>14}", "", "sandbox/native", "sandbox/arrow");
+        let [a, b, c, d] = SIDES;
+        println!("{:17}{:^28}{:^32}{:^26}", "", "MB of output", "MB/s", "ratio of sandbox to");
+        println!("{:17}{a:>10}{b:>9}{c:>9}{a:>8}{b:>8}{c:>8}{d:>8}{b:>10}{c:>8}{d:>9}", "");
         for format in &FORMATS {
-            report(format, &measure(&sandbox, format, &data));
+            let runs = measure(&sandbox, format, &data);
+            report(format, &runs);
+            targets.formats(format.name, &runs);
         }
+        targets.starts(&sandbox, &data);
         pieces::report(&sandbox, &data);
+    }
+    if !targets.report() {
+        std::process::exit(1);
     }
 }
 
 /// The runs of each side, after one that is not counted.
-fn measure(sandbox: &Sandbox, format: &Format, data: &Data) -> [Vec<Run>; 3] {
-    let component = sandbox.load(format.name);
+fn measure(sandbox: &Sandbox, format: &Format, data: &Data) -> [Vec<Run>; 4] {
+    let [component, walled] = [Isolation::InProcess, Isolation::Process].map(|place| sandbox.load(format.name, place));
     let options = (format.options)(data);
     let side = |side: usize| match side {
         0 => Some(timed(|| sandbox.write(&component, data, &options))),
         1 => Some(timed(|| (format.native)(data, &options))),
-        _ => format.arrow.map(|arrow| timed(|| arrow(data))),
+        2 => format.arrow.map(|arrow| timed(|| arrow(data))),
+        _ => Some(timed(|| sandbox.write(&walled, data, &options))),
     };
-    let mut runs = [const { Vec::new() }; 3];
+    let mut runs = [const { Vec::new() }; 4];
     for round in 0..=ROUNDS {
         // Each side goes first, second and last in turn.
         for number in (0..SIDES.len()).map(|turn| (round + turn) % SIDES.len()) {
@@ -159,23 +180,43 @@ fn measure(sandbox: &Sandbox, format: &Format, data: &Data) -> [Vec<Run>; 3] {
     runs
 }
 
-fn report(format: &Format, runs: &[Vec<Run>; 3]) {
-    let bytes = [0, 1, 2].map(|side| runs[side].first().map_or(0, |run| run.bytes));
+fn report(format: &Format, runs: &[Vec<Run>; 4]) {
+    let bytes = [0, 1, 2, 3].map(|side| runs[side].first().map_or(0, |run| run.bytes));
     let megabytes = bytes.map(|bytes| bytes as f64 / 1e6);
     let shown = |value: f64, places: usize| match value.is_finite() && value > 0.0 {
         true => format!("{value:.places$}"),
         false => "-".into(),
     };
-    for (clock, time) in [("cpu", (|run| run.cpu) as fn(&Run) -> Duration), ("wall", |run| run.wall)] {
-        let times = [0, 1, 2].map(|side| median(runs[side].iter().map(time)).as_secs_f64());
-        print!("{:12}{clock:6}", format.name);
-        megabytes.iter().for_each(|size| print!("{:>10}", shown(*size, 1)));
-        megabytes.iter().zip(times).for_each(|(size, time)| print!("{:>10}", shown(size / time, 0)));
-        println!("{:>15}{:>14}", shown(times[1] / times[0], 2), shown(times[2] / times[0], 2));
+    for (clock, time) in [("cpu", CPU), ("wall", WALL)] {
+        let times = [0, 1, 2, 3].map(|side| median(runs[side].iter().map(time)).as_secs_f64());
+        print!("{:12}{clock:5}", format.name);
+        for side in [0, 1, 2] {
+            print!("{:>w$}", shown(megabytes[side], 1), w = if side == 0 { 10 } else { 9 });
+        }
+        // The CPU time of a process of its own is not known here.
+        let sides = if clock == "cpu" { 3 } else { 4 };
+        let speed = |side: usize| if side < sides { shown(megabytes[side] / times[side], 0) } else { "-".into() };
+        (0..4).for_each(|side| print!("{:>8}", speed(side)));
+        let ratio = |side: usize| if side < sides { shown(times[side] / times[0], 2) } else { "-".into() };
+        println!("{:>10}{:>8}{:>9}", ratio(1), ratio(2), ratio(3));
     }
-    if bytes[0] != bytes[1] {
-        println!("{:12}the sandbox wrote {} bytes, the native code {}", format.name, bytes[0], bytes[1]);
+    if bytes[0] != bytes[1] || bytes[0] != bytes[3] {
+        println!(
+            "{:12}the sandbox wrote {} bytes, the native code {}, a process {}",
+            format.name, bytes[0], bytes[1], bytes[3]
+        );
     }
+}
+
+/// Which of a run's times counts.
+type Time = fn(&Run) -> Duration;
+const CPU: Time = |run| run.cpu;
+const WALL: Time = |run| run.wall;
+
+fn wall<T>(work: impl FnOnce() -> T) -> Duration {
+    let started = Instant::now();
+    drop(work());
+    started.elapsed()
 }
 
 fn timed(work: impl FnOnce() -> u64) -> Run {
@@ -204,16 +245,16 @@ struct Sandbox {
 impl Sandbox {
     fn new() -> Self {
         let cache = tempfile::tempdir().expect("a temporary directory");
-        let host = PluginHost::new(cache.path()).expect("the plugin engine starts");
+        let host = PluginHost::new(cache.path()).expect("the plugin engine starts").with_worker(Path::new(WORKER));
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
         Self { runtime, host, _cache: cache }
     }
 
-    fn load(&self, format: &str) -> Component {
+    fn load(&self, format: &str, isolation: Isolation) -> Component {
         let name = PluginName::parse(format).expect("a plugin's name");
         let bytes = shipped(format).expect("a shipped format");
-        self.host.load(&name, bytes, &Limits::default()).expect("a shipped format loads")
+        self.host.load_in(isolation, &name, bytes, &Limits::default()).expect("a shipped format loads")
     }
 
     fn write(&self, component: &Component, data: &Data, options: &str) -> u64 {
@@ -358,5 +399,10 @@ impl Data {
         let plugin_schema = lent::schema(&schema);
         let rows = batches.iter().map(RecordBatch::num_rows).sum();
         Self { name, rows, schema, plugin_schema, batches }
+    }
+
+    fn without_rows(&self) -> Self {
+        let (schema, plugin_schema) = (self.schema.clone(), self.plugin_schema.clone());
+        Self { name: self.name, rows: 0, schema, plugin_schema, batches: Vec::new() }
     }
 }

@@ -7,6 +7,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use crc_fast::CrcAlgorithm::Crc64Nvme;
 use sha2::{Digest, Sha256};
 use wasmtime::Engine;
 use wasmtime::component::Component;
@@ -27,7 +28,8 @@ pub enum CacheError {
 }
 
 /// `<cache_dir>/plugins`: for each component and engine the machine code
-/// (`.cwasm`) and the hash that it must have (`.sha256`).
+/// (`.cwasm`) and the checksum that it must have (`.crc64`). It is to find damage,
+/// not what somebody wrote on purpose: nobody else may write here.
 #[derive(Clone, Debug)]
 pub struct Cache {
     dir: PathBuf,
@@ -50,11 +52,11 @@ impl Cache {
     pub fn get(&self, engine: &Engine, digest: &str) -> Result<Option<Component>, CacheError> {
         let (code, sum) = self.paths(digest);
         let (Some(bytes), Some(expected)) = (read(&code)?, read(&sum)?) else { return Ok(None) };
-        if hex(&Sha256::digest(&bytes)).as_bytes() != expected {
+        if checksum(&bytes).as_bytes() != expected {
             tracing::warn!(path = %code.display(), "a compiled plugin in the cache is damaged; compiling it again");
             return Ok(None);
         }
-        // SAFETY: these very bytes have the hash that `put` wrote beside them for
+        // SAFETY: these very bytes have the checksum that `put` wrote beside them for
         // this engine, and both were read from open files that belong to this user
         // and that nobody else may write. Who could still change them could as well
         // change consign.
@@ -67,11 +69,11 @@ impl Cache {
         }
     }
 
-    /// Keeps compiled code. The hash is written last: without it there is no entry.
+    /// Keeps compiled code. The checksum is written last: without it there is no entry.
     pub fn put(&self, digest: &str, compiled: &[u8]) -> Result<(), CacheError> {
         let (code, sum) = self.paths(digest);
         self.write(&code, compiled)?;
-        self.write(&sum, hex(&Sha256::digest(compiled)).as_bytes())
+        self.write(&sum, checksum(compiled).as_bytes())
     }
 
     /// Removes all but the newest. What cannot be removed stays.
@@ -88,15 +90,15 @@ impl Cache {
         kept.sort();
         let old = kept.len().saturating_sub(but);
         for (_, path) in &kept[..old] {
-            // The hash first: without it there is no entry.
-            let _ = fs::remove_file(path.with_extension("sha256"));
+            // The checksum first: without it there is no entry.
+            let _ = fs::remove_file(path.with_extension("crc64"));
             let _ = fs::remove_file(path);
         }
     }
 
     fn paths(&self, digest: &str) -> (PathBuf, PathBuf) {
         let stem = format!("{digest}-{}", self.fingerprint);
-        (self.dir.join(format!("{stem}.cwasm")), self.dir.join(format!("{stem}.sha256")))
+        (self.dir.join(format!("{stem}.cwasm")), self.dir.join(format!("{stem}.crc64")))
     }
 
     fn write(&self, path: &Path, bytes: &[u8]) -> Result<(), CacheError> {
@@ -167,6 +169,11 @@ fn owned(path: &Path, metadata: &fs::Metadata, kind: Kind) -> Result<(), CacheEr
 
 fn io_error(path: &Path, source: io::Error) -> CacheError {
     CacheError::Io { path: path.into(), source }
+}
+
+/// Not a cryptographic hash, which takes longer than all else in loading a plugin.
+fn checksum(bytes: &[u8]) -> String {
+    format!("{:016x}", crc_fast::checksum(Crc64Nvme, bytes))
 }
 
 /// Collects what the engine hashes, with a hash that is the same in every build.

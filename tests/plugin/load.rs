@@ -75,7 +75,7 @@ fn the_cache_serves_the_second_load_and_survives_damage() {
     let bytes = guest("echo");
     let load = || PluginHost::new(dir.path()).unwrap().load(&name("echo"), &bytes, &Limits::default()).unwrap();
     load();
-    let (code, sum) = (files(dir.path(), "cwasm"), files(dir.path(), "sha256"));
+    let (code, sum) = (files(dir.path(), "cwasm"), files(dir.path(), "crc64"));
     assert_eq!((code.len(), sum.len()), (1, 1));
     let whole = fs::read(&code[0]).unwrap();
     let written = || fs::metadata(&code[0]).unwrap().modified().unwrap();
@@ -105,7 +105,7 @@ fn the_cache_is_this_users_alone() {
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(&dir.path().join("plugins")), 0o700);
     let code = files(dir.path(), "cwasm").remove(0);
-    assert_eq!((mode(&code), mode(&files(dir.path(), "sha256")[0])), (0o600, 0o600));
+    assert_eq!((mode(&code), mode(&files(dir.path(), "crc64")[0])), (0o600, 0o600));
 
     fs::set_permissions(&code, fs::Permissions::from_mode(0o666)).unwrap();
     let error = PluginHost::new(dir.path()).unwrap().load(&name("echo"), &bytes, &Limits::default()).err().unwrap();

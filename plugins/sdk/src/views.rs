@@ -152,12 +152,6 @@ impl<'a, T: Native> Values<'a, T> {
         self.items.iter().map(|bytes| T::from_bytes(*bytes))
     }
 
-    /// The bytes of `N` values from `first` on, if there are so many.
-    #[inline(always)]
-    pub(crate) fn chunk<const N: usize>(&self, first: usize) -> Option<&'a [T::Bytes; N]> {
-        self.items.get(first..)?.first_chunk()
-    }
-
     /// The `rows` values from `first` on, but for the nulls among them.
     #[inline(always)]
     pub(crate) fn slice(&self, first: usize, rows: usize) -> Self {

@@ -16,7 +16,7 @@ fn table(seeds: &[(Option<u64>, String)]) -> Table {
     let wide = |at: usize| {
         move |(index, (seed, _)): (usize, &(Option<u64>, String))| {
             // Other rows are null in each column, and others are small.
-            let bits = seed.filter(|seed| (seed >> at) % 5 > 0)?;
+            let bits = seed.filter(|seed| !(seed >> at).is_multiple_of(5))?;
             let mixed = bits.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(at as u32 * 7);
             Some(mixed >> ((index * 11 + at) % 64))
         }
@@ -75,7 +75,7 @@ fn table(seeds: &[(Option<u64>, String)]) -> Table {
             | DataType::Interval(IntervalUnit::DayTime) => fixed(words.map(|word| word.map(bytes))),
             DataType::Decimal128 { .. } | DataType::Interval(IntervalUnit::MonthDayNano) => {
                 // Few have more than 64 bits.
-                let wide = |word: u64| i128::from(word as i64) << (if word % 7 == 0 { 40 } else { 0 });
+                let wide = |word: u64| i128::from(word as i64) << (if word.is_multiple_of(7) { 40 } else { 0 });
                 fixed(words.map(|word| word.map(|word| wide(word).to_le_bytes())))
             }
             DataType::Decimal256 { .. } => fixed(words.map(|word| {
@@ -90,9 +90,9 @@ fn table(seeds: &[(Option<u64>, String)]) -> Table {
         };
         table = table.column(&format!("column of {data_type}, the name of which is {at} bytes"), data_type, vec![node]);
     }
-    let truths = seeds.iter().map(|(seed, _)| seed.map(|seed| seed % 3 == 0));
+    let truths = seeds.iter().map(|(seed, _)| seed.map(|seed| seed.is_multiple_of(3)));
     table = table.column("b", DataType::Boolean, vec![bools(truths)]);
-    let words = seeds.iter().map(|(seed, text)| seed.filter(|seed| seed % 11 > 0).map(|_| text));
+    let words = seeds.iter().map(|(seed, text)| seed.filter(|seed| !seed.is_multiple_of(11)).map(|_| text));
     table.column("text", DataType::Utf8, vec![texts(words)])
 }
 

@@ -209,7 +209,7 @@ impl Block {
         let rows = self.slots.rows();
         let Some((base, all_ends)) = self.slots.room(width) else { return 0 };
         let (room, all) = (width + MARGIN, u64::MAX >> (ROWS - rows));
-        let starts = (all & !valid > 0).then(|| *all_ends);
+        let starts = if all & !valid > 0 { Some(*all_ends) } else { None };
         let ends = all_ends.get_mut(..rows).unwrap_or_default();
         // SAFETY: every row has room for what stands before a value, the value and
         // the quote, and for what they touch besides.

@@ -13,7 +13,7 @@ pub(super) struct Cursor {
 
 /// A short text, stored in pieces of sixteen bytes.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Affix {
+pub(super) struct Affix {
     pieces: Vec<[u8; 16]>,
     length: usize,
 }

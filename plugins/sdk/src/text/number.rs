@@ -31,7 +31,7 @@ pub(super) fn digits_of_pairs(pairs: u64) -> u64 {
 
 /// The four digits of a number below 10^4.
 #[inline(always)]
-pub(super) fn four_digits(number: u32) -> u32 {
+fn four_digits(number: u32) -> u32 {
     let hundreds = (number * 5_243) >> 19;
     let pairs = (number << 16).wrapping_sub(hundreds * ((100 << 16) - 1));
     let tens = ((pairs * 103) >> 10) & 0x000f_000f;

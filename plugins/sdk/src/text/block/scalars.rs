@@ -1,10 +1,10 @@
 //! Columns of numbers, dates, times and intervals.
 
 use super::super::cursor::Cursor;
-use super::super::number::{ZEROS, four_digits, is_short_decimal};
+use super::super::number::is_short_decimal;
 use super::super::scalar::{Scalar, days_of_millis};
 use super::super::temporal::LastDay;
-use super::{Around, Block, ROWS, ones};
+use super::{Around, Block};
 use crate::views::{Native, Values};
 use crate::{TimeUnit, Validity};
 
@@ -14,8 +14,6 @@ const NUMBER: usize = 24;
 const INTEGER_8: usize = 4;
 const INTEGER_16: usize = 6;
 const INTEGER_32: usize = 11;
-/// The least integer of more than four digits.
-const LARGE: i64 = 10_000;
 /// The most bytes of a day whose year has at most 8 digits, as those of 32 bits have.
 const DATE: usize = 16;
 /// Of anything else that a [`Cursor`] writes.
@@ -36,16 +34,14 @@ impl Block {
         // SAFETY: what is written touches the number of bytes that is said.
         unsafe {
             match *scalar {
-                Scalar::I8(v) => column.integers(&v, INTEGER_8, i32::from, |c, v| c.i64(v.into())),
-                Scalar::I16(v) => column.integers(&v, INTEGER_16, i32::from, |c, v| c.i64(v.into())),
-                Scalar::I32(v) => column.integers(&v, INTEGER_32, |v| v, |c, v| c.i64(v.into())),
-                Scalar::I64(v) => column.integers(&v, NUMBER, |v| v.clamp(-LARGE, LARGE) as i32, |c, v| c.i64(v)),
-                Scalar::U8(v) => column.integers(&v, INTEGER_8, i32::from, |c, v| c.u64(v.into())),
-                Scalar::U16(v) => column.integers(&v, INTEGER_16, i32::from, |c, v| c.u64(v.into())),
-                Scalar::U32(v) => {
-                    column.integers(&v, INTEGER_32, |v| v.min(LARGE as u32) as i32, |c, v| c.u64(v.into()))
-                }
-                Scalar::U64(v) => column.integers(&v, NUMBER, |v| v.min(LARGE as u64) as i32, |c, v| c.u64(v)),
+                Scalar::I8(v) => column.all(&v, INTEGER_8, |c, v| c.i64(v.into())),
+                Scalar::I16(v) => column.all(&v, INTEGER_16, |c, v| c.i64(v.into())),
+                Scalar::I32(v) => column.all(&v, INTEGER_32, |c, v| c.i64(v.into())),
+                Scalar::I64(v) => column.all(&v, NUMBER, |c, v| c.i64(v)),
+                Scalar::U8(v) => column.all(&v, INTEGER_8, |c, v| c.u64(v.into())),
+                Scalar::U16(v) => column.all(&v, INTEGER_16, |c, v| c.u64(v.into())),
+                Scalar::U32(v) => column.all(&v, INTEGER_32, |c, v| c.u64(v.into())),
+                Scalar::U64(v) => column.all(&v, NUMBER, |c, v| c.u64(v)),
                 Scalar::F32(v) => column.all(&v, NUMBER, |c, v| c.f32(v)),
                 Scalar::F64(v) => column.all(&v, NUMBER, |c, v| c.f64(v)),
                 Scalar::Decimal32(v, scale) => column.some(&v, NUMBER, move |c, v| decimal(c, v.into(), scale)),
@@ -104,32 +100,6 @@ impl ColumnOf<'_> {
         }
     }
 
-    /// Appends integers: by `write`, unless all of the block are small. `clamped`
-    /// makes large ones [`LARGE`] at least.
-    ///
-    /// # Safety
-    /// `write` must not write more than `width` bytes, nor touch sixteen more.
-    #[inline(always)]
-    unsafe fn integers<T: Native>(
-        self,
-        values: &Values<'_, T>,
-        width: usize,
-        clamped: impl Fn(T) -> i32,
-        write: impl Fn(&mut Cursor, T),
-    ) {
-        let small = values.chunk(self.block.first).filter(|_| self.block.slots.rows() == ROWS);
-        let Some(small) = small.and_then(|values| SmallIntegers::of(values, clamped)) else {
-            // SAFETY: the caller's promise.
-            return unsafe { self.all(values, width, write) };
-        };
-        let ColumnOf { block, scalar, validity, around } = self;
-        // SAFETY: a sign and four digits are written at most.
-        let others = unsafe { block.column(validity, around, 5, small.iter(), SmallIntegers::write) };
-        for index in ones(others) {
-            block.append_within(index, around, |row, out| scalar.write(row, out));
-        }
-    }
-
     /// Appends those values by `write` that it writes, which it answers.
     ///
     /// # Safety
@@ -139,48 +109,5 @@ impl ColumnOf<'_> {
         let ColumnOf { block, scalar, validity, around } = self;
         // SAFETY: the caller's promise.
         unsafe { block.values(values, validity, around, width, write, |row, out| scalar.write(row, out)) }
-    }
-}
-
-/// The integers of a block, of at most four digits each: what is the same work for
-/// all is done for several at once.
-struct SmallIntegers {
-    /// Four digits, as text.
-    digits: [u32; ROWS],
-    /// How many bits of these are leading zeros.
-    zeros: [u32; ROWS],
-    /// Whether there is a sign.
-    negative: [u32; ROWS],
-}
-
-impl SmallIntegers {
-    /// None when one has more than four digits.
-    #[inline(always)]
-    fn of<T: Native>(values: &[T::Bytes; ROWS], clamped: impl Fn(T) -> i32) -> Option<Self> {
-        let numbers = values.map(|bytes| clamped(T::from_bytes(bytes)));
-        let sizes = numbers.map(i32::unsigned_abs);
-        if sizes.iter().fold(0, |largest: u32, size| largest.max(*size)) >= LARGE as u32 {
-            return None;
-        }
-        let negative = numbers.map(|number| u32::from(number < 0));
-        let zeros = |size: u32| 8 * (u32::from(size < 10) + u32::from(size < 100) + u32::from(size < 1000));
-        let digits = |size| four_digits(size) | ZEROS as u32;
-        Some(SmallIntegers { digits: sizes.map(digits), zeros: sizes.map(zeros), negative })
-    }
-
-    #[inline(always)]
-    fn iter(&self) -> impl Iterator<Item = (u32, u32, u32)> {
-        self.digits
-            .iter()
-            .zip(&self.zeros)
-            .zip(&self.negative)
-            .map(|((digits, zeros), minus)| (*digits, *zeros, *minus))
-    }
-
-    #[inline(always)]
-    fn write(cursor: &mut Cursor, (digits, zeros, negative): (u32, u32, u32)) -> bool {
-        cursor.push_if(b'-', negative == 1);
-        cursor.half_word(digits >> (zeros & 24), 4 - (zeros & 24) as usize / 8);
-        true
     }
 }

@@ -77,7 +77,7 @@ impl Slots {
     }
 
     /// The same; short ones cost little.
-    pub fn append_affix(&mut self, index: usize, affix: &Affix) {
+    pub(in crate::text) fn append_affix(&mut self, index: usize, affix: &Affix) {
         let text = affix.text();
         if let Some(piece) = affix.only_piece()
             && let Some(end) = self.ends.get_mut(index)
