@@ -133,10 +133,11 @@ fn main() {
     if cfg!(debug_assertions) {
         println!("not a release build: the figures mean nothing but for the sandbox's guest");
     }
+    let only_pieces = std::env::var("CONSIGN_BENCH_ONLY").is_ok_and(|only| only == "pieces");
     let mut targets = Targets::default();
     println!("MB/s of each one's own output, medians of {ROUNDS} rounds; ratios of the speeds in rows");
     for data in [lineitem(rows), flights(rows)] {
-        if std::env::var("CONSIGN_BENCH_ONLY").is_ok_and(|only| only == "pieces") {
+        if only_pieces {
             pieces::report(&sandbox, &data);
             continue;
         }
@@ -152,7 +153,7 @@ fn main() {
         targets.starts(&sandbox, &data);
         pieces::report(&sandbox, &data);
     }
-    if !targets.report() {
+    if !only_pieces && !targets.report() {
         std::process::exit(1);
     }
 }
