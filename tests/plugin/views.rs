@@ -88,11 +88,11 @@ fn what_json_lines_cannot_say_is_refused() {
         let at: ArrayRef = Arc::new(at);
         let item = Arc::new(Field::new_list_field(at.data_type().clone(), true));
         let nested: ArrayRef = Arc::new(ListArray::new(item, OffsetBuffer::from_lengths([3]), at.clone(), None));
-        for (column, name) in [(at, "at"), (nested, "item")] {
+        for column in [at, nested] {
             let given = batch(vec![("at", column)]);
             let (result, _) = run(echo(), job(r#"{"view":"json-lines"}"#, given.schema()), vec![given]);
             let message = result.unwrap_err().message;
-            assert!(message.contains(&format!("a value of `{name}` cannot be said in JSON lines")), "{message}");
+            assert!(message.contains("a value of `at` cannot be said in JSON lines"), "{message}");
         }
     }
 }

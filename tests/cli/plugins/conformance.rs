@@ -76,8 +76,7 @@ fn a_plugin_that_wants_certain_columns_is_given_them() {
     let args = [&["conformance", "movements.wasm", "--input", input, "--json"], &checks[..]].concat();
     let said = desk.run(&args).json();
     let failed: Vec<_> = outcomes(&said).into_iter().filter(|(_, outcome)| *outcome == "failed").collect();
-    // Nobody has a tail number of 20 MiB, and the example writes a line as a whole.
-    assert_eq!(failed, [("long-values", "failed")], "{said:#}");
+    assert!(failed.is_empty(), "{said:#}");
 }
 
 #[test]
