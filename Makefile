@@ -37,7 +37,7 @@ PACKAGE := target/package
 CARGO_DEB_VERSION := 3.8.0
 CARGO_DEB := $(CACHE)/cargo-deb-$(CARGO_DEB_VERSION)/bin/cargo-deb
 
-.PHONY: help setup tools rust-target build test demo sweep lint fmt bench bench-scale deb test-systemd deny clean
+.PHONY: help setup tools rust-target build test demo sweep fuzz lint fmt bench bench-scale deb test-systemd deny clean
 
 help:
 	@echo "make demo     deliver a real dataset to several airlines, on this machine alone"
@@ -45,6 +45,8 @@ help:
 	@echo "make test     build everything and run all tests; those that want a program that is"
 	@echo "              not there say so, and fail with CONSIGN_MUST_TEST=1"
 	@echo "make sweep    all of the crash sweeps, of which make test takes a part (long)"
+	@echo "make fuzz     random input to what reads what others wrote, FUZZ_SECONDS=60 for each target"
+	@echo "              (FUZZ=\"keys config\": these alone; needs a C++ compiler)"
 	@echo "make lint     formatting, and clippy with warnings as errors"
 	@echo "make bench    formatting speed, in the sandbox and natively (a release build: slow)"
 	@echo "make bench-scale  many deliveries, many shares; fails when a target is missed (docs/limits.md)"
@@ -110,12 +112,16 @@ $(NPM_TOOLS)/ready:
 sweep: setup
 	CONSIGN_SWEEP=all cargo test $(SELECT) --test main --no-fail-fast -- --nocapture cli::sweeps:: cli::postgres::steps::
 
+FUZZ_SECONDS ?= 60
+fuzz: setup
+	SELECT='$(SELECT)' tests/fuzz/run $(FUZZ_SECONDS) $(FUZZ)
+
 # `cargo clippy` would build the metadata of every dependency a second time.
 # Clippy as the compiler of our own packages reuses what the tests are built of.
 lint: setup
 	cargo fmt --all --check
 	RUSTC_WORKSPACE_WRAPPER="$$(rustup which clippy-driver)" CLIPPY_ARGS=-Dwarnings \
-	    cargo build $(SELECT) --all-targets
+	    cargo build $(SELECT) --package consign-fuzz --all-targets
 
 fmt:
 	cargo fmt --all

@@ -18,7 +18,7 @@ use crate::registry::Fetch;
 use crate::run::Parts;
 
 pub use keys::firings;
-pub(crate) use plugins::told;
+pub(crate) use plugins::{judge, told};
 
 /// A configuration that can be carried out.
 pub struct Checked {

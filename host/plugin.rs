@@ -51,6 +51,8 @@ pub use inspect::{InspectError, gets};
 pub use observe::{Observe, Observed, Profile};
 pub use options::{Described, Endless, Misfit, OptionsSchema, described};
 pub use shipped::{FIXED_FLIGHTS, SHIPPED, shipped};
+#[doc(hidden)]
+pub use walled::heard_all;
 pub use walled::{Attempt, COMMAND, Wall, serve};
 
 use guest::Code;

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use arrow::datatypes::Schema;
+
 use super::case::{Case, Expected};
 use super::diff::Difference;
 use super::rig::{self, Keep, Object, Ran, Rig};
@@ -9,7 +11,7 @@ use crate::check;
 use crate::config::Problem;
 use crate::domain::Failure;
 use crate::limits::Limits;
-use crate::plugin::{Cause, Component, Diagnostic, Failed, Job, PluginError, Severity, described};
+use crate::plugin::{Cause, Component, Diagnostic, Failed, Job, Misfit, PluginError, Severity, described};
 
 /// Output of one case that is kept in memory.
 const KEPT_BYTES_MAX: u64 = 1 << 30;
@@ -32,7 +34,7 @@ pub enum Outcome {
 }
 
 /// What consign says of a run that was refused or failed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Refusal {
     /// What is compared: the cause and the message, or what `check` says, line by line.
     pub text: String,
@@ -82,11 +84,9 @@ pub async fn trial(rig: &Rig, component: &Component, limits: &Limits, case: &Cas
     let plan = rig.plan(&settings.dataset, case.input.clone(), settings.query.clone(), settings.interval).await?;
     let schema = plan.schema();
     let options = case.options.json();
-    let said = match tokio::task::block_in_place(|| component.check(options, &schema)) {
+    let said = match findings(component, options, &schema) {
         Ok(said) => said,
-        Err(error) => {
-            return Ok(Trial { findings: Vec::new(), outcome: Outcome::Refused(failed_check(error)), ran: None });
-        }
+        Err(refusal) => return Ok(Trial { findings: Vec::new(), outcome: Outcome::Refused(refusal), ran: None }),
     };
     let known = described(&component.description().options_schema);
     let findings =
@@ -110,6 +110,27 @@ pub async fn trial(rig: &Rig, component: &Component, limits: &Limits, case: &Cas
         Err(failed) => Outcome::Refused(Refusal::of_run(failed)),
     };
     Ok(Trial { findings, outcome, ran: Some(ran) })
+}
+
+/// As `consign check` has it: what the options' schema says, then what the plugin
+/// says of the others.
+fn findings(component: &Component, options: &str, schema: &Schema) -> Result<Vec<Diagnostic>, Refusal> {
+    let judged = check::judge(component.options(), options).map_err(|endless| Refusal {
+        text: format!("the options schema {endless}"),
+        remedy: "mend the schema; options cannot be checked by it".into(),
+        ..Refusal::default()
+    })?;
+    let misfit = |misfit: &Misfit| Diagnostic {
+        severity: Severity::Error,
+        path: misfit.pointer.clone(),
+        message: misfit.message.clone(),
+    };
+    let mut all: Vec<Diagnostic> = judged.misfits.iter().map(misfit).collect();
+    if let Some(rest) = &judged.rest {
+        let said = tokio::task::block_in_place(|| component.check(rest, schema)).map_err(failed_check)?;
+        all.extend(said.into_iter().filter(|said| !judged.has_told(said)));
+    }
+    Ok(all)
 }
 
 /// Everything that is not as expected.
@@ -164,7 +185,7 @@ impl Refusal {
         };
         let text = said.iter().map(line).collect::<Vec<_>>().join("\n");
         let remedy = "correct the options, or what `check` says of them".to_owned();
-        Self { text, remedy, said: true, frames: Vec::new(), stderr_tail: Vec::new(), batch_number: 0 }
+        Self { text, remedy, said: true, ..Self::default() }
     }
 
     pub fn of_run(failed: &Failed) -> Self {
@@ -185,13 +206,6 @@ fn failed_check(error: PluginError) -> Refusal {
             let refusal = Refusal::of_run(&source);
             Refusal { text: format!("{} in `{function}`", refusal.text), ..refusal }
         }
-        error => Refusal {
-            text: Failure::chain(&error),
-            remedy: String::new(),
-            said: false,
-            frames: Vec::new(),
-            stderr_tail: Vec::new(),
-            batch_number: 0,
-        },
+        error => Refusal { text: Failure::chain(&error), ..Refusal::default() },
     }
 }

@@ -35,10 +35,18 @@ pub(super) fn unusable(config: &Config, unusable: Vec<BadPlugin>, found: &mut Co
 }
 
 /// What can be said of options without data.
-struct Judged {
-    misfits: Vec<Misfit>,
+pub(crate) struct Judged {
+    pub misfits: Vec<Misfit>,
     /// The options that are right, if they are enough to ask the plugin about.
-    rest: Option<String>,
+    pub rest: Option<String>,
+}
+
+impl Judged {
+    /// Whether the plugin's finding is about an option that was left out: what is
+    /// wrong with that has been said.
+    pub fn has_told(&self, said: &Diagnostic) -> bool {
+        self.misfits.iter().any(|misfit| top(&misfit.pointer) == top(&said.path))
+    }
 }
 
 /// The shares that do not take their plugins as they are, and the first reason of each.
@@ -59,8 +67,8 @@ pub(super) fn options(
         let judged = judged
             .entry((&share.plugin, share.options.as_str()))
             .or_insert_with(|| judge(component.options(), &share.options));
-        let Judged { misfits, rest } = match judged {
-            Ok(judged) => judged,
+        let judged = match judged {
+            Ok(judged) => &*judged,
             Err(endless) => {
                 let place = config.locate(&["shares", name.as_str(), "plugin"]);
                 let message = format!("the options schema of plugin {} {endless}", component.name());
@@ -74,20 +82,18 @@ pub(super) fn options(
                 shares.push((name.clone(), why.to_owned()));
             }
         };
-        for misfit in misfits.iter() {
+        for misfit in &judged.misfits {
             refuses(&misfit.message);
             found.push(misfit_of(config, share, misfit.clone()));
         }
-        let (Some(schema), Some(options)) = (schemas.get(&share.dataset), rest) else { continue };
+        let (Some(schema), Some(options)) = (schemas.get(&share.dataset), &judged.rest) else { continue };
         let ask = || tokio::task::block_in_place(|| component.check_within(&limits, options, schema));
         let question = (&share.plugin, share.options.as_str(), &share.dataset, &share.limits);
         match answers.entry(question).or_insert_with(|| ask().map_err(|error| Failure::chain(&error))) {
             Ok(said) => {
                 let options = options_of.entry(&share.plugin).or_insert_with(|| component.options().described());
-                // What is wrong with an option that was left out has been said.
-                let is_told = |said: &&Diagnostic| misfits.iter().any(|misfit| top(&misfit.pointer) == top(&said.path));
                 let place = |path: &str, key| config.locate_option(name, path, key);
-                for said in said.iter().filter(|said| !is_told(said)) {
+                for said in said.iter().filter(|said| !judged.has_told(said)) {
                     let problem = told(place, options, said.clone());
                     if said.severity == Severity::Error {
                         refuses(&problem.message);
@@ -138,7 +144,7 @@ pub(super) fn refused(
 /// Everything that does not fit the schema; and what is left when the options
 /// with a misfit are taken out, so that the plugin can be asked about the others
 /// at once.
-fn judge(schema: &OptionsSchema, options: &str) -> Result<Judged, Endless> {
+pub(crate) fn judge(schema: &OptionsSchema, options: &str) -> Result<Judged, Endless> {
     let whole: Value = serde_json::from_str(options).unwrap_or_default();
     let misfits = schema.judge(&whole)?;
     if misfits.is_empty() {

@@ -1,8 +1,7 @@
 //! The views of a batch that are made by a library: an Arrow IPC stream and
 //! lines of JSON. Both take plain batches (see [`super::plain`]).
 
-use std::io::Write;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::buffer::ScalarBuffer;
@@ -24,22 +23,30 @@ pub fn arrow_ipc(batch: &RecordBatch) -> Result<Vec<u8>, ArrowError> {
 
 /// One object a row, each ending in `\n`, nulls written.
 pub fn json_lines(batch: &RecordBatch) -> Result<Vec<u8>, ArrowError> {
-    let builder = WriterBuilder::new().with_explicit_nulls(true).with_encoder_factory(Arc::new(Contract));
+    let contract = Arc::new(Contract::default());
+    let builder = WriterBuilder::new().with_explicit_nulls(true).with_encoder_factory(contract.clone());
     let mut writer = builder.build::<_, LineDelimited>(Vec::with_capacity(batch.get_array_memory_size()));
     writer.write(batch)?;
     writer.finish()?;
-    Ok(writer.into_inner())
+    match contract.unsaid.get() {
+        None => Ok(writer.into_inner()),
+        Some(why) => Err(ArrowError::JsonError(why.clone())),
+    }
 }
 
 /// Where the contract says something else than the library does, or says
 /// something where the library gives up.
-#[derive(Debug)]
-struct Contract;
+#[derive(Debug, Default)]
+struct Contract {
+    /// The first value that has no text, such as an instant after the year 262142. The
+    /// library would write an error's text in its place.
+    unsaid: Arc<OnceLock<String>>,
+}
 
 impl EncoderFactory for Contract {
     fn make_default_encoder<'a>(
         &self,
-        _field: &'a FieldRef,
+        field: &'a FieldRef,
         array: &'a dyn Array,
         options: &'a EncoderOptions,
     ) -> Result<Option<NullableEncoder<'a>>, ArrowError> {
@@ -47,11 +54,19 @@ impl EncoderFactory for Contract {
             DataType::Binary => binary(|row| array.as_binary::<i32>().value(row)),
             DataType::LargeBinary => binary(|row| array.as_binary::<i64>().value(row)),
             DataType::FixedSizeBinary(_) => binary(|row| array.as_fixed_size_binary().value(row)),
-            kind if kind.is_decimal() => {
+            kind if kind.is_decimal() || kind.is_temporal() => {
                 let formatter = ArrayFormatter::try_new(array, &FormatOptions::new())?;
-                Box::new(Rows(move |row, out: &mut Vec<u8>| {
-                    // Writing into memory does not fail.
-                    let _ = write!(out, "\"{}\"", formatter.value(row));
+                let (name, unsaid) = (field.name(), self.unsaid.clone());
+                Box::new(Rows(move |row, out: &mut Vec<u8>| match formatter.value(row).try_to_string() {
+                    Ok(text) => {
+                        out.push(b'"');
+                        out.extend_from_slice(text.as_bytes());
+                        out.push(b'"');
+                    }
+                    Err(error) => {
+                        unsaid.get_or_init(|| format!("a value of `{name}` cannot be said in JSON lines: {error}"));
+                        out.extend_from_slice(b"null");
+                    }
                 }))
             }
             DataType::Union(members, _) => {

@@ -40,6 +40,7 @@ use crate::limits::Limits;
 pub use attempt::Attempt;
 pub use confine::Wall;
 pub use serve::serve;
+pub use wire::heard_all;
 pub use worker::COMMAND;
 
 use wire::{Answer, Format, Heard, Request};

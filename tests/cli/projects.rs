@@ -52,6 +52,10 @@ impl Bench {
             .env("CARGO_TARGET_DIR", Path::new(env!("CARGO_TARGET_TMPDIR")).join("projects"))
             .env("ZIG_GLOBAL_CACHE_DIR", Path::new(env!("CARGO_TARGET_TMPDIR")).join("zig"))
             .env("ZIG_LOCAL_CACHE_DIR", Path::new(env!("CARGO_TARGET_TMPDIR")).join("zig"));
+        // The checkout's, for which `make setup` has got the target.
+        if let Ok(toolchain) = std::env::var("RUSTUP_TOOLCHAIN") {
+            command.env("RUSTUP_TOOLCHAIN", toolchain);
+        }
         ran(&mut command)
     }
 }

@@ -80,6 +80,23 @@ fn json_lines_follow_the_contract() {
     );
 }
 
+/// Never the text of an error in the place of a value.
+#[test]
+fn what_json_lines_cannot_say_is_refused() {
+    for zone in [None, Some("Europe/Berlin")] {
+        let at = TimestampMillisecondArray::from(vec![Some(0), None, Some(i64::MAX)]).with_timezone_opt(zone);
+        let at: ArrayRef = Arc::new(at);
+        let item = Arc::new(Field::new_list_field(at.data_type().clone(), true));
+        let nested: ArrayRef = Arc::new(ListArray::new(item, OffsetBuffer::from_lengths([3]), at.clone(), None));
+        for (column, name) in [(at, "at"), (nested, "item")] {
+            let given = batch(vec![("at", column)]);
+            let (result, _) = run(echo(), job(r#"{"view":"json-lines"}"#, given.schema()), vec![given]);
+            let message = result.unwrap_err().message;
+            assert!(message.contains(&format!("a value of `{name}` cannot be said in JSON lines")), "{message}");
+        }
+    }
+}
+
 #[test]
 fn long_and_wide_batches_are_split() {
     let rows = 150_000;

@@ -144,6 +144,11 @@ pub fn hear_blocking(reader: &mut impl Read) -> io::Result<Heard> {
     heard(kind, payload)
 }
 
+/// How many frames a worker has sent that can be understood, before the first that cannot.
+pub fn heard_all(mut bytes: &[u8]) -> usize {
+    std::iter::from_fn(|| hear_blocking(&mut bytes).ok()).count()
+}
+
 /// The next frame from the daemon, which may be as long as a batch is.
 pub fn told(reader: &mut impl Read) -> io::Result<(u8, Vec<u8>)> {
     next(reader, u32::MAX as usize)

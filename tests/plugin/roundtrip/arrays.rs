@@ -79,7 +79,7 @@ pub fn nestings(inner: Shape) -> Vec<Shape> {
 
 /// Whether a dictionary or run may hold it: one of unions would have nulls that
 /// no union can say.
-fn encodable(shape: &Shape) -> bool {
+pub fn encodable(shape: &Shape) -> bool {
     match shape {
         Shape::Union { .. } => false,
         Shape::Dictionary(_, values) | Shape::Runs(_, values) => encodable(values),

@@ -168,7 +168,10 @@ impl Flights {
 /// `text` in exactly `width` characters of ASCII.
 fn fit(column: &str, text: &str, width: usize) -> Result<String, Error> {
     if text.len() > width || text.contains(|c: char| !(' '..='~').contains(&c)) {
-        let message = format!("`{column}` is `{text}`, which does not fit into {width} ASCII characters");
+        // Of a text that is far too long its beginning tells which it is.
+        let shown: String = text.chars().take(2 * width.max(20)).collect();
+        let rest = if shown.len() < text.len() { "…" } else { "" };
+        let message = format!("`{column}` is `{shown}{rest}`, which does not fit into {width} ASCII characters");
         return Err(Error::Unsupported(message));
     }
     Ok(format!("{text:width$}"))

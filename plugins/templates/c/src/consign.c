@@ -215,9 +215,11 @@ static void open_object(rows_t *rows, sink_t sink) {
 
 // Hands the first `count` bytes of the buffer to the host; the others move up.
 static void flush(rows_t *rows, size_t count) {
-    if (!count) return;
-    format_plugin_list_u8_t bytes = {rows->buffer, count};
-    consign_format_output_method_object_write(consign_format_output_borrow_object(rows->object), &bytes);
+    // A row may be longer than what the host takes at once.
+    for (size_t at = 0; at < count; at += FLUSH_BYTES) {
+        format_plugin_list_u8_t bytes = {rows->buffer + at, count - at < FLUSH_BYTES ? count - at : FLUSH_BYTES};
+        consign_format_output_method_object_write(consign_format_output_borrow_object(rows->object), &bytes);
+    }
     rows->object_bytes += count;
     rows->length -= count;
     memmove(rows->buffer, rows->buffer + count, rows->length);
