@@ -164,16 +164,19 @@ fn print_wrong(daemon: Option<&Running>, kept: Option<&Kept>) {
 /// Which, since when, why, what waits, what to do.
 fn told(Halted { quarantine, waiting, .. }: &Halted) -> [String; 6] {
     let Quarantine { plugin, digest, since, deliveries, failure, failed } = quarantine;
-    let deliveries =
-        if *deliveries == 1 { "1 delivery".to_owned() } else { format!("{} deliveries", thousands(*deliveries)) };
-    let last = both_ends(&format!("  the last at {}: {}", to_the_second(*failed), failure.message), WIDTH - 2);
-    let [waits, slots] = [waiting.deliveries, waiting.slots].map(thousands);
+    let some = |deliveries: u64| match deliveries {
+        1 => "1 delivery".to_owned(),
+        some => format!("{} deliveries", thousands(some)),
+    };
+    let last = both_ends(&format!("    {}", failure.message), WIDTH - 2);
+    let (waits, slots) =
+        (some(waiting.deliveries), count(usize::try_from(waiting.slots).unwrap_or(usize::MAX), "slot"));
     [
         format!("plugin {plugin} is in quarantine since {}", to_the_second(*since)),
         format!("  {digest}"),
-        format!("  {deliveries} in a row ended by its fault"),
+        format!("  {} in a row ended by its fault, the last at {}:", some(*deliveries), to_the_second(*failed)),
         last,
-        format!("  nothing more of it is started: {waits} deliveries and {slots} slots wait"),
+        format!("  nothing more of it is started: {waits} and {slots} wait"),
         format!("  another component ends it, or `consign plugin release {plugin}`"),
     ]
 }

@@ -28,6 +28,8 @@ pub(super) struct Quarantined {
     waiting: BTreeMap<DeliveryId, Job>,
     /// Something may have changed.
     unsure: bool,
+    /// The ledger could not say, and is asked again with the next tick.
+    postponed: bool,
     asking: bool,
     asked: Option<Instant>,
     keeping: bool,
@@ -112,8 +114,8 @@ impl Desk {
             Err(error) if error.is_fatal() => return Err(error),
             Err(error) => {
                 tracing::debug!(error = Failure::chain(&error), "plugins in quarantine could not be read");
-                // With the next tick: what waits here would wait for nothing.
-                self.quarantine.unsure = true;
+                // What waits here must not wait for nothing.
+                self.quarantine.postponed = true;
             }
         }
         Ok(())
@@ -129,6 +131,9 @@ impl Desk {
         }
         for plugin in &over {
             tracing::info!(%plugin, "a plugin is no longer in quarantine: what waited for it goes on");
+        }
+        if self.quarantine.plugins.is_empty() && self.quarantine.waiting.is_empty() && over.is_empty() {
+            return;
         }
         let is_held = |job: &Job| self.quarantine.holds(&job.delivery.slot.share) && !job.has_begun();
         for job in self.queue.take(is_held) {
@@ -163,6 +168,7 @@ impl Desk {
     /// Each second: what waits in the ledger is kept, and what is too late for its
     /// deadline ends.
     pub fn keep_what_waits(&mut self) {
+        self.quarantine.unsure |= std::mem::take(&mut self.quarantine.postponed);
         let now = self.clock.now();
         let is_late = |job: &Job| job.delivery.deadline.is_some_and(|deadline| deadline <= now);
         let late: Vec<DeliveryId> =

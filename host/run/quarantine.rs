@@ -27,6 +27,9 @@ pub fn quarantined(
 
 /// Shares that one of these plugins formats.
 pub fn shares_of(config: &Config, plugins: &BTreeMap<PluginName, Quarantine>) -> Vec<ShareName> {
+    if plugins.is_empty() {
+        return Vec::new();
+    }
     let is_of = |share: &&Arc<Share>| share.plugin.as_ref().is_some_and(|plugin| plugins.contains_key(plugin));
     config.shares.values().filter(is_of).map(|share| share.name.clone()).collect()
 }
