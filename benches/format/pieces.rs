@@ -15,7 +15,7 @@ use crate::{Data, ROUNDS, Sandbox, job, median, timed};
 const FORMATS: [&str; 3] = ["csv", "jsonl", "parquet"];
 
 /// Pieces of a dataset.
-const PIECES: u64 = 16;
+const PIECES: u64 = 8;
 
 /// Rows that are read ahead, as the daemon has it unless told otherwise.
 const AHEAD_BYTES: usize = 256 << 20;
