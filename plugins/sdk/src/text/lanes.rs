@@ -5,7 +5,7 @@ use super::Special;
 
 /// Sixteen bytes.
 #[derive(Clone, Copy)]
-pub(super) struct Lanes(Register);
+pub(crate) struct Lanes(Register);
 
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 use wide::Register;

@@ -11,6 +11,7 @@ pub struct Special {
 }
 
 const ONES: u64 = 0x0101_0101_0101_0101;
+#[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
 const HIGHS: u64 = 0x8080_8080_8080_8080;
 
 impl Special {
@@ -26,6 +27,7 @@ impl Special {
 
     /// Zero when no byte of `word` is special; else the top bit of the least
     /// significant special byte is set, and any bits above it.
+    #[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
     #[inline(always)]
     pub(super) fn hits(&self, word: u64) -> u64 {
         // A byte minus one has its top bit set only if it was zero (or already
