@@ -3,10 +3,10 @@
 //! backslash stands before a backslash, a delimiter or a line break.
 //!
 //! Make it yours: the constants say what the format is, `CopyOptions` what its
-//! options are, `Cell::of` which columns it can write, `Cell::write` how.
+//! options are, `Cell::of` which columns it can write, `write` how.
 //! vendor/consign-sdk/README.md has the rest.
 
-use consign_sdk::text::{BinaryText, Buffer, Scalar, Special};
+use consign_sdk::text::{Around, BinaryText, Buffer, Plain, Scalar, Special};
 use consign_sdk::{
     Batch, Bools, Bytes, Column, DataType, Error, Field, Formatter, Output, RowWriter, RunFacts, Schema,
 };
@@ -61,21 +61,31 @@ impl Formatter for Copy {
         let Copy { delimiter, special, rows } = self;
         let columns = batch.columns()?;
         let cells = columns.iter().map(Cell::of).collect::<Result<Vec<_>, _>>()?;
-        for row in 0..batch.rows() {
-            let line = rows.row();
+        let befores: [&[u8]; 2] = [b"", &[*delimiter]];
+        let arounds = befores.map(|before| Around::new(before, None, &[before, b"\\N"].concat()));
+        rows.write_columns(batch.rows(), out, |block| {
             for (index, (cell, column)) in cells.iter().zip(&columns).enumerate() {
-                if index > 0 {
-                    line.push(*delimiter);
-                }
-                match column.is_null(row) {
-                    true => line.extend(b"\\N"),
-                    false => cell.write(row, *delimiter, special, line),
+                let nth = usize::from(index > 0);
+                match cell {
+                    Cell::Text(texts) => {
+                        let plain = Plain { special: *special, but_of_length: None };
+                        let other = |text: &[u8], line: &mut Buffer| escaped(text, *delimiter, line);
+                        block.texts(texts, column.validity(), &arounds[nth], &plain, other);
+                    }
+                    Cell::Scalar(scalar) => block.scalars(scalar, column.validity(), &arounds[nth]),
+                    Cell::Bool(bools) => block.bools(bools, column.validity(), &arounds[nth], [b"t", b"f"]),
+                    Cell::Binary(values) => {
+                        block.literal(befores[nth]);
+                        block.cells(|row, line| match values.get(row) {
+                            Some(bytes) => hexadecimal(bytes, line),
+                            None => line.extend(b"\\N"),
+                        });
+                    }
+                    Cell::Null => block.literal(&[befores[nth], b"\\N"].concat()),
                 }
             }
-            line.push(b'\n');
-            rows.end_row(out)?;
-        }
-        Ok(())
+            block.literal(b"\n");
+        })
     }
 
     fn finish(&mut self, out: &mut Output<'_>) -> Result<(), Error> {
@@ -128,31 +138,15 @@ impl<'a> Cell<'a> {
             _ => Cell::Scalar(Scalar::of(column)?.ok_or_else(|| Error::Unsupported(refusal(column.field())))?),
         })
     }
-
-    /// Appends the value at `row`, which is not null.
-    #[inline(always)]
-    fn write(&self, row: usize, delimiter: u8, special: &Special, line: &mut Buffer) {
-        match self {
-            Cell::Text(texts) => {
-                let (values, range) = texts.place(row);
-                if !line.extend_plain(values, range, special) {
-                    escaped(texts.value(row), delimiter, line);
-                }
-            }
-            Cell::Scalar(scalar) => scalar.write(row, line),
-            Cell::Bool(bools) => line.push(if bools.value(row) { b't' } else { b'f' }),
-            // As PostgreSQL reads `bytea`, with the backslash doubled.
-            Cell::Binary(values) => {
-                line.extend(b"\\\\x");
-                line.binary(values.value(row), BinaryText::Hex);
-            }
-            Cell::Null => line.extend(b"\\N"),
-        }
-    }
 }
 
-/// Appends a text with special bytes.
-#[inline(never)]
+/// As PostgreSQL reads `bytea`, with the backslash doubled.
+fn hexadecimal(bytes: &[u8], line: &mut Buffer) {
+    line.extend(b"\\\\x");
+    line.binary(bytes, BinaryText::Hex);
+}
+
+/// Appends a text that may have special bytes.
 fn escaped(text: &[u8], delimiter: u8, line: &mut Buffer) {
     for byte in text {
         match byte {
