@@ -5,10 +5,10 @@
 #[path = "../../plugin/roundtrip/arrays.rs"]
 #[expect(dead_code, reason = "the tests make shapes in a way of their own")]
 mod arrays;
-#[path = "../../plugin/roundtrip/lift.rs"]
-mod lift;
 #[path = "../guest.rs"]
 mod guest;
+#[path = "../../plugin/roundtrip/lift.rs"]
+mod lift;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
@@ -40,7 +40,8 @@ fuzz_target!(|bytes: &[u8]| -> Corpus {
 });
 
 fn crossing(from: &mut Unstructured<'_>) -> Result<()> {
-    let shapes = (0..from.int_in_range(0..=COLUMNS_MAX)?).map(|_| shape(from, DEPTH_MAX)).collect::<Result<Vec<_>>>()?;
+    let shapes =
+        (0..from.int_in_range(0..=COLUMNS_MAX)?).map(|_| shape(from, DEPTH_MAX)).collect::<Result<Vec<_>>>()?;
     let rows = from.int_in_range(1..=ROWS_MAX)?;
     let begin = from.int_in_range(0..=rows)?;
     let len = from.int_in_range(0..=rows - begin)?;
