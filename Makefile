@@ -130,9 +130,10 @@ fmt:
 bench: setup
 	cargo bench --bench format
 
-# In the profile of the tests, because a release build of everything takes long.
+# In the profile of the tests, because a release build of everything takes long; but
+# for our own crates, which are what is measured.
 bench-scale: setup
-	cargo bench $(SELECT) --profile dev --bench scale
+	CARGO_PROFILE_DEV_OPT_LEVEL=1 cargo bench $(SELECT) --profile dev --bench scale
 
 # What the binary itself can make of it, it makes.
 deb: setup $(CARGO_DEB)

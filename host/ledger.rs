@@ -246,8 +246,9 @@ impl Ledger {
     /// runs as far as other slots of their shares let them. Customers who already
     /// have the slot, or are getting it, are not in its run.
     pub async fn claim(&self, on_time: impl Into<Wanted>, late: impl Into<Wanted>) -> Result<Claims, LedgerError> {
-        let (now, on_time, late) = (self.clock.now(), on_time.into(), late.into());
-        self.writer.run(move |ledger| claim::claim(ledger, now, &on_time, &late)).await
+        let (clock, on_time, late) = (self.clock.clone(), on_time.into(), late.into());
+        // Its turn is when it is carried out: a run that it waited for has ended before.
+        self.writer.run(move |ledger| claim::claim(ledger, clock.now(), &on_time, &late)).await
     }
 
     /// Has every slot looked at again that waits for another one: for a process that begins.

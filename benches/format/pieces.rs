@@ -6,6 +6,7 @@ use std::thread::available_parallelism;
 use std::time::Duration;
 
 use consign::domain::{Failure, OutputEvent};
+use consign::limits::Isolation;
 use consign::plugin::{Component, Crew, Pieces, in_pieces};
 use futures::stream;
 use tokio::sync::mpsc;
@@ -25,7 +26,7 @@ pub fn report(sandbox: &Sandbox, data: &Data) {
     println!("\n{} in {PIECES} pieces: MB/s by wall time, medians of {ROUNDS} rounds", data.name);
     println!("{:12}{:>14}{:>14}{:>14}{:>14}", "", "one instance", "1 at once", format!("{cores} at once"), "ratio");
     for format in FORMATS {
-        let component = sandbox.load(format);
+        let component = sandbox.load(format, Isolation::InProcess);
         let ways: [Box<dyn Fn() -> u64>; 3] = [
             Box::new(|| sandbox.write(&component, data, "{}")),
             Box::new(|| write(sandbox, &component, data, 1)),

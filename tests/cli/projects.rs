@@ -48,10 +48,11 @@ impl Bench {
             .env("PATH", path)
             .env("CARGO_HOME", of_home("CARGO_HOME", ".cargo"))
             .env("RUSTUP_HOME", of_home("RUSTUP_HOME", ".rustup"))
-            // Dependencies and zig's libc are compiled once, not once a project.
+            // Dependencies and zig's libc are compiled once, not once a project. What
+            // is the project's is elsewhere: with one folder for both an object was gone once.
             .env("CARGO_TARGET_DIR", Path::new(env!("CARGO_TARGET_TMPDIR")).join("projects"))
             .env("ZIG_GLOBAL_CACHE_DIR", Path::new(env!("CARGO_TARGET_TMPDIR")).join("zig"))
-            .env("ZIG_LOCAL_CACHE_DIR", Path::new(env!("CARGO_TARGET_TMPDIR")).join("zig"));
+            .env("ZIG_LOCAL_CACHE_DIR", self.path("zig"));
         // The checkout's, for which `make setup` has got the target.
         if let Ok(toolchain) = std::env::var("RUSTUP_TOOLCHAIN") {
             command.env("RUSTUP_TOOLCHAIN", toolchain);

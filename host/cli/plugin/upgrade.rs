@@ -245,11 +245,11 @@ async fn put(
         let moved = |error: tempfile::PersistError| {
             CliError::internal(&format!("cannot write beside {}", path.display()), &error.error)
         };
-        // Never without a whole component under its name.
-        new.persist(path).map_err(moved)?;
+        // Never without a whole component under its name, nor without a way back.
         if let Some(kept) = kept {
             kept.persist(previous(path)).map_err(moved)?;
         }
+        new.persist(path).map_err(moved)?;
     }
     let (plugin, written) = (plugin.name.clone(), path.to_owned());
     Ok(Report { plugin, changed, before, after, shares, signed_by: None, written })
