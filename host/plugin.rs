@@ -51,6 +51,7 @@ pub use failed::{Cause, Failed};
 pub use inspect::{InspectError, gets};
 pub use observe::{Observe, Observed, Profile};
 pub use options::{Described, Endless, Misfit, OptionsSchema, described};
+pub(crate) use pieces::first_rows;
 pub use pieces::{Crew, Lost, Pieces, in_pieces};
 pub use shipped::{FIXED_FLIGHTS, SHIPPED, shipped};
 #[doc(hidden)]

@@ -22,7 +22,7 @@ use tokio::sync::mpsc;
 
 use crate::config::{Config, Customer, Dataset, Empty, FileDataset, PluginSource, Share, TableDataset};
 use crate::crash::{self, Point};
-use crate::dataset::{Batches, Request};
+use crate::dataset::Request;
 use crate::delivery::{Committed, Delivery, DeliverySpec, Sealed, Target};
 use crate::domain::{
     CustomerName, Destination, Failure, Invalid, KeyFacts, Layer, LeafName, Manifest, ManifestField, ManifestInterval,
@@ -149,7 +149,7 @@ async fn rows(
     let plan = parts.datasets.plan(dataset, &request).await?;
     let schema = plan.schema();
     let mut batches = plan.stream()?;
-    let first = first_rows(&mut batches).await?;
+    let first = plugin::first_rows(&mut batches).await.transpose()?;
     let mut streamed = Streamed {
         rows: 0,
         schema: schema.fields().iter().map(|field| described(field)).collect(),
@@ -206,16 +206,6 @@ async fn store(delivery: &Delivery, piece: u32, mut events: mpsc::Receiver<Outpu
         delivery.accept_of(piece, event).await?;
     }
     Ok(())
-}
-
-/// The first batch that has rows; None when the dataset is empty.
-async fn first_rows(batches: &mut Batches) -> Result<Option<RecordBatch>, Failure> {
-    while let Some(batch) = batches.next().await.transpose()? {
-        if batch.num_rows() > 0 {
-            return Ok(Some(batch));
-        }
-    }
-    Ok(None)
 }
 
 /// Whole files, unread.

@@ -88,8 +88,8 @@ fn there(case: &Case, folder: &Path) -> Result<BTreeMap<String, Vec<u8>>, Broken
 }
 
 /// The old bytes or the new ones, never a part of them.
-fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = tempfile::Builder::new().prefix(".bless-").tempfile_in(path.parent().unwrap_or(Path::new(".")))?;
+pub(super) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = tempfile::Builder::new().prefix(".consign-").tempfile_in(path.parent().unwrap_or(Path::new(".")))?;
     file.write_all(bytes)?;
     // As other files of a project, and not for this user alone.
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);

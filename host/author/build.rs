@@ -12,6 +12,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 
+use super::bless::replace;
 use super::component::ComponentError;
 use super::{Language, Project};
 
@@ -66,20 +67,9 @@ pub fn build(project: &Project, tools: &Tools<'_>) -> Result<(), BuildError> {
         Language::JavaScript => javascript::build(tools)?,
         Language::C => c::build(project, tools)?,
     };
-    put(&project.component, &component)
-}
-
-/// As a whole or not at all, for a daemon may be reading it.
-fn put(path: &Path, bytes: &[u8]) -> Result<(), BuildError> {
-    let failed = |source| BuildError::Write { path: path.into(), source };
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(failed)?;
-    io::Write::write_all(&mut file, bytes).map_err(failed)?;
-    // A temporary file is its owner's alone; a component is no secret.
-    use std::os::unix::fs::PermissionsExt as _;
-    file.as_file().set_permissions(fs::Permissions::from_mode(0o644)).map_err(failed)?;
-    file.persist(path).map_err(|error| failed(error.error))?;
-    Ok(())
+    // As a whole or not at all, for a daemon may be reading it.
+    let failed = |source| BuildError::Write { path: project.component.clone(), source };
+    replace(&project.component, &component).map_err(failed)
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, BuildError> {

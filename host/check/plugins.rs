@@ -13,11 +13,9 @@ use crate::run::{BadPlugin, Parts};
 
 pub(super) fn unusable(config: &Config, unusable: Vec<BadPlugin>, found: &mut ConfigErrors) {
     for BadPlugin { plugin, mut failure, is_absent } in unusable {
-        let source = config.plugins.get(&plugin).map(|plugin| &plugin.source);
-        let key = match source {
-            Some(PluginSource::Oci { .. }) => "oci",
-            _ if failure.message.contains("is pinned") => "sha256",
-            _ => "path",
+        let key = match source_key(config, &plugin) {
+            "path" if failure.message.contains("is pinned") => "sha256",
+            key => key,
         };
         let place = config.locate(&["plugins", plugin.as_str(), key]);
         if is_absent {
@@ -31,6 +29,14 @@ pub(super) fn unusable(config: &Config, unusable: Vec<BadPlugin>, found: &mut Co
                     .into();
         }
         refuse(found, place, failure);
+    }
+}
+
+/// The key that says where a plugin's component is.
+fn source_key(config: &Config, plugin: &PluginName) -> &'static str {
+    match config.plugins.get(plugin).map(|plugin| &plugin.source) {
+        Some(PluginSource::Oci { .. }) => "oci",
+        _ => "path",
     }
 }
 
@@ -122,16 +128,12 @@ pub(super) fn refused(
 ) {
     for (plugin, shares) in refusing {
         let (Some(before), Some(after)) = (earlier(&plugin), parts.digest(&plugin)) else { continue };
-        let Some((share, why)) = shares.first().filter(|_| before != *after) else { continue };
+        let Some((share, why)) = shares.first().filter(|_| before != after) else { continue };
         let more = match shares.len() {
             1 => String::new(),
             all => format!(" (and {} more)", all - 1),
         };
-        let key = match config.plugins.get(&plugin).map(|plugin| &plugin.source) {
-            Some(PluginSource::Oci { .. }) => "oci",
-            _ => "path",
-        };
-        let place = config.locate(&["plugins", plugin.as_str(), key]);
+        let place = config.locate(&["plugins", plugin.as_str(), source_key(config, &plugin)]);
         let message = format!("share {share}{more} refuses the new component of plugin {plugin}: {why}");
         let help = format!(
             "it is {after}, and {before} until now: correct the share, or keep that (`consign plugin rollback \

@@ -66,6 +66,11 @@ impl CliError {
         Self { exit, message, help, problems: Vec::new(), omitted: 0, text: String::new(), found: None }
     }
 
+    /// What was asked for could not be done.
+    pub fn failed(failure: Failure) -> Self {
+        Self::new(Exit::Failed, failure.message, failure.remedy)
+    }
+
     /// A failure of the machine or of consign, with its causes.
     pub fn internal(what: &str, error: &(dyn std::error::Error + 'static)) -> Self {
         Self::new(Exit::Internal, format!("{what}: {}", Failure::chain(error)), "")

@@ -11,7 +11,7 @@ use super::output::{self, CliError, Exit};
 use super::progress::Progress;
 use super::{Global, report, setup, waiting};
 use crate::clock::{Clock, Instant};
-use crate::config::{Config, Plugin};
+use crate::config::Config;
 use crate::crash::{self, Point};
 use crate::daemon::admin::ask::Ask;
 use crate::delivery::Target;
@@ -169,9 +169,8 @@ impl Sending {
     /// Nobody has it wait here until its plugin is let go.
     async fn may_begin(&self, ledger: &Ledger) -> Result<(), CliError> {
         let Some(share) = self.config.shares.get(&self.slot.share) else { return Ok(()) };
-        let digest = |plugin: &Plugin| self.parts.digest(&plugin.name).cloned();
         let all = ledger.quarantined().await?;
-        Ok(quarantine::may_begin(share, &quarantine::quarantined(&self.config, digest, &all))?)
+        Ok(quarantine::may_begin(&self.config, &self.parts, share, &all)?)
     }
 
     /// Brings to its end what an earlier process left of these deliveries. Whoever

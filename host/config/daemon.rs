@@ -114,6 +114,8 @@ pub(crate) fn read(
         }
     }
     let int = |key| section.and_then(|s| s.int(key));
+    let bytes = |key| section.and_then(|s| s.size(key)).and_then(|bytes| usize::try_from(bytes).ok());
+    let memory = |key| bytes(key).unwrap_or(256 << 20);
     let path = |key: &str, variable: &str, fallback: &str| match section.and_then(|s| Some((s.text(key)?, s.span(key))))
     {
         Some((text, span)) => base(span.file()).join(text),
@@ -127,15 +129,9 @@ pub(crate) fn read(
         plugin_concurrency: int("plugin_concurrency"),
         customer_concurrency: int("customer_concurrency"),
         bucket_concurrency: int("bucket_concurrency"),
-        query_memory_bytes: section
-            .and_then(|s| s.size("query_memory"))
-            .and_then(|bytes| usize::try_from(bytes).ok())
-            .unwrap_or(256 << 20),
+        query_memory_bytes: memory("query_memory"),
         piece_concurrency: int("piece_concurrency"),
-        piece_memory_bytes: section
-            .and_then(|s| s.size("piece_memory"))
-            .and_then(|bytes| usize::try_from(bytes).ok())
-            .unwrap_or(256 << 20),
+        piece_memory_bytes: memory("piece_memory"),
         drain_timeout: section.and_then(|s| s.duration("drain_timeout")).unwrap_or(Duration::from_secs(30)),
         watch: section.and_then(|s| s.bool("watch")).unwrap_or(false),
     }

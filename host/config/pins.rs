@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::files;
 use super::report::{ConfigErrors, Problems};
 use super::section::Section;
-use super::shape::{Kind, Shape, check_root, optional, required};
+use super::shape::{Key, Kind, Shape, check_root, optional, required};
 use super::source::Span;
 use crate::domain::{ContentDigest, OciReference, PluginName};
 
@@ -59,13 +59,16 @@ static LOCK: Shape = Shape {
 
 static PINS: super::shape::Names = super::names("plugin", |text| PluginName::parse(text).map(drop), Kind::Table(&PIN));
 
+const MANIFEST: Key = required("manifest", DIGEST, r#""sha256:…""#, "Digest of the manifest.");
+const COMPONENT: Key = required("component", DIGEST, r#""sha256:…""#, "Digest of the component.");
+
 static PIN: Shape = Shape {
     noun: "pin",
     doc: "What one reference names.",
     keys: &[
         required("oci", super::TEXT, r#""registry.example.com/team/fmt:1.4""#, "The reference."),
-        required("manifest", DIGEST, r#""sha256:…""#, "Digest of the manifest."),
-        required("component", DIGEST, r#""sha256:…""#, "Digest of the component."),
+        MANIFEST,
+        COMPONENT,
         optional("previous", Kind::Table(&PREVIOUS), "{}", "What it was pinned to before."),
     ],
     synonyms: &[],
@@ -76,8 +79,8 @@ static PREVIOUS: Shape = Shape {
     doc: "What `consign plugin rollback` goes back to.",
     keys: &[
         required("oci", super::TEXT, r#""registry.example.com/team/fmt:1.3""#, "The reference."),
-        required("manifest", DIGEST, r#""sha256:…""#, "Digest of the manifest."),
-        required("component", DIGEST, r#""sha256:…""#, "Digest of the component."),
+        MANIFEST,
+        COMPONENT,
     ],
     synonyms: &[],
 };

@@ -80,7 +80,7 @@ impl Quarantined {
     /// have come into quarantine, and those that no longer are.
     fn renew(&mut self, generation: &Generation) -> (Vec<Quarantine>, Vec<PluginName>) {
         let Generation { config, parts, .. } = generation;
-        let now = quarantine::quarantined(config, |plugin| parts.digest(&plugin.name).cloned(), &self.all);
+        let now = quarantine::quarantined(config, |plugin| parts.digest(&plugin.name), &self.all);
         self.shares = quarantine::shares_of(config, &now);
         let before = std::mem::replace(&mut self.plugins, now);
         let is_new = |(name, found): &(&PluginName, &Quarantine)| {

@@ -150,7 +150,7 @@ impl Reloader {
         }
         let running = self.current.borrow().clone();
         fixed(&running.config, &config, &mut found);
-        let (parts, earlier) = (&*running.parts, |plugin: &PluginName| running.parts.digest(plugin).cloned());
+        let (parts, earlier) = (&*running.parts, |plugin: &PluginName| running.parts.digest(plugin));
         let checked = check::check(&config, &self.clock, found, Fetch::Missing, Some(parts), earlier).await;
         let checked = checked.map_err(|unsound| match unsound {
             Unsound::Config(errors) => errors.into(),

@@ -38,6 +38,7 @@ use crate::domain::{Failure, Layer, OutputEvent};
 
 pub use crew::Crew;
 use cut::Piece;
+pub use cut::first_rows;
 
 /// Output of one piece that waits to be taken, in events of up to 512 KiB.
 const OUTPUT_QUEUE: usize = 8;

@@ -78,15 +78,15 @@ impl Parts {
     }
 
     /// Of a plugin's component, if it could be loaded.
-    pub fn digest(&self, plugin: &PluginName) -> Option<&ContentDigest> {
+    pub fn digest(&self, plugin: &PluginName) -> Option<ContentDigest> {
         let of_this = (plugin.clone(), 0)..=(plugin.clone(), usize::MAX);
-        self.components.range(of_this).next().map(|(_, component)| component.content_digest())
+        self.components.range(of_this).next().map(|(_, component)| component.content_digest().clone())
     }
 
     /// What formats the share's rows; None for files.
     pub fn formatter(&self, config: &Config, share: &Share) -> Option<Formatter> {
         let plugin = config.plugins.get(share.plugin.as_ref()?)?;
-        let (name, digest) = (plugin.name.clone(), self.digest(&plugin.name)?.clone());
+        let (name, digest) = (plugin.name.clone(), self.digest(&plugin.name)?);
         Some(Formatter { plugin: name, digest, quarantine_after: plugin.quarantine_after })
     }
 }

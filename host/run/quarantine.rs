@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::Parts;
 use crate::clock::to_the_second;
 use crate::config::{Config, Plugin, Share};
 use crate::domain::{ContentDigest, Failure, Layer, PluginName, Refused, Retry, ShareName};
@@ -34,8 +35,9 @@ pub fn shares_of(config: &Config, plugins: &BTreeMap<PluginName, Quarantine>) ->
     config.shares.values().filter(is_of).map(|share| share.name.clone()).collect()
 }
 
-/// Whether somebody may begin a run of this share by hand.
-pub fn may_begin(share: &Share, plugins: &BTreeMap<PluginName, Quarantine>) -> Result<(), Refused> {
+/// Whether somebody may begin a run of this share by hand, while `all` these are in quarantine.
+pub fn may_begin(config: &Config, parts: &Parts, share: &Share, all: &[Quarantine]) -> Result<(), Refused> {
+    let plugins = quarantined(config, |plugin| parts.digest(&plugin.name), all);
     let found = share.plugin.as_ref().and_then(|plugin| Some((plugin, plugins.get(plugin)?)));
     match found {
         None => Ok(()),

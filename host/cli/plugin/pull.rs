@@ -55,9 +55,7 @@ pub async fn pull(global: &Global, args: &PullArgs) -> Result<Exit, CliError> {
                 pins.insert(name.clone(), pin.after(before.as_ref()));
             }
             Ok(None) => {}
-            Err(failure) if failed.is_none() => {
-                failed = Some(CliError::new(Exit::Failed, failure.message, failure.remedy))
-            }
+            Err(failure) if failed.is_none() => failed = Some(CliError::failed(failure)),
             Err(failure) => output::warn(&format!("{}: {}", failure.message, failure.remedy)),
         }
     }

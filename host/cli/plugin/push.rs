@@ -48,8 +48,7 @@ pub async fn push(global: &Global, args: &PushArgs) -> Result<Exit, CliError> {
         true => Registries::new(&Config::survey(&global.config, &environment)?.0),
         false => Registries::without_config(&environment),
     };
-    let failed = |failure: Failure| CliError::new(Exit::Failed, failure.message, failure.remedy);
-    let registries = registries.map_err(|error| failed(error.into()))?;
+    let registries = registries.map_err(|error| CliError::failed(error.into()))?;
     let cache = tempfile::tempdir().map_err(|error| CliError::internal("cannot make a temporary directory", &error))?;
     // What is no plugin is not pushed as one.
     let loaded = tokio::task::block_in_place(|| {
@@ -62,7 +61,7 @@ pub async fn push(global: &Global, args: &PushArgs) -> Result<Exit, CliError> {
     let said = loaded.description();
     let about = About { name: &said.name, version: &said.version };
     let pushed = registries.push(&args.reference, &component, about).await;
-    let manifest = pushed.map_err(|error| failed(error.into()))?;
+    let manifest = pushed.map_err(|error| CliError::failed(error.into()))?;
     let pushed = Pushed {
         oci: args.reference.to_string(),
         manifest: manifest.to_string(),

@@ -129,7 +129,7 @@ async fn from_registry(
         None => reference.clone(),
         Some(to) => within(config, plugin, reference, to)?,
     };
-    let pulled = Depot::new(config).pull(&plugin.name, &wanted, None).await.map_err(failed)?;
+    let pulled = Depot::new(config).pull(&plugin.name, &wanted, None).await.map_err(CliError::failed)?;
     let after = Pin { reference: reference.clone(), ..pulled.pin };
     pin(config, plugin, before, after, pulled.signed_by).await
 }
@@ -186,7 +186,7 @@ async fn back(
         return Err(CliError::new(Exit::Failed, message, help));
     }
     // Out of the cache; from the registry only what is not there.
-    Depot::new(config).component(name, reference, Some(earlier), Fetch::Missing).await.map_err(failed)?;
+    Depot::new(config).component(name, reference, Some(earlier), Fetch::Missing).await.map_err(CliError::failed)?;
     pin(config, plugin, Some(now), earlier.clone(), None).await
 }
 
@@ -268,10 +268,6 @@ async fn taken(config: &Config, plugin: &Plugin, source: PluginSource) -> Result
     let checked = checked.map_err(|unsound| CliError { exit: Exit::Failed, ..unsound.into() })?;
     output::warnings(&checked.warnings);
     Ok(config.shares.values().filter(|share| share.plugin.as_ref() == Some(&plugin.name)).count())
-}
-
-fn failed(failure: crate::domain::Failure) -> CliError {
-    CliError::new(Exit::Failed, failure.message, failure.remedy)
 }
 
 /// `acme.wasm.previous` beside `acme.wasm`.

@@ -144,7 +144,7 @@ impl Office {
         };
         let now = timeout(LOOP_PATIENCE, told).await.ok().flatten();
         let current = self.current.borrow().clone();
-        let digest = |plugin: &Plugin| current.parts.digest(&plugin.name).cloned();
+        let digest = |plugin: &Plugin| current.parts.digest(&plugin.name);
         let kept = Kept::read(self.ledger.reader(), &current.config, digest, self.clock.now()).await?;
         let daemon = Running {
             pid: std::process::id(),
@@ -202,7 +202,7 @@ impl Office {
 
     async fn release(&self, plugin: &str, caller: &Caller) -> Result<Released, Refused> {
         let current = self.current.borrow().clone();
-        let digest = |plugin: &Plugin| current.parts.digest(&plugin.name).cloned();
+        let digest = |plugin: &Plugin| current.parts.digest(&plugin.name);
         let released = release(&self.ledger, &current.config, plugin, digest).await?;
         if !released.released.is_empty() {
             crash::point(Point::LetGo);
@@ -215,9 +215,8 @@ impl Office {
     /// Whoever asks for a run is told at once that it would wait.
     async fn may_begin(&self, share: &Share) -> Result<(), Refused> {
         let current = self.current.borrow().clone();
-        let digest = |plugin: &Plugin| current.parts.digest(&plugin.name).cloned();
         let all = self.ledger.reader().quarantined().await?;
-        quarantine::may_begin(share, &quarantine::quarantined(&current.config, digest, &all))
+        quarantine::may_begin(&current.config, &current.parts, share, &all)
     }
 
     async fn rewind(&self, caller: &Caller) -> Result<Rewound, Refused> {

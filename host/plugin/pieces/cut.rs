@@ -129,7 +129,8 @@ impl Feed<'_> {
     }
 }
 
-async fn first_rows(batches: &mut (impl Stream<Item = Batch> + Unpin)) -> Option<Batch> {
+/// The first batch that has rows, or cannot be read.
+pub async fn first_rows(batches: &mut (impl Stream<Item = Batch> + Unpin)) -> Option<Batch> {
     loop {
         match batches.next().await? {
             Ok(batch) if batch.num_rows() == 0 => {}
