@@ -65,7 +65,7 @@ impl Scene {
         }
         let patience = plan.patience;
         text.push_str(&format!(
-            "@AWS@attempt_timeout = \"{patience}\"\noperation_timeout = \"6s\"\npart_size = \"5 MiB\"\n"
+            "@AWS@attempt_timeout = \"{patience}\"\noperation_timeout = \"8s\"\npart_size = \"5 MiB\"\n"
         ));
         text.push_str(&profiles.iter().map(customer).collect::<String>());
         text.push_str("[datasets.rows]\ntables.rows = \"rows.csv\"\ntenant_column = \"tenant\"\n");

@@ -60,7 +60,15 @@ impl Behind for Server {
 
     fn kill(&self, port: u16) {
         let processes = self.processes.lock().unwrap();
-        if let Some(asks) = processes.iter().find(|process| has_port(**process, port)) {
+        // The kernel's table is read piece by piece, and what changes meanwhile can hide a line of it.
+        let asks = (0..50).find_map(|_| {
+            let asks = processes.iter().find(|process| has_port(**process, port));
+            if asks.is_none() {
+                thread::sleep(Duration::from_millis(2));
+            }
+            asks
+        });
+        if let Some(asks) = asks {
             let pid = Pid::from_raw(i32::try_from(*asks).unwrap()).unwrap();
             if kill_process(pid, Signal::KILL).is_ok() {
                 self.kills.fetch_add(1, Ordering::Relaxed);
@@ -139,9 +147,11 @@ impl Drop for Proxy {
 fn has_port(process: u32, port: u16) -> bool {
     let table = fs::read_to_string("/proc/net/tcp").unwrap();
     let local = format!("0100007F:{port:04X}");
-    let line = table.lines().find(|line| line.split_whitespace().nth(1) == Some(&local));
-    let Some(inode) = line.and_then(|line| line.split_whitespace().nth(9)) else { return false };
-    let socket = format!("socket:[{inode}]");
+    // One that has ended may have had the same port.
+    let lines = table.lines().filter(|line| line.split_whitespace().nth(1) == Some(&local));
+    let sockets: Vec<String> =
+        lines.filter_map(|line| Some(format!("socket:[{}]", line.split_whitespace().nth(9)?))).collect();
     let files = fs::read_dir(format!("/proc/{process}/fd")).into_iter().flatten().flatten();
-    files.filter_map(|file| fs::read_link(file.path()).ok()).any(|link| link.as_os_str() == socket.as_str())
+    let mut links = files.filter_map(|file| fs::read_link(file.path()).ok());
+    links.any(|link| sockets.iter().any(|socket| link.as_os_str() == socket.as_str()))
 }
