@@ -352,6 +352,7 @@ fn draft(claim: &Claim, customer: &CustomerName) -> Manifest {
 fn sealed(key: &ObjectKey) -> SealedObject {
     SealedObject {
         key: key.to_string(),
+        role: consign::domain::Role::Data,
         upload_id: "upload-of-the-object-0123456789abcdef".into(),
         created: first(),
         media_type: "text/csv".into(),

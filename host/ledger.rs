@@ -13,6 +13,7 @@ mod delivered;
 mod error;
 mod faults;
 mod open;
+mod order;
 mod place;
 mod postgres;
 mod read;
@@ -42,6 +43,7 @@ use db::Db;
 pub use delivered::Delivered;
 pub use error::LedgerError;
 pub use faults::{Formatter, Quarantine, Waiting};
+pub use order::Order;
 pub use read::{
     AttemptDetail, DeliveryDetail, History, ObjectDetail, OpenAttempt, OpenDelivery, OpenUpload, RunDetail, RunSummary,
     Skipped, Unfinished, UploadDetail,
@@ -290,7 +292,7 @@ impl Ledger {
         delivery: DeliveryId,
         destination: Option<Destination>,
     ) -> Result<Attempt, LedgerError> {
-        self.attempt_by(None, delivery, destination).await
+        self.attempt_by(None, Order::Any, delivery, destination).await
     }
 
     /// Records an upload that exists in the bucket. Once more changes nothing.

@@ -11,7 +11,7 @@ use url::Url;
 
 use crate::calendar::{Calendar, Jitter};
 use crate::domain::{
-    AccountId, BucketName, CustomerName, CustomerPrefix, DatasetName, ExternalId, GroupName, KeyTemplate, OciReference,
+    AccountId, BucketName, CustomerName, CustomerPrefix, DatasetName, ExternalId, GroupName, KeyTemplate, Mode, OciReference,
     ParamValue, PluginName, Region, RoleArn, ShareName, TableName,
 };
 use crate::limits::{Isolation, Limits};
@@ -302,7 +302,12 @@ pub struct Share {
     /// Format pieces of so many rows side by side, each into objects of its own.
     pub piece_rows: Option<NonZeroU64>,
     pub empty: Empty,
+    pub mode: Mode,
     pub key: KeyTemplate,
+    /// `_SUCCESS` comes after the manifest.
+    pub success_marker: bool,
+    /// Where `latest.json` is that leads to the newest slot, if the share has one.
+    pub latest_pointer: Option<KeyTemplate>,
     pub retry: RetryPolicy,
     /// Who gets it, resolved from names and groups, sorted.
     pub to: Vec<CustomerName>,

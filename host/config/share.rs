@@ -16,7 +16,7 @@ use super::shape::{Kind, NAME_PATTERN, Names, Shape, TEXT, default, in_two, opti
 use super::timing;
 use super::tree::{Node, Table};
 use crate::calendar::Calendar;
-use crate::domain::{CustomerName, DatasetName, Invalid, KeyTemplate, PluginName, ShareName};
+use crate::domain::{CustomerName, DatasetName, Invalid, KeyTemplate, Mode, PluginName, ShareName};
 
 pub(crate) static SHARES: Names = super::names("share", |text| ShareName::parse(text).map(drop), Kind::Table(&SHARE));
 
@@ -138,13 +138,37 @@ pub(crate) static SHARE: Shape = Shape {
             "What no rows become: what the plugin writes without rows, only the manifest, or a failed delivery.",
         ),
         default(
+            "mode",
+            Kind::Choice(&Mode::NAMES),
+            r#""slot""#,
+            r#""replace""#,
+            "Whether each slot has keys of its own, or takes the place of the one before, as in `latest.csv`: only ever \
+             forward, in the order of slots. What has fewer objects than the one before leaves the others where they are; \
+             the manifest names those that count.",
+        ),
+        default(
             "key",
             TEXT,
             r#""{share}/{slot:%Y-%m-%d}/{slot:%H%M%SZ}/{name}""#,
             r#""{share}/{slot:%Y/%m/%d/%H%M%S}/{name}""#,
             "Keys of the objects, under the customer's prefix. `{share}`, `{customer}`, `{name}`; `{slot}`, \
              `{interval_start}` and `{interval_end}` take a strftime format, in UTC. Has a year, and all that tells one slot \
-             from another; ends in `/{name}`.",
+             from another; ends in `/{name}`. With `mode = \"replace\"` it has no instant, and is `{share}/{name}` unless said.",
+        ),
+        default(
+            "success_marker",
+            Kind::Bool,
+            "false",
+            "true",
+            "Writes an empty `_SUCCESS` next to the manifest and after it, for readers that wait for one.",
+        ),
+        default(
+            "latest_pointer",
+            Kind::Bool,
+            "false",
+            "true",
+            "Writes `latest.json` into the folder that all slots of the share are in: it names the newest slot and its \
+             manifest, and never goes back. One slot at a time then, also by hand. Not with `mode = \"replace\"`.",
         ),
         default(
             "retry",
@@ -169,6 +193,10 @@ pub(crate) static SHARE: Shape = Shape {
         ("groups", "to"),
         ("recipients", "to"),
         ("path", "key"),
+        ("write_mode", "mode"),
+        ("marker", "success_marker"),
+        ("success", "success_marker"),
+        ("latest", "latest_pointer"),
         ("start_date", "start"),
         ("end_date", "end"),
         ("until", "end"),
@@ -243,7 +271,9 @@ fn share(section: &Section<'_>, name: ShareName, known: &Known<'_>, problems: &m
     let plugin = if of_files { no_plugin(section, problems) } else { plugin(section, known, problems) };
     let options = options(section, problems);
     let compression = compression(section, problems);
-    let key = section.parse("key", KeyTemplate::parse, problems);
+    let mode = if section.text("mode") == Some("replace") { Mode::Replace } else { Mode::Slot };
+    let key = key(section, mode, problems);
+    let latest_pointer = latest_pointer(section, mode, &key, problems);
     let to = section.section("to", &TO).and_then(|to| recipients(&to, section.name, known, problems));
     let (schedule, calendar) = schedule?;
     let calendar = timing::between(section, calendar, problems);
@@ -269,10 +299,50 @@ fn share(section: &Section<'_>, name: ShareName, known: &Known<'_>, problems: &m
             Some("fail") => Empty::Fail,
             _ => Empty::Header,
         },
-        key: key.unwrap_or_default(),
+        mode,
+        key,
+        success_marker: section.bool("success_marker").unwrap_or(false),
+        latest_pointer,
         retry: retry(section),
         to: to?,
     })
+}
+
+fn key(section: &Section<'_>, mode: Mode, problems: &mut Problems) -> KeyTemplate {
+    match mode {
+        Mode::Slot => section.parse("key", KeyTemplate::parse, problems).unwrap_or_default(),
+        Mode::Replace => {
+            one_at_a_time(section, "a later slot could be replaced by an earlier one", problems);
+            let key = section.parse("key", KeyTemplate::parse_replaced, problems);
+            key.unwrap_or_else(KeyTemplate::default_replaced)
+        }
+    }
+}
+
+fn latest_pointer(section: &Section<'_>, mode: Mode, key: &KeyTemplate, problems: &mut Problems) -> Option<KeyTemplate> {
+    if !section.bool("latest_pointer").unwrap_or(false) {
+        return None;
+    }
+    if mode == Mode::Replace {
+        let why = "is of no use with `mode = \"replace\"`, where the newest slot is always at the same keys";
+        section.refuse(&["latest_pointer"], why, "remove one of the two", problems);
+        return None;
+    }
+    one_at_a_time(section, "`latest.json` could go back", problems);
+    let pointer = key.above_slots();
+    if pointer.is_none() {
+        let message = "`latest_pointer` has no place: the key has no folder of the share alone that all its slots are in";
+        let help = "let the key begin with `{share}/`, before any instant";
+        problems.error(section.span("latest_pointer"), message, help);
+    }
+    pointer
+}
+
+fn one_at_a_time(section: &Section<'_>, otherwise: &str, problems: &mut Problems) {
+    if section.text("overlap") == Some("allow") {
+        let message = format!("`overlap = \"allow\"` lets slots go on side by side, so that {otherwise}");
+        problems.error(section.span("overlap"), message, "write \"skip\", \"queue\" or \"cancel\"");
+    }
 }
 
 fn retry(section: &Section<'_>) -> RetryPolicy {

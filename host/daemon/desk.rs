@@ -13,6 +13,7 @@ use tracing::field::Empty;
 use tracing::{Instrument, Span};
 
 use super::admin::ask::Event;
+use super::breaker::{Breakers, Change, Sign};
 use super::calls::{Answer, Calls};
 use super::generation::Generation;
 use super::intake::Intake;
@@ -28,7 +29,7 @@ use super::retries::Retries;
 use crate::clock::{Clock, exact};
 use crate::config::Config;
 use crate::crash::{self, Point};
-use crate::domain::{Failure, Layer, Retry, RunId, ShareName};
+use crate::domain::{BucketName, Failure, Layer, Retry, RunId, ShareName};
 use crate::ledger::{DeliveryId, DeliveryState, Ledger, LedgerError, OpenDelivery, RunState};
 use crate::run::{Fared, Fate, Gauge, Parts, Stopper, passed};
 use crate::schedule::Planner;
@@ -43,6 +44,8 @@ pub(super) struct Desk {
     pub(super) queue: Queue<Job>,
     /// What waits for its next try.
     pub(super) retries: Retries,
+    /// Buckets that do not answer.
+    pub(super) breakers: Breakers,
     /// What waits for its plugin to be let go.
     pub(super) quarantine: Quarantined,
     pub(super) work: JoinSet<Result<Progress, LedgerError>>,
@@ -99,6 +102,7 @@ impl Desk {
             intake,
             queue,
             retries: Retries::default(),
+            breakers: Breakers::default(),
             quarantine: Quarantined::default(),
             work: JoinSet::new(),
             at_work: HashMap::new(),
@@ -140,6 +144,9 @@ impl Desk {
         self.stop_what_is_late();
         self.keep_what_waits();
         self.look_for_leftover();
+        for bucket in self.breakers.due(self.clock.now()) {
+            self.change_bucket(&bucket, Change::Try);
+        }
     }
 
     /// Begins all that may begin.
@@ -266,6 +273,7 @@ impl Desk {
         };
         let Some(AtWork { delivery, place, stopper, span, .. }) = self.at_work.remove(&id) else { return Ok(()) };
         if let Some(place) = place {
+            self.look_at_bucket(place.bucket(), &result);
             self.queue.done(place);
         }
         let Delivery { id, run, slot, customer, .. } = delivery.clone();
@@ -333,6 +341,41 @@ impl Desk {
         }
         self.one_less(run, slot.share);
         Ok(())
+    }
+
+    /// What a try that had its place there says of its bucket.
+    fn look_at_bucket<L, E>(
+        &mut self,
+        bucket: Option<&BucketName>,
+        ended: &Result<Result<Progress, L>, E>,
+    ) {
+        let (Some(bucket), Ok(Ok(progress))) = (bucket, ended) else { return };
+        let sign = match progress {
+            Progress::Delivered(_) => Sign::Answers,
+            Progress::Waits { failure, .. } | Progress::Failed(failure) => Sign::of(failure),
+            Progress::Tidied | Progress::Interrupted | Progress::Quarantined => Sign::None,
+        };
+        if let Some(change) = self.breakers.saw(bucket, sign, self.clock.now()) {
+            self.change_bucket(bucket, change);
+        }
+    }
+
+    fn change_bucket(&mut self, bucket: &BucketName, change: Change) {
+        match change {
+            Change::Shut(until) => {
+                let until = exact(until);
+                tracing::warn!(%bucket, until, "a bucket does not answer: nothing more is begun there for a while");
+                self.queue.narrow(bucket, Some(0));
+            }
+            Change::Try => {
+                tracing::debug!(%bucket, "one delivery tries whether the bucket answers");
+                self.queue.narrow(bucket, Some(1));
+            }
+            Change::Open => {
+                tracing::info!(%bucket, "the bucket answers again");
+                self.queue.narrow(bucket, None);
+            }
+        }
     }
 
     /// A delivery of a run has ended, and with the last one the run.

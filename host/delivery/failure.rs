@@ -23,6 +23,7 @@ pub(super) enum Operation {
     UploadPart,
     CompleteUpload,
     AbortUpload,
+    ListUploads,
 }
 
 impl Operation {
@@ -33,6 +34,7 @@ impl Operation {
             Operation::UploadPart => "UploadPart",
             Operation::CompleteUpload => "CompleteMultipartUpload",
             Operation::AbortUpload => "AbortMultipartUpload",
+            Operation::ListUploads => "ListMultipartUploads",
         }
     }
 }

@@ -1,13 +1,13 @@
 //! The commands on runs and what is below them, each inside the writer's transaction.
 
 use super::claim::release;
-use super::db::{Db, values};
+use super::db::{Db, Row, values};
 use super::row::{count, maybe_json, number, slot, state, step, to_json};
 use super::slots::finish_slot;
 use super::state::{
     AttemptEvent, AttemptState, DeliveryEvent, DeliveryState, RunEvent, RunState, State, UploadEvent, UploadState,
 };
-use super::{Attempt, AttemptId, Committed, DeliveryId, Formatter, LedgerError, faults};
+use super::{Attempt, AttemptId, Committed, DeliveryId, Formatter, LedgerError, Order, faults};
 use crate::clock::Instant;
 use crate::domain::{Destination, Failure, Manifest, RunId, SealedObject, Slot};
 
@@ -16,14 +16,11 @@ pub(super) fn attempt_started(
     now: Instant,
     delivery: DeliveryId,
     destination: Option<&Destination>,
-    formatter: Option<&Formatter>,
+    (formatter, order): (Option<&Formatter>, Order),
 ) -> Result<Attempt, LedgerError> {
-    if let Some(formatter) = formatter {
-        faults::refuse(ledger, formatter)?;
-    }
     step::<DeliveryState>(ledger, delivery.0, DeliveryEvent::Work, "due_at = NULL", &[])?;
     if let Some(destination) = destination
-        && let Some(slot) = key_taken(ledger, delivery, destination)?
+        && let Some(slot) = key_taken(ledger, delivery, destination, order)?
     {
         return Err(LedgerError::KeyTaken { key: destination.manifest_key.clone(), slot: Box::new(slot) });
     }
@@ -60,17 +57,30 @@ pub(super) fn attempt_started(
 }
 
 /// Another slot, or another customer's, whose delivery has the same manifest or is about to.
-fn key_taken(ledger: &Db, delivery: DeliveryId, destination: &Destination) -> Result<Option<Slot>, LedgerError> {
+/// Slots of one share may have it in common where each takes the place of the one before.
+fn key_taken(
+    ledger: &Db,
+    delivery: DeliveryId,
+    destination: &Destination,
+    order: Order,
+) -> Result<Option<Slot>, LedgerError> {
     let Destination { endpoint, bucket, manifest_key, .. } = destination;
-    ledger.first(
+    let other = match order {
+        Order::Any | Order::OneByOne => {
+            "(d.slot, d.customer) <> (SELECT slot, customer FROM deliveries WHERE id = ?4)"
+        }
+        Order::Forward => {
+            "(s.share, d.customer) <> (SELECT s.share, d.customer FROM deliveries d JOIN slots s ON s.id = d.slot
+                                       WHERE d.id = ?4)"
+        }
+    };
+    let taken = format!(
         "SELECT s.share, s.at, s.interval_start, s.interval_end
              FROM attempts a JOIN deliveries d ON d.id = a.delivery JOIN slots s ON s.id = d.slot
              WHERE a.manifest_key = ?1 AND a.state IN ('working', 'sealed', 'committed')
-               AND a.bucket = ?2 AND a.endpoint IS NOT DISTINCT FROM ?3
-               AND (d.slot, d.customer) <> (SELECT slot, customer FROM deliveries WHERE id = ?4) LIMIT 1",
-        values![manifest_key, bucket.as_str(), endpoint.as_deref(), delivery.0],
-        slot,
-    )
+               AND a.bucket = ?2 AND a.endpoint IS NOT DISTINCT FROM ?3 AND {other} LIMIT 1"
+    );
+    ledger.first(&taken, values![manifest_key, bucket.as_str(), endpoint.as_deref(), delivery.0], slot)
 }
 
 pub(super) fn upload_created(
@@ -90,7 +100,7 @@ pub(super) fn upload_created(
         .map(drop)
 }
 
-/// Ends an upload without its object.
+/// Ends an upload without its object. Once more changes nothing.
 pub(super) fn upload_ended(
     ledger: &Db,
     now: Instant,
@@ -98,9 +108,13 @@ pub(super) fn upload_ended(
     upload_id: &str,
     event: UploadEvent,
 ) -> Result<(), LedgerError> {
-    let select = "SELECT id FROM uploads WHERE attempt = ?1 AND upload_id = ?2";
-    let id = ledger.first(select, values![attempt.0, upload_id], |row| row.get(0))?;
-    let id = id.ok_or_else(|| LedgerError::Unknown { record: format!("upload {upload_id}") })?;
+    let select = "SELECT id, state FROM uploads WHERE attempt = ?1 AND upload_id = ?2";
+    let read = |row: &Row<'_>| Ok((row.get("id")?, state::<UploadState>(row, "state")?));
+    let found = ledger.first(select, values![attempt.0, upload_id], read)?;
+    let (id, before) = found.ok_or_else(|| LedgerError::Unknown { record: format!("upload {upload_id}") })?;
+    if before != UploadState::Created && UploadState::Created.after(event) == Some(before) {
+        return Ok(());
+    }
     step::<UploadState>(ledger, id, event, "ended_at = ?3", values![now])?;
     Ok(())
 }

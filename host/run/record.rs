@@ -13,7 +13,7 @@ use crate::config::{Config, Customer};
 use crate::crash::{self, Point};
 use crate::delivery::{Delivery, Left, Target};
 use crate::domain::{
-    CustomerName, Failure, Layer, Manifest, ObjectKey, Retry, RunId, SealedObject, Slot, UploadJournal,
+    CustomerName, Destination, Failure, Layer, Manifest, ObjectKey, Retry, RunId, SealedObject, Slot, UploadJournal,
 };
 use crate::ledger::{
     self, AttemptId, AttemptState, DeliveryId, DeliveryState, Ledger, LedgerError, OpenAttempt, OpenDelivery,
@@ -89,6 +89,10 @@ impl UploadJournal for Journal {
         crash::point(Point::Sealed);
         Ok(())
     }
+
+    async fn is_newest(&self) -> Result<bool, Failure> {
+        self.ledger.is_newest(self.attempt).await.map_err(|error| error.to_failure())
+    }
 }
 
 /// Remembers nothing: for output that stays on this machine.
@@ -110,6 +114,10 @@ impl UploadJournal for NoJournal {
 
     async fn sealed(&self, _: &[SealedObject]) -> Result<(), Failure> {
         Ok(())
+    }
+
+    async fn is_newest(&self) -> Result<bool, Failure> {
+        Ok(true)
     }
 }
 
@@ -173,6 +181,7 @@ impl Recorder<'_> {
             (Err(failure), None) => return self.refuse(id, failure).await.map(Some),
         };
         if let Some(attempt) = attempt {
+            self.end_strays(&work, attempt.destination.as_ref()).await;
             self.ledger.interrupted(attempt.id).await?;
             crash::point(Point::Interrupted);
         }
@@ -182,10 +191,13 @@ impl Recorder<'_> {
     async fn attempt(&self, work: &Work, delivery: DeliveryId) -> Result<Outcome, LedgerError> {
         // Without a destination the delivery fails before it asks for an upload.
         let formatter = self.parts.formatter(&work.config, &work.share);
-        let attempt = match self.ledger.attempt_by(formatter, delivery, work.destination().ok()).await {
+        let order = work.order();
+        let attempt = match self.ledger.attempt_by(formatter, order, delivery, work.destination().ok()).await {
             Err(LedgerError::KeyTaken { key, slot }) => {
                 return self.refuse(delivery, work.key_taken(&key, &slot)).await;
             }
+            Err(LedgerError::Overtaken { by }) => return self.refuse(delivery, work.overtaken(&by)).await,
+            Err(LedgerError::NotYet { behind }) => return self.put_off(work, delivery, work.not_yet(&behind)).await,
             Err(LedgerError::Quarantined { digest }) => {
                 let why = quarantine::waits(work.share.plugin.as_ref(), &digest);
                 return match self.retrying {
@@ -233,12 +245,26 @@ impl Recorder<'_> {
 
     /// Records a delivery that could not even begin.
     async fn refuse(&self, delivery: DeliveryId, failure: Failure) -> Result<Outcome, LedgerError> {
+        self.not_begun(None, delivery, failure).await
+    }
+
+    /// The same of one that may begin later.
+    async fn put_off(&self, work: &Work, delivery: DeliveryId, failure: Failure) -> Result<Outcome, LedgerError> {
+        self.not_begun(Some(work), delivery, failure).await
+    }
+
+    async fn not_begun(
+        &self,
+        work: Option<&Work>,
+        delivery: DeliveryId,
+        failure: Failure,
+    ) -> Result<Outcome, LedgerError> {
         if self.stop.is_interrupted() {
             return Ok(Outcome::Interrupted(failure));
         }
         let attempt = self.ledger.attempt_started(delivery, None).await?;
         let at_work = Try { delivery, attempt: attempt.id, tries: attempt.tries };
-        self.record(at_work, None, false, Err(failure)).await
+        self.record(at_work, work, false, Err(failure)).await
     }
 
     async fn record(
@@ -357,6 +383,14 @@ impl Recorder<'_> {
                 tracing::warn!(key, %failure, "an upload is left behind, and is tried again later");
                 Ok(())
             }
+        }
+    }
+
+    /// A process that died may not have written down every upload that it had created.
+    async fn end_strays(&self, work: &Work, to: Option<&Destination>) {
+        let Some(to) = to.filter(|to| work.leads_to(to, &to.manifest_key)) else { return };
+        if let Ok(target) = Target::bucket(&self.parts.vendor, &work.customer, work.run) {
+            target.end_strays(&to.manifest_key).await;
         }
     }
 
