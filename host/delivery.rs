@@ -185,6 +185,8 @@ pub struct Committed {
     pub manifest_key: ObjectKey,
     /// As in the manifest.
     pub objects: Vec<ManifestObject>,
+    /// Uploads that are of no use and may be there still.
+    pub left: Vec<String>,
 }
 
 impl Delivery {
@@ -312,7 +314,7 @@ impl Delivery {
             }
         }
         let aborted = self.common.uploads.abort(&self.common.store).await;
-        self.common.store.end_strays().await;
+        self.common.store.end_strays(self.common.uploads.journal()).await;
         aborted
     }
 

@@ -13,7 +13,7 @@ mod secret;
 mod slot;
 
 pub use destination::Destination;
-pub use failure::{Failure, Layer, Retry};
+pub use failure::{Asked, Failure, Layer, Retry};
 pub use key::{CustomerPrefix, KeyFacts, KeyTemplate, LATEST_NAME, LeafName, MANIFEST_NAME, ObjectKey, SUCCESS_NAME};
 pub use manifest::{Interval as ManifestInterval, Manifest, ManifestField, ManifestObject, ManifestPlugin, Mode};
 pub use name::{CustomerName, DatasetName, GroupName, PluginName, ShareName, TableName};

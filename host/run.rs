@@ -314,7 +314,7 @@ impl Work {
     fn order(&self) -> Order {
         match self.share.mode {
             Mode::Replace => Order::Forward,
-            Mode::Slot if self.share.latest_pointer.is_some() => Order::OneByOne,
+            Mode::Slot if self.share.is_in_order() => Order::OneByOne,
             Mode::Slot => Order::Any,
         }
     }

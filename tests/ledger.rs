@@ -160,6 +160,7 @@ fn receipt(objects: &[SealedObject]) -> Committed {
         rows: 3,
         bytes: 40,
         objects: objects.iter().map(done).collect(),
+        left: Vec::new(),
     }
 }
 

@@ -313,6 +313,13 @@ pub struct Share {
     pub to: Vec<CustomerName>,
 }
 
+impl Share {
+    /// Whether its slots go to a customer one at a time, whoever asks for them.
+    pub fn is_in_order(&self) -> bool {
+        self.mode == Mode::Replace || self.latest_pointer.is_some()
+    }
+}
+
 /// Which slots are made up for that were missed while consign was down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CatchUp {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use chrono_tz::Tz;
 
+use super::keys::Keys;
 use super::known::{Known, What, unknown};
 use super::limits;
 use super::model::{Compression, Empty, Overlap, RetryPolicy, Share};
@@ -16,7 +17,7 @@ use super::shape::{Kind, NAME_PATTERN, Names, Shape, TEXT, default, in_two, opti
 use super::timing;
 use super::tree::{Node, Table};
 use crate::calendar::Calendar;
-use crate::domain::{CustomerName, DatasetName, Invalid, KeyTemplate, Mode, PluginName, ShareName};
+use crate::domain::{CustomerName, DatasetName, Invalid, Mode, PluginName, ShareName};
 
 pub(crate) static SHARES: Names = super::names("share", |text| ShareName::parse(text).map(drop), Kind::Table(&SHARE));
 
@@ -160,7 +161,7 @@ pub(crate) static SHARE: Shape = Shape {
             Kind::Bool,
             "false",
             "true",
-            "Writes an empty `_SUCCESS` next to the manifest and after it, for readers that wait for one.",
+            "Writes an empty `_SUCCESS` next to the manifest and after it, for readers that wait for one. Not with `mode = \"replace\"`.",
         ),
         default(
             "latest_pointer",
@@ -271,9 +272,7 @@ fn share(section: &Section<'_>, name: ShareName, known: &Known<'_>, problems: &m
     let plugin = if of_files { no_plugin(section, problems) } else { plugin(section, known, problems) };
     let options = options(section, problems);
     let compression = compression(section, problems);
-    let mode = if section.text("mode") == Some("replace") { Mode::Replace } else { Mode::Slot };
-    let key = key(section, mode, problems);
-    let latest_pointer = latest_pointer(section, mode, &key, problems);
+    let Keys { mode, key, success_marker, latest_pointer } = Keys::read(section, problems);
     let to = section.section("to", &TO).and_then(|to| recipients(&to, section.name, known, problems));
     let (schedule, calendar) = schedule?;
     let calendar = timing::between(section, calendar, problems);
@@ -301,48 +300,11 @@ fn share(section: &Section<'_>, name: ShareName, known: &Known<'_>, problems: &m
         },
         mode,
         key,
-        success_marker: section.bool("success_marker").unwrap_or(false),
+        success_marker,
         latest_pointer,
         retry: retry(section),
         to: to?,
     })
-}
-
-fn key(section: &Section<'_>, mode: Mode, problems: &mut Problems) -> KeyTemplate {
-    match mode {
-        Mode::Slot => section.parse("key", KeyTemplate::parse, problems).unwrap_or_default(),
-        Mode::Replace => {
-            one_at_a_time(section, "a later slot could be replaced by an earlier one", problems);
-            let key = section.parse("key", KeyTemplate::parse_replaced, problems);
-            key.unwrap_or_else(KeyTemplate::default_replaced)
-        }
-    }
-}
-
-fn latest_pointer(section: &Section<'_>, mode: Mode, key: &KeyTemplate, problems: &mut Problems) -> Option<KeyTemplate> {
-    if !section.bool("latest_pointer").unwrap_or(false) {
-        return None;
-    }
-    if mode == Mode::Replace {
-        let why = "is of no use with `mode = \"replace\"`, where the newest slot is always at the same keys";
-        section.refuse(&["latest_pointer"], why, "remove one of the two", problems);
-        return None;
-    }
-    one_at_a_time(section, "`latest.json` could go back", problems);
-    let pointer = key.above_slots();
-    if pointer.is_none() {
-        let message = "`latest_pointer` has no place: the key has no folder of the share alone that all its slots are in";
-        let help = "let the key begin with `{share}/`, before any instant";
-        problems.error(section.span("latest_pointer"), message, help);
-    }
-    pointer
-}
-
-fn one_at_a_time(section: &Section<'_>, otherwise: &str, problems: &mut Problems) {
-    if section.text("overlap") == Some("allow") {
-        let message = format!("`overlap = \"allow\"` lets slots go on side by side, so that {otherwise}");
-        problems.error(section.span("overlap"), message, "write \"skip\", \"queue\" or \"cancel\"");
-    }
 }
 
 fn retry(section: &Section<'_>) -> RetryPolicy {

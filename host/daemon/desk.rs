@@ -13,7 +13,7 @@ use tracing::field::Empty;
 use tracing::{Instrument, Span};
 
 use super::admin::ask::Event;
-use super::breaker::{Breakers, Change, Sign};
+use super::breaker::Breakers;
 use super::calls::{Answer, Calls};
 use super::generation::Generation;
 use super::intake::Intake;
@@ -26,10 +26,10 @@ use super::quarantine::Quarantined;
 use super::queue::{Limits, Place, Queue};
 use super::recovery::Unrecorded;
 use super::retries::Retries;
-use crate::clock::{Clock, exact};
+use crate::clock::{Clock, Instant, exact};
 use crate::config::Config;
 use crate::crash::{self, Point};
-use crate::domain::{BucketName, Failure, Layer, Retry, RunId, ShareName};
+use crate::domain::{Failure, Layer, Retry, RunId, ShareName};
 use crate::ledger::{DeliveryId, DeliveryState, Ledger, LedgerError, OpenDelivery, RunState};
 use crate::run::{Fared, Fate, Gauge, Parts, Stopper, passed};
 use crate::schedule::Planner;
@@ -73,7 +73,8 @@ pub(super) struct AtWork {
     /// Of the generation that it began with.
     pub generation: u64,
     /// None of one whose end is only recorded.
-    place: Option<Place>,
+    pub place: Option<Place>,
+    began: Instant,
     /// Names it in the log.
     span: Span,
 }
@@ -144,9 +145,7 @@ impl Desk {
         self.stop_what_is_late();
         self.keep_what_waits();
         self.look_for_leftover();
-        for bucket in self.breakers.due(self.clock.now()) {
-            self.change_bucket(&bucket, Change::Try);
-        }
+        self.look_at_buckets();
     }
 
     /// Begins all that may begin.
@@ -190,6 +189,7 @@ impl Desk {
             Answer::Released(released) => self.released(released)?,
             Answer::Quarantined(all) => self.quarantined(all)?,
             Answer::Kept(kept) => self.kept(kept)?,
+            Answer::PutOff(put_off) => self.were_put_off(put_off)?,
         }
         Ok(())
     }
@@ -211,8 +211,16 @@ impl Desk {
         waits || self.unrecorded.has(delivery) || is_at_work()
     }
 
-    /// Has it wait for a place, or for its plugin to be let go.
+    /// Has it wait for a place, or for what it cannot begin without: its bucket, its plugin.
     pub fn enqueue(&mut self, job: Job) {
+        match self.shut_until(&job) {
+            Some((bucket, until)) => self.put_off(vec![job], &bucket, until),
+            None => self.enqueue_now(job),
+        }
+    }
+
+    /// The same of one that somebody wants tried now.
+    pub fn enqueue_now(&mut self, job: Job) {
         // What is in a bucket is looked at first: it may be whole, or has to be taken away.
         if self.quarantine.holds(&job.delivery.slot.share) && !job.has_begun() {
             return self.quarantine.park(job);
@@ -241,7 +249,8 @@ impl Desk {
         // Boxed, so that the whole can be sent between threads (rust-lang/rust#102211).
         let work = async move { carry_out(&generation, &ledger, &this, (stop, gauge), task).boxed().await };
         let id = self.work.spawn(work.instrument(span.clone())).id();
-        self.at_work.insert(id, AtWork { delivery, stopper, gauge: seen, generation: number, place, span });
+        let began = self.clock.now();
+        self.at_work.insert(id, AtWork { delivery, stopper, gauge: seen, generation: number, place, began, span });
     }
 
     /// Has a delivery ended that the ledger has marked for it, at work or waiting. What
@@ -271,9 +280,13 @@ impl Desk {
             Ok((id, result)) => (id, Ok(result)),
             Err(died) => (died.id(), Err(died)),
         };
-        let Some(AtWork { delivery, place, stopper, span, .. }) = self.at_work.remove(&id) else { return Ok(()) };
+        let Some(AtWork { delivery, place, stopper, span, began, .. }) = self.at_work.remove(&id) else {
+            return Ok(());
+        };
         if let Some(place) = place {
-            self.look_at_bucket(place.bucket(), &result);
+            if let (Some(bucket), Ok(Ok(progress))) = (place.bucket().cloned(), &result) {
+                self.look_at_bucket(&bucket, progress, began);
+            }
             self.queue.done(place);
         }
         let Delivery { id, run, slot, customer, .. } = delivery.clone();
@@ -281,6 +294,14 @@ impl Desk {
         match result {
             Ok(Ok(Progress::Quarantined)) => {
                 self.wait_in_quarantine(Job { delivery, task: Task::Again { begun: false } });
+                return Ok(());
+            }
+            Ok(Ok(Progress::NotYet)) => {
+                self.wait_for_turn(Job { delivery, task: Task::Again { begun: false } });
+                // As with one that waits for its next try.
+                if stopper.is_told() {
+                    self.look_at_cancelled(id);
+                }
                 return Ok(());
             }
             Ok(Ok(Progress::Waits { due, sealed, failure })) => {
@@ -341,41 +362,6 @@ impl Desk {
         }
         self.one_less(run, slot.share);
         Ok(())
-    }
-
-    /// What a try that had its place there says of its bucket.
-    fn look_at_bucket<L, E>(
-        &mut self,
-        bucket: Option<&BucketName>,
-        ended: &Result<Result<Progress, L>, E>,
-    ) {
-        let (Some(bucket), Ok(Ok(progress))) = (bucket, ended) else { return };
-        let sign = match progress {
-            Progress::Delivered(_) => Sign::Answers,
-            Progress::Waits { failure, .. } | Progress::Failed(failure) => Sign::of(failure),
-            Progress::Tidied | Progress::Interrupted | Progress::Quarantined => Sign::None,
-        };
-        if let Some(change) = self.breakers.saw(bucket, sign, self.clock.now()) {
-            self.change_bucket(bucket, change);
-        }
-    }
-
-    fn change_bucket(&mut self, bucket: &BucketName, change: Change) {
-        match change {
-            Change::Shut(until) => {
-                let until = exact(until);
-                tracing::warn!(%bucket, until, "a bucket does not answer: nothing more is begun there for a while");
-                self.queue.narrow(bucket, Some(0));
-            }
-            Change::Try => {
-                tracing::debug!(%bucket, "one delivery tries whether the bucket answers");
-                self.queue.narrow(bucket, Some(1));
-            }
-            Change::Open => {
-                tracing::info!(%bucket, "the bucket answers again");
-                self.queue.narrow(bucket, None);
-            }
-        }
     }
 
     /// A delivery of a run has ended, and with the last one the run.

@@ -82,7 +82,7 @@ impl Desk {
                 let mut here = Vec::new();
                 for delivery in deliveries {
                     if let Some(job) = self.retries.remove(delivery) {
-                        self.enqueue(job);
+                        self.enqueue_now(job);
                     }
                     if self.has(delivery) {
                         self.callers.watch(delivery, watch.clone());

@@ -19,6 +19,11 @@ impl Completed {
         let mut text = serde_json::to_vec_pretty(manifest).map_err(|error| local(format!("the manifest: {error}")))?;
         text.push(b'\n');
         let text = Bytes::from(text);
+        // Nothing there would tell that it is this run's, as `If-None-Match` does.
+        if manifest.mode == Mode::Replace && self.was_ours().await? {
+            self.end_earlier().await;
+            return Ok(self.manifested());
+        }
         let mut tries = 1;
         loop {
             let Err(incomplete) = self.put(text.clone(), manifest.mode).await else {
@@ -123,6 +128,6 @@ impl Completed {
 
     fn manifested(self) -> Manifested {
         let Self { common, manifest_key, objects, markers, .. } = self;
-        Manifested { common, markers, committed: Committed { manifest_key, objects } }
+        Manifested { common, markers, committed: Committed { manifest_key, objects, left: Vec::new() } }
     }
 }

@@ -14,7 +14,7 @@ use super::{Committed, DeliverySpec, Manifested, key_in, key_of, local};
 use crate::clock::Instant;
 use crate::crash::{self, Point};
 use crate::domain::{
-    CustomerName, Failure, LeafName, ManifestInterval, ObjectKey, Role, SealedObject, ShareName,
+    CustomerName, Failure, LeafName, ManifestInterval, ObjectKey, Retry, Role, SealedObject, ShareName,
 };
 
 /// Stored, and not visible.
@@ -78,17 +78,28 @@ impl Manifested {
     /// # Errors
     /// One of them did not complete: the delivery stays sealed, and goes on from here.
     pub async fn mark(self) -> Result<Committed, Failure> {
-        let Self { common, markers, committed } = self;
+        let Self { common, markers, mut committed } = self;
         let how = Completing { if_none_match: false, resumed: markers.resumed };
-        for object in &markers.objects {
+        for object in markers.objects {
+            let key = &object.key;
             if object.role == Role::LatestPointer && !common.uploads.journal().is_newest().await? {
-                common.uploads.abort_one(&common.store, &object.key, &object.upload_id).await?;
+                if let Err(failure) = common.uploads.abort_one(&common.store, key, &object.upload_id).await {
+                    tracing::warn!(key, %failure, "an upload is left behind, and is tried again later");
+                    committed.left.push(object.upload_id);
+                }
                 continue;
             }
-            common.store.complete(object, how).await.map_err(|incomplete| incomplete.failure)?;
-            crash::point(Point::MarkerCompleted);
+            match common.store.complete(&object, how).await.map_err(|incomplete| incomplete.failure) {
+                Ok(_) => crash::point(Point::MarkerCompleted),
+                Err(failure) if failure.retry == Retry::Later => return Err(failure),
+                // The manifest is there: a repeat would only find it in its way.
+                Err(failure) => {
+                    tracing::warn!(key, %failure, remedy = failure.remedy, "delivered, but without this object");
+                    committed.left.push(object.upload_id);
+                }
+            }
         }
-        common.store.end_strays().await;
+        common.store.end_strays(common.uploads.journal()).await;
         Ok(committed)
     }
 }

@@ -11,7 +11,7 @@ use super::failure::{Fault, Operation};
 use super::policy;
 use super::store::{Store, Target};
 use crate::crash::{self, Point};
-use crate::domain::Failure;
+use crate::domain::{Failure, UploadJournal};
 
 /// Pages of up to 1,000 uploads that are looked at.
 const PAGES_MAX: usize = 20;
@@ -19,7 +19,7 @@ const PAGES_MAX: usize = 20;
 impl Target {
     /// Aborts whatever uploads there are of a delivery that is to begin anew, next to its
     /// manifest. What cannot be found or aborted is left to a lifecycle rule.
-    pub async fn end_strays(&self, manifest_key: &str) {
+    pub async fn end_strays(&self, manifest_key: &str, journal: &dyn UploadJournal) {
         let Store::Bucket(bucket) = self.0.as_ref() else { return };
         if self.0.recorded(manifest_key).is_err() {
             return;
@@ -27,24 +27,24 @@ impl Target {
         let Some(end) = manifest_key.rfind('/') else { return };
         let folder = &manifest_key[..=end];
         let is_of_it = |key: &str| key.strip_prefix(folder).is_some_and(|leaf| !leaf.contains('/'));
-        bucket.end_strays_of(folder, is_of_it).await;
+        bucket.end_strays_of(folder, is_of_it, journal).await;
     }
 }
 
 impl Store {
     /// Aborts uploads that this delivery may have created without having been told. None
     /// of its own is open any more.
-    pub(super) async fn end_strays(&self) {
+    pub(super) async fn end_strays(&self, journal: &dyn UploadJournal) {
         let Store::Bucket(bucket) = self else { return };
         for key in bucket.doubtful() {
-            bucket.end_strays_of(key.as_str(), |found| found == key.as_str()).await;
+            bucket.end_strays_of(key.as_str(), |found| found == key.as_str(), journal).await;
         }
     }
 }
 
 impl Bucket {
-    async fn end_strays_of(&self, prefix: &str, which: impl Fn(&str) -> bool) {
-        let ended = self.try_to_end(prefix, which).await;
+    async fn end_strays_of(&self, prefix: &str, which: impl Fn(&str) -> bool, journal: &dyn UploadJournal) {
+        let ended = self.try_to_end(prefix, which, journal).await;
         let (bucket, customer) = (&self.customer.bucket, &self.customer.name);
         match ended {
             Ok(0) => {}
@@ -61,7 +61,12 @@ impl Bucket {
         }
     }
 
-    async fn try_to_end(&self, prefix: &str, which: impl Fn(&str) -> bool) -> Result<usize, Failure> {
+    async fn try_to_end(
+        &self,
+        prefix: &str,
+        which: impl Fn(&str) -> bool,
+        journal: &dyn UploadJournal,
+    ) -> Result<usize, Failure> {
         // A session of its own: all others may do no more than a delivery needs.
         let client = self.vendor.s3(&self.customer, self.vendor.listing_session(&self.customer, self.run)?);
         let mut strays = BTreeSet::new();
@@ -85,6 +90,11 @@ impl Bucket {
             }
             next = (page.next_key_marker().map(str::to_owned), page.next_upload_id_marker().map(str::to_owned));
         }
+        if strays.is_empty() {
+            return Ok(0);
+        }
+        // Whoever has taken over since has uploads of its own there, which are not on the list.
+        journal.is_ours().await?;
         for (key, upload_id) in &strays {
             crash::point(Point::Aborting);
             self.abort(key, upload_id).await?;

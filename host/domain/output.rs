@@ -95,6 +95,9 @@ pub trait UploadJournal: Send + Sync {
     /// from here the delivery rolls forward and its source is not read again.
     async fn sealed(&self, objects: &[SealedObject]) -> Result<(), Failure>;
 
+    /// Nobody else has taken the delivery over: what was found in the bucket before is its own.
+    async fn is_ours(&self) -> Result<(), Failure>;
+
     /// Whether the customer has got no later slot of the share.
     async fn is_newest(&self) -> Result<bool, Failure>;
 }

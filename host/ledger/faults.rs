@@ -60,7 +60,7 @@ impl Ledger {
             if let Some(formatter) = &formatter {
                 refuse(ledger, formatter)?;
             }
-            order::allows(ledger, delivery, order)?;
+            order::allows(ledger, now, delivery, destination.as_ref(), order)?;
             write::attempt_started(ledger, now, delivery, destination.as_ref(), (formatter.as_ref(), order))
         };
         self.writer.run(begin).await

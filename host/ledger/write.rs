@@ -70,8 +70,7 @@ fn key_taken(
             "(d.slot, d.customer) <> (SELECT slot, customer FROM deliveries WHERE id = ?4)"
         }
         Order::Forward => {
-            "(s.share, d.customer) <> (SELECT s.share, d.customer FROM deliveries d JOIN slots s ON s.id = d.slot
-                                       WHERE d.id = ?4)"
+            "s.share <> (SELECT s.share FROM deliveries d JOIN slots s ON s.id = d.slot WHERE d.id = ?4)"
         }
     };
     let taken = format!(
@@ -150,7 +149,7 @@ pub(super) fn committed(
         faults::forgive(ledger, &component)?;
     }
     let also = "failure = NULL, due_at = NULL, manifest_key = ?3, rows = ?4, bytes = ?5";
-    let Committed { manifest_key, rows, bytes, objects } = committed;
+    let Committed { manifest_key, rows, bytes, objects, left } = committed;
     let values = values![manifest_key, count(*rows), count(*bytes)];
     step::<DeliveryState>(ledger, delivery, DeliveryEvent::Commit, also, values)?;
     let complete = "UPDATE objects SET etag = ?3 WHERE attempt = ?1 AND key = ?2";
@@ -159,8 +158,9 @@ pub(super) fn committed(
             return Err(LedgerError::Unknown { record: format!("sealed object {} of the attempt", object.key) });
         }
     }
-    let open = "SELECT id FROM uploads WHERE attempt = ?1 AND state = 'created'";
-    for id in ledger.all(open, values![attempt.0], |row| row.get(0))? {
+    let open = "SELECT id, upload_id FROM uploads WHERE attempt = ?1 AND state = 'created'";
+    let open = ledger.all(open, values![attempt.0], |row| Ok((row.get("id")?, row.get::<String>("upload_id")?)))?;
+    for (id, _) in open.into_iter().filter(|(_, upload_id)| !left.contains(upload_id)) {
         step::<UploadState>(ledger, id, UploadEvent::Complete, "ended_at = ?3", values![now])?;
     }
     release(ledger, delivery)
@@ -190,6 +190,25 @@ pub(super) fn failed(
     let also = "failure = ?3, due_at = ?4, tries = tries + 1";
     step::<DeliveryState>(ledger, delivery, event, also, values![&text, again])?;
     release(ledger, delivery)
+}
+
+pub(super) fn put_off(
+    ledger: &Db,
+    deliveries: &[DeliveryId],
+    failure: &Failure,
+    due: Instant,
+) -> Result<(), LedgerError> {
+    let text = to_json(failure)?;
+    for delivery in deliveries {
+        let select = "SELECT state FROM deliveries WHERE id = ?1";
+        let found = ledger.first(select, values![delivery.0], |row| state(row, "state"))?;
+        if found == Some(DeliveryState::Pending) {
+            let also = "failure = ?3, due_at = ?4";
+            step::<DeliveryState>(ledger, delivery.0, DeliveryEvent::Wait, also, values![&text, due])?;
+            release(ledger, delivery.0)?;
+        }
+    }
+    Ok(())
 }
 
 pub(super) fn interrupted(ledger: &Db, now: Instant, attempt: AttemptId) -> Result<(), LedgerError> {

@@ -13,7 +13,7 @@ use crate::config::{Config, Customer};
 use crate::crash::{self, Point};
 use crate::delivery::{Delivery, Left, Target};
 use crate::domain::{
-    CustomerName, Destination, Failure, Layer, Manifest, ObjectKey, Retry, RunId, SealedObject, Slot, UploadJournal,
+    CustomerName, Failure, Layer, Manifest, ObjectKey, Retry, RunId, SealedObject, Slot, UploadJournal,
 };
 use crate::ledger::{
     self, AttemptId, AttemptState, DeliveryId, DeliveryState, Ledger, LedgerError, OpenAttempt, OpenDelivery,
@@ -36,6 +36,8 @@ pub enum Outcome {
     Failed(Failure),
     /// Nothing of its plugin is started, which is in quarantine; the delivery is as it was.
     Quarantined(Failure),
+    /// Another slot of the share goes first; the delivery is as it was.
+    NotYet(Failure),
     /// The process is stopping, and the next one begins it again.
     Interrupted(Failure),
 }
@@ -90,6 +92,10 @@ impl UploadJournal for Journal {
         Ok(())
     }
 
+    async fn is_ours(&self) -> Result<(), Failure> {
+        self.ledger.is_ours().await.map_err(|error| error.to_failure())
+    }
+
     async fn is_newest(&self) -> Result<bool, Failure> {
         self.ledger.is_newest(self.attempt).await.map_err(|error| error.to_failure())
     }
@@ -113,6 +119,10 @@ impl UploadJournal for NoJournal {
     }
 
     async fn sealed(&self, _: &[SealedObject]) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    async fn is_ours(&self) -> Result<(), Failure> {
         Ok(())
     }
 
@@ -181,7 +191,7 @@ impl Recorder<'_> {
             (Err(failure), None) => return self.refuse(id, failure).await.map(Some),
         };
         if let Some(attempt) = attempt {
-            self.end_strays(&work, attempt.destination.as_ref()).await;
+            self.end_strays(&work, &attempt).await;
             self.ledger.interrupted(attempt.id).await?;
             crash::point(Point::Interrupted);
         }
@@ -197,7 +207,14 @@ impl Recorder<'_> {
                 return self.refuse(delivery, work.key_taken(&key, &slot)).await;
             }
             Err(LedgerError::Overtaken { by }) => return self.refuse(delivery, work.overtaken(&by)).await,
-            Err(LedgerError::NotYet { behind }) => return self.put_off(work, delivery, work.not_yet(&behind)).await,
+            Err(LedgerError::NotYet { behind }) => {
+                let why = work.not_yet(&behind);
+                return match self.retrying {
+                    Retrying::Daemon => Ok(Outcome::NotYet(why)),
+                    // Nobody would try it later.
+                    Retrying::Person => self.refuse(delivery, why).await,
+                };
+            }
             Err(LedgerError::Quarantined { digest }) => {
                 let why = quarantine::waits(work.share.plugin.as_ref(), &digest);
                 return match self.retrying {
@@ -245,26 +262,12 @@ impl Recorder<'_> {
 
     /// Records a delivery that could not even begin.
     async fn refuse(&self, delivery: DeliveryId, failure: Failure) -> Result<Outcome, LedgerError> {
-        self.not_begun(None, delivery, failure).await
-    }
-
-    /// The same of one that may begin later.
-    async fn put_off(&self, work: &Work, delivery: DeliveryId, failure: Failure) -> Result<Outcome, LedgerError> {
-        self.not_begun(Some(work), delivery, failure).await
-    }
-
-    async fn not_begun(
-        &self,
-        work: Option<&Work>,
-        delivery: DeliveryId,
-        failure: Failure,
-    ) -> Result<Outcome, LedgerError> {
         if self.stop.is_interrupted() {
             return Ok(Outcome::Interrupted(failure));
         }
         let attempt = self.ledger.attempt_started(delivery, None).await?;
         let at_work = Try { delivery, attempt: attempt.id, tries: attempt.tries };
-        self.record(at_work, work, false, Err(failure)).await
+        self.record(at_work, None, false, Err(failure)).await
     }
 
     async fn record(
@@ -281,6 +284,7 @@ impl Recorder<'_> {
                     rows: manifest.rows,
                     bytes: manifest.objects.iter().map(|object| object.bytes).sum(),
                     objects: manifest.objects.clone(),
+                    left: committed.left,
                 };
                 self.ledger.committed(at_work.attempt, committed).await?;
                 crash::point(Point::Committed);
@@ -387,10 +391,11 @@ impl Recorder<'_> {
     }
 
     /// A process that died may not have written down every upload that it had created.
-    async fn end_strays(&self, work: &Work, to: Option<&Destination>) {
-        let Some(to) = to.filter(|to| work.leads_to(to, &to.manifest_key)) else { return };
+    async fn end_strays(&self, work: &Work, attempt: &OpenAttempt) {
+        let to = attempt.destination.as_ref().filter(|to| work.leads_to(to, &to.manifest_key));
+        let Some(to) = to else { return };
         if let Ok(target) = Target::bucket(&self.parts.vendor, &work.customer, work.run) {
-            target.end_strays(&to.manifest_key).await;
+            target.end_strays(&to.manifest_key, self.journal(attempt.id, false).as_ref()).await;
         }
     }
 

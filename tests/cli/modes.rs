@@ -27,10 +27,10 @@ fn keys(world: &World) -> Vec<String> {
 
 #[test]
 fn replace_goes_forward_and_never_back() {
-    let world = World::new(&config("mode = \"replace\"\nsuccess_marker = true"));
+    let world = World::new(&config("mode = \"replace\""));
     let _sandbox = world.sandbox();
     send(&world, 2).ended(0);
-    assert_eq!(keys(&world), ["_SUCCESS", MANIFEST, "daily.jsonl"]);
+    assert_eq!(keys(&world), [MANIFEST, "daily.jsonl"]);
     let manifest = object(&world, "daily/_manifest.json");
     assert_eq!((&manifest["mode"], &manifest["slot"]), (&"replace".into(), &"2026-01-02T00:00:00Z".into()));
     let refused = send(&world, 1).ended(1);
@@ -38,7 +38,7 @@ fn replace_goes_forward_and_never_back() {
     assert_eq!(object(&world, "daily/_manifest.json"), manifest);
     send(&world, 3).ended(0);
     assert_eq!(object(&world, "daily/_manifest.json")["slot"], "2026-01-03T00:00:00Z");
-    assert_eq!(keys(&world).len(), 3);
+    assert_eq!(keys(&world).len(), 2);
     let backfill = ["backfill", "daily", "--from", "2025-12-01", "--to", "2025-12-05"];
     world.run(&backfill).ended(1).err_says(&["mode = \"replace\"", "consign send daily"]);
     assert_eq!(world.run(&["ledger", "check"]).code, 0);
@@ -58,6 +58,47 @@ fn the_latest_pointer_stays_at_the_latest() {
     }
     assert_eq!(fs::read_dir(world.path("buckets/.sandbox/uploads")).unwrap().count(), 0);
     world.run(&["send", "daily", "--at", "2026-01-03T00:00:00Z", "--verify"]).ended(0);
+}
+
+/// A slot that was left on its way is in the way of all others, and nobody else brings it to its end.
+#[test]
+fn send_alone_takes_up_what_an_earlier_slot_left() {
+    for point in ["upload-created", "sealed", "completed"] {
+        let world = World::new(&config("mode = \"replace\""));
+        let _sandbox = world.sandbox();
+        let args = ["--config", "consign.toml", "send", "daily", "--at", "2026-01-02T00:00:00Z"];
+        let died = world::command(world.dir(), &args).env("CONSIGN_CRASH_AT", point).output().unwrap();
+        assert_eq!(died.status.code(), None, "{point}: {died:?}");
+        send(&world, 3).ended(0);
+        assert_eq!(object(&world, "daily/_manifest.json")["slot"], "2026-01-03T00:00:00Z", "{point}");
+        assert!(world.runs().iter().all(|run| run["state"] == "succeeded"), "{point}: {:?}", world.runs());
+    }
+}
+
+/// A customer may be called otherwise by now: what counts is where it goes.
+#[test]
+fn a_customer_who_is_renamed_gets_the_next_slot_and_no_earlier_one() {
+    let world = World::new(&config("mode = \"replace\""));
+    let _sandbox = world.sandbox();
+    send(&world, 2).ended(0);
+    let text = world.text().replace("[customers.acme]", "[customers.acme-inc]").replace("\"acme\"", "\"acme-inc\"");
+    world.write("consign.toml", text);
+    send(&world, 1).ended(1);
+    send(&world, 3).ended(0);
+    let manifest = object(&world, "daily/_manifest.json");
+    assert_eq!((&manifest["customer"], &manifest["slot"]), (&"acme-inc".into(), &"2026-01-03T00:00:00Z".into()));
+}
+
+/// What an earlier slot could take the place of is not forgotten.
+#[test]
+fn the_newest_slot_outlives_retention() {
+    let world = World::new(&config("mode = \"replace\""));
+    let _sandbox = world.sandbox();
+    send(&world, 2).ended(0);
+    send(&world, 3).ended(0);
+    world.run(&["ledger", "prune", "--older-than", "1s"]).ended(0);
+    send(&world, 1).ended(1).out_says(&["has been delivered"]);
+    assert_eq!(object(&world, "daily/_manifest.json")["slot"], "2026-01-03T00:00:00Z");
 }
 
 /// Whatever step it died at, the next life ends with the markers there.
@@ -87,6 +128,7 @@ fn modes_that_contradict_themselves_are_refused() {
         ("mode = \"replace\"\nkey = \"{share}/{slot}/{name}\"", "has an instant"),
         ("mode = \"replace\"\noverlap = \"allow\"", "side by side"),
         ("mode = \"replace\"\nlatest_pointer = true", "is of no use"),
+        ("mode = \"replace\"\nsuccess_marker = true", "is of no use"),
         ("latest_pointer = true\noverlap = \"allow\"", "could go back"),
         ("latest_pointer = true\nkey = \"{slot:%Y}/{share}/{slot}/{name}\"", "has no place"),
         ("key = \"{share}/{name}\"", "mode = \"replace\""),

@@ -40,7 +40,8 @@ async fn markers_are_stored_with_all_else_and_come_after_the_manifest() {
     assert_eq!(sealed.objects().len(), 1, "the manifest does not name them");
     assert_eq!(wire.open_uploads(), 3);
     let done = sealed.complete().await.unwrap();
-    let manifested = done.manifest(&manifest(&customer, run, done.objects())).await.unwrap();
+    let written = manifest(&customer, run, done.objects());
+    let manifested = done.manifest(&written).await.unwrap();
     assert!(!wire.objects().contains_key(SUCCESS) && !wire.objects().contains_key(LATEST));
     manifested.mark().await.unwrap();
     assert_eq!(completed(&wire)[1..], [MANIFEST, SUCCESS, LATEST]);

@@ -59,7 +59,10 @@ async fn what_a_dead_process_may_have_left_is_ended_and_nothing_else() {
         format!("{FOLDER}deeper/a.csv"),
     ];
     own.iter().chain(&others).for_each(|key| wire.create(key));
-    target(&wire).await.end_strays(MANIFEST).await;
+    let fenced = Journal { is_fenced: true, ..Journal::default() };
+    target(&wire).await.end_strays(MANIFEST, &fenced).await;
+    assert_eq!(wire.open().len(), 7, "another process may have begun them");
+    target(&wire).await.end_strays(MANIFEST, &Journal::default()).await;
     let mut left = wire.open();
     left.sort();
     let mut expected = others.to_vec();

@@ -11,8 +11,8 @@ use consign::clock::Clock;
 use consign::config::{Aws, Compression, Credentials, Customer, Encryption, StaticCredentials};
 use consign::delivery::{Committed, Delivery, DeliverySpec, Target, Vendor};
 use consign::domain::{
-    AccountId, BucketName, CustomerName, CustomerPrefix, ExternalId, Failure, Interval, KeyTemplate, LeafName,
-    Manifest, ManifestInterval, Mode, ObjectKey, OutputEvent, Region, RoleArn, RunId, SealedObject, Secret, ShareName,
+    AccountId, BucketName, CustomerName, CustomerPrefix, ExternalId, Failure, Interval, KeyTemplate, Layer, LeafName,
+    Manifest, ManifestInterval, Mode, ObjectKey, OutputEvent, Region, Retry, RoleArn, RunId, SealedObject, Secret, ShareName,
     UploadJournal,
 };
 
@@ -166,6 +166,8 @@ pub struct Journal {
     pub sealed: Mutex<Option<Vec<SealedObject>>>,
     /// A later slot has been delivered.
     pub is_old: bool,
+    /// Another process has taken over.
+    pub is_fenced: bool,
 }
 
 impl Journal {
@@ -203,6 +205,13 @@ impl UploadJournal for Journal {
     async fn sealed(&self, objects: &[SealedObject]) -> Result<(), Failure> {
         *self.sealed.lock().unwrap() = Some(objects.to_vec());
         Ok(())
+    }
+
+    async fn is_ours(&self) -> Result<(), Failure> {
+        match self.is_fenced {
+            true => Err(Failure::new(Layer::Ledger, Retry::Later, "another one has it", "")),
+            false => Ok(()),
+        }
     }
 
     async fn is_newest(&self) -> Result<bool, Failure> {

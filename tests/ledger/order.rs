@@ -1,9 +1,11 @@
 //! Slots of one share that take each other's place: one at a time, and never back.
 
-use consign::domain::{CustomerName, Destination};
-use consign::ledger::{AttemptId, DeliveryId, Ledger, LedgerError, Order};
+use chrono::TimeDelta;
+use consign::clock::Clock;
+use consign::domain::Destination;
+use consign::ledger::{AttemptId, DeliveryId, DeliveryState, Ledger, LedgerError, Order};
 
-use super::{customers, deliver, open, passing, slot, start};
+use super::{customers, deliver, open, open_at, passing, slot, start};
 
 /// A run by hand of the share's slot at this hour, for acme and globex.
 async fn begin(ledger: &Ledger, hour: i64) -> [DeliveryId; 2] {
@@ -94,18 +96,54 @@ async fn an_earlier_slot_is_not_the_newest() {
     }
 }
 
-/// What one share replaces is not another's to replace, and not another customer's.
+/// Who goes to the same place goes in its order, whatever it is called; another share never does.
 #[tokio::test]
-async fn a_key_belongs_to_one_share_and_customer() {
+async fn a_place_belongs_to_one_share() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = open(dir.path());
+    let ([acme, _], [later, _]) = (begin(&ledger, 1).await, begin(&ledger, 2).await);
+    let first = attempt(&ledger, Order::Forward, acme).await.unwrap();
+    let renamed = ledger.start_manual(slot("a", 3), customers(&["globex"])).await.unwrap().claim.unwrap();
+    assert_eq!(behind(attempt(&ledger, Order::Forward, renamed.deliveries[0].1).await), 1);
+    deliver(&ledger, &slot("a", 1), first, "u1").await.unwrap();
+    let at_work = attempt(&ledger, Order::Forward, renamed.deliveries[0].1).await.unwrap();
+    deliver(&ledger, &slot("a", 3), at_work, "u3").await.unwrap();
+    assert_eq!(overtaken(attempt(&ledger, Order::Forward, later).await), 3);
+    let other = ledger.start_manual(slot("b", 4), customers(&["acme"])).await.unwrap().claim.unwrap();
+    let taken = attempt(&ledger, Order::Forward, other.deliveries[0].1).await;
+    assert!(matches!(taken, Err(LedgerError::KeyTaken { .. })), "{taken:?}");
+}
+
+/// The clock was ahead when it was delivered, and is right again.
+#[tokio::test]
+async fn a_slot_yet_to_come_is_in_nobodys_way() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = Clock::fixed(start() + TimeDelta::days(300));
+    let ledger = open_at(dir.path(), clock.clone());
+    let ([ahead, _], [right, _]) = (begin(&ledger, 24 * 200).await, begin(&ledger, 2).await);
+    let at_work = attempt(&ledger, Order::Forward, ahead).await.unwrap();
+    deliver(&ledger, &slot("a", 24 * 200), at_work, "u1").await.unwrap();
+    assert_eq!(overtaken(attempt(&ledger, Order::Forward, right).await), 24 * 200);
+    clock.set(start() + TimeDelta::hours(3));
+    attempt(&ledger, Order::Forward, right).await.unwrap();
+}
+
+/// It has waited without a try, and is in no other slot's way.
+#[tokio::test]
+async fn what_waits_for_its_bucket_has_used_up_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let ledger = open(dir.path());
     let [acme, globex] = begin(&ledger, 1).await;
-    let first = attempt(&ledger, Order::Forward, acme).await.unwrap();
-    assert!(matches!(attempt(&ledger, Order::Forward, globex).await, Err(LedgerError::KeyTaken { .. })));
-    deliver(&ledger, &slot("a", 1), first, "u1").await.unwrap();
-    let other = ledger.start_manual(slot("b", 2), vec![CustomerName::parse("acme").unwrap()]).await.unwrap();
-    let other = other.claim.unwrap().deliveries[0].1;
-    assert!(matches!(attempt(&ledger, Order::Forward, other).await, Err(LedgerError::KeyTaken { .. })));
+    let at_work = ledger.attempt_started(globex, None).await.unwrap();
+    let due = start() + TimeDelta::minutes(1);
+    ledger.put_off(vec![acme, globex], passing(), due).await.unwrap();
+    let [of_acme, of_globex] =
+        [ledger.open_delivery(acme).await.unwrap(), ledger.open_delivery(globex).await.unwrap()];
+    assert_eq!((of_acme.state, of_acme.tries), (DeliveryState::Waiting, 0));
+    assert_eq!(of_globex.state, DeliveryState::Working, "what is at work stays so");
+    deliver(&ledger, &slot("a", 1), at_work.id, "u1").await.unwrap();
+    let again = ledger.attempt_started(acme, None).await.unwrap();
+    assert_eq!((again.number, again.tries), (1, 0));
 }
 
 on_postgres! {
@@ -113,5 +151,7 @@ on_postgres! {
     one_that_failed_is_in_nobodys_way,
     customers_are_apart,
     an_earlier_slot_is_not_the_newest,
-    a_key_belongs_to_one_share_and_customer,
+    a_place_belongs_to_one_share,
+    a_slot_yet_to_come_is_in_nobodys_way,
+    what_waits_for_its_bucket_has_used_up_nothing,
 }

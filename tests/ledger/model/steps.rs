@@ -91,6 +91,7 @@ pub(super) fn draft() -> Manifest {
         slot: slot.at,
         interval: ManifestInterval { start: slot.interval.start, end: slot.interval.end },
         customer: CustomerName::parse("acme").unwrap(),
+        mode: consign::domain::Mode::Slot,
         run: RunId::new(start()),
         rows: 3,
         objects: Vec::new(),
