@@ -281,7 +281,8 @@ async fn one_delivery(ledger: &Ledger, claim: Claim) {
         ledger.sealed(attempt, &[sealed(&object)]).await.expect("sealed");
         ledger.upload_created(attempt, &manifest, "upload-of-the-manifest-0123456789abcd").await.expect("an upload");
         let objects = vec![completed(&object)];
-        let committed = Committed { manifest_key: manifest.to_string(), rows: 1000, bytes: 100_000, objects, left: Vec::new() };
+        let committed =
+            Committed { manifest_key: manifest.to_string(), rows: 1000, bytes: 100_000, objects, left: Vec::new() };
         ledger.committed(attempt, committed).await.expect("committed");
     }
     ledger.run_finished(claim.run).await.expect("the run's end");

@@ -329,7 +329,8 @@ impl Work {
     }
 
     fn not_yet(&self, behind: &Slot) -> Failure {
-        let message = format!("slot {behind} is on its way to the same customer, and share {} goes in order", self.share.name);
+        let message =
+            format!("slot {behind} is on its way to the same customer, and share {} goes in order", self.share.name);
         let remedy = "wait until it has ended; `consign status` shows what is at work";
         Failure::new(Layer::Schedule, Retry::Later, message, remedy)
     }

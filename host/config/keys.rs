@@ -40,7 +40,12 @@ fn key(section: &Section<'_>, mode: Mode, problems: &mut Problems) -> KeyTemplat
     }
 }
 
-fn latest_pointer(section: &Section<'_>, mode: Mode, key: &KeyTemplate, problems: &mut Problems) -> Option<KeyTemplate> {
+fn latest_pointer(
+    section: &Section<'_>,
+    mode: Mode,
+    key: &KeyTemplate,
+    problems: &mut Problems,
+) -> Option<KeyTemplate> {
     if !section.bool("latest_pointer").unwrap_or(false) {
         return None;
     }
@@ -52,7 +57,8 @@ fn latest_pointer(section: &Section<'_>, mode: Mode, key: &KeyTemplate, problems
     one_at_a_time(section, "`latest.json` could go back", problems);
     let pointer = key.above_slots();
     if pointer.is_none() {
-        let message = "`latest_pointer` has no place: the key has no folder of the share alone that all its slots are in";
+        let message =
+            "`latest_pointer` has no place: the key has no folder of the share alone that all its slots are in";
         let help = "let the key begin with `{share}/`, before any instant";
         problems.error(section.span("latest_pointer"), message, help);
     }

@@ -11,8 +11,8 @@ use url::Url;
 
 use crate::calendar::{Calendar, Jitter};
 use crate::domain::{
-    AccountId, BucketName, CustomerName, CustomerPrefix, DatasetName, ExternalId, GroupName, KeyTemplate, Mode, OciReference,
-    ParamValue, PluginName, Region, RoleArn, ShareName, TableName,
+    AccountId, BucketName, CustomerName, CustomerPrefix, DatasetName, ExternalId, GroupName, KeyTemplate, Mode,
+    OciReference, ParamValue, PluginName, Region, RoleArn, ShareName, TableName,
 };
 use crate::limits::{Isolation, Limits};
 

@@ -142,7 +142,7 @@ impl Desk {
 
     fn now(&self) -> Now {
         let config = &self.generation.config;
-        let shut = self.breakers.shut().map(|(bucket, until)| Shut { bucket: bucket.clone(), until });
+        let shut = self.breakers.shut().map(|(bucket, until)| Shut { bucket: bucket.to_string(), until });
         let mut shut: Vec<Shut> = shut.collect();
         shut.sort_unstable();
         Now {

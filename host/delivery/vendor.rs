@@ -175,12 +175,7 @@ impl Vendor {
     }
 
     fn session_of(&self, policy: String, customer: &Arc<Customer>, run: RunId) -> Arc<Session> {
-        let request = AssumeRole {
-            policy,
-            run,
-            duration: self.0.aws.session_duration,
-            customer: customer.clone(),
-        };
+        let request = AssumeRole { policy, run, duration: self.0.aws.session_duration, customer: customer.clone() };
         let (near, home) = (customer.region.as_str(), self.region());
         let mut clients = vec![self.sts(near)];
         if home != near && partition(home) == partition(near) {

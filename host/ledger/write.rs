@@ -66,12 +66,8 @@ fn key_taken(
 ) -> Result<Option<Slot>, LedgerError> {
     let Destination { endpoint, bucket, manifest_key, .. } = destination;
     let other = match order {
-        Order::Any | Order::OneByOne => {
-            "(d.slot, d.customer) <> (SELECT slot, customer FROM deliveries WHERE id = ?4)"
-        }
-        Order::Forward => {
-            "s.share <> (SELECT s.share FROM deliveries d JOIN slots s ON s.id = d.slot WHERE d.id = ?4)"
-        }
+        Order::Any | Order::OneByOne => "(d.slot, d.customer) <> (SELECT slot, customer FROM deliveries WHERE id = ?4)",
+        Order::Forward => "s.share <> (SELECT s.share FROM deliveries d JOIN slots s ON s.id = d.slot WHERE d.id = ?4)",
     };
     let taken = format!(
         "SELECT s.share, s.at, s.interval_start, s.interval_end

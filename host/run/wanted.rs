@@ -79,7 +79,8 @@ pub fn slot(share: &Share, at: Option<Instant>, early: bool, clock: &Clock) -> R
 /// The past slots of a range, in order. There is at least one.
 pub fn slots(share: &Share, (from, to): (When, When), now: Instant) -> Result<Vec<Slot>, Refused> {
     if share.mode == Mode::Replace {
-        let what = format!("share {} has mode = \"replace\": a past slot would take the place of a later one", share.name);
+        let what =
+            format!("share {} has mode = \"replace\": a past slot would take the place of a later one", share.name);
         return Err(Refused::request(what, format!("`consign send {}` delivers the latest slot", share.name)));
     }
     let (Some(from), Some(to)) = (from.first(share.timezone), to.last(share.timezone)) else {

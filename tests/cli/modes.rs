@@ -107,10 +107,8 @@ fn markers_outlive_a_crash() {
     for point in ["sealed", "manifest", "marker-completed", "marker-completed:2"] {
         let world = World::new(&config("latest_pointer = true\nsuccess_marker = true"));
         let _sandbox = world.sandbox();
-        let mut died = world::command(
-            world.dir(),
-            &["--config", "consign.toml", "send", "daily", "--at", "2026-01-02T00:00:00Z"],
-        );
+        let mut died =
+            world::command(world.dir(), &["--config", "consign.toml", "send", "daily", "--at", "2026-01-02T00:00:00Z"]);
         let died = died.env("CONSIGN_CRASH_AT", point).output().unwrap();
         assert_eq!(died.status.code(), None, "{point}: {died:?}");
         let daemon = world.daemon();

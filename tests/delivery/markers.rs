@@ -138,7 +138,10 @@ async fn a_slot_takes_the_place_of_the_one_before() {
         deliver_as(target(&wire).await, &customer, of, journal, spec, events).await.unwrap();
         assert_eq!(wire.objects()["uploads/us/orders/latest.csv"], contents);
         let manifest: Value = serde_json::from_slice(&wire.objects()["uploads/us/orders/_manifest.json"]).unwrap();
-        assert_eq!((&manifest["mode"], &manifest["slot"]), (&"replace".into(), &slot.to_rfc3339_opts(chrono::SecondsFormat::Secs, true).into()));
+        assert_eq!(
+            (&manifest["mode"], &manifest["slot"]),
+            (&"replace".into(), &slot.to_rfc3339_opts(chrono::SecondsFormat::Secs, true).into())
+        );
     }
     assert_eq!(wire.open_uploads(), 0);
     assert!(wire.seen().iter().all(|seen| !seen.headers.contains_key("if-none-match")));

@@ -18,10 +18,9 @@ async fn delivers(wire: &Wire) {
 #[tokio::test]
 async fn an_upload_whose_reply_was_lost_is_found_and_aborted() {
     for faults in [1, 3] {
-        let wire = Wire::start(move |seen, before| {
-            (seen.call == Call::Create && before < faults).then_some(Fault::LoseReply)
-        })
-        .await;
+        let wire =
+            Wire::start(move |seen, before| (seen.call == Call::Create && before < faults).then_some(Fault::LoseReply))
+                .await;
         delivers(&wire).await;
         assert_eq!(wire.open_uploads(), 0, "after {faults} lost replies");
         assert_eq!(wire.objects().len(), 2);

@@ -12,8 +12,8 @@ use consign::config::{Aws, Compression, Credentials, Customer, Encryption, Stati
 use consign::delivery::{Committed, Delivery, DeliverySpec, Target, Vendor};
 use consign::domain::{
     AccountId, BucketName, CustomerName, CustomerPrefix, ExternalId, Failure, Interval, KeyTemplate, Layer, LeafName,
-    Manifest, ManifestInterval, Mode, ObjectKey, OutputEvent, Region, Retry, RoleArn, RunId, SealedObject, Secret, ShareName,
-    UploadJournal,
+    Manifest, ManifestInterval, Mode, ObjectKey, OutputEvent, Region, Retry, RoleArn, RunId, SealedObject, Secret,
+    ShareName, UploadJournal,
 };
 
 pub const MIB: usize = 1 << 20;

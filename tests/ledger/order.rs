@@ -137,8 +137,7 @@ async fn what_waits_for_its_bucket_has_used_up_nothing() {
     let at_work = ledger.attempt_started(globex, None).await.unwrap();
     let due = start() + TimeDelta::minutes(1);
     ledger.put_off(vec![acme, globex], passing(), due).await.unwrap();
-    let [of_acme, of_globex] =
-        [ledger.open_delivery(acme).await.unwrap(), ledger.open_delivery(globex).await.unwrap()];
+    let [of_acme, of_globex] = [ledger.open_delivery(acme).await.unwrap(), ledger.open_delivery(globex).await.unwrap()];
     assert_eq!((of_acme.state, of_acme.tries), (DeliveryState::Waiting, 0));
     assert_eq!(of_globex.state, DeliveryState::Working, "what is at work stays so");
     deliver(&ledger, &slot("a", 1), at_work.id, "u1").await.unwrap();

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::{Instant, ago};
 use crate::config::{Config, Plugin};
-use crate::domain::{BucketName, ContentDigest, CustomerName, Refused, RunId, ShareName};
+use crate::domain::{ContentDigest, CustomerName, Refused, RunId, ShareName};
 use crate::ledger::{
     FailedShare, Failing, History, LedgerError, Pause, Quarantine, Reader, RunSummary, Standing, Waiting,
 };
@@ -72,7 +72,7 @@ pub struct Now {
 /// A bucket in which nothing is begun for a while, because it did not answer.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Shut {
-    pub bucket: BucketName,
+    pub bucket: String,
     /// None while one delivery tries.
     pub until: Option<Instant>,
 }
