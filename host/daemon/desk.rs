@@ -298,20 +298,14 @@ impl Desk {
             }
             Ok(Ok(Progress::NotYet)) => {
                 self.wait_for_turn(Job { delivery, task: Task::Again { begun: false } });
-                // As with one that waits for its next try.
-                if stopper.is_told() {
-                    self.look_at_cancelled(id);
-                }
+                self.look_whether_told(id, &stopper);
                 return Ok(());
             }
             Ok(Ok(Progress::Waits { due, sealed, failure })) => {
                 self.look_at_fault(&failure);
                 self.callers.tell(id, Some(Event::Waits { customer, due, failure }));
                 self.retries.push(due, Job { delivery, task: Task::Again { begun: sealed } });
-                // It failed before it heard that it is to end, which is then not to wait for the next try.
-                if stopper.is_told() {
-                    self.look_at_cancelled(id);
-                }
+                self.look_whether_told(id, &stopper);
                 return Ok(());
             }
             Ok(Ok(Progress::Delivered(fared))) => {
@@ -362,6 +356,13 @@ impl Desk {
         }
         self.one_less(run, slot.share);
         Ok(())
+    }
+
+    /// It came to its end before it heard that it is to end, which is then not to wait for the next try.
+    fn look_whether_told(&mut self, id: DeliveryId, stopper: &Stopper) {
+        if stopper.is_told() {
+            self.look_at_cancelled(id);
+        }
     }
 
     /// A delivery of a run has ended, and with the last one the run.

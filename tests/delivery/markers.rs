@@ -68,7 +68,7 @@ async fn markers_that_did_not_complete_are_completed_by_another_process() {
     for key in [SUCCESS, LATEST] {
         let wire = Wire::start(move |seen, _| {
             let fails = seen.call == Call::Complete && seen.key == key;
-            fails.then(|| Fault::Answer(400, vec![], s3_error("InvalidRequest", "not now")))
+            fails.then(|| Fault::Answer(404, vec![], s3_error("NoSuchUpload", "not now")))
         })
         .await;
         let (customer, run) = (customer(), run_id());
@@ -98,6 +98,22 @@ async fn markers_that_did_not_complete_are_completed_by_another_process() {
         assert!(wire.objects().contains_key(SUCCESS) && wire.objects().contains_key(LATEST), "{key}");
         assert_eq!(wire.open_uploads(), 0, "{key}");
     }
+}
+
+/// The manifest is there, and a repeat would only meet it.
+#[tokio::test]
+async fn a_marker_that_is_refused_in_the_end_does_not_undo_the_manifest() {
+    let wire = Wire::start(move |seen, _| {
+        let fails = seen.call == Call::Complete && seen.key == SUCCESS;
+        fails.then(|| Fault::Answer(403, vec![], s3_error("AccessDenied", "Access Denied")))
+    })
+    .await;
+    let (customer, of) = (customer(), (run_id(), Mode::Slot));
+    let events = object(0, "a.csv", b"x");
+    let delivered = deliver_as(target(&wire).await, &customer, of, Arc::default(), marked(), events).await.unwrap();
+    assert_eq!(delivered.left.len(), 1, "it is aborted later");
+    assert!(wire.objects().contains_key(LATEST) && wire.objects().contains_key(MANIFEST));
+    assert_eq!(wire.open(), [SUCCESS]);
 }
 
 #[tokio::test]
