@@ -143,7 +143,8 @@ fn pause(bucket: &BucketName, shut: u32) -> Duration {
 
 impl Desk {
     /// What a try that had its place there says of its bucket.
-    pub fn look_at_bucket(&mut self, bucket: &BucketName, ended: &Progress, began: Instant) {
+    pub fn look_at_bucket(&mut self, bucket: Option<&BucketName>, ended: Option<&Progress>, began: Instant) {
+        let (Some(bucket), Some(ended)) = (bucket, ended) else { return };
         let change = self.breakers.saw(bucket, Sign::of_end(ended), began, self.clock.now());
         change.into_iter().for_each(|change| self.change_bucket(bucket, change));
     }

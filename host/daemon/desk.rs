@@ -284,9 +284,7 @@ impl Desk {
             return Ok(());
         };
         if let Some(place) = place {
-            if let (Some(bucket), Ok(Ok(progress))) = (place.bucket().cloned(), &result) {
-                self.look_at_bucket(&bucket, progress, began);
-            }
+            self.look_at_bucket(place.bucket(), result.as_ref().ok().and_then(|ended| ended.as_ref().ok()), began);
             self.queue.done(place);
         }
         let Delivery { id, run, slot, customer, .. } = delivery.clone();
