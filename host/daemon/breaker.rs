@@ -10,11 +10,12 @@ use chrono::TimeDelta;
 use super::admin::ask::Event;
 use super::calls::Answer;
 use super::desk::{AtWork, Desk};
-use super::job::{Job, Progress, Task};
+use super::job::{Delivery, Job, Progress, Task};
 use crate::clock::{Instant, exact};
 use crate::crash::{self, Point};
 use crate::domain::{Asked, BucketName, Failure, Layer, Retry};
 use crate::ledger::LedgerError;
+use crate::run::Stopper;
 
 /// Failures in a row, of whichever deliveries.
 const FAILURES: u32 = 3;
@@ -224,9 +225,10 @@ impl Desk {
     }
 
     /// It is another slot's turn.
-    pub fn wait_for_turn(&mut self, job: Job) {
-        let due = self.clock.now() + TimeDelta::seconds(15);
-        self.retries.push(due, job);
+    pub fn wait_for_turn(&mut self, delivery: Delivery, stopper: &Stopper) {
+        let (due, id) = (self.clock.now() + TimeDelta::seconds(15), delivery.id);
+        self.retries.push(due, Job { delivery, task: Task::Again { begun: false } });
+        self.look_whether_told(id, stopper);
     }
 }
 

@@ -295,8 +295,7 @@ impl Desk {
                 return Ok(());
             }
             Ok(Ok(Progress::NotYet)) => {
-                self.wait_for_turn(Job { delivery, task: Task::Again { begun: false } });
-                self.look_whether_told(id, &stopper);
+                self.wait_for_turn(delivery, &stopper);
                 return Ok(());
             }
             Ok(Ok(Progress::Waits { due, sealed, failure })) => {
@@ -357,7 +356,7 @@ impl Desk {
     }
 
     /// It came to its end before it heard that it is to end, which is then not to wait for the next try.
-    fn look_whether_told(&mut self, id: DeliveryId, stopper: &Stopper) {
+    pub fn look_whether_told(&mut self, id: DeliveryId, stopper: &Stopper) {
         if stopper.is_told() {
             self.look_at_cancelled(id);
         }
