@@ -12,6 +12,7 @@ mod report;
 mod source;
 
 mod files;
+mod keys;
 mod known;
 mod schema;
 mod section;

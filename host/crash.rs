@@ -55,6 +55,8 @@ points! {
     Completed = "completed",
     /// The manifest is in the bucket, and the ledger does not know.
     Manifest = "manifest",
+    /// What comes after the manifest can be seen, or a part of it.
+    MarkerCompleted = "marker-completed",
     Committed = "committed",
     RunFinished = "run-finished",
     /// A delivery has failed and is to be tried again.

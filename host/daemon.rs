@@ -15,6 +15,7 @@
 
 pub mod admin;
 mod backlog;
+mod breaker;
 mod calls;
 mod desk;
 mod generation;

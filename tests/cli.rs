@@ -15,6 +15,7 @@ mod flights;
 mod inputs;
 mod ledger;
 mod limits;
+mod modes;
 mod options;
 mod pieces;
 mod plugins;

@@ -7,7 +7,7 @@ use super::output::{self, CliError, Exit, bytes, count, line, thousands};
 use super::{Global, setup};
 use crate::clock::{Clock, Instant, to_the_second};
 use crate::daemon::admin::ask::Ask;
-use crate::daemon::admin::{Halted, Kept, Moving, Now, Overview, Running};
+use crate::daemon::admin::{Halted, Kept, Moving, Now, Overview, Running, Shut};
 use crate::domain::Blame;
 use crate::ledger::{DeliveryState, FailedRun, FailedShare, Open, Quarantine};
 use crate::run::component_digest;
@@ -104,6 +104,13 @@ fn print_wrong(daemon: Option<&Running>, kept: Option<&Kept>) {
             if let Some(why) = &now.unable {
                 wrong.push(format!("{why}, and nothing new begins; once that is mended it goes on by itself"));
             }
+            for Shut { bucket, until } in now.shut.iter().take(SHOWN) {
+                let again = until.map_or("one delivery tries it".to_owned(), |until| {
+                    format!("tried again at {}", to_the_second(until))
+                });
+                wrong.push(format!("bucket {bucket} does not answer; {again}"));
+            }
+            more(&mut wrong, now.shut.len() as u64);
             if now.stopping {
                 wrong.push("it is stopping: what is at work ends, and nothing new begins".to_owned());
             }

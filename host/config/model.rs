@@ -11,8 +11,8 @@ use url::Url;
 
 use crate::calendar::{Calendar, Jitter};
 use crate::domain::{
-    AccountId, BucketName, CustomerName, CustomerPrefix, DatasetName, ExternalId, GroupName, KeyTemplate, OciReference,
-    ParamValue, PluginName, Region, RoleArn, ShareName, TableName,
+    AccountId, BucketName, CustomerName, CustomerPrefix, DatasetName, ExternalId, GroupName, KeyTemplate, Mode,
+    OciReference, ParamValue, PluginName, Region, RoleArn, ShareName, TableName,
 };
 use crate::limits::{Isolation, Limits};
 
@@ -302,10 +302,22 @@ pub struct Share {
     /// Format pieces of so many rows side by side, each into objects of its own.
     pub piece_rows: Option<NonZeroU64>,
     pub empty: Empty,
+    pub mode: Mode,
     pub key: KeyTemplate,
+    /// `_SUCCESS` comes after the manifest.
+    pub success_marker: bool,
+    /// Where `latest.json` is that leads to the newest slot, if the share has one.
+    pub latest_pointer: Option<KeyTemplate>,
     pub retry: RetryPolicy,
     /// Who gets it, resolved from names and groups, sorted.
     pub to: Vec<CustomerName>,
+}
+
+impl Share {
+    /// Whether its slots go to a customer one at a time, whoever asks for them.
+    pub fn is_in_order(&self) -> bool {
+        self.mode == Mode::Replace || self.latest_pointer.is_some()
+    }
 }
 
 /// Which slots are made up for that were missed while consign was down.

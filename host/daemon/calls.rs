@@ -34,6 +34,8 @@ pub(super) enum Answer {
     Quarantined(Result<Vec<Quarantine>>),
     /// Slots that were left out while they waited for a plugin in quarantine.
     Kept(Result<Vec<(Slot, SkipReason)>>),
+    /// Deliveries that wait for their bucket.
+    PutOff(Result<()>),
 }
 
 pub(super) struct Calls {

@@ -13,6 +13,7 @@ use tracing::field::Empty;
 use tracing::{Instrument, Span};
 
 use super::admin::ask::Event;
+use super::breaker::Breakers;
 use super::calls::{Answer, Calls};
 use super::generation::Generation;
 use super::intake::Intake;
@@ -25,7 +26,7 @@ use super::quarantine::Quarantined;
 use super::queue::{Limits, Place, Queue};
 use super::recovery::Unrecorded;
 use super::retries::Retries;
-use crate::clock::{Clock, exact};
+use crate::clock::{Clock, Instant, exact};
 use crate::config::Config;
 use crate::crash::{self, Point};
 use crate::domain::{Failure, Layer, Retry, RunId, ShareName};
@@ -43,6 +44,8 @@ pub(super) struct Desk {
     pub(super) queue: Queue<Job>,
     /// What waits for its next try.
     pub(super) retries: Retries,
+    /// Buckets that do not answer.
+    pub(super) breakers: Breakers,
     /// What waits for its plugin to be let go.
     pub(super) quarantine: Quarantined,
     pub(super) work: JoinSet<Result<Progress, LedgerError>>,
@@ -70,7 +73,8 @@ pub(super) struct AtWork {
     /// Of the generation that it began with.
     pub generation: u64,
     /// None of one whose end is only recorded.
-    place: Option<Place>,
+    pub place: Option<Place>,
+    began: Instant,
     /// Names it in the log.
     span: Span,
 }
@@ -99,6 +103,7 @@ impl Desk {
             intake,
             queue,
             retries: Retries::default(),
+            breakers: Breakers::default(),
             quarantine: Quarantined::default(),
             work: JoinSet::new(),
             at_work: HashMap::new(),
@@ -140,6 +145,7 @@ impl Desk {
         self.stop_what_is_late();
         self.keep_what_waits();
         self.look_for_leftover();
+        self.look_at_buckets();
     }
 
     /// Begins all that may begin.
@@ -183,6 +189,7 @@ impl Desk {
             Answer::Released(released) => self.released(released)?,
             Answer::Quarantined(all) => self.quarantined(all)?,
             Answer::Kept(kept) => self.kept(kept)?,
+            Answer::PutOff(put_off) => self.were_put_off(put_off)?,
         }
         Ok(())
     }
@@ -204,8 +211,16 @@ impl Desk {
         waits || self.unrecorded.has(delivery) || is_at_work()
     }
 
-    /// Has it wait for a place, or for its plugin to be let go.
+    /// Has it wait for a place, or for what it cannot begin without: its bucket, its plugin.
     pub fn enqueue(&mut self, job: Job) {
+        match self.shut_until(&job) {
+            Some((bucket, until)) => self.put_off(vec![job], &bucket, until),
+            None => self.enqueue_now(job),
+        }
+    }
+
+    /// The same of one that somebody wants tried now.
+    pub fn enqueue_now(&mut self, job: Job) {
         // What is in a bucket is looked at first: it may be whole, or has to be taken away.
         if self.quarantine.holds(&job.delivery.slot.share) && !job.has_begun() {
             return self.quarantine.park(job);
@@ -234,7 +249,8 @@ impl Desk {
         // Boxed, so that the whole can be sent between threads (rust-lang/rust#102211).
         let work = async move { carry_out(&generation, &ledger, &this, (stop, gauge), task).boxed().await };
         let id = self.work.spawn(work.instrument(span.clone())).id();
-        self.at_work.insert(id, AtWork { delivery, stopper, gauge: seen, generation: number, place, span });
+        let began = self.clock.now();
+        self.at_work.insert(id, AtWork { delivery, stopper, gauge: seen, generation: number, place, began, span });
     }
 
     /// Has a delivery ended that the ledger has marked for it, at work or waiting. What
@@ -264,8 +280,11 @@ impl Desk {
             Ok((id, result)) => (id, Ok(result)),
             Err(died) => (died.id(), Err(died)),
         };
-        let Some(AtWork { delivery, place, stopper, span, .. }) = self.at_work.remove(&id) else { return Ok(()) };
+        let Some(AtWork { delivery, place, stopper, span, began, .. }) = self.at_work.remove(&id) else {
+            return Ok(());
+        };
         if let Some(place) = place {
+            self.look_at_bucket(place.bucket(), result.as_ref().ok().and_then(|ended| ended.as_ref().ok()), began);
             self.queue.done(place);
         }
         let Delivery { id, run, slot, customer, .. } = delivery.clone();
@@ -275,14 +294,15 @@ impl Desk {
                 self.wait_in_quarantine(Job { delivery, task: Task::Again { begun: false } });
                 return Ok(());
             }
+            Ok(Ok(Progress::NotYet)) => {
+                self.wait_for_turn(delivery, &stopper);
+                return Ok(());
+            }
             Ok(Ok(Progress::Waits { due, sealed, failure })) => {
                 self.look_at_fault(&failure);
                 self.callers.tell(id, Some(Event::Waits { customer, due, failure }));
                 self.retries.push(due, Job { delivery, task: Task::Again { begun: sealed } });
-                // It failed before it heard that it is to end, which is then not to wait for the next try.
-                if stopper.is_told() {
-                    self.look_at_cancelled(id);
-                }
+                self.look_whether_told(id, &stopper);
                 return Ok(());
             }
             Ok(Ok(Progress::Delivered(fared))) => {
@@ -333,6 +353,13 @@ impl Desk {
         }
         self.one_less(run, slot.share);
         Ok(())
+    }
+
+    /// It came to its end before it heard that it is to end, which is then not to wait for the next try.
+    pub fn look_whether_told(&mut self, id: DeliveryId, stopper: &Stopper) {
+        if stopper.is_told() {
+            self.look_at_cancelled(id);
+        }
     }
 
     /// A delivery of a run has ended, and with the last one the run.

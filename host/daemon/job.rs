@@ -59,6 +59,8 @@ pub(super) enum Progress {
     Interrupted,
     /// It waits until its plugin is let go.
     Quarantined,
+    /// Another slot of its share goes first.
+    NotYet,
 }
 
 impl Job {
@@ -128,6 +130,10 @@ pub(super) async fn carry_out(
         Outcome::Quarantined(why) => {
             tracing::debug!("not begun: {}", why.message);
             Ok(Progress::Quarantined)
+        }
+        Outcome::NotYet(why) => {
+            tracing::debug!("not begun: {}", why.message);
+            Ok(Progress::NotYet)
         }
         Outcome::Failed(failure) => {
             let layer = failure.layer.as_str();

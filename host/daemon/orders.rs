@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::watch;
 
 use super::admin::ask::{Event, Reloaded};
-use super::admin::{LastReload, Moving, Now, Order, Watch};
+use super::admin::{LastReload, Moving, Now, Order, Shut, Watch};
 use super::desk::{AtWork, Desk};
 use super::generation::Generation;
 use super::left_out;
@@ -82,7 +82,7 @@ impl Desk {
                 let mut here = Vec::new();
                 for delivery in deliveries {
                     if let Some(job) = self.retries.remove(delivery) {
-                        self.enqueue(job);
+                        self.enqueue_now(job);
                     }
                     if self.has(delivery) {
                         self.callers.watch(delivery, watch.clone());
@@ -142,6 +142,9 @@ impl Desk {
 
     fn now(&self) -> Now {
         let config = &self.generation.config;
+        let shut = self.breakers.shut().map(|(bucket, until)| Shut { bucket: bucket.to_string(), until });
+        let mut shut: Vec<Shut> = shut.collect();
+        shut.sort_unstable();
         Now {
             generation: self.generation.number,
             since: self.callers.since,
@@ -153,6 +156,7 @@ impl Desk {
             delivered: self.tally.delivered,
             failed: self.tally.failed,
             left_out: self.tally.left_out,
+            shut,
             at_work: self.at_work.values().map(moving).collect(),
             next: self.intake.coming(COMING),
             reload: self.callers.last.clone(),

@@ -1,8 +1,9 @@
-//! One customer's bucket under one run's session: the five calls that consign
+//! One customer's bucket under one run's session: the four calls that a delivery
 //! makes there, each with the expected owner.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use aws_runtime::auth::PayloadSigningOverride;
 use aws_sdk_s3::Client;
@@ -42,8 +43,11 @@ const UPLOAD_LIVES: TimeDelta = TimeDelta::hours(24);
 pub(super) struct Bucket {
     pub(super) vendor: Vendor,
     pub(super) customer: Arc<Customer>,
+    pub(super) run: RunId,
     session: Arc<Session>,
     client: Client,
+    /// Keys of which there may be an upload that nobody was told of.
+    doubtful: Mutex<BTreeSet<ObjectKey>>,
 }
 
 /// How a completion is to be read.
@@ -59,7 +63,8 @@ impl Bucket {
     pub(super) fn new(vendor: &Vendor, customer: &Arc<Customer>, run: RunId) -> Result<Self, Failure> {
         let session = vendor.session(customer, run)?;
         let client = vendor.s3(customer, session.clone());
-        Ok(Self { vendor: vendor.clone(), customer: customer.clone(), session, client })
+        let (vendor, customer) = (vendor.clone(), customer.clone());
+        Ok(Self { vendor, customer, run, session, client, doubtful: Mutex::default() })
     }
 
     /// Assumes the role now, so that a refusal comes before the data is read.
@@ -68,7 +73,7 @@ impl Bucket {
     }
 
     pub(super) async fn create(&self, key: &ObjectKey, media_type: &str) -> Result<Created, Failure> {
-        let created = self.vendor.clock().now();
+        let (created, attempts) = (self.vendor.clock().now(), Attempts::default());
         let answer = self
             .call(|| {
                 let request = self
@@ -80,10 +85,13 @@ impl Bucket {
                     .content_type(media_type)
                     .checksum_algorithm(ChecksumAlgorithm::Crc64Nvme)
                     .checksum_type(ChecksumType::FullObject);
-                self.as_profiled(request).send()
+                self.as_profiled(request).customize().interceptor(attempts.clone()).send()
             })
-            .await
-            .map_err(|fault| self.failure(&fault, Operation::CreateUpload, key.as_str()))?;
+            .await;
+        if attempts.may_have_acted_besides(answer.is_ok()) {
+            self.doubtful.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone());
+        }
+        let answer = answer.map_err(|fault| self.failure(&fault, Operation::CreateUpload, key.as_str()))?;
         let Some(id) = answer.upload_id().filter(|id| !id.is_empty()) else {
             let fault = Fault::garbled("the answer has no upload id");
             return Err(self.failure(&fault, Operation::CreateUpload, key.as_str()));
@@ -207,6 +215,11 @@ impl Bucket {
         }
     }
 
+    /// Keys whose creation was answered late or not at all. They are told once.
+    pub(super) fn doubtful(&self) -> BTreeSet<ObjectKey> {
+        std::mem::take(&mut self.doubtful.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// What the profile wants of each object.
     fn as_profiled(&self, request: CreateMultipartUploadFluentBuilder) -> CreateMultipartUploadFluentBuilder {
         let customer = &self.customer;
@@ -271,7 +284,7 @@ impl Bucket {
         request().await.map_err(|error| Fault::of(&error))
     }
 
-    fn failure(&self, fault: &Fault, operation: Operation, key: &str) -> Failure {
+    pub(super) fn failure(&self, fault: &Fault, operation: Operation, key: &str) -> Failure {
         diagnose(fault, operation, key, &self.customer)
     }
 }
@@ -341,7 +354,12 @@ struct Attempts {
 impl Attempts {
     /// Whether some attempt may have been carried out although it seemed to fail.
     fn may_have_acted(&self) -> bool {
-        self.begun.load(Ordering::Relaxed) > self.refused.load(Ordering::Relaxed)
+        self.may_have_acted_besides(false)
+    }
+
+    /// The same of all others than the one that was answered, if one was.
+    fn may_have_acted_besides(&self, answered: bool) -> bool {
+        self.begun.load(Ordering::Relaxed) > self.refused.load(Ordering::Relaxed) + u32::from(answered)
     }
 }
 

@@ -13,7 +13,7 @@ use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
 use super::policy;
 use crate::config::Customer;
-use crate::domain::{Failure, Layer, Retry};
+use crate::domain::{Asked, Failure, Layer, Retry};
 
 /// What was being asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +23,7 @@ pub(super) enum Operation {
     UploadPart,
     CompleteUpload,
     AbortUpload,
+    ListUploads,
 }
 
 impl Operation {
@@ -33,6 +34,7 @@ impl Operation {
             Operation::UploadPart => "UploadPart",
             Operation::CompleteUpload => "CompleteMultipartUpload",
             Operation::AbortUpload => "AbortMultipartUpload",
+            Operation::ListUploads => "ListMultipartUploads",
         }
     }
 }
@@ -164,7 +166,11 @@ pub(super) fn diagnose(fault: &Fault, operation: Operation, on: &str, customer: 
         Kind::Known(_) | Kind::Answer if operation == Operation::AssumeRole => of_sts(fault, customer),
         Kind::Known(_) | Kind::Answer => of_s3(fault, customer),
     };
-    Failure::new(layer, retry, describe(fault, operation, on, customer), remedy)
+    let asked = match operation {
+        Operation::AssumeRole => Asked::Sts,
+        _ => Asked::S3,
+    };
+    Failure { asked: Some(asked), ..Failure::new(layer, retry, describe(fault, operation, on, customer), remedy) }
 }
 
 type Verdict = (Layer, Retry, String);

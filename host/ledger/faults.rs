@@ -7,7 +7,7 @@ use super::claim::{leave_out, read};
 use super::db::{Db, Row, values};
 use super::row::{at, batches, json, parsed, size, to_json};
 use super::shared::share_lock;
-use super::{Attempt, AttemptId, DeliveryId, Ledger, LedgerError, Reader, write};
+use super::{Attempt, AttemptId, DeliveryId, Ledger, LedgerError, Order, Reader, order, write};
 use crate::clock::Instant;
 use crate::domain::{ContentDigest, Destination, Failure, PluginName, ShareName, SkipReason, Slot};
 
@@ -46,16 +46,23 @@ pub struct Waiting {
 
 impl Ledger {
     /// As [`Ledger::attempt_started`]. [`LedgerError::Quarantined`] when the component of
-    /// `formatter`, which is None for files, is in quarantine.
+    /// `formatter`, which is None for files, is in quarantine; [`LedgerError::NotYet`] and
+    /// [`LedgerError::Overtaken`] when the order of the share's slots forbids it.
     pub async fn attempt_by(
         &self,
         formatter: Option<Formatter>,
+        order: Order,
         delivery: DeliveryId,
         destination: Option<Destination>,
     ) -> Result<Attempt, LedgerError> {
         let now = self.clock.now();
-        let begin =
-            move |ledger: &Db| write::attempt_started(ledger, now, delivery, destination.as_ref(), formatter.as_ref());
+        let begin = move |ledger: &Db| {
+            if let Some(formatter) = &formatter {
+                refuse(ledger, formatter)?;
+            }
+            order::allows(ledger, now, delivery, destination.as_ref(), order)?;
+            write::attempt_started(ledger, now, delivery, destination.as_ref(), (formatter.as_ref(), order))
+        };
         self.writer.run(begin).await
     }
 
@@ -114,7 +121,7 @@ impl Reader {
 }
 
 /// No attempt begins with a component that is in quarantine.
-pub(super) fn refuse(ledger: &Db, formatter: &Formatter) -> Result<(), LedgerError> {
+fn refuse(ledger: &Db, formatter: &Formatter) -> Result<(), LedgerError> {
     let Formatter { digest, quarantine_after, .. } = formatter;
     if *quarantine_after == 0 {
         return Ok(());

@@ -8,6 +8,7 @@
 //! run       running ─succeed→ succeeded, ─fail→ failed
 //! delivery  pending ─work→ working ─seal→ sealed ─commit→ committed
 //!           working ─wait→ waiting ─work→ working             (a failure that may pass; what is sealed stays so)
+//!           pending ─wait→ waiting                            (its bucket does not answer)
 //!           pending, working, sealed, waiting ─fail→ failed
 //!           working, sealed ─interrupt→ pending               (the process died)
 //! attempt   working ─seal→ sealed ─commit→ committed
@@ -127,7 +128,7 @@ states! {
     | Pending | Waiting, Work => Working;
     | Working, Seal => Sealed;
     | Sealed, Commit => Committed;
-    | Working, Wait => Waiting;
+    | Pending | Working, Wait => Waiting;
     | Pending | Working | Sealed | Waiting, Fail => Failed;
     | Working | Sealed, Interrupt => Pending;
 }

@@ -36,6 +36,8 @@ pub enum Outcome {
     Failed(Failure),
     /// Nothing of its plugin is started, which is in quarantine; the delivery is as it was.
     Quarantined(Failure),
+    /// Another slot of the share goes first; the delivery is as it was.
+    NotYet(Failure),
     /// The process is stopping, and the next one begins it again.
     Interrupted(Failure),
 }
@@ -89,6 +91,14 @@ impl UploadJournal for Journal {
         crash::point(Point::Sealed);
         Ok(())
     }
+
+    async fn is_ours(&self) -> Result<(), Failure> {
+        self.ledger.is_ours().await.map_err(|error| error.to_failure())
+    }
+
+    async fn is_newest(&self) -> Result<bool, Failure> {
+        self.ledger.is_newest(self.attempt).await.map_err(|error| error.to_failure())
+    }
 }
 
 /// Remembers nothing: for output that stays on this machine.
@@ -110,6 +120,14 @@ impl UploadJournal for NoJournal {
 
     async fn sealed(&self, _: &[SealedObject]) -> Result<(), Failure> {
         Ok(())
+    }
+
+    async fn is_ours(&self) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    async fn is_newest(&self) -> Result<bool, Failure> {
+        Ok(true)
     }
 }
 
@@ -173,6 +191,7 @@ impl Recorder<'_> {
             (Err(failure), None) => return self.refuse(id, failure).await.map(Some),
         };
         if let Some(attempt) = attempt {
+            self.end_strays(&work, &attempt).await;
             self.ledger.interrupted(attempt.id).await?;
             crash::point(Point::Interrupted);
         }
@@ -182,9 +201,19 @@ impl Recorder<'_> {
     async fn attempt(&self, work: &Work, delivery: DeliveryId) -> Result<Outcome, LedgerError> {
         // Without a destination the delivery fails before it asks for an upload.
         let formatter = self.parts.formatter(&work.config, &work.share);
-        let attempt = match self.ledger.attempt_by(formatter, delivery, work.destination().ok()).await {
+        let order = work.order();
+        let attempt = match self.ledger.attempt_by(formatter, order, delivery, work.destination().ok()).await {
             Err(LedgerError::KeyTaken { key, slot }) => {
                 return self.refuse(delivery, work.key_taken(&key, &slot)).await;
+            }
+            Err(LedgerError::Overtaken { by }) => return self.refuse(delivery, work.overtaken(&by)).await,
+            Err(LedgerError::NotYet { behind }) => {
+                let why = work.not_yet(&behind);
+                return match self.retrying {
+                    Retrying::Daemon => Ok(Outcome::NotYet(why)),
+                    // Nobody would try it later.
+                    Retrying::Person => self.refuse(delivery, why).await,
+                };
             }
             Err(LedgerError::Quarantined { digest }) => {
                 let why = quarantine::waits(work.share.plugin.as_ref(), &digest);
@@ -255,6 +284,7 @@ impl Recorder<'_> {
                     rows: manifest.rows,
                     bytes: manifest.objects.iter().map(|object| object.bytes).sum(),
                     objects: manifest.objects.clone(),
+                    left: committed.left,
                 };
                 self.ledger.committed(at_work.attempt, committed).await?;
                 crash::point(Point::Committed);
@@ -357,6 +387,15 @@ impl Recorder<'_> {
                 tracing::warn!(key, %failure, "an upload is left behind, and is tried again later");
                 Ok(())
             }
+        }
+    }
+
+    /// A process that died may not have written down every upload that it had created.
+    async fn end_strays(&self, work: &Work, attempt: &OpenAttempt) {
+        let to = attempt.destination.as_ref().filter(|to| work.leads_to(to, &to.manifest_key));
+        let Some(to) = to else { return };
+        if let Ok(target) = Target::bucket(&self.parts.vendor, &work.customer, work.run) {
+            target.end_strays(&to.manifest_key, self.journal(attempt.id, false).as_ref()).await;
         }
     }
 

@@ -31,6 +31,7 @@ use crate::support::strace::may_trace;
 /// Several objects and pieces for each delivery, two slots that were missed, and another try at once.
 const SHARE: &str = r#"
 schedule = "@daily"
+success_marker = true
 catch_up = "all"
 catch_up_window = "3days"
 max_object_size = "100 kB"

@@ -202,6 +202,6 @@ async fn an_upload_goes_on_under_the_next_session() {
     delivery.accept(finish(0)).await.unwrap();
     let completed = delivery.seal().await.unwrap().complete().await.unwrap();
     let written = manifest(&customer, run, completed.objects());
-    completed.manifest(&written).await.unwrap();
+    completed.manifest(&written).await.unwrap().mark().await.unwrap();
     assert!(scene.read("bucket-next", &format!("{FOLDER}a.csv")).await.unwrap() == expected);
 }

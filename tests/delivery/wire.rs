@@ -28,6 +28,7 @@ pub enum Call {
     Part,
     Complete,
     Abort,
+    List,
     Other,
 }
 
@@ -137,6 +138,24 @@ impl Wire {
         self.state.lock().unwrap().uploads.len()
     }
 
+    /// Their keys.
+    pub fn open(&self) -> Vec<String> {
+        self.state.lock().unwrap().uploads.values().map(|upload| upload.key.clone()).collect()
+    }
+
+    /// An upload that nobody here has created.
+    pub fn create(&self, key: &str) {
+        let state = &mut *self.state.lock().unwrap();
+        state.created += 1;
+        let upload = Upload { key: key.into(), content_type: String::new(), parts: BTreeMap::new() };
+        state.uploads.insert(format!("upload-{}", state.created), upload);
+    }
+
+    /// Nothing goes wrong any more.
+    pub fn heal(&self) {
+        self.state.lock().unwrap().script = None;
+    }
+
     pub fn put(&self, key: &str, body: &'static str) {
         self.state.lock().unwrap().objects.insert(key.into(), Bytes::from_static(body.as_bytes()));
     }
@@ -166,6 +185,7 @@ async fn serve(
         Method::POST if query.contains_key("uploadId") => Call::Complete,
         Method::PUT if query.contains_key("uploadId") => Call::Part,
         Method::DELETE if query.contains_key("uploadId") => Call::Abort,
+        Method::GET if query.contains_key("uploads") => Call::List,
         _ => Call::Other,
     };
     let seen = Seen { call, key, query, headers: head.headers, body };
@@ -271,6 +291,7 @@ impl State {
                 None => no_such_upload(),
                 Some(_) => Answer { status: 204, headers: Vec::new(), body: String::new() },
             },
+            Call::List => self.list(&seen.query),
             Call::AssumeRole | Call::Other => error(501, "NotImplemented", "not here"),
         }
     }
@@ -303,6 +324,27 @@ impl State {
         let body = format!(
             "<CompleteMultipartUploadResult><ETag>\"whole-{id}\"</ETag><ChecksumCRC64NVME>{crc}</ChecksumCRC64NVME>\
              <ChecksumType>FULL_OBJECT</ChecksumType></CompleteMultipartUploadResult>"
+        );
+        Answer { status: 200, headers: Vec::new(), body }
+    }
+
+    /// Two uploads a page.
+    fn list(&self, query: &HashMap<String, String>) -> Answer {
+        let asked = |name: &str| query.get(name).cloned().unwrap_or_default();
+        let after = (asked("key-marker"), asked("upload-id-marker"));
+        let mut open: Vec<_> = self.uploads.iter().map(|(id, upload)| (upload.key.clone(), id.clone())).collect();
+        open.retain(|of| of.0.starts_with(&asked("prefix")) && *of > after);
+        open.sort();
+        let page = &open[..open.len().min(2)];
+        let uploads: String = page
+            .iter()
+            .map(|(key, id)| format!("<Upload><Key>{key}</Key><UploadId>{id}</UploadId></Upload>"))
+            .collect();
+        let (key, id) = page.last().cloned().unwrap_or_default();
+        let body = format!(
+            "<ListMultipartUploadsResult><IsTruncated>{}</IsTruncated><NextKeyMarker>{key}</NextKeyMarker>\
+             <NextUploadIdMarker>{id}</NextUploadIdMarker>{uploads}</ListMultipartUploadsResult>",
+            page.len() < open.len()
         );
         Answer { status: 200, headers: Vec::new(), body }
     }

@@ -2,7 +2,7 @@
 
 use consign::config::Overlap;
 use consign::domain::{ContentDigest, Failure, Layer, PluginName, Retry, SkipReason};
-use consign::ledger::{Formatter, Ledger, LedgerError, Planned, Waiting};
+use consign::ledger::{Formatter, Ledger, LedgerError, Order, Planned, Waiting};
 
 use super::{customers, deliver, lasting, open, planned, read_only, share, slot, start};
 
@@ -18,7 +18,7 @@ fn fault() -> Failure {
 /// A delivery of the `n`-th hour fails like this; true when its component is in quarantine then.
 async fn fails(ledger: &Ledger, n: i64, by: &Formatter, failure: Failure) -> Result<bool, LedgerError> {
     let claim = ledger.start_manual(slot("a", n), customers(&["acme"])).await.unwrap().claim.unwrap();
-    let attempt = match ledger.attempt_by(Some(by.clone()), claim.deliveries[0].1, None).await {
+    let attempt = match ledger.attempt_by(Some(by.clone()), Order::Any, claim.deliveries[0].1, None).await {
         Ok(attempt) => attempt,
         Err(refused) => {
             let attempt = ledger.attempt_started(claim.deliveries[0].1, None).await.unwrap();
@@ -35,7 +35,7 @@ async fn fails(ledger: &Ledger, n: i64, by: &Formatter, failure: Failure) -> Res
 async fn succeeds(ledger: &Ledger, n: i64, by: &Formatter) {
     let slot = slot("a", n);
     let claim = ledger.start_manual(slot.clone(), customers(&["acme"])).await.unwrap().claim.unwrap();
-    let attempt = ledger.attempt_by(Some(by.clone()), claim.deliveries[0].1, None).await.unwrap();
+    let attempt = ledger.attempt_by(Some(by.clone()), Order::Any, claim.deliveries[0].1, None).await.unwrap();
     deliver(ledger, &slot, attempt.id, "u1").await.unwrap();
     ledger.run_finished(claim.run).await.unwrap();
 }
@@ -99,7 +99,7 @@ async fn what_was_at_work_does_not_let_it_go() {
     let bad = formatter("bad", 1);
     let early = slot("a", 9);
     let claim = ledger.start_manual(early.clone(), customers(&["acme"])).await.unwrap().claim.unwrap();
-    let attempt = ledger.attempt_by(Some(bad.clone()), claim.deliveries[0].1, None).await.unwrap();
+    let attempt = ledger.attempt_by(Some(bad.clone()), Order::Any, claim.deliveries[0].1, None).await.unwrap();
     assert!(fails(&ledger, 1, &bad, fault()).await.unwrap());
     deliver(&ledger, &early, attempt.id, "u1").await.unwrap();
     assert_eq!(ledger.quarantined().await.unwrap().len(), 1);
@@ -116,13 +116,13 @@ async fn each_delivery_counts_once() {
     let bad = formatter("bad", 2);
     let claim = ledger.start_manual(slot("a", 1), customers(&["acme"])).await.unwrap().claim.unwrap();
     for _ in 0..5 {
-        let attempt = ledger.attempt_by(Some(bad.clone()), claim.deliveries[0].1, None).await.unwrap();
+        let attempt = ledger.attempt_by(Some(bad.clone()), Order::Any, claim.deliveries[0].1, None).await.unwrap();
         let halted = ledger.failed_by(Some(bad.clone()), attempt.id, fault(), Some(start())).await.unwrap();
         assert!(!halted);
     }
     assert!(fails(&ledger, 2, &bad, fault()).await.unwrap());
     // It waits as it is.
-    let refused = ledger.attempt_by(Some(bad), claim.deliveries[0].1, None).await.unwrap_err();
+    let refused = ledger.attempt_by(Some(bad), Order::Any, claim.deliveries[0].1, None).await.unwrap_err();
     assert!(matches!(refused, LedgerError::Quarantined { .. }), "{refused:?}");
     let shown = ledger.reader().run(claim.run).await.unwrap();
     assert_eq!(shown.deliveries[0].attempts.len(), 5);

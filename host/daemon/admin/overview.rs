@@ -58,12 +58,23 @@ pub struct Now {
     pub failed: u64,
     /// Slots since the start that nobody got, or not everybody.
     pub left_out: u64,
+    /// Buckets that do not answer, by name.
+    #[serde(default)]
+    pub shut: Vec<Shut>,
     /// How far what is at work here is.
     #[serde(default)]
     pub at_work: Vec<Moving>,
     /// The next slots that are due.
     pub next: Vec<(ShareName, Instant)>,
     pub reload: Option<LastReload>,
+}
+
+/// A bucket in which nothing is begun for a while, because it did not answer.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Shut {
+    pub bucket: String,
+    /// None while one delivery tries.
+    pub until: Option<Instant>,
 }
 
 /// A delivery at work.

@@ -50,6 +50,7 @@ fn draft(delivery: &Delivery) -> Manifest {
         slot: delivery.slot.at,
         interval: ManifestInterval { start: delivery.slot.interval.start, end: delivery.slot.interval.end },
         customer: delivery.customer.clone(),
+        mode: crate::domain::Mode::Slot,
         run: delivery.run,
         rows: 0,
         objects: Vec::new(),

@@ -62,7 +62,7 @@ fn ways(point: Point) -> &'static [Way] {
     match point {
         Point::Released | Point::Planned | Point::Claimed | Point::Started | Point::Pruned => &[Way::Plainly],
         Point::UploadAnswered | Point::UploadCreated | Point::Drafted | Point::Sealed => &[Way::Plainly],
-        Point::ObjectCompleted | Point::Completed | Point::Manifest => &[Way::Plainly],
+        Point::ObjectCompleted | Point::Completed | Point::Manifest | Point::MarkerCompleted => &[Way::Plainly],
         Point::Committed | Point::RunFinished => &[Way::Plainly],
         Point::Interrupted => &[Way::Recovering],
         Point::Aborting | Point::AbortAnswered | Point::Aborted => &[Way::Recovering, Way::TooLate],
