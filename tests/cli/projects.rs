@@ -75,7 +75,8 @@ fn made(bench: &Bench, language: &str) {
     assert!(!built.stderr.contains("warning"), "{}", built.stderr);
     assert!(bench.path("mine/mine.wasm").is_file());
     let tested = bench.run(&["test", "mine"]).ended(0);
-    says(&tested.stdout, &["first", "split", "refused"]);
+    says(&tested.stdout, &["first", "split", "numbered", "refused"]);
+    bench.run(&["conformance", "mine", "column-names"]).ended(0).out_says(&["pass  column-names"]);
 }
 
 /// What the component imports of WASI.

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::Desk;
 
 /// In the order in which they are run.
-const CHECKS: [&str; 20] = [
+const CHECKS: [&str; 21] = [
     "description",
     "unknown-option",
     "wrong-option",
@@ -21,6 +21,7 @@ const CHECKS: [&str; 20] = [
     "types",
     "check-agrees",
     "nesting",
+    "column-names",
     "slow-output",
     "closed-output",
     "small-memory",
