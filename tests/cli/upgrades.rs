@@ -2,12 +2,14 @@
 //! in, remembered, and put back.
 
 use std::fs;
+use std::os::unix::fs::lchown;
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use super::options::with_options;
 use super::world::{self, SOON, World, says, stop, until};
+use crate::support::needs::not_tested;
 use crate::support::registry::{Registry, digest};
 
 /// A share of every second through the plugin `fmt`, and one that is paused and has another option.
@@ -183,9 +185,7 @@ fn a_pin_is_upgraded_and_rolled_back_offline() {
     let reference = format!("{}/team/fmt:1", registry.host());
     let world = World::new(&config(&format!("oci = \"{reference}\"")));
     let _sandbox = world.sandbox();
-    let cache = world.text().lines().find(|line| line.starts_with("cache_dir")).unwrap().to_owned();
-    world.write("consign.toml", world.text().replace(&cache, "cache_dir = \"cache\""));
-    fs::create_dir(world.path("cache")).unwrap();
+    world.own_cache();
     let pinned = || -> toml::Table {
         let lock: toml::Table = fs::read_to_string(world.path("consign.lock")).unwrap().parse().unwrap();
         lock["plugins"]["fmt"].as_table().unwrap().clone()
@@ -234,4 +234,47 @@ fn a_pin_is_upgraded_and_rolled_back_offline() {
     fs::remove_dir_all(world.path("cache/components")).unwrap();
     world.run(&["plugin", "rollback", "fmt"]).ended(1).err_says(&["plugin fmt: no answer from 127.0.0.1"]);
     assert!(is(&pinned(), &first));
+}
+
+/// As an operator has it whose daemon is another user: what it has pulled is taken from
+/// there, nothing is written there, and what is fetched is not kept.
+#[test]
+fn a_cache_of_another_user_is_read_and_not_written() {
+    if !rustix::process::geteuid().is_root() {
+        return not_tested("only root can give files to another user");
+    }
+    let Some(registry) = Registry::start() else { return };
+    let (one, two, three) = (component(1, 9), component(2, 9), component(3, 9));
+    let first = registry.push("team/fmt", "1", &one);
+    let world = World::new(&config(&format!("oci = \"{}/team/fmt:1\"", registry.host())));
+    world.own_cache();
+    world.run(&["plugin", "upgrade", "fmt"]).ended(0);
+    registry.push("team/fmt", "1", &two);
+    world.run(&["plugin", "upgrade", "fmt"]).ended(0);
+    let cache = world.path("cache");
+    let mut folders = vec![cache.clone()];
+    while let Some(path) = folders.pop() {
+        lchown(&path, Some(4711), Some(4711)).unwrap();
+        if path.is_dir() {
+            folders.extend(fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()));
+        }
+    }
+    let before = world::files(&cache);
+
+    registry.push("team/fmt", "1", &three);
+    let upgraded = world.run(&["plugin", "upgrade", "fmt"]).ended(0).out_says(&[&digest(&three)]);
+    says(&upgraded.stderr, &["is not there or not this user's, so nothing was kept"]);
+    world.run(&["plugin", "upgrade", "fmt", &format!("{}/team/fmt@{first}", registry.host())]).ended(0);
+    world.run(&["plugin", "upgrade", "fmt"]).ended(0);
+
+    drop(registry);
+    let back = world.run(&["plugin", "rollback", "fmt"]).ended(0).out_says(&[&digest(&one)]);
+    assert!(!back.stderr.contains("nothing was kept"), "there was nothing to keep: {back:?}");
+    let looked = world.run(&["check"]).ended(0);
+    assert!(!looked.stderr.contains("is not in the cache"), "{looked:?}");
+    assert!(world::files(&cache) == before);
+    // Every byte is held against its digest, whoever it belongs to.
+    let kept = cache.join("components").join(first.strip_prefix("sha256:").unwrap()).join("component.wasm");
+    fs::write(kept, &two).unwrap();
+    world.run(&["check"]).ended(3).err_says(&[&format!("has the digest {}, but", digest(&two)), &digest(&one)]);
 }

@@ -42,8 +42,7 @@ struct Row {
 pub async fn pull(global: &Global, args: &PullArgs) -> Result<Exit, CliError> {
     let config = setup::config(global)?;
     let plugins = named(&config, &args.plugins)?;
-    let shown_cache = config.daemon.cache_dir.clone();
-    let (config, cache) = setup::with_cache(config)?;
+    let (config, _cache) = setup::with_cache(config)?;
     let depot = Depot::new(&config);
     let mut pins = kept_pins(&config);
     let (mut rows, mut failed) = (Vec::new(), None);
@@ -66,12 +65,7 @@ pub async fn pull(global: &Global, args: &PullArgs) -> Result<Exit, CliError> {
     if !args.locked {
         write(&config.lock_path, &lock_text(&pins))?;
     }
-    if cache.is_some() {
-        let dir = shown_cache.display();
-        output::warn(&format!(
-            "{dir} is not there or not this user's, so nothing was kept; the daemon fetches what is pinned when it starts"
-        ));
-    }
+    setup::tell_not_kept(&config);
     show(global, &config, &rows, args.locked);
     Ok(Exit::Done)
 }

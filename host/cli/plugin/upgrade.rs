@@ -71,6 +71,7 @@ pub async fn upgrade(global: &Global, args: &UpgradeArgs) -> Result<Exit, CliErr
             return Err(CliError::new(Exit::Usage, message, help));
         }
     };
+    setup::tell_not_kept(&config);
     show(global, &report);
     Ok(Exit::Done)
 }
@@ -96,6 +97,7 @@ pub async fn rollback(global: &Global, args: &RollbackArgs) -> Result<Exit, CliE
             put(&config, &plugin, (path, sha256.as_deref()), new).await?
         }
     };
+    setup::tell_not_kept(&config);
     show(global, &report);
     Ok(Exit::Done)
 }
