@@ -278,3 +278,28 @@ fn a_cache_of_another_user_is_read_and_not_written() {
     fs::write(kept, &two).unwrap();
     world.run(&["check"]).ended(3).err_says(&[&format!("has the digest {}, but", digest(&two)), &digest(&one)]);
 }
+
+/// A digest that is written in the configuration is what runs, whatever is asked for or pinned.
+#[test]
+fn a_digest_in_the_configuration_is_not_overridden() {
+    let Some(registry) = Registry::start() else { return };
+    let (first, second) =
+        (registry.push("team/fmt", "1", &component(1, 9)), registry.push("team/fmt", "2", &component(2, 9)));
+    let at = |digest: &str| format!("{}/team/fmt@{digest}", registry.host());
+    let world = World::new(&config(&format!("oci = \"{}\"", at(&first))));
+    world.own_cache();
+    world.run(&["plugin", "upgrade", "fmt"]).ended(0);
+    world.run(&["plugin", "upgrade", "fmt", &at(&first)]).ended(0).out_says(&["already"]);
+    let lock = fs::read_to_string(world.path("consign.lock")).unwrap();
+    let told = [&format!("plugin fmt is {}, not {}", at(&first), at(&second)), "write `oci = ", "consign.toml:"];
+    world.run(&["plugin", "upgrade", "fmt", &at(&second)]).ended(2).err_says(&told);
+    assert_eq!(fs::read_to_string(world.path("consign.lock")).unwrap(), lock);
+
+    let other = lock.replace(&format!("manifest = \"{first}\""), &format!("manifest = \"{second}\""));
+    let other = other.replace(&digest(&component(1, 9)), &digest(&component(2, 9)));
+    world.write("consign.lock", other);
+    let told = [&format!("consign.lock pins plugin fmt to {second}, and "), "is another digest", "consign plugin pull fmt"];
+    world.run(&["check"]).ended(3).err_says(&told);
+    world.run(&["plugin", "pull"]).ended(0);
+    world.run(&["check"]).ended(0);
+}

@@ -136,13 +136,15 @@ async fn from_registry(
     pin(config, plugin, before, after, pulled.signed_by).await
 }
 
-/// Another tag is a change of the configuration, which is yours.
+/// Another tag is a change of the configuration, which is yours; and so is another digest
+/// where one is written there.
 fn within(config: &Config, plugin: &Plugin, configured: &OciReference, to: &str) -> Result<OciReference, CliError> {
     let name = &plugin.name;
     let wrong = |why: String, help: String| CliError::new(Exit::Usage, why, help);
     let wanted = OciReference::parse(to).map_err(|why| wrong(format!("'{to}' {why}"), String::new()))?;
     let is_same_place = (wanted.registry(), wanted.repository()) == (configured.registry(), configured.repository());
-    if wanted == *configured || (is_same_place && wanted.digest().is_some()) {
+    let may_be = |digest| configured.digest().is_none_or(|written| written == digest);
+    if wanted == *configured || (is_same_place && wanted.digest().is_some_and(may_be)) {
         return Ok(wanted);
     }
     let place = config.locate(&["plugins", name.as_str(), "oci"]);
