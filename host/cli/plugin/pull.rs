@@ -1,7 +1,6 @@
 //! `consign plugin pull`: from registries into the cache, and pinned.
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
 use std::path::Path;
 
 use clap::Args;
@@ -15,6 +14,7 @@ use crate::config::{Config, Pin, PluginSource, lock_text};
 use crate::domain::{Failure, PluginName};
 use crate::plugin::PluginHost;
 use crate::registry::{Depot, Pulled};
+use crate::replace::replace;
 
 #[derive(Args)]
 pub struct PullArgs {
@@ -115,17 +115,8 @@ pub(super) fn write(path: &Path, text: &str) -> Result<(), CliError> {
     if std::fs::read_to_string(path).is_ok_and(|there| there == text) {
         return Ok(());
     }
-    let write = || -> std::io::Result<()> {
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        // Others read it too: the daemon is another user.
-        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
-        let mut file = tempfile::Builder::new().permissions(mode).tempfile_in(folder)?;
-        file.write_all(text.as_bytes())?;
-        file.as_file().sync_all()?;
-        file.persist(path).map_err(|error| error.error)?;
-        Ok(())
-    };
-    write().map_err(|error| CliError::internal(&format!("cannot write {}", path.display()), &error))
+    replace(path, text.as_bytes())
+        .map_err(|error| CliError::internal(&format!("cannot write {}", path.display()), &error))
 }
 
 fn show(global: &Global, config: &Config, rows: &[Row], locked: bool) {
