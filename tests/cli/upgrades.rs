@@ -11,6 +11,7 @@ use super::options::with_options;
 use super::world::{self, SOON, World, says, stop, until};
 use crate::support::needs::not_tested;
 use crate::support::registry::{Registry, digest};
+use crate::support::strace::may_trace;
 
 /// A share of every second through the plugin `fmt`, and one that is paused and has another option.
 fn config(source: &str) -> String {
@@ -302,4 +303,56 @@ fn a_digest_in_the_configuration_is_not_overridden() {
     world.run(&["check"]).ended(3).err_says(&told);
     world.run(&["plugin", "pull"]).ended(0);
     world.run(&["check"]).ended(0);
+}
+
+/// Each of the renames is where the process dies, or cannot.
+#[test]
+fn no_component_is_lost_whenever_it_ends() {
+    if !may_trace() {
+        return;
+    }
+    let world = World::new(&config("path = \"fmt.wasm\""));
+    let (one, two, three) = (component(1, 9), component(2, 9), component(3, 9));
+    world.write("three.wasm", &three);
+    let read = |name: &str| fs::read(world.path(name)).unwrap();
+    let (upgrade, rollback) = (&["plugin", "upgrade", "fmt", "three.wasm"][..], &["plugin", "rollback", "fmt"][..]);
+    // They are compiled, which is in files of its own.
+    for args in [upgrade, rollback] {
+        world.write("fmt.wasm", &two);
+        world.write("fmt.wasm.previous", &one);
+        world.run(args).ended(0);
+    }
+    for (args, fault) in [(upgrade, "signal=KILL"), (upgrade, "error=EBUSY"), (rollback, "signal=KILL"), (rollback, "error=EBUSY")] {
+        for number in 1.. {
+            assert!(number < 10, "{args:?} {fault}");
+            world.write("fmt.wasm", &two);
+            world.write("fmt.wasm.previous", &one);
+            let renames = "rename,renameat,renameat2";
+            let strace = format!("strace -D -f -qq -o /dev/null -e trace={renames} -e inject={renames}:{fault}:when={number}");
+            let strace: Vec<String> = strace.split(' ').map(str::to_owned).collect();
+            let status = world.start(&strace, args, &[]).wait(SOON);
+            let (now, kept) = (read("fmt.wasm"), read("fmt.wasm.previous"));
+            let is = |pair: [&Vec<u8>; 2]| [&now, &kept] == pair;
+            let is_done = is(if args == upgrade { [&three, &two] } else { [&one, &two] });
+            if status.success() {
+                assert!(is_done && number > 1, "{args:?} {fault} {number}");
+                break;
+            }
+            let is_as_before = is([&two, &one]);
+            // There is a way back to what is there, by its name.
+            let is_between = args == upgrade && fault.contains("KILL") && is([&two, &two]);
+            assert!(is_done || is_as_before || is_between, "{args:?} {fault} {number}");
+            if fault.contains("EBUSY") {
+                assert!(is_as_before, "{args:?} {number}: nothing was done");
+                let left = fs::read_dir(world.dir()).unwrap().map(|entry| entry.unwrap().file_name());
+                let left: Vec<_> = left.filter(|name| name.to_string_lossy().starts_with(".consign-")).collect();
+                assert!(left.is_empty(), "{args:?} {number}: {left:?}");
+            }
+            for entry in fs::read_dir(world.dir()).unwrap().map(|entry| entry.unwrap()) {
+                if entry.file_name().to_string_lossy().starts_with(".consign-") {
+                    fs::remove_file(entry.path()).unwrap();
+                }
+            }
+        }
+    }
 }

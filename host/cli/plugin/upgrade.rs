@@ -2,9 +2,7 @@
 //! every share that uses it takes it, and the earlier one again.
 
 use std::collections::BTreeMap;
-use std::fs::Permissions;
-use std::io::Write as _;
-use std::os::unix::fs::PermissionsExt as _;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -20,6 +18,7 @@ use crate::clock::Clock;
 use crate::config::{Config, ConfigErrors, Environment, Pin, Plugin, PluginSource, lock_text};
 use crate::domain::{ContentDigest, OciReference, PluginName};
 use crate::registry::{Depot, Fetch};
+use crate::replace;
 use crate::run::component_digest;
 
 #[derive(Args)]
@@ -245,18 +244,42 @@ async fn put(
     let shares = taken(config, plugin, source).await?;
     let changed = before.as_ref() != Some(&after);
     if changed {
-        let kept = if before.is_some() { Some(temporary(path, &read(path)?)?) } else { None };
-        let moved = |error: tempfile::PersistError| {
-            CliError::internal(&format!("cannot write beside {}", path.display()), &error.error)
-        };
-        // Never without a whole component under its name, nor without a way back.
-        if let Some(kept) = kept {
-            kept.persist(previous(path)).map_err(moved)?;
-        }
-        new.persist(path).map_err(moved)?;
+        take_place(path, new, &bytes).map_err(|error| unwritten(path, &error))?;
     }
     let (plugin, written) = (plugin.name.clone(), path.to_owned());
     Ok(Report { plugin, changed, before, after, shares, signed_by: None, written })
+}
+
+/// A component in the place of the one at `path`, which is kept. At no instant is there none under
+/// that name, or no way back; where it cannot be done, all is as it was.
+fn take_place(path: &Path, new: NamedTempFile, bytes: &[u8]) -> io::Result<()> {
+    let previous = previous(path);
+    if !path.exists() {
+        return replace::persist(new, path);
+    }
+    // What comes back changes places with what is there, so that neither is ever nowhere.
+    let comes_back = std::fs::read(&previous).is_ok_and(|kept| kept == bytes);
+    if comes_back && replace::exchange(&previous, path)? {
+        return Ok(());
+    }
+    let there = replace::beside(path, &std::fs::read(path)?)?;
+    if comes_back {
+        replace::persist(new, path)?;
+        return replace::persist(there, &previous);
+    }
+    let (kept, is_first) = (there.path().to_owned(), !previous.exists());
+    if is_first || !replace::exchange(&kept, &previous)? {
+        replace::persist(there, &previous)?;
+        return replace::persist(new, path).inspect_err(|_| {
+            if is_first {
+                let _ = std::fs::remove_file(&previous);
+            }
+        });
+    }
+    // Until the new one is in its place, what was kept before is still there.
+    replace::persist(new, path).inspect_err(|_| {
+        let _ = replace::exchange(&kept, &previous);
+    })
 }
 
 /// How many shares use it. Err: one of them does not take it, or something else is wrong
@@ -287,18 +310,13 @@ fn read(path: &Path) -> Result<Vec<u8>, CliError> {
     })
 }
 
-/// In the folder of `path`, with its rights, to be put in its place.
+/// To be put in the place of `path`.
 fn temporary(path: &Path, bytes: &[u8]) -> Result<NamedTempFile, CliError> {
-    let make = || -> std::io::Result<NamedTempFile> {
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let rights = std::fs::metadata(path).map_or(Permissions::from_mode(0o644), |there| there.permissions());
-        let mut file = tempfile::Builder::new().prefix(".consign-").suffix(".wasm").tempfile_in(folder)?;
-        file.write_all(bytes)?;
-        file.as_file().set_permissions(rights)?;
-        file.as_file().sync_all()?;
-        Ok(file)
-    };
-    make().map_err(|error| CliError::internal(&format!("cannot write beside {}", path.display()), &error))
+    replace::beside(path, bytes).map_err(|error| unwritten(path, &error))
+}
+
+fn unwritten(path: &Path, error: &io::Error) -> CliError {
+    CliError::internal(&format!("cannot write beside {}", path.display()), error)
 }
 
 fn show(global: &Global, report: &Report) {
