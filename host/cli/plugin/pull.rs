@@ -1,8 +1,5 @@
 //! `consign plugin pull`: from registries into the cache, and pinned.
 
-use std::collections::BTreeMap;
-use std::path::Path;
-
 use clap::Args;
 use serde::Serialize;
 
@@ -10,11 +7,11 @@ use super::super::Global;
 use super::super::output::{self, CliError, Exit, count, line};
 use super::super::setup;
 use super::named;
-use crate::config::{Config, Pin, PluginSource, lock_text};
+use super::pins::pin;
+use crate::config::{Config, Pin, PluginSource};
 use crate::domain::{Failure, PluginName};
 use crate::plugin::PluginHost;
 use crate::registry::{Depot, Pulled};
-use crate::replace::replace;
 
 #[derive(Args)]
 pub struct PullArgs {
@@ -44,14 +41,12 @@ pub async fn pull(global: &Global, args: &PullArgs) -> Result<Exit, CliError> {
     let plugins = named(&config, &args.plugins)?;
     let (config, _cache) = setup::with_cache(config)?;
     let depot = Depot::new(&config);
-    let mut pins = kept_pins(&config);
-    let (mut rows, mut failed) = (Vec::new(), None);
+    let (mut rows, mut pins, mut failed) = (Vec::new(), Vec::new(), None);
     for name in &plugins {
         match one(&config, &depot, name, args.locked).await {
             Ok(Some((row, pin))) => {
                 rows.push(row);
-                let before = pins.get(name).cloned();
-                pins.insert(name.clone(), pin.after(before.as_ref()));
+                pins.push((name.clone(), pin));
             }
             Ok(None) => {}
             Err(failure) if failed.is_none() => failed = Some(CliError::failed(failure)),
@@ -63,7 +58,7 @@ pub async fn pull(global: &Global, args: &PullArgs) -> Result<Exit, CliError> {
         return Err(failed);
     }
     if !args.locked {
-        write(&config.lock_path, &lock_text(&pins))?;
+        pin(&config, pins)?;
     }
     setup::tell_not_kept(&config);
     show(global, &config, &rows, args.locked);
@@ -102,21 +97,6 @@ async fn one(
         signed_by: signed_by.map(|path| path.display().to_string()),
     };
     Ok(Some((row, new)))
-}
-
-/// The pins of plugins that still are of a registry.
-pub(super) fn kept_pins(config: &Config) -> BTreeMap<PluginName, Pin> {
-    let pin = |source: &PluginSource| if let PluginSource::Oci { pin, .. } = source { pin.clone() } else { None };
-    config.plugins.iter().filter_map(|(name, plugin)| Some((name.clone(), pin(&plugin.source)?))).collect()
-}
-
-/// Whole or not at all. A file that says the same is left alone.
-pub(super) fn write(path: &Path, text: &str) -> Result<(), CliError> {
-    if std::fs::read_to_string(path).is_ok_and(|there| there == text) {
-        return Ok(());
-    }
-    replace(path, text.as_bytes())
-        .map_err(|error| CliError::internal(&format!("cannot write {}", path.display()), &error))
 }
 
 fn show(global: &Global, config: &Config, rows: &[Row], locked: bool) {

@@ -10,12 +10,12 @@ use clap::Args;
 use serde::Serialize;
 use tempfile::NamedTempFile;
 
-use super::pull::{kept_pins, write};
+use super::pins;
 use crate::check;
 use crate::cli::output::{self, CliError, Exit, count, line};
 use crate::cli::{Global, setup};
 use crate::clock::Clock;
-use crate::config::{Config, ConfigErrors, Environment, Pin, Plugin, PluginSource, lock_text};
+use crate::config::{Config, ConfigErrors, Environment, Pin, Plugin, PluginSource};
 use crate::domain::{ContentDigest, OciReference, PluginName};
 use crate::registry::{Depot, Fetch};
 use crate::replace;
@@ -204,9 +204,7 @@ async fn pin(
     let (reference, pin) = (after.reference.clone(), Some(after.clone()));
     let shares = taken(config, plugin, PluginSource::Oci { reference, pin }).await?;
     let changed = before.is_none_or(|before| !before.is_same(&after));
-    let mut pins = kept_pins(config);
-    pins.insert(plugin.name.clone(), after.clone().after(before));
-    write(&config.lock_path, &lock_text(&pins))?;
+    pins::pin(config, [(plugin.name.clone(), after.clone())])?;
     Ok(Report {
         plugin: plugin.name.clone(),
         changed,
