@@ -356,3 +356,30 @@ fn no_component_is_lost_whenever_it_ends() {
         }
     }
 }
+
+/// Nothing tells the columns of what is in a bucket, so nobody can say that its share takes it.
+#[test]
+fn shares_that_could_not_be_asked_are_named() {
+    let lake = r#"
+[datasets.lake]
+tables.lake = "s3://acme-lake/orders.parquet"
+shared = true
+[shares.lake]
+schedule = "@daily"
+dataset = "lake"
+plugin = "fmt"
+options = { level = 3 }
+to = { customers = ["acme"] }
+"#;
+    let world = World::new(&(config("path = \"fmt.wasm\"") + lake));
+    for (name, component) in [("fmt", component(1, 9)), ("two", component(2, 9)), ("narrow", component(3, 2))] {
+        world.write(&format!("{name}.wasm"), component);
+    }
+    let upgraded = world.run(&["plugin", "upgrade", "fmt", "two.wasm", "--json"]).ended(0).json();
+    assert_eq!((&upgraded["shares"], &upgraded["not_asked"]), (&json!(2), &json!(["lake"])));
+    let told = ["taken by   2 shares", "not asked  lake: the columns of the dataset are not known"];
+    world.run(&["plugin", "rollback", "fmt"]).ended(0).out_says(&told);
+    // The schema of the options is held against them nevertheless.
+    let refused = world.run(&["plugin", "upgrade", "fmt", "narrow.wasm"]).ended(1);
+    says(&refused.stderr, &["share lake (and 1 more) refuses the new component"]);
+}

@@ -16,7 +16,7 @@ use crate::cli::output::{self, CliError, Exit, count, line};
 use crate::cli::{Global, setup};
 use crate::clock::Clock;
 use crate::config::{Config, ConfigErrors, Environment, Pin, Plugin, PluginSource};
-use crate::domain::{ContentDigest, OciReference, PluginName};
+use crate::domain::{ContentDigest, OciReference, PluginName, ShareName};
 use crate::registry::{Depot, Fetch};
 use crate::replace;
 use crate::run::component_digest;
@@ -45,8 +45,9 @@ struct Report {
     /// Of the components.
     before: Option<ContentDigest>,
     after: ContentDigest,
-    /// Shares that use it, all of which take it.
+    /// Shares that use it and take it: all but those that could not be asked.
     shares: usize,
+    not_asked: Vec<ShareName>,
     signed_by: Option<PathBuf>,
     /// What to commit, or where the file is.
     written: PathBuf,
@@ -202,7 +203,7 @@ async fn pin(
     signed_by: Option<PathBuf>,
 ) -> Result<Report, CliError> {
     let (reference, pin) = (after.reference.clone(), Some(after.clone()));
-    let shares = taken(config, plugin, PluginSource::Oci { reference, pin }).await?;
+    let (shares, not_asked) = taken(config, plugin, PluginSource::Oci { reference, pin }).await?;
     let changed = before.is_none_or(|before| !before.is_same(&after));
     pins::pin(config, [(plugin.name.clone(), after.clone())])?;
     Ok(Report {
@@ -211,6 +212,7 @@ async fn pin(
         before: before.map(|before| before.component.clone()),
         after: after.component,
         shares,
+        not_asked,
         signed_by,
         written: config.lock_path.clone(),
     })
@@ -239,13 +241,13 @@ async fn put(
     }
     // The very bytes that are put there.
     let source = PluginSource::File { path: new.path().to_owned(), sha256: None };
-    let shares = taken(config, plugin, source).await?;
+    let (shares, not_asked) = taken(config, plugin, source).await?;
     let changed = before.as_ref() != Some(&after);
     if changed {
         take_place(path, new, &bytes).map_err(|error| unwritten(path, &error))?;
     }
     let (plugin, written) = (plugin.name.clone(), path.to_owned());
-    Ok(Report { plugin, changed, before, after, shares, signed_by: None, written })
+    Ok(Report { plugin, changed, before, after, shares, not_asked, signed_by: None, written })
 }
 
 /// A component in the place of the one at `path`, which is kept. At no instant is there none under
@@ -280,9 +282,13 @@ fn take_place(path: &Path, new: NamedTempFile, bytes: &[u8]) -> io::Result<()> {
     })
 }
 
-/// How many shares use it. Err: one of them does not take it, or something else is wrong
+/// How many shares take it, and which cannot say. Err: one of them does not take it, or something else is wrong
 /// for which the daemon would not go over to it.
-async fn taken(config: &Config, plugin: &Plugin, source: PluginSource) -> Result<usize, CliError> {
+async fn taken(
+    config: &Config,
+    plugin: &Plugin,
+    source: PluginSource,
+) -> Result<(usize, Vec<ShareName>), CliError> {
     let mut config = config.clone();
     let before: BTreeMap<PluginName, ContentDigest> =
         component_digest(plugin).map(|digest| (plugin.name.clone(), digest)).into_iter().collect();
@@ -292,7 +298,10 @@ async fn taken(config: &Config, plugin: &Plugin, source: PluginSource) -> Result
     let checked = check::check(&config, &Clock::system(), found, Fetch::Missing, None, earlier).await;
     let checked = checked.map_err(|unsound| CliError { exit: Exit::Failed, ..unsound.into() })?;
     output::warnings(&checked.warnings);
-    Ok(config.shares.values().filter(|share| share.plugin.as_ref() == Some(&plugin.name)).count())
+    let shares = config.shares.values().filter(|share| share.plugin.as_ref() == Some(&plugin.name));
+    let (not_asked, taking): (Vec<_>, Vec<_>) =
+        shares.map(|share| share.name.clone()).partition(|share| checked.not_asked.contains(share));
+    Ok((taking.len(), not_asked))
 }
 
 /// `acme.wasm.previous` beside `acme.wasm`.
@@ -321,7 +330,7 @@ fn show(global: &Global, report: &Report) {
     if global.json {
         return output::json(report);
     }
-    let Report { plugin, changed, before, after, shares, signed_by, written } = report;
+    let Report { plugin, changed, before, after, shares, not_asked, signed_by, written } = report;
     if !changed {
         line(&format!("plugin {plugin} is {after} already"));
         return;
@@ -334,5 +343,9 @@ fn show(global: &Global, report: &Report) {
         line(&format!("    signed by  {}", key.display()));
     }
     line(&format!("    taken by   {}", count(*shares, "share")));
+    if !not_asked.is_empty() {
+        let names: Vec<&str> = not_asked.iter().map(ShareName::as_str).collect();
+        line(&format!("    not asked  {}: the columns of the dataset are not known before it is read", names.join(", ")));
+    }
     line(&format!("{} is written; `consign reload` has the daemon go over to it", written.display()));
 }
