@@ -13,11 +13,12 @@ mod plugins;
 use crate::clock::Clock;
 use crate::config::{Config, ConfigErrors, Location, Problem, Share};
 use crate::delivery::Target;
-use crate::domain::{ContentDigest, DatasetName, Failure, PluginName, ShareName};
+use crate::domain::{DatasetName, Failure, PluginName, ShareName};
 use crate::registry::Fetch;
 use crate::run::Parts;
 
 pub use keys::firings;
+pub use plugins::Earlier;
 pub(crate) use plugins::{judge, told};
 
 /// A configuration that can be carried out.
@@ -50,7 +51,7 @@ pub async fn check(
     mut found: ConfigErrors,
     fetch: Fetch,
     running: Option<&Parts>,
-    earlier: impl Fn(&PluginName) -> Option<ContentDigest>,
+    earlier: impl Fn(&PluginName) -> Option<Earlier>,
 ) -> Result<Checked, Unsound> {
     keys::check(config, clock, &mut found);
     profiles(config, &mut found);

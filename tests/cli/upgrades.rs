@@ -92,13 +92,20 @@ fn a_file_is_upgraded_and_rolled_back() {
 
     // One share does not take it: nothing changes.
     let told = ["share yearly refuses the new component of plugin fmt", &digest(&one), &digest(&narrow), "level = 3"];
-    world.run(&["plugin", "upgrade", "fmt", "narrow.wasm"]).ended(1).err_says(&told);
+    let narrow_refused = world.run(&["plugin", "upgrade", "fmt", "narrow.wasm"]).ended(1).err_says(&told);
+    says(&narrow_refused.stderr, &["correct the share, or leave it at that: nothing was changed"]);
     assert!(fs::read(world.path("fmt.wasm")).unwrap() == one);
     assert!(!world.path("fmt.wasm.previous").exists());
     // Nor when somebody has put it there by hand: the daemon goes on with what it has.
     world.write("fmt.wasm", &narrow);
     world.run(&["reload", "--wait"]).ended(3).err_says(&told);
     says(&refused(&world)["problems"].to_string(), &told[..1]);
+    // A rollback would put something else there, if anything: what it has is of the last upgrade.
+    world.write("fmt.wasm.previous", &two);
+    world.run(&["reload", "--wait"]).ended(3).err_says(&["or put that back as /", "/fmt.wasm"]);
+    world.write("fmt.wasm.previous", &one);
+    world.run(&["reload", "--wait"]).ended(3).err_says(&["or keep that (`consign plugin rollback fmt`)"]);
+    fs::remove_file(world.path("fmt.wasm.previous")).unwrap();
     world.run(&["status"]).ended(0).out_says(&["its files were refused", "share yearly refuses the new comp"]);
     let before = delivered(&world).len();
     until("the old one delivers", SOON, || delivered(&world).len() >= before + 2);

@@ -1,7 +1,6 @@
 //! `consign plugin upgrade` and `consign plugin rollback`: another component, once
 //! every share that uses it takes it, and the earlier one again.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,7 +10,7 @@ use serde::Serialize;
 use tempfile::NamedTempFile;
 
 use super::pins;
-use crate::check;
+use crate::check::{self, Earlier};
 use crate::cli::output::{self, CliError, Exit, count, line};
 use crate::cli::{Global, setup};
 use crate::clock::Clock;
@@ -19,7 +18,7 @@ use crate::config::{Config, ConfigErrors, Environment, Pin, Plugin, PluginSource
 use crate::domain::{ContentDigest, OciReference, PluginName, ShareName};
 use crate::registry::{Depot, Fetch};
 use crate::replace;
-use crate::run::component_digest;
+use crate::run::{component_digest, previous_component as previous};
 
 #[derive(Args)]
 pub struct UpgradeArgs {
@@ -290,10 +289,12 @@ async fn taken(
     source: PluginSource,
 ) -> Result<(usize, Vec<ShareName>), CliError> {
     let mut config = config.clone();
-    let before: BTreeMap<PluginName, ContentDigest> =
-        component_digest(plugin).map(|digest| (plugin.name.clone(), digest)).into_iter().collect();
+    let before = component_digest(plugin);
     config.plugins.insert(plugin.name.clone(), Arc::new(Plugin { source, ..plugin.clone() }));
-    let earlier = |name: &PluginName| before.get(name).cloned();
+    let earlier = |name: &PluginName| {
+        let digest = before.clone().filter(|_| *name == plugin.name)?;
+        Some(Earlier { digest, keep: "leave it at that: nothing was changed".into() })
+    };
     let found = ConfigErrors::new();
     let checked = check::check(&config, &Clock::system(), found, Fetch::Missing, None, earlier).await;
     let checked = checked.map_err(|unsound| CliError { exit: Exit::Failed, ..unsound.into() })?;
@@ -302,13 +303,6 @@ async fn taken(
     let (not_asked, taking): (Vec<_>, Vec<_>) =
         shares.map(|share| share.name.clone()).partition(|share| checked.not_asked.contains(share));
     Ok((taking.len(), not_asked))
-}
-
-/// `acme.wasm.previous` beside `acme.wasm`.
-fn previous(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".previous");
-    name.into()
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, CliError> {
