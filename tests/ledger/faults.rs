@@ -2,9 +2,9 @@
 
 use consign::config::Overlap;
 use consign::domain::{ContentDigest, Failure, Layer, PluginName, Retry, SkipReason};
-use consign::ledger::{Formatter, Ledger, LedgerError, Planned, Waiting};
+use consign::ledger::{Committed, Formatter, Ledger, LedgerError, Planned, Waiting};
 
-use super::{customers, deliver, lasting, open, planned, read_only, share, slot, start};
+use super::{customers, deliver, lasting, open, planned, read_only, receipt, share, slot, start};
 
 fn formatter(component: &str, quarantine_after: u32) -> Formatter {
     let plugin = PluginName::parse("fmt").unwrap();
@@ -91,6 +91,22 @@ async fn a_success_in_between_is_a_new_beginning() {
     assert!(fails(&ledger, 23, &bad, fault()).await.unwrap());
 }
 
+/// With `empty = "skip"` a delivery without rows is one without its plugin: nothing is known of it by that.
+#[tokio::test]
+async fn a_delivery_without_rows_neither_counts_nor_forgives() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = open(dir.path());
+    let bad = formatter("bad", 2);
+    assert!(!fails(&ledger, 1, &bad, fault()).await.unwrap());
+    let claim = ledger.start_manual(slot("a", 2), customers(&["acme"])).await.unwrap().claim.unwrap();
+    let attempt = ledger.attempt_by(Some(bad.clone()), claim.deliveries[0].1, None).await.unwrap();
+    ledger.sealed(attempt.id, &[]).await.unwrap();
+    let nothing = Committed { rows: 0, bytes: 0, ..receipt(&[]) };
+    ledger.committed(attempt.id, nothing).await.unwrap();
+    ledger.run_finished(claim.run).await.unwrap();
+    assert!(fails(&ledger, 3, &bad, fault()).await.unwrap());
+}
+
 /// What had begun before may end well; that does not end the quarantine.
 #[tokio::test]
 async fn what_was_at_work_does_not_let_it_go() {
@@ -158,6 +174,7 @@ async fn what_waits_is_kept_and_heeds_its_deadline() {
 on_postgres! {
     faults_in_a_row_halt_a_component_until_it_is_let_go,
     a_success_in_between_is_a_new_beginning,
+    a_delivery_without_rows_neither_counts_nor_forgives,
     what_was_at_work_does_not_let_it_go,
     each_delivery_counts_once,
     what_waits_is_kept_and_heeds_its_deadline,
