@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::claim::{leave_out, read};
+use super::claim::{leave_out, read, release_where};
 use super::db::{Db, Row, values};
 use super::row::{at, batches, json, parsed, size, to_json};
 use super::shared::share_lock;
@@ -94,7 +94,7 @@ impl Ledger {
 
     /// Keeps pending slots of shares whose plugins are in quarantine: none of them is
     /// left out for another one when they begin at last. Those whose deadline has
-    /// passed are left out now; returns them.
+    /// passed are left out now, whatever they waited for besides; returns them.
     pub async fn keep_waiting(&self, shares: Vec<ShareName>) -> Result<Vec<(Slot, SkipReason)>, LedgerError> {
         let now = self.clock.now();
         self.writer.run(move |ledger| keep_waiting(ledger, now, &shares)).await
@@ -205,6 +205,8 @@ fn keep_waiting(ledger: &Db, now: Instant, shares: &[ShareName]) -> Result<Vec<(
              (SELECT id FROM slots WHERE {of_these} AND overlap = 'skip' ORDER BY id {})",
         ledger.locked_if_free()
     );
+    let late_held =
+        format!("state = 'held' AND share IN (SELECT value ->> 0 FROM {}) AND deadline_at <= ?2", ledger.given());
     let late = format!(
         "SELECT * FROM slots WHERE {of_these} AND deadline_at <= ?2 ORDER BY at, id {}",
         ledger.locked_if_free()
@@ -212,6 +214,7 @@ fn keep_waiting(ledger: &Db, now: Instant, shares: &[ShareName]) -> Result<Vec<(
     let mut left_out = Vec::new();
     for shares in batches(shares.iter().map(|share| [share]))? {
         ledger.execute(&keep, values![&shares])?;
+        release_where(ledger, &late_held, values![&shares, now])?;
         for pending in ledger.all(&late, values![&shares, now], read)? {
             // Another node is at it.
             if !ledger.alone_if_free(&share_lock(&pending.slot.share))? {

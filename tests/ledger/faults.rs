@@ -1,10 +1,12 @@
 //! Components that end by their own fault: counted in a row, halted, let go.
 
+use chrono::TimeDelta;
+use consign::clock::Clock;
 use consign::config::Overlap;
 use consign::domain::{ContentDigest, Failure, Layer, PluginName, Retry, SkipReason};
 use consign::ledger::{Committed, Formatter, Ledger, LedgerError, Planned, Waiting};
 
-use super::{customers, deliver, lasting, open, planned, read_only, receipt, share, slot, start};
+use super::{customers, deliver, lasting, open, open_at, planned, read_only, receipt, share, slot, start};
 
 fn formatter(component: &str, quarantine_after: u32) -> Formatter {
     let plugin = PluginName::parse("fmt").unwrap();
@@ -171,6 +173,30 @@ async fn what_waits_is_kept_and_heeds_its_deadline() {
     assert_eq!(ledger.reader().skipped(None, 9).await.unwrap().len(), 1);
 }
 
+/// A slot that is held waits for a delivery which waits for the plugin: it is as late as the others.
+#[tokio::test]
+async fn a_slot_that_waits_for_another_one_heeds_its_deadline() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = Clock::fixed(start());
+    let ledger = open_at(dir.path(), clock.clone());
+    let deadline = start() + TimeDelta::hours(1);
+    let queued =
+        |n| Planned { overlap: Overlap::Queue, deadline: Some(deadline), ..planned(slot("a", n), &["acme"]) };
+    let patient = Planned { deadline: None, ..queued(3) };
+    ledger.plan(vec![Planned { deadline: None, ..queued(1) }, queued(2), patient], Vec::new()).await.unwrap();
+    let claims = ledger.claim(9, 0).await.unwrap();
+    assert_eq!((claims.runs.len(), claims.looked_at), (1, 3), "the others are held");
+    assert_eq!(ledger.keep_waiting(vec![share("a")]).await.unwrap(), []);
+    clock.set(deadline);
+    assert_eq!(ledger.keep_waiting(vec![share("b")]).await.unwrap(), []);
+    assert_eq!(ledger.keep_waiting(vec![share("a")]).await.unwrap(), [(slot("a", 2), SkipReason::Quarantine)]);
+    assert_eq!(ledger.keep_waiting(vec![share("a")]).await.unwrap(), [], "it was told");
+    assert_eq!(ledger.reader().waiting(vec![share("a")]).await.unwrap(), Waiting { deliveries: 1, slots: 1 });
+    let attempt = ledger.attempt_started(claims.runs[0].deliveries[0].1, None).await.unwrap();
+    deliver(&ledger, &slot("a", 1), attempt.id, "u1").await.unwrap();
+    assert_eq!(ledger.claim(9, 0).await.unwrap().runs[0].slot, slot("a", 3));
+}
+
 on_postgres! {
     faults_in_a_row_halt_a_component_until_it_is_let_go,
     a_success_in_between_is_a_new_beginning,
@@ -178,4 +204,5 @@ on_postgres! {
     what_was_at_work_does_not_let_it_go,
     each_delivery_counts_once,
     what_waits_is_kept_and_heeds_its_deadline,
+    a_slot_that_waits_for_another_one_heeds_its_deadline,
 }
