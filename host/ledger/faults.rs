@@ -126,6 +126,19 @@ pub(super) fn refuse(ledger: &Db, formatter: &Formatter) -> Result<(), LedgerErr
     }
 }
 
+/// Whether the component that formatted a share last is in quarantine. What a daemon has not
+/// heard of yet, the ledger knows.
+pub(super) fn halts(ledger: &Db, share: &ShareName) -> Result<bool, LedgerError> {
+    let any: bool = ledger.only("SELECT EXISTS (SELECT 1 FROM faults WHERE quarantined_at IS NOT NULL)", &[])?;
+    if !any {
+        return Ok(false);
+    }
+    let last = "SELECT EXISTS (SELECT 1 FROM faults WHERE quarantined_at IS NOT NULL AND digest =
+                    (SELECT a.digest FROM attempts a JOIN deliveries d ON d.id = a.delivery JOIN runs r ON r.seq = d.run
+                     WHERE r.share = ?1 AND a.digest IS NOT NULL ORDER BY r.seq DESC LIMIT 1))";
+    ledger.only(last, values![share.as_str()])
+}
+
 /// Its component has done well: what it failed before is no longer in a row. What is in
 /// quarantine stays there, whatever had begun before.
 pub(super) fn forgive(ledger: &Db, digest: &str) -> Result<(), LedgerError> {
@@ -199,16 +212,16 @@ fn quarantine(row: &Row<'_>) -> Result<Quarantine, LedgerError> {
 }
 
 fn keep_waiting(ledger: &Db, now: Instant, shares: &[ShareName]) -> Result<Vec<(Slot, SkipReason)>, LedgerError> {
-    let of_these = format!("state = 'pending' AND share IN (SELECT value ->> 0 FROM {})", ledger.given());
+    let of_these = format!("share IN (SELECT value ->> 0 FROM {})", ledger.given());
     let keep = format!(
         "UPDATE slots SET overlap = 'queue' WHERE id IN
-             (SELECT id FROM slots WHERE {of_these} AND overlap = 'skip' ORDER BY id {})",
+             (SELECT id FROM slots WHERE state IN ('pending', 'held') AND {of_these} AND overlap = 'skip'
+              ORDER BY id {})",
         ledger.locked_if_free()
     );
-    let late_held =
-        format!("state = 'held' AND share IN (SELECT value ->> 0 FROM {}) AND deadline_at <= ?2", ledger.given());
+    let late_held = format!("state = 'held' AND {of_these} AND deadline_at <= ?2");
     let late = format!(
-        "SELECT * FROM slots WHERE {of_these} AND deadline_at <= ?2 ORDER BY at, id {}",
+        "SELECT * FROM slots WHERE state = 'pending' AND {of_these} AND deadline_at <= ?2 ORDER BY at, id {}",
         ledger.locked_if_free()
     );
     let mut left_out = Vec::new();

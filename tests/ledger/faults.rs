@@ -197,6 +197,34 @@ async fn a_slot_that_waits_for_another_one_heeds_its_deadline() {
     assert_eq!(ledger.claim(9, 0).await.unwrap().runs[0].slot, slot("a", 3));
 }
 
+/// A daemon that has not heard of the quarantine claims a slot, and another one's delivery of before
+/// waits for the plugin: that is no reason to leave the slot out.
+#[tokio::test]
+async fn what_waits_for_a_plugin_is_not_in_the_way_of_a_later_slot() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = open(dir.path());
+    let bad = formatter("bad", 1);
+    let skip = |n| Planned { overlap: Overlap::Skip, ..planned(slot("a", n), &["acme"]) };
+    ledger.plan(vec![skip(1)], Vec::new()).await.unwrap();
+    let first = ledger.claim(9, 0).await.unwrap().runs.remove(0);
+    // Until it is known whose fault it is, a delivery that has not begun is in the way.
+    ledger.plan(vec![skip(2)], Vec::new()).await.unwrap();
+    assert_eq!(ledger.claim(9, 0).await.unwrap().skipped, [(slot("a", 2), SkipReason::Overlap)]);
+    assert!(fails(&ledger, 10, &bad, fault()).await.unwrap());
+    ledger.plan(vec![skip(3)], Vec::new()).await.unwrap();
+    let claims = ledger.claim(9, 0).await.unwrap();
+    assert_eq!((claims.runs.len(), claims.skipped.len(), claims.looked_at), (0, 0, 1), "it is held");
+    // It stays so when the other slots of the share are many by then.
+    assert_eq!(ledger.keep_waiting(vec![share("a")]).await.unwrap(), []);
+    ledger.release(bad.plugin.clone(), None).await.unwrap();
+    let attempt = ledger.attempt_by(Some(bad.clone()), first.deliveries[0].1, None).await.unwrap();
+    // What has begun is as slow as it ever was.
+    ledger.plan(vec![skip(4)], Vec::new()).await.unwrap();
+    assert_eq!(ledger.claim(9, 0).await.unwrap().skipped, [(slot("a", 4), SkipReason::Overlap)]);
+    deliver(&ledger, &slot("a", 1), attempt.id, "u1").await.unwrap();
+    assert_eq!(ledger.claim(9, 0).await.unwrap().runs[0].slot, slot("a", 3));
+}
+
 on_postgres! {
     faults_in_a_row_halt_a_component_until_it_is_let_go,
     a_success_in_between_is_a_new_beginning,
@@ -205,4 +233,5 @@ on_postgres! {
     each_delivery_counts_once,
     what_waits_is_kept_and_heeds_its_deadline,
     a_slot_that_waits_for_another_one_heeds_its_deadline,
+    what_waits_for_a_plugin_is_not_in_the_way_of_a_later_slot,
 }
