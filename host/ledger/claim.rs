@@ -137,7 +137,8 @@ fn admit(ledger: &Db, now: Instant, mut pending: Pending, claims: &mut Claims) -
     if !left_out.is_empty() && faults::halts(ledger, &pending.slot.share)? {
         // What is in the way is not slow: it has not begun, and waits for its plugin as this slot does.
         let has_begun = |other: &Other| !other.waits && other.state != DeliveryState::Pending;
-        let is_slow = |customer: &CustomerName| others.iter().any(|other| other.customer == *customer && has_begun(other));
+        let is_slow =
+            |customer: &CustomerName| others.iter().any(|other| other.customer == *customer && has_begun(other));
         held.extend(left_out.extract_if(.., |customer| !is_slow(customer)));
     }
     let why = to_json(&superseded(&pending.slot))?;

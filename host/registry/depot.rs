@@ -76,9 +76,10 @@ impl<'a> Depot<'a> {
             Some(pin) if pin.reference != *reference => {
                 Err(wrong(format!("{lock} pins plugin {plugin} to {}, not to {reference}", pin.reference)))
             }
-            Some(pin) if reference.digest().is_some_and(|written| *written != pin.manifest) => {
-                Err(wrong(format!("{lock} pins plugin {plugin} to {}, and {reference} is another digest", pin.manifest)))
-            }
+            Some(pin) if reference.digest().is_some_and(|written| *written != pin.manifest) => Err(wrong(format!(
+                "{lock} pins plugin {plugin} to {}, and {reference} is another digest",
+                pin.manifest
+            ))),
             Some(pin) => Ok(pin),
         }
     }

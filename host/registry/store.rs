@@ -112,8 +112,7 @@ fn get(dir: &Path, pin: &Pin) -> Result<Option<Artifact>, StoreError> {
     let component = read(&dir.join(COMPONENT))?.unwrap_or_default();
     is(&dir.join(MANIFEST), &pin.manifest, &manifest)?;
     let unreadable = |why| StoreError::Unreadable { path: dir.join(MANIFEST), why };
-    let (digest, _) =
-        ImageManifest::read(&manifest).and_then(|manifest| manifest.component()).map_err(unreadable)?;
+    let (digest, _) = ImageManifest::read(&manifest).and_then(|manifest| manifest.component()).map_err(unreadable)?;
     if digest != pin.component {
         return Err(unreadable(format!("names the component {digest}, but {} is pinned", pin.component)));
     }

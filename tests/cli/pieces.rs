@@ -221,7 +221,10 @@ fn own(share: &str, keys: &str, name: &str) -> (World, Running) {
 fn computed(world: &World, args: &[&str]) -> (f64, String) {
     let command = world::command(world.dir(), &[&["--config", "consign.toml"], args].concat());
     let mut shell = Command::new("sh");
-    shell.current_dir(world.dir()).env_clear().envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    shell
+        .current_dir(world.dir())
+        .env_clear()
+        .envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
     shell.args(["-c", "\"$@\" >said 2>&1; times >times", "sh"]).arg(command.get_program()).args(command.get_args());
     assert!(shell.status().unwrap().success());
     let read = |name: &str| fs::read_to_string(world.path(name)).unwrap();

@@ -220,7 +220,10 @@ fn what_waits_for_a_plugin_heeds_its_deadline() {
 fn a_delivery_that_waits_for_its_plugin_ends_at_its_deadline() {
     let both = config("deadline = \"6s\"\noverlap = \"queue\"")
         .replace("quarantine_after = 3", "quarantine_after = 1")
-        .replace("plugin = \"bad\"\noptions = { behaviour = \"panic\" }\nto = { customers = [\"acme\"] }", "plugin = \"bad\"\noptions = { behaviour = \"panic\" }\nto = { all = true }");
+        .replace(
+            "plugin = \"bad\"\noptions = { behaviour = \"panic\" }\nto = { customers = [\"acme\"] }",
+            "plugin = \"bad\"\noptions = { behaviour = \"panic\" }\nto = { all = true }",
+        );
     let world = World::new(&both);
     world.write("bad.wasm", guest("hostile"));
     let _sandbox = world.sandbox();
@@ -249,7 +252,14 @@ fn a_delivery_that_waits_for_its_plugin_ends_at_its_deadline() {
         panic!("{messages:?}")
     };
     let since = halted["since"].as_str().unwrap().split('.').next().unwrap().trim_end_matches('Z');
-    says(late, &["not delivered by ", "which is the deadline of slot halting@", &format!("; its plugin bad is in quarantine since {since}")]);
+    says(
+        late,
+        &[
+            "not delivered by ",
+            "which is the deadline of slot halting@",
+            &format!("; its plugin bad is in quarantine since {since}"),
+        ],
+    );
     assert_eq!((run["deliveries"].as_u64(), run["failed"].as_u64()), (Some(2), Some(2)), "{run:#}");
     assert!(run["finished"].is_string(), "{run:#}");
     // Nobody was asked for it: the plugin did not run.

@@ -306,7 +306,8 @@ fn a_digest_in_the_configuration_is_not_overridden() {
     let other = lock.replace(&format!("manifest = \"{first}\""), &format!("manifest = \"{second}\""));
     let other = other.replace(&digest(&component(1, 9)), &digest(&component(2, 9)));
     world.write("consign.lock", other);
-    let told = [&format!("consign.lock pins plugin fmt to {second}, and "), "is another digest", "consign plugin pull fmt"];
+    let told =
+        [&format!("consign.lock pins plugin fmt to {second}, and "), "is another digest", "consign plugin pull fmt"];
     world.run(&["check"]).ended(3).err_says(&told);
     world.run(&["plugin", "pull"]).ended(0);
     world.run(&["check"]).ended(0);
@@ -329,13 +330,16 @@ fn no_component_is_lost_whenever_it_ends() {
         world.write("fmt.wasm.previous", &one);
         world.run(args).ended(0);
     }
-    for (args, fault) in [(upgrade, "signal=KILL"), (upgrade, "error=EBUSY"), (rollback, "signal=KILL"), (rollback, "error=EBUSY")] {
+    for (args, fault) in
+        [(upgrade, "signal=KILL"), (upgrade, "error=EBUSY"), (rollback, "signal=KILL"), (rollback, "error=EBUSY")]
+    {
         for number in 1.. {
             assert!(number < 10, "{args:?} {fault}");
             world.write("fmt.wasm", &two);
             world.write("fmt.wasm.previous", &one);
             let renames = "rename,renameat,renameat2";
-            let strace = format!("strace -D -f -qq -o /dev/null -e trace={renames} -e inject={renames}:{fault}:when={number}");
+            let strace =
+                format!("strace -D -f -qq -o /dev/null -e trace={renames} -e inject={renames}:{fault}:when={number}");
             let strace: Vec<String> = strace.split(' ').map(str::to_owned).collect();
             let status = world.start(&strace, args, &[]).wait(SOON);
             let (now, kept) = (read("fmt.wasm"), read("fmt.wasm.previous"));

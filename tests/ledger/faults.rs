@@ -180,8 +180,7 @@ async fn a_slot_that_waits_for_another_one_heeds_its_deadline() {
     let clock = Clock::fixed(start());
     let ledger = open_at(dir.path(), clock.clone());
     let deadline = start() + TimeDelta::hours(1);
-    let queued =
-        |n| Planned { overlap: Overlap::Queue, deadline: Some(deadline), ..planned(slot("a", n), &["acme"]) };
+    let queued = |n| Planned { overlap: Overlap::Queue, deadline: Some(deadline), ..planned(slot("a", n), &["acme"]) };
     let patient = Planned { deadline: None, ..queued(3) };
     ledger.plan(vec![Planned { deadline: None, ..queued(1) }, queued(2), patient], Vec::new()).await.unwrap();
     let claims = ledger.claim(9, 0).await.unwrap();

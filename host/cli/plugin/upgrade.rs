@@ -283,11 +283,7 @@ fn take_place(path: &Path, new: NamedTempFile, bytes: &[u8]) -> io::Result<()> {
 
 /// How many shares take it, and which cannot say. Err: one of them does not take it, or something else is wrong
 /// for which the daemon would not go over to it.
-async fn taken(
-    config: &Config,
-    plugin: &Plugin,
-    source: PluginSource,
-) -> Result<(usize, Vec<ShareName>), CliError> {
+async fn taken(config: &Config, plugin: &Plugin, source: PluginSource) -> Result<(usize, Vec<ShareName>), CliError> {
     let mut config = config.clone();
     let before = component_digest(plugin);
     config.plugins.insert(plugin.name.clone(), Arc::new(Plugin { source, ..plugin.clone() }));
@@ -339,7 +335,10 @@ fn show(global: &Global, report: &Report) {
     line(&format!("    taken by   {}", count(*shares, "share")));
     if !not_asked.is_empty() {
         let names: Vec<&str> = not_asked.iter().map(ShareName::as_str).collect();
-        line(&format!("    not asked  {}: the columns of the dataset are not known before it is read", names.join(", ")));
+        line(&format!(
+            "    not asked  {}: the columns of the dataset are not known before it is read",
+            names.join(", ")
+        ));
     }
     line(&format!("{} is written; `consign reload` has the daemon go over to it", written.display()));
 }

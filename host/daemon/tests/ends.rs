@@ -11,9 +11,7 @@ use super::super::job::{Delivery, Progress};
 use super::super::notify::Manager;
 use super::super::{DRAIN_GRACE, backlog, drain};
 use super::*;
-use crate::domain::{
-    Destination, Failure, KeyFacts, Layer, LeafName, Manifest, ManifestInterval, PluginName, Retry,
-};
+use crate::domain::{Destination, Failure, KeyFacts, Layer, LeafName, Manifest, ManifestInterval, PluginName, Retry};
 use crate::ledger::{DeliveryId, LedgerError, Quarantine};
 use crate::run::Fate;
 
@@ -128,7 +126,8 @@ async fn who_waits_for_a_delivery_is_told_that_its_plugin_is_in_quarantine() {
     let plugin = PluginName::parse("jsonl").unwrap();
     let digest = desk.generation.parts.digest(&plugin).unwrap();
     let (since, failed) = (start(), start());
-    desk.quarantined(Ok(vec![Quarantine { plugin, digest, since, deliveries: 1, failure: no_answer(), failed }])).unwrap();
+    desk.quarantined(Ok(vec![Quarantine { plugin, digest, since, deliveries: 1, failure: no_answer(), failed }]))
+        .unwrap();
     // The first one was in the queue, the second one waits for its next try, the third asks for what waits already.
     let mut all = [first, watch(&mut desk, again).await, watch(&mut desk, waits).await];
     for heard in &mut all {

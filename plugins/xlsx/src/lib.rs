@@ -17,8 +17,8 @@ use consign_sdk::text::Buffer;
 use consign_sdk::{Batch, DataType, Error, Field, Formatter, Output, RunFacts, Schema, TimeUnit};
 
 use cells::{Cell, Rule, TEXT_UNITS_MAX, push_inline};
-use sample::Sample;
 pub use options::{Beyond, Options};
+use sample::Sample;
 use styles::{GENERAL, HEADER, Style, Styles};
 use workbook::{Head, Workbook};
 
