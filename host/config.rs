@@ -51,7 +51,7 @@ pub use model::{
     TableDataset, TableSource, Tenant,
 };
 pub use origin::Origin;
-pub use pins::{Pin, lock_text};
+pub use pins::{Pin, lock_text, read as read_lock};
 pub use plugin::SHIPPED;
 pub use report::{ConfigErrors, Problem, SHOWN_MAX, Severity, rendered};
 pub(crate) use report::{listed, near, quote};

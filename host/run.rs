@@ -33,7 +33,9 @@ use crate::limits::Limits;
 use crate::plugin::{self, Component, Facts, Formatted, Job, Lost, Pieces};
 
 pub use components::BadPlugin;
-pub(crate) use components::{digest as component_digest, file as component_file};
+pub(crate) use components::{
+    digest as component_digest, earlier as earlier_component, file as component_file, previous as previous_component,
+};
 pub use gauge::{Gauge, Reading};
 pub use parts::Parts;
 pub use record::{NoJournal, Outcome, Recorder};

@@ -124,6 +124,7 @@ pub(crate) fn read(
     Daemon {
         state_dir: path("state_dir", "STATE_DIRECTORY", STATE_DIR),
         cache_dir: path("cache_dir", "CACHE_DIRECTORY", "/var/cache/consign"),
+        read_cache_dir: None,
         concurrency: int("concurrency").unwrap_or(8),
         share_concurrency: int("share_concurrency"),
         plugin_concurrency: int("plugin_concurrency"),

@@ -55,6 +55,9 @@ pub struct Daemon {
     pub state_dir: PathBuf,
     /// Holds compiled plugins and spill files. Default `/var/cache/consign`, or `$CACHE_DIRECTORY`.
     pub cache_dir: PathBuf,
+    /// Another user's cache, out of which pulled plugins are read as well: the configured one of
+    /// a command that may not write there.
+    pub read_cache_dir: Option<PathBuf>,
     /// Deliveries at work at the same time.
     pub concurrency: usize,
     /// Of these, those of one share, through one plugin that is not shipped, to one

@@ -223,7 +223,7 @@ impl Desk {
     pub fn enqueue_now(&mut self, job: Job) {
         // What is in a bucket is looked at first: it may be whole, or has to be taken away.
         if self.quarantine.holds(&job.delivery.slot.share) && !job.has_begun() {
-            return self.quarantine.park(job);
+            return self.park(job);
         }
         let turn = job.turn(&self.generation.config);
         // What is in a bucket already is looked at in its turn, however late.

@@ -80,13 +80,13 @@ impl Desk {
             }
             Order::TryNow { deliveries, watch, done } => {
                 let mut here = Vec::new();
-                for delivery in deliveries {
+                for delivery in deliveries.into_iter().filter(|delivery| self.has(*delivery)).collect::<Vec<_>>() {
+                    self.callers.watch(delivery, watch.clone());
+                    here.push(delivery);
                     if let Some(job) = self.retries.remove(delivery) {
                         self.enqueue_now(job);
-                    }
-                    if self.has(delivery) {
-                        self.callers.watch(delivery, watch.clone());
-                        here.push(delivery);
+                    } else if let Some(parked) = self.quarantine.parked(delivery).cloned() {
+                        self.tell_parked(&parked);
                     }
                 }
                 drop(done.send(here));

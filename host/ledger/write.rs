@@ -141,11 +141,13 @@ pub(super) fn committed(
 ) -> Result<(), LedgerError> {
     step::<AttemptState>(ledger, attempt.0, AttemptEvent::Commit, "ended_at = ?3", values![now])?;
     let (delivery, component) = of(ledger, attempt)?;
-    if let Some(component) = component {
-        faults::forgive(ledger, &component)?;
-    }
     let also = "failure = NULL, due_at = NULL, manifest_key = ?3, rows = ?4, bytes = ?5";
     let Committed { manifest_key, rows, bytes, objects, left } = committed;
+    // Without rows it may not have been asked at all, and has done neither well nor ill.
+    let has_formatted = *rows > 0 || !objects.is_empty();
+    if let Some(component) = component.filter(|_| has_formatted) {
+        faults::forgive(ledger, &component)?;
+    }
     let values = values![manifest_key, count(*rows), count(*bytes)];
     step::<DeliveryState>(ledger, delivery, DeliveryEvent::Commit, also, values)?;
     let complete = "UPDATE objects SET etag = ?3 WHERE attempt = ?1 AND key = ?2";

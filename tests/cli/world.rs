@@ -266,6 +266,14 @@ impl World {
         self.write("consign.toml", if old.is_empty() { text } else { text.replace(old, new) });
     }
 
+    /// Gives it a cache of its own, `cache`, in the place of that of all tests.
+    pub fn own_cache(&self) {
+        let text = self.text();
+        let cache = text.lines().find(|line| line.starts_with("cache_dir")).unwrap();
+        self.write("consign.toml", text.replace(cache, "cache_dir = \"cache\""));
+        fs::create_dir(self.path("cache")).unwrap();
+    }
+
     /// The configuration as it is now.
     pub fn text(&self) -> String {
         fs::read_to_string(self.path("consign.toml")).unwrap()
