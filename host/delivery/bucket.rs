@@ -57,9 +57,19 @@ pub(super) struct Completing {
 
 impl Bucket {
     pub(super) fn new(vendor: &Vendor, customer: &Arc<Customer>, run: RunId) -> Result<Self, Failure> {
-        let session = vendor.session(customer, run)?;
+        Ok(Self::under(vendor, customer, vendor.session(customer, run)?))
+    }
+
+    /// Under a session that is there already.
+    pub(super) fn under(vendor: &Vendor, customer: &Arc<Customer>, session: Arc<Session>) -> Self {
         let client = vendor.s3(customer, session.clone());
-        Ok(Self { vendor: vendor.clone(), customer: customer.clone(), session, client })
+        Self { vendor: vendor.clone(), customer: customer.clone(), session, client }
+    }
+
+    /// The same bucket for another profile.
+    pub(super) fn profiled(&self, customer: Customer) -> Self {
+        let (vendor, session, client) = (self.vendor.clone(), self.session.clone(), self.client.clone());
+        Self { vendor, customer: Arc::new(customer), session, client }
     }
 
     /// Assumes the role now, so that a refusal comes before the data is read.
@@ -68,6 +78,11 @@ impl Bucket {
     }
 
     pub(super) async fn create(&self, key: &ObjectKey, media_type: &str) -> Result<Created, Failure> {
+        self.begin(key.as_str(), media_type, Some(self.customer.bucket_owner.as_str())).await
+    }
+
+    /// Of any key, and of a bucket of this owner or of whoever's: for what is only tried.
+    pub(super) async fn begin(&self, key: &str, media_type: &str, owner: Option<&str>) -> Result<Created, Failure> {
         let created = self.vendor.clock().now();
         let answer = self
             .call(|| {
@@ -75,18 +90,18 @@ impl Bucket {
                     .client
                     .create_multipart_upload()
                     .bucket(self.customer.bucket.as_str())
-                    .key(key.as_str())
-                    .expected_bucket_owner(self.customer.bucket_owner.as_str())
+                    .key(key)
+                    .set_expected_bucket_owner(owner.map(str::to_owned))
                     .content_type(media_type)
                     .checksum_algorithm(ChecksumAlgorithm::Crc64Nvme)
                     .checksum_type(ChecksumType::FullObject);
                 self.as_profiled(request).send()
             })
             .await
-            .map_err(|fault| self.failure(&fault, Operation::CreateUpload, key.as_str()))?;
+            .map_err(|fault| self.failure(&fault, Operation::CreateUpload, key))?;
         let Some(id) = answer.upload_id().filter(|id| !id.is_empty()) else {
             let fault = Fault::garbled("the answer has no upload id");
-            return Err(self.failure(&fault, Operation::CreateUpload, key.as_str()));
+            return Err(self.failure(&fault, Operation::CreateUpload, key));
         };
         // S3 says which kind of checksum it will check; compatible stores may know
         // none, or only that of each part.
@@ -189,6 +204,11 @@ impl Bucket {
     }
 
     pub(super) async fn abort(&self, key: &str, upload_id: &str) -> Result<Aborted, Failure> {
+        self.end(key, upload_id, Some(self.customer.bucket_owner.as_str())).await
+    }
+
+    /// Aborts an upload as [`Bucket::begin`] began it.
+    pub(super) async fn end(&self, key: &str, upload_id: &str, owner: Option<&str>) -> Result<Aborted, Failure> {
         let answer = self
             .call(|| {
                 self.client
@@ -196,7 +216,7 @@ impl Bucket {
                     .bucket(self.customer.bucket.as_str())
                     .key(key)
                     .upload_id(upload_id)
-                    .expected_bucket_owner(self.customer.bucket_owner.as_str())
+                    .set_expected_bucket_owner(owner.map(str::to_owned))
                     .send()
             })
             .await;

@@ -93,6 +93,16 @@ pub(super) fn bucket(customer: &Customer) -> Value {
     })
 }
 
+/// A lifecycle rule for uploads that nobody has ended.
+pub(super) fn lifecycle(customer: &Customer) -> Value {
+    json!({ "Rules": [{
+        "ID": "end-incomplete-uploads",
+        "Status": "Enabled",
+        "Filter": { "Prefix": customer.prefix.as_str() },
+        "AbortIncompleteMultipartUpload": { "DaysAfterInitiation": 1 },
+    }] })
+}
+
 /// For a remedy: on lines of its own, in the characters that IAM takes.
 pub(super) fn pretty(policy: &Value) -> String {
     ascii(&format!("{policy:#}"))

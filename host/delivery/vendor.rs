@@ -155,23 +155,27 @@ impl Vendor {
     /// A session of this customer's role, opened at its first use and gone with
     /// whoever holds it. The customer reads the run in CloudTrail, as its name.
     pub(super) fn session(&self, customer: &Arc<Customer>, run: RunId) -> Result<Arc<Session>, Failure> {
-        let request = AssumeRole {
-            policy: policy::session(customer)?,
-            run,
+        Ok(self.session_of(AssumeRole {
+            policy: Some(policy::session(customer)?),
+            name: run.to_string(),
             duration: self.0.aws.session_duration,
             customer: customer.clone(),
-        };
-        let (near, home) = (customer.region.as_str(), self.region());
+        }))
+    }
+
+    /// The same, of whatever is asked for.
+    pub(super) fn session_of(&self, request: AssumeRole) -> Arc<Session> {
+        let (near, home) = (request.customer.region.as_str(), self.region());
         let mut clients = vec![self.sts(near)];
         if home != near && partition(home) == partition(near) {
             clients.push(self.sts(home));
         }
-        Ok(Arc::new(Session::new(request, clients, self.0.clock.clone())))
+        Arc::new(Session::new(request, clients, self.0.clock.clone()))
     }
 
     /// STS in that region: tokens of a regional endpoint are good in every region,
     /// those of the global one are not (IAM User Guide, "Manage AWS STS in an AWS Region").
-    fn sts(&self, region: &str) -> aws_sdk_sts::Client {
+    pub(super) fn sts(&self, region: &str) -> aws_sdk_sts::Client {
         let mut clients = self.0.sts.lock().unwrap_or_else(PoisonError::into_inner);
         clients.entry(region.to_owned()).or_insert_with(|| self.new_sts(region)).clone()
     }
