@@ -25,6 +25,7 @@ mod left_out;
 mod migration;
 mod model;
 mod nodes;
+mod ready;
 mod schema;
 mod server;
 mod upkeep;

@@ -196,9 +196,10 @@ impl Sending {
             Ok::<_, CliError>(match outcome {
                 Outcome::Committed(manifest) => Fared::committed(&work, *manifest),
                 Outcome::Waits { failure, .. } => Fared::failed(customer, Fate::Sealed, failure),
-                Outcome::Failed(failure) | Outcome::Interrupted(failure) | Outcome::Quarantined(failure) => {
-                    Fared::failed(customer, Fate::Failed, failure)
-                }
+                Outcome::Failed(failure)
+                | Outcome::Interrupted(failure)
+                | Outcome::Quarantined(failure)
+                | Outcome::Held(failure) => Fared::failed(customer, Fate::Failed, failure),
             })
         };
         let deliveries = stream::iter(claim.deliveries.clone()).map(one);

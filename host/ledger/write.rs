@@ -7,7 +7,7 @@ use super::slots::finish_slot;
 use super::state::{
     AttemptEvent, AttemptState, DeliveryEvent, DeliveryState, RunEvent, RunState, State, UploadEvent, UploadState,
 };
-use super::{Attempt, AttemptId, Committed, DeliveryId, Formatter, LedgerError, faults};
+use super::{Attempt, AttemptId, Committed, DeliveryId, Formatter, LedgerError, faults, ready};
 use crate::clock::Instant;
 use crate::domain::{Destination, Failure, Manifest, RunId, SealedObject, Slot};
 
@@ -145,6 +145,7 @@ pub(super) fn committed(
             return Err(LedgerError::Unknown { record: format!("sealed object {} of the attempt", object.key) });
         }
     }
+    ready::has_delivered(ledger, now, delivery)?;
     let open = "SELECT id FROM uploads WHERE attempt = ?1 AND state = 'created'";
     for id in ledger.all(open, values![attempt.0], |row| row.get(0))? {
         step::<UploadState>(ledger, id, UploadEvent::Complete, "ended_at = ?3", values![now])?;
