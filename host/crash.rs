@@ -61,6 +61,10 @@ points! {
     RunFinished = "run-finished",
     /// A delivery has failed and is to be tried again.
     Waiting = "waiting",
+    /// A delivery waits for its customer to be ready, and the daemon does not know.
+    HeldBack = "held-back",
+    /// A customer is ready, and what waits does not know.
+    Ready = "ready",
     /// A delivery has failed for good.
     Failed = "failed",
     /// A delivery has ended by its plugin's fault, which is in quarantine, and the daemon does not know.

@@ -31,6 +31,7 @@ mod nowhere;
 mod object;
 mod parts;
 mod policy;
+mod probe;
 mod session;
 mod store;
 mod strays;
@@ -46,6 +47,7 @@ use futures::{StreamExt as _, TryStreamExt as _};
 use tokio::sync::{AcquireError, mpsc, watch};
 use tokio_util::task::AbortOnDropHandle;
 
+pub use probe::{Check, Finding, LeftUpload, Outcome, Preflight, Probe, essential};
 pub use store::Target;
 pub use vendor::{Vendor, VendorKeys};
 

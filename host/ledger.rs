@@ -18,6 +18,7 @@ mod place;
 mod postgres;
 mod read;
 mod reader;
+mod ready;
 mod row;
 mod shared;
 mod slots;
@@ -49,6 +50,7 @@ pub use read::{
     Skipped, Unfinished, UploadDetail,
 };
 pub use reader::Reader;
+pub use ready::{Begun, Setback, Unready};
 pub use slots::{Pausing, Recorded};
 use state::UploadEvent;
 pub use state::{AttemptState, DeliveryState, RunState, SlotState, UploadState};

@@ -7,6 +7,7 @@ mod components;
 mod gauge;
 mod parts;
 pub mod quarantine;
+pub mod ready;
 mod record;
 mod report;
 mod retry;

@@ -26,6 +26,7 @@ mod migration;
 mod model;
 mod nodes;
 mod order;
+mod ready;
 mod schema;
 mod server;
 mod upkeep;

@@ -204,7 +204,8 @@ impl Sending {
                 Outcome::Failed(failure)
                 | Outcome::Interrupted(failure)
                 | Outcome::Quarantined(failure)
-                | Outcome::NotYet(failure) => Fared::failed(customer, Fate::Failed, failure),
+                | Outcome::NotYet(failure)
+                | Outcome::Held(failure) => Fared::failed(customer, Fate::Failed, failure),
             })
         };
         let deliveries = stream::iter(claim.deliveries.clone()).map(one);

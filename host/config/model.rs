@@ -76,6 +76,29 @@ pub struct Daemon {
     pub drain_timeout: Duration,
     /// Read again by itself when its files have changed.
     pub watch: bool,
+    pub preflight: Preflight,
+}
+
+/// When customers are looked at before anything is delivered to them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Preflight {
+    /// Before the first delivery to each.
+    #[default]
+    First,
+    /// That, and all of them at each start.
+    Start,
+    /// Only once a delivery was refused.
+    Never,
+}
+
+impl Preflight {
+    pub const ALL: [Preflight; 3] = [Preflight::First, Preflight::Start, Preflight::Never];
+    pub const NAMES: [&str; 3] = ["first", "start", "never"];
+
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let named = Self::NAMES.iter().zip(Self::ALL).find(|(name, _)| **name == text);
+        named.map(|(_, preflight)| preflight)
+    }
 }
 
 /// `[ledger]`

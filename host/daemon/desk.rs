@@ -26,6 +26,7 @@ use super::quarantine::Quarantined;
 use super::queue::{Limits, Place, Queue};
 use super::recovery::Unrecorded;
 use super::retries::Retries;
+use super::unready::Waiting;
 use crate::clock::{Clock, Instant, exact};
 use crate::config::Config;
 use crate::crash::{self, Point};
@@ -48,6 +49,8 @@ pub(super) struct Desk {
     pub(super) breakers: Breakers,
     /// What waits for its plugin to be let go.
     pub(super) quarantine: Quarantined,
+    /// What waits for its customer to be ready.
+    pub(super) waiting: Waiting,
     pub(super) work: JoinSet<Result<Progress, LedgerError>>,
     pub(super) at_work: HashMap<Id, AtWork>,
     /// What the ledger was asked.
@@ -105,6 +108,7 @@ impl Desk {
             retries: Retries::default(),
             breakers: Breakers::default(),
             quarantine: Quarantined::default(),
+            waiting: Waiting::default(),
             work: JoinSet::new(),
             at_work: HashMap::new(),
             calls: Calls::default(),
@@ -132,6 +136,7 @@ impl Desk {
         let seen = self.callers.current.send_replace(self.generation.clone());
         crash::point(Point::Adopted);
         self.go_by_quarantine();
+        self.look_at_all_customers();
         // With many shares this takes a while too.
         drop(tokio::task::spawn_blocking(move || drop((planner, generation, seen))));
         tracing::info!(generation = number, shares, "the configuration is adopted");
@@ -144,6 +149,7 @@ impl Desk {
         self.intake.look_at_clock(self.clock.now());
         self.stop_what_is_late();
         self.keep_what_waits();
+        self.end_what_waits_in_vain();
         self.look_for_leftover();
         self.look_at_buckets();
     }
@@ -153,6 +159,7 @@ impl Desk {
         let now = self.clock.now();
         self.look_after_others();
         self.look_at_quarantine();
+        self.look_at_customers();
         self.plan(now);
         self.take_up_unrecorded();
         while let Some(job) = self.retries.next(now) {
@@ -190,6 +197,7 @@ impl Desk {
             Answer::Quarantined(all) => self.quarantined(all)?,
             Answer::Kept(kept) => self.kept(kept)?,
             Answer::PutOff(put_off) => self.were_put_off(put_off)?,
+            Answer::Unready(all) => self.unready(all)?,
         }
         Ok(())
     }
@@ -208,7 +216,7 @@ impl Desk {
     pub fn has(&self, delivery: DeliveryId) -> bool {
         let is_at_work = || self.at_work.values().any(|at_work| at_work.delivery.id == delivery);
         let waits = self.queue.has(delivery) || self.retries.has(delivery) || self.quarantine.has(delivery);
-        waits || self.unrecorded.has(delivery) || is_at_work()
+        waits || self.waiting.has(delivery) || self.unrecorded.has(delivery) || is_at_work()
     }
 
     /// Has it wait for a place, or for what it cannot begin without: its bucket, its plugin.
@@ -264,6 +272,7 @@ impl Desk {
         }
         let waiting = self.queue.remove(delivery).or_else(|| self.retries.remove(delivery));
         let waiting = waiting.or_else(|| self.quarantine.remove(delivery));
+        let waiting = waiting.or_else(|| self.waiting.remove(delivery));
         let Some(Job { delivery, .. }) = waiting else { return };
         // It may have come further since it was read.
         let job = Job { delivery, task: Task::Again { begun } };
@@ -288,6 +297,7 @@ impl Desk {
             self.queue.done(place);
         }
         let Delivery { id, run, slot, customer, .. } = delivery.clone();
+        self.go_on_behind(id);
         let failed = |failure| Event::Ended(Box::new(Fared::failed(customer.clone(), Fate::Failed, failure)));
         match result {
             Ok(Ok(Progress::Quarantined)) => {
@@ -296,6 +306,11 @@ impl Desk {
             }
             Ok(Ok(Progress::NotYet)) => {
                 self.wait_for_turn(delivery, &stopper);
+                return Ok(());
+            }
+            Ok(Ok(Progress::Held(failure))) => {
+                let job = Job { delivery, task: Task::Again { begun: false } };
+                self.wait_for_customer(job, failure, stopper.is_told());
                 return Ok(());
             }
             Ok(Ok(Progress::Waits { due, sealed, failure })) => {
@@ -346,9 +361,7 @@ impl Desk {
                     || tracing::error!(error = %died, "the delivery's task died; this is a fault in consign"),
                 );
                 self.tally.failed += 1;
-                let (message, remedy) = ("the delivery's task died, a fault in consign", "restart it, and report this");
-                let failure = Failure::new(Layer::Local, Retry::Later, message, remedy);
-                self.callers.tell(id, Some(failed(failure)));
+                self.callers.tell(id, Some(failed(task_died())));
             }
         }
         self.one_less(run, slot.share);
@@ -414,13 +427,19 @@ impl Desk {
             shares: self.generation.config.shares.len(),
             next: self.intake.next_slot(),
             at_work: self.queue.at_work(),
-            waiting: self.queue.waiting() + self.quarantine.len(),
+            waiting: self.queue.waiting() + self.quarantine.len() + self.waiting.len(),
             behind: self.behind.load(Ordering::Relaxed),
             again: self.retries.len(),
             quarantined: self.quarantine.plugins().cloned().collect(),
+            unready: self.waiting.customers().cloned().collect(),
             delivered: self.tally.delivered,
             failed: self.tally.failed,
             left_out: self.tally.left_out,
         }
     }
+}
+
+fn task_died() -> Failure {
+    let (message, remedy) = ("the delivery's task died, a fault in consign", "restart it, and report this");
+    Failure::new(Layer::Local, Retry::Later, message, remedy)
 }

@@ -15,7 +15,7 @@ use super::notify::Manager;
 use super::reload::{Loaded, stopping};
 use crate::clock::Instant;
 use crate::domain::Refused;
-use crate::ledger::DeliveryId;
+use crate::ledger::{DeliveryId, Unready};
 use crate::run::Reading;
 
 /// Slots to come that are listed.
@@ -88,6 +88,11 @@ impl Desk {
                     } else if let Some(parked) = self.quarantine.parked(delivery).cloned() {
                         self.tell_parked(&parked);
                     }
+                    if let Some(Unready { customer, failure, next, .. }) = self.waiting.customer_of(delivery).cloned() {
+                        let event = Event::Waits { customer: customer.clone(), due: next, failure };
+                        self.callers.tell(delivery, Some(event));
+                        self.waiting.look_at([customer]);
+                    }
                 }
                 drop(done.send(here));
             }
@@ -102,6 +107,7 @@ impl Desk {
                 drop(tokio::task::spawn_blocking(move || drop(before)));
             }
             Order::LetGo => self.quarantine.look(),
+            Order::LookAt(customers) => self.waiting.look_at(customers),
             Order::LeftOut(slots) => self.tally.left_out += left_out::tell(&slots),
             Order::Reloading => manager.reloading(),
             Order::Reloaded { loaded, done } => {

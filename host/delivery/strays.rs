@@ -37,7 +37,7 @@ impl Store {
     pub(super) async fn end_strays(&self, journal: &dyn UploadJournal) {
         let Store::Bucket(bucket) = self else { return };
         for key in bucket.doubtful() {
-            bucket.end_strays_of(key.as_str(), |found| found == key.as_str(), journal).await;
+            bucket.end_strays_of(&key, |found| found == key, journal).await;
         }
     }
 }
@@ -67,8 +67,9 @@ impl Bucket {
         which: impl Fn(&str) -> bool,
         journal: &dyn UploadJournal,
     ) -> Result<usize, Failure> {
+        let Some(run) = self.run else { return Ok(0) };
         // A session of its own: all others may do no more than a delivery needs.
-        let client = self.vendor.s3(&self.customer, self.vendor.listing_session(&self.customer, self.run)?);
+        let client = self.vendor.s3(&self.customer, self.vendor.listing_session(&self.customer, run)?);
         let mut strays = BTreeSet::new();
         let mut next = (None, None);
         for _ in 0..PAGES_MAX {

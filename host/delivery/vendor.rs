@@ -166,17 +166,22 @@ impl Vendor {
     /// A session of this customer's role, opened at its first use and gone with
     /// whoever holds it. The customer reads the run in CloudTrail, as its name.
     pub(super) fn session(&self, customer: &Arc<Customer>, run: RunId) -> Result<Arc<Session>, Failure> {
-        Ok(self.session_of(policy::session(customer)?, customer, run))
+        Ok(self.session_of(self.narrowed(policy::session(customer)?, customer, run)))
     }
 
     /// One that may list unfinished uploads too, if the role may.
     pub(super) fn listing_session(&self, customer: &Arc<Customer>, run: RunId) -> Result<Arc<Session>, Failure> {
-        Ok(self.session_of(policy::listing_session(customer)?, customer, run))
+        Ok(self.session_of(self.narrowed(policy::listing_session(customer)?, customer, run)))
     }
 
-    fn session_of(&self, policy: String, customer: &Arc<Customer>, run: RunId) -> Arc<Session> {
-        let request = AssumeRole { policy, run, duration: self.0.aws.session_duration, customer: customer.clone() };
-        let (near, home) = (customer.region.as_str(), self.region());
+    fn narrowed(&self, policy: String, customer: &Arc<Customer>, run: RunId) -> AssumeRole {
+        let (policy, duration) = (Some(policy), self.0.aws.session_duration);
+        AssumeRole { policy, name: run.to_string(), duration, customer: customer.clone() }
+    }
+
+    /// The same, of whatever is asked for.
+    pub(super) fn session_of(&self, request: AssumeRole) -> Arc<Session> {
+        let (near, home) = (request.customer.region.as_str(), self.region());
         let mut clients = vec![self.sts(near)];
         if home != near && partition(home) == partition(near) {
             clients.push(self.sts(home));
@@ -186,7 +191,7 @@ impl Vendor {
 
     /// STS in that region: tokens of a regional endpoint are good in every region,
     /// those of the global one are not (IAM User Guide, "Manage AWS STS in an AWS Region").
-    fn sts(&self, region: &str) -> aws_sdk_sts::Client {
+    pub(super) fn sts(&self, region: &str) -> aws_sdk_sts::Client {
         let mut clients = self.0.sts.lock().unwrap_or_else(PoisonError::into_inner);
         clients.entry(region.to_owned()).or_insert_with(|| self.new_sts(region)).clone()
     }

@@ -113,6 +113,14 @@ impl Failure {
         Self { layer, retry, message: message.into(), remedy: remedy.into(), plugin_fault: false, asked: None }
     }
 
+    /// The customer's own role or bucket refuses, and refuses whatever is delivered until somebody
+    /// on that side sets it right.
+    pub fn is_of_setup(&self) -> bool {
+        use Layer::{Acl, Bucket, Kms, Owner, Region, RolePolicy, TrustPolicy};
+        let is_theirs = matches!(self.layer, TrustPolicy | RolePolicy | Bucket | Kms | Acl | Region | Owner);
+        is_theirs && self.retry == Retry::Never
+    }
+
     /// The chain of an error's causes as one line: `Display` of each, joined by `: `.
     pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
         let mut text = error.to_string();

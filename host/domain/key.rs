@@ -22,6 +22,9 @@ pub const SUCCESS_NAME: &str = "_SUCCESS";
 /// Leaf name of the object that leads to the newest manifest.
 pub const LATEST_NAME: &str = "latest.json";
 
+/// Leaf name of uploads that are begun to see whether one could be, and never completed.
+const PROBE_NAME: &str = "_consign-preflight";
+
 /// S3 User Guide, "Naming Amazon S3 objects": 1,024 bytes of UTF-8.
 const KEY_BYTES_MAX: usize = 1024;
 
@@ -107,6 +110,23 @@ impl CustomerPrefix {
             return Err(Invalid::new(format!("makes a key of {} bytes; S3 takes at most {KEY_BYTES_MAX}", key.len())));
         }
         Ok(ObjectKey(key))
+    }
+
+    /// Where to try whether something could be written. No delivery's object is there: a
+    /// template has a folder before the name.
+    pub fn probe(&self) -> ObjectKey {
+        ObjectKey(format!("{}{PROBE_NAME}", self.0))
+    }
+
+    /// Where nothing may be written, to try that it is so: at the top of the bucket, beside the
+    /// prefix, and where a policy leads that lacks the last `/`. They are no keys of ours, and no
+    /// [`ObjectKey`]. None of the whole bucket.
+    pub fn outside(&self) -> Vec<String> {
+        let Some(body) = self.0.strip_suffix('/') else { return Vec::new() };
+        let parent = body.rfind('/').map_or("", |end| &body[..=end]);
+        let mut keys = vec![PROBE_NAME.to_owned(), format!("{parent}{PROBE_NAME}"), format!("{body}{PROBE_NAME}")];
+        keys.dedup();
+        keys
     }
 
     /// A key that an earlier process wrote down, checked again: profiles change.

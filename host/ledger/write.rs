@@ -7,7 +7,7 @@ use super::slots::finish_slot;
 use super::state::{
     AttemptEvent, AttemptState, DeliveryEvent, DeliveryState, RunEvent, RunState, State, UploadEvent, UploadState,
 };
-use super::{Attempt, AttemptId, Committed, DeliveryId, Formatter, LedgerError, Order, faults};
+use super::{Attempt, AttemptId, Committed, DeliveryId, Formatter, LedgerError, Order, faults, order as orders, ready};
 use crate::clock::Instant;
 use crate::domain::{Destination, Failure, Manifest, RunId, SealedObject, Slot};
 
@@ -18,6 +18,10 @@ pub(super) fn attempt_started(
     destination: Option<&Destination>,
     (formatter, order): (Option<&Formatter>, Order),
 ) -> Result<Attempt, LedgerError> {
+    if let Some(formatter) = formatter {
+        faults::refuse(ledger, formatter)?;
+    }
+    orders::allows(ledger, now, delivery, destination, order)?;
     step::<DeliveryState>(ledger, delivery.0, DeliveryEvent::Work, "due_at = NULL", &[])?;
     if let Some(destination) = destination
         && let Some(slot) = key_taken(ledger, delivery, destination, order)?
@@ -156,6 +160,7 @@ pub(super) fn committed(
             return Err(LedgerError::Unknown { record: format!("sealed object {} of the attempt", object.key) });
         }
     }
+    ready::has_delivered(ledger, now, delivery)?;
     let open = "SELECT id, upload_id FROM uploads WHERE attempt = ?1 AND state = 'created'";
     let open = ledger.all(open, values![attempt.0], |row| Ok((row.get("id")?, row.get::<String>("upload_id")?)))?;
     for (id, _) in open.into_iter().filter(|(_, upload_id)| !left.contains(upload_id)) {

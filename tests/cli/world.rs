@@ -306,21 +306,44 @@ impl World {
     /// S3 and STS for the configuration's customers, objects in `buckets`; the
     /// configuration then names it.
     pub fn sandbox(&self) -> Running {
-        let (sandbox, endpoint) = self.sandbox_on("127.0.0.1:0");
+        let (sandbox, endpoint) = self.sandbox_on("consign.toml", "127.0.0.1:0");
         self.configure(&endpoint, "", "");
         sandbox
     }
 
     /// The same at the endpoint that the configuration names.
     pub fn sandbox_again(&self) -> Running {
-        let text = self.text();
-        let (_, rest) = text.split_once("endpoint_url = \"http://").unwrap();
-        self.sandbox_on(rest.split('"').next().unwrap().trim_end_matches('/')).0
+        self.sandbox_on("consign.toml", &self.listens()).0
     }
 
-    fn sandbox_on(&self, listen: &str) -> (Running, String) {
+    /// S3 and STS as they would be if customers had set up what the configuration says with
+    /// these texts replaced: it itself is another one. At the endpoint that it names, if any.
+    pub fn sandbox_of(&self, but: &[(&str, &str)]) -> Running {
+        let mut served = self.text();
+        for (old, new) in but {
+            assert!(served.contains(old), "{old}");
+            served = served.replace(old, new);
+        }
+        self.write("served.toml", served);
+        let listen = self.listens();
+        let nobodys = listen == "127.0.0.1:1";
+        let (sandbox, endpoint) = self.sandbox_on("served.toml", if nobodys { "127.0.0.1:0" } else { &listen });
+        if nobodys {
+            self.configure(&endpoint, "", "");
+        }
+        sandbox
+    }
+
+    /// Where the configuration's endpoint is.
+    fn listens(&self) -> String {
+        let text = self.text();
+        let (_, rest) = text.split_once("endpoint_url = \"http://").unwrap();
+        rest.split('"').next().unwrap().trim_end_matches('/').to_owned()
+    }
+
+    fn sandbox_on(&self, config: &str, listen: &str) -> (Running, String) {
         let (said, log) = (self.path("sandbox.json"), self.path("sandbox.log"));
-        let args = ["--config", "consign.toml", "sandbox", "--dir", "buckets", "--listen", listen, "--json"];
+        let args = ["--config", config, "sandbox", "--dir", "buckets", "--listen", listen, "--json"];
         let mut command = command(self.dir(), &args);
         command.stdout(File::create(&said).unwrap()).stderr(File::create(&log).unwrap());
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));

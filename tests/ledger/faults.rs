@@ -101,7 +101,7 @@ async fn a_delivery_without_rows_neither_counts_nor_forgives() {
     let bad = formatter("bad", 2);
     assert!(!fails(&ledger, 1, &bad, fault()).await.unwrap());
     let claim = ledger.start_manual(slot("a", 2), customers(&["acme"])).await.unwrap().claim.unwrap();
-    let attempt = ledger.attempt_by(Some(bad.clone()), claim.deliveries[0].1, None).await.unwrap();
+    let attempt = ledger.attempt_by(Some(bad.clone()), Order::Any, claim.deliveries[0].1, None).await.unwrap();
     ledger.sealed(attempt.id, &[]).await.unwrap();
     let nothing = Committed { rows: 0, bytes: 0, ..receipt(&[]) };
     ledger.committed(attempt.id, nothing).await.unwrap();
@@ -216,7 +216,7 @@ async fn what_waits_for_a_plugin_is_not_in_the_way_of_a_later_slot() {
     // It stays so when the other slots of the share are many by then.
     assert_eq!(ledger.keep_waiting(vec![share("a")]).await.unwrap(), []);
     ledger.release(bad.plugin.clone(), None).await.unwrap();
-    let attempt = ledger.attempt_by(Some(bad.clone()), first.deliveries[0].1, None).await.unwrap();
+    let attempt = ledger.attempt_by(Some(bad.clone()), Order::Any, first.deliveries[0].1, None).await.unwrap();
     // What has begun is as slow as it ever was.
     ledger.plan(vec![skip(4)], Vec::new()).await.unwrap();
     assert_eq!(ledger.claim(9, 0).await.unwrap().skipped, [(slot("a", 4), SkipReason::Overlap)]);
