@@ -281,7 +281,8 @@ async fn one_delivery(ledger: &Ledger, claim: Claim) {
         ledger.sealed(attempt, &[sealed(&object)]).await.expect("sealed");
         ledger.upload_created(attempt, &manifest, "upload-of-the-manifest-0123456789abcd").await.expect("an upload");
         let objects = vec![completed(&object)];
-        let committed = Committed { manifest_key: manifest.to_string(), rows: 1000, bytes: 100_000, objects };
+        let committed =
+            Committed { manifest_key: manifest.to_string(), rows: 1000, bytes: 100_000, objects, left: Vec::new() };
         ledger.committed(attempt, committed).await.expect("committed");
     }
     ledger.run_finished(claim.run).await.expect("the run's end");
@@ -338,6 +339,7 @@ fn draft(claim: &Claim, customer: &CustomerName) -> Manifest {
         slot: claim.slot.at,
         interval: ManifestInterval { start: interval.start, end: interval.end },
         customer: customer.clone(),
+        mode: consign::domain::Mode::Slot,
         run: claim.run,
         rows: 1000,
         objects: Vec::new(),
@@ -352,6 +354,7 @@ fn draft(claim: &Claim, customer: &CustomerName) -> Manifest {
 fn sealed(key: &ObjectKey) -> SealedObject {
     SealedObject {
         key: key.to_string(),
+        role: consign::domain::Role::Data,
         upload_id: "upload-of-the-object-0123456789abcdef".into(),
         created: first(),
         media_type: "text/csv".into(),

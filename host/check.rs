@@ -11,13 +11,14 @@ mod places;
 mod plugins;
 
 use crate::clock::Clock;
-use crate::config::{Config, ConfigErrors, Location, Problem};
+use crate::config::{Config, ConfigErrors, Location, Problem, Share};
 use crate::delivery::Target;
-use crate::domain::{ContentDigest, DatasetName, Failure, PluginName};
+use crate::domain::{DatasetName, Failure, PluginName, ShareName};
 use crate::registry::Fetch;
 use crate::run::Parts;
 
 pub use keys::firings;
+pub use plugins::Earlier;
 pub(crate) use plugins::{judge, told};
 
 /// A configuration that can be carried out.
@@ -26,6 +27,8 @@ pub struct Checked {
     pub warnings: Vec<Problem>,
     /// Datasets whose files are behind the network, so that only their text was checked.
     pub not_read: Vec<DatasetName>,
+    /// Shares whose plugins were not asked, because nothing tells the columns that they will get.
+    pub not_asked: Vec<ShareName>,
 }
 
 /// Why a configuration cannot be carried out.
@@ -48,7 +51,7 @@ pub async fn check(
     mut found: ConfigErrors,
     fetch: Fetch,
     running: Option<&Parts>,
-    earlier: impl Fn(&PluginName) -> Option<ContentDigest>,
+    earlier: impl Fn(&PluginName) -> Option<Earlier>,
 ) -> Result<Checked, Unsound> {
     keys::check(config, clock, &mut found);
     profiles(config, &mut found);
@@ -59,11 +62,13 @@ pub async fn check(
     };
     plugins::unusable(config, unusable, &mut found);
     let read = datasets::check(config, &parts, &mut found).await;
+    let is_asked = |share: &Share| share.plugin.is_none() || read.schemas.contains_key(&share.dataset);
+    let not_asked = config.shares.values().filter(|share| !is_asked(share)).map(|share| share.name.clone()).collect();
     let refusing = plugins::options(config, &parts, &read.schemas, &mut found);
     plugins::refused(config, &parts, refusing, earlier, &mut found);
     found.sort(config);
     let warnings = found.warnings().map_err(Unsound::Config)?;
-    Ok(Checked { parts, warnings, not_read: read.not_read })
+    Ok(Checked { parts, warnings, not_read: read.not_read, not_asked })
 }
 
 /// A profile of which no session policy can be made would fail every delivery.

@@ -13,6 +13,7 @@ mod next;
 mod output;
 mod pause;
 mod plugin;
+mod preflight;
 mod progress;
 mod reload;
 mod report;
@@ -65,9 +66,9 @@ static VERSION: LazyLock<String> =
 const EXIT_CODES: &str = "\
 Exit codes:
   0  done
-  1  at least one delivery failed, the thing asked for (share, customer, run,
-     component) is not there, a component is refused, or a case or check of a
-     plugin failed
+  1  at least one delivery failed, a customer is not ready, the thing asked for
+     (share, customer, run, component) is not there, a component is refused, or
+     a case or check of a plugin failed
   2  the command line is wrong
   3  the configuration (or the sandbox's file) is missing or wrong; every error
      is printed
@@ -110,6 +111,12 @@ enum Command {
     /// Parses the files, plans every query, asks every plugin about its options
     /// and prints when each share fires next. All errors come at once.
     Check(check::CheckArgs),
+    /// Try whether customers' roles and buckets would take a delivery, leaving nothing behind.
+    ///
+    /// Assumes each role, with its external ID and without, and begins and aborts
+    /// uploads in the prefix and outside of it. What is wrong is told with its
+    /// remedy, ready to be forwarded. Works beside a running daemon.
+    Preflight(preflight::PreflightArgs),
     /// Run one share now and wait for it; the running daemon does it if there is one.
     ///
     /// The slot is the share's latest firing, or `--at`. A customer who already
@@ -247,6 +254,7 @@ fn dispatch(cli: &Cli) -> Result<Exit, output::CliError> {
     let global = &cli.global;
     match &cli.command {
         Command::Check(args) => setup::block_on(check::check(global, args)),
+        Command::Preflight(args) => setup::block_on(preflight::preflight(global, args)),
         Command::Send(args) => setup::block_on(send::send(global, args)),
         Command::Run => setup::block_on(serve::serve(global)),
         Command::Status => setup::block_on(status::status(global)),

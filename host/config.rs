@@ -12,6 +12,7 @@ mod report;
 mod source;
 
 mod files;
+mod keys;
 mod known;
 mod schema;
 mod section;
@@ -46,11 +47,11 @@ pub use environment::Environment;
 pub use ledger::{Database, DatabaseUrl, Tls};
 pub use model::{
     Aws, CatchUp, Compression, Config, Customer, Daemon, Dataset, Empty, Encryption, FileDataset, FileFormat,
-    LedgerSettings, Missed, Overlap, Plugin, PluginSource, Registry, RegistryLogin, RetryPolicy, Share, Signatures,
-    TableDataset, TableSource, Tenant,
+    LedgerSettings, Missed, Overlap, Plugin, PluginSource, Preflight, Registry, RegistryLogin, RetryPolicy, Share,
+    Signatures, TableDataset, TableSource, Tenant,
 };
 pub use origin::Origin;
-pub use pins::{Pin, lock_text};
+pub use pins::{Pin, lock_text, read as read_lock};
 pub use plugin::SHIPPED;
 pub use report::{ConfigErrors, Problem, SHOWN_MAX, Severity, rendered};
 pub(crate) use report::{listed, near, quote};

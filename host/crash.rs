@@ -55,10 +55,16 @@ points! {
     Completed = "completed",
     /// The manifest is in the bucket, and the ledger does not know.
     Manifest = "manifest",
+    /// What comes after the manifest can be seen, or a part of it.
+    MarkerCompleted = "marker-completed",
     Committed = "committed",
     RunFinished = "run-finished",
     /// A delivery has failed and is to be tried again.
     Waiting = "waiting",
+    /// A delivery waits for its customer to be ready, and the daemon does not know.
+    HeldBack = "held-back",
+    /// A customer is ready, and what waits does not know.
+    Ready = "ready",
     /// A delivery has failed for good.
     Failed = "failed",
     /// A delivery has ended by its plugin's fault, which is in quarantine, and the daemon does not know.

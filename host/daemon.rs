@@ -15,6 +15,7 @@
 
 pub mod admin;
 mod backlog;
+mod breaker;
 mod calls;
 mod desk;
 mod generation;
@@ -33,6 +34,7 @@ mod retention;
 mod retries;
 #[cfg(test)]
 mod tests;
+mod unready;
 
 use std::future::Future;
 use std::path::PathBuf;
@@ -128,6 +130,7 @@ pub async fn run(
             () = ticker.wake() => desk.tick(),
             Some(ended) = desk.work.join_next_with_id() => desk.ended(ended)?,
             Some(answer) = desk.calls.answer() => desk.hear(answer)?,
+            Some(looked) = desk.waiting.looked() => desk.looked(looked)?,
             Some(order) = ordered.recv() => desk.obey(order, &mut manager),
         }
     }
@@ -190,7 +193,7 @@ async fn drain(
     }
     let deadline = tokio::time::Instant::now() + patience;
     let mut is_cut_off = false;
-    while !desk.work.is_empty() || !desk.calls.is_empty() {
+    while !desk.work.is_empty() || !desk.calls.is_empty() || desk.waiting.is_looking() {
         let now = tokio::time::Instant::now();
         desk.stop_what_is_late();
         if now >= deadline + DRAIN_GRACE {
@@ -218,6 +221,7 @@ async fn drain(
         tokio::select! {
             Some(ended) = desk.work.join_next_with_id() => desk.ended(ended)?,
             Some(answer) = desk.calls.answer() => desk.hear(answer)?,
+            Some(looked) = desk.waiting.looked() => desk.looked(looked)?,
             Some(order) = ordered.recv() => desk.obey(order, manager),
             () = tokio::time::sleep_until(next.min(now + DRAIN_TICK)) => {}
         }

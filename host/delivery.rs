@@ -5,7 +5,7 @@
 //! that nothing completes that has not been sealed:
 //!
 //! ```text
-//! Delivery ──seal──▶ Sealed ──complete──▶ Completed ──manifest──▶ Committed
+//! Delivery ──seal──▶ Sealed ──complete──▶ Completed ──manifest──▶ Manifested ──mark──▶ Committed
 //!  bytes in,          every byte is        objects are             the manifest
 //!  parts out          stored, nothing      visible                 names them
 //!                     is visible
@@ -26,12 +26,15 @@ mod contents;
 mod directory;
 mod failure;
 mod manifest;
+mod markers;
 mod nowhere;
 mod object;
 mod parts;
 mod policy;
+mod probe;
 mod session;
 mod store;
+mod strays;
 mod uploads;
 mod vendor;
 
@@ -44,6 +47,7 @@ use futures::{StreamExt as _, TryStreamExt as _};
 use tokio::sync::{AcquireError, mpsc, watch};
 use tokio_util::task::AbortOnDropHandle;
 
+pub use probe::{Check, Finding, LeftUpload, Outcome, Preflight, Probe, essential};
 pub use store::Target;
 pub use vendor::{Vendor, VendorKeys};
 
@@ -52,10 +56,11 @@ use crate::config::Compression;
 use crate::crash::{self, Point};
 use crate::domain::{
     Failure, Interval, Invalid, KeyFacts, KeyTemplate, Layer, LeafName, ManifestObject, ObjectKey, OutputEvent, Retry,
-    SealedObject, ShareName, UploadJournal,
+    Role, SealedObject, ShareName, UploadJournal,
 };
 use bucket::Completing;
 use compress::Compressor;
+use markers::Markers;
 use object::{Common, Step};
 use store::Store;
 use uploads::REQUESTS_AT_ONCE;
@@ -76,6 +81,10 @@ pub struct DeliverySpec {
     pub slot: Instant,
     pub interval: Interval,
     pub template: KeyTemplate,
+    /// `_SUCCESS` comes after the manifest.
+    pub success_marker: bool,
+    /// Where `latest.json` is, if there is to be one.
+    pub latest_pointer: Option<KeyTemplate>,
     pub compression: Compression,
     /// Whether it comes in pieces, several of them at the same time.
     pub in_pieces: bool,
@@ -86,6 +95,7 @@ pub struct DeliverySpec {
 /// What an earlier process wrote down of a delivery that it had sealed.
 #[derive(Clone, Debug)]
 pub struct Left {
+    /// Also what comes after the manifest.
     pub objects: Vec<SealedObject>,
     pub manifest_key: String,
     /// Uploads of the manifest that may be there still, and when they were created.
@@ -150,7 +160,7 @@ pub struct Sealed {
     common: Arc<Common>,
     manifest_key: ObjectKey,
     objects: Vec<SealedObject>,
-    resumed: bool,
+    markers: Markers,
     /// Uploads of the manifest by earlier processes.
     earlier: Vec<String>,
 }
@@ -160,7 +170,15 @@ pub struct Completed {
     common: Arc<Common>,
     manifest_key: ObjectKey,
     objects: Vec<ManifestObject>,
+    markers: Markers,
     earlier: Vec<String>,
+}
+
+/// The manifest is there, and not yet what comes after it.
+pub struct Manifested {
+    common: Arc<Common>,
+    markers: Markers,
+    committed: Committed,
 }
 
 /// The delivery is done.
@@ -169,6 +187,8 @@ pub struct Committed {
     pub manifest_key: ObjectKey,
     /// As in the manifest.
     pub objects: Vec<ManifestObject>,
+    /// Uploads that are of no use and may be there still.
+    pub left: Vec<String>,
 }
 
 impl Delivery {
@@ -179,10 +199,12 @@ impl Delivery {
     pub async fn begin(target: Target, spec: DeliverySpec, journal: Arc<dyn UploadJournal>) -> Result<Self, Failure> {
         // Learns now whether the template works, not after the query.
         key_of(&target.0, &spec, &LeafName::manifest())?;
+        let mut taken = Taken::default();
+        taken.keys.extend(markers::planned(&target.0, &spec)?.into_iter().map(|(_, key, _)| key));
         let common = Common::new(target.0, journal, spec.spill_dir.clone());
         common.store.open().await?;
         let compressor = Compressor::new(spec.compression, spec.in_pieces);
-        Ok(Self { common, spec, compressor, taken: Mutex::default(), stored: None })
+        Ok(Self { common, spec, compressor, taken: taken.into(), stored: None })
     }
 
     /// Takes up a delivery that an earlier process sealed.
@@ -204,7 +226,8 @@ impl Delivery {
         let earlier = earlier.map(|(upload_id, _)| upload_id).collect();
         let common = Common::new(target.0.clone(), journal, spill_dir);
         common.store.open().await?;
-        Ok(Sealed { common, manifest_key, objects: left.objects, resumed: true, earlier })
+        let (objects, markers) = left.objects.into_iter().partition(|object| object.role == Role::Data);
+        Ok(Sealed { common, manifest_key, objects, markers: Markers { objects: markers, resumed: true }, earlier })
     }
 
     /// Pieces whose output may come at the same time.
@@ -250,6 +273,9 @@ impl Delivery {
             let task = (&mut writing.task).await;
             stored.push(task.map_err(|error| local(format!("the upload of '{}' ended: {error}", writing.key)))??);
         }
+        for (role, key, contents) in markers::planned(&self.common.store, &self.spec)? {
+            stored.push(markers::store(&self.common, role, &key, contents).await?);
+        }
         self.stored = Some(stored);
         Ok(())
     }
@@ -267,10 +293,12 @@ impl Delivery {
             }
             return Err(failure);
         }
-        let objects = self.stored.unwrap_or_default();
+        let stored = self.stored.unwrap_or_default();
         let manifest_key = key_of(&self.common.store, &self.spec, &LeafName::manifest())?;
-        self.common.uploads.journal().sealed(&objects).await?;
-        Ok(Sealed { common: self.common, manifest_key, objects, resumed: false, earlier: Vec::new() })
+        self.common.uploads.journal().sealed(&stored).await?;
+        let (objects, markers) = stored.into_iter().partition(|object| object.role == Role::Data);
+        let markers = Markers { objects: markers, resumed: false };
+        Ok(Sealed { common: self.common, manifest_key, objects, markers, earlier: Vec::new() })
     }
 
     /// Stops all work and aborts every upload.
@@ -287,7 +315,9 @@ impl Delivery {
                 let _ = writing.task.await;
             }
         }
-        self.common.uploads.abort(&self.common.store).await
+        let aborted = self.common.uploads.abort(&self.common.store).await;
+        self.common.store.end_strays(self.common.uploads.journal()).await;
+        aborted
     }
 
     /// Follows the delivery, also after it was sealed.
@@ -364,7 +394,7 @@ impl Delivery {
 }
 
 impl Sealed {
-    /// What the journal was told.
+    /// What the manifest is to name.
     pub fn objects(&self) -> &[SealedObject] {
         &self.objects
     }
@@ -375,7 +405,7 @@ impl Sealed {
     /// An object did not complete. Others may have: the delivery stays sealed,
     /// and [`Delivery::resume`] goes on from here.
     pub async fn complete(self) -> Result<Completed, Failure> {
-        let how = Completing { if_none_match: false, resumed: self.resumed };
+        let how = Completing { if_none_match: false, resumed: self.markers.resumed };
         let store = &self.common.store;
         let objects: Vec<ManifestObject> = futures::stream::iter(self.objects)
             // Owned, so that the whole can be sent between threads (rust-lang/rust#102211).
@@ -383,7 +413,8 @@ impl Sealed {
             .buffered(REQUESTS_AT_ONCE)
             .try_collect()
             .await?;
-        Ok(Completed { common: self.common, manifest_key: self.manifest_key, objects, earlier: self.earlier })
+        let Self { common, manifest_key, markers, earlier, .. } = self;
+        Ok(Completed { common, manifest_key, objects, markers, earlier })
     }
 }
 
@@ -408,10 +439,14 @@ async fn complete(store: &Store, object: SealedObject, how: Completing) -> Resul
 }
 
 fn key_of(store: &Store, spec: &DeliverySpec, name: &LeafName) -> Result<ObjectKey, Failure> {
+    key_in(store, spec, &spec.template, name)
+}
+
+fn key_in(store: &Store, spec: &DeliverySpec, template: &KeyTemplate, name: &LeafName) -> Result<ObjectKey, Failure> {
     let customer = store.customer();
     let facts = KeyFacts { share: &spec.share, customer: &customer.name, slot: spec.slot, interval: spec.interval };
-    customer.prefix.key(&spec.template, &facts, name).map_err(|Invalid(why)| {
-        let (prefix, template) = (&customer.prefix, spec.template.as_str());
+    customer.prefix.key(template, &facts, name).map_err(|Invalid(why)| {
+        let (prefix, template) = (&customer.prefix, template.as_str());
         let message = format!("'{name}' under the prefix '{prefix}' and the template '{template}' {why}");
         let remedy = format!("change key of share '{}' or the object's name", spec.share);
         Failure::new(Layer::Config, Retry::Never, message, remedy)

@@ -13,10 +13,12 @@ mod delivered;
 mod error;
 mod faults;
 mod open;
+mod order;
 mod place;
 mod postgres;
 mod read;
 mod reader;
+mod ready;
 mod row;
 mod shared;
 mod slots;
@@ -42,11 +44,13 @@ use db::Db;
 pub use delivered::Delivered;
 pub use error::LedgerError;
 pub use faults::{Formatter, Quarantine, Waiting};
+pub use order::Order;
 pub use read::{
     AttemptDetail, DeliveryDetail, History, ObjectDetail, OpenAttempt, OpenDelivery, OpenUpload, RunDetail, RunSummary,
     Skipped, Unfinished, UploadDetail,
 };
 pub use reader::Reader;
+pub use ready::{Begun, Setback, Unready};
 pub use slots::{Pausing, Recorded};
 use state::UploadEvent;
 pub use state::{AttemptState, DeliveryState, RunState, SlotState, UploadState};
@@ -200,6 +204,8 @@ pub struct Committed {
     pub bytes: u64,
     /// As in the manifest, in the order in which they were sealed.
     pub objects: Vec<ManifestObject>,
+    /// Uploads that are of no use and may be there still: all others are complete.
+    pub left: Vec<String>,
 }
 
 impl Ledger {
@@ -290,7 +296,7 @@ impl Ledger {
         delivery: DeliveryId,
         destination: Option<Destination>,
     ) -> Result<Attempt, LedgerError> {
-        self.attempt_by(None, delivery, destination).await
+        self.attempt_by(None, Order::Any, delivery, destination).await
     }
 
     /// Records an upload that exists in the bucket. Once more changes nothing.
@@ -334,6 +340,16 @@ impl Ledger {
     pub async fn committed(&self, attempt: AttemptId, committed: Committed) -> Result<(), LedgerError> {
         let now = self.clock.now();
         self.writer.run(move |ledger| write::committed(ledger, now, attempt, &committed)).await
+    }
+
+    /// Has those of these deliveries wait until `due` that have not begun, without a try.
+    pub async fn put_off(
+        &self,
+        deliveries: Vec<DeliveryId>,
+        failure: Failure,
+        due: Instant,
+    ) -> Result<(), LedgerError> {
+        self.writer.run(move |ledger| write::put_off(ledger, &deliveries, &failure, due)).await
     }
 
     /// Records a failure. With `again` the delivery is to be tried then: a sealed
@@ -397,9 +413,9 @@ impl Ledger {
         self.left(None, None).await
     }
 
-    /// The same, of one slot.
-    pub async fn unfinished_of(&self, slot: &Slot) -> Result<Vec<Unfinished>, LedgerError> {
-        self.left(None, Some((slot.share.clone(), slot.at))).await
+    /// The same, of one slot, or of all slots of its share.
+    pub async fn unfinished_of(&self, slot: &Slot, all: bool) -> Result<Vec<Unfinished>, LedgerError> {
+        self.left(None, Some((slot.share.clone(), (!all).then_some(slot.at)))).await
     }
 
     /// The same while work goes on: `known` is what this process has at work.
@@ -410,7 +426,7 @@ impl Ledger {
     async fn left(
         &self,
         known: Option<BTreeSet<RunId>>,
-        of: Option<(ShareName, Instant)>,
+        of: Option<(ShareName, Option<Instant>)>,
     ) -> Result<Vec<Unfinished>, LedgerError> {
         self.writer.run(move |ledger| read::unfinished(ledger, known.as_ref(), of.as_ref())).await
     }

@@ -5,7 +5,7 @@
 //! Floors, lowest first; imports only go down, peers never import each other:
 //!
 //! ```text
-//! 0 domain    domain  clock  calendar  crash  limits  lock
+//! 0 domain    domain  clock  calendar  crash  limits  lock  replace
 //! 1 config    config
 //! 2 peers     schedule  dataset  plugin  registry  delivery  ledger  sandbox
 //! 3 path      run
@@ -30,6 +30,7 @@ pub mod clock;
 pub mod crash;
 pub mod limits;
 pub mod lock;
+pub mod replace;
 
 pub mod config;
 

@@ -7,6 +7,7 @@ mod components;
 mod gauge;
 mod parts;
 pub mod quarantine;
+pub mod ready;
 mod record;
 mod report;
 mod retry;
@@ -26,13 +27,16 @@ use crate::dataset::Request;
 use crate::delivery::{Committed, Delivery, DeliverySpec, Sealed, Target};
 use crate::domain::{
     CustomerName, Destination, Failure, Invalid, KeyFacts, Layer, LeafName, Manifest, ManifestField, ManifestInterval,
-    ManifestPlugin, ObjectKey, OutputEvent, Retry, RunId, Slot, UploadJournal,
+    ManifestPlugin, Mode, ObjectKey, OutputEvent, Retry, RunId, Slot, UploadJournal,
 };
+use crate::ledger::Order;
 use crate::limits::Limits;
 use crate::plugin::{self, Component, Facts, Formatted, Job, Lost, Pieces};
 
 pub use components::BadPlugin;
-pub(crate) use components::{digest as component_digest, file as component_file};
+pub(crate) use components::{
+    digest as component_digest, earlier as earlier_component, file as component_file, previous as previous_component,
+};
 pub use gauge::{Gauge, Reading};
 pub use parts::Parts;
 pub use record::{NoJournal, Outcome, Recorder};
@@ -112,6 +116,7 @@ pub async fn deliver(
         slot: work.slot.at,
         interval: ManifestInterval { start: work.slot.interval.start, end: work.slot.interval.end },
         customer: work.customer.name.clone(),
+        mode: work.share.mode,
         run: work.run,
         rows: streamed.rows,
         objects: Vec::new(),
@@ -131,9 +136,9 @@ async fn finish(parts: &Parts, sealed: Sealed, draft: Manifest) -> Result<Delive
     crash::point(Point::Completed);
     let objects = completed.objects().to_vec();
     let manifest = Manifest { objects, finished: parts.clock.now(), ..draft };
-    let committed = completed.manifest(&manifest).await?;
+    let manifested = completed.manifest(&manifest).await?;
     crash::point(Point::Manifest);
-    Ok(Delivered { manifest, committed })
+    Ok(Delivered { manifest, committed: manifested.mark().await? })
 }
 
 /// Rows of a dataset, through the share's plugin.
@@ -308,6 +313,31 @@ impl Work {
         Failure::new(Layer::Conflict, Retry::Never, message, remedy)
     }
 
+    /// How the share's slots are to each other.
+    fn order(&self) -> Order {
+        match self.share.mode {
+            Mode::Replace => Order::Forward,
+            Mode::Slot if self.share.is_in_order() => Order::OneByOne,
+            Mode::Slot => Order::Any,
+        }
+    }
+
+    fn overtaken(&self, by: &Slot) -> Failure {
+        let message = format!("slot {by}, which is later, has been delivered, and slot {} would replace it", self.slot);
+        let remedy = format!(
+            "nothing, if the latest is all that is wanted; with mode = \"slot\" each slot of share {} has keys of its own",
+            self.share.name
+        );
+        Failure::new(Layer::Schedule, Retry::Never, message, remedy)
+    }
+
+    fn not_yet(&self, behind: &Slot) -> Failure {
+        let message =
+            format!("slot {behind} is on its way to the same customer, and share {} goes in order", self.share.name);
+        let remedy = "wait until it has ended; `consign status` shows what is at work";
+        Failure::new(Layer::Schedule, Retry::Later, message, remedy)
+    }
+
     fn dataset(&self) -> Result<&Dataset, Failure> {
         match self.config.datasets.get(&self.share.dataset) {
             Some(dataset) => Ok(dataset),
@@ -336,6 +366,8 @@ impl Work {
             slot: self.slot.at,
             interval: self.slot.interval,
             template: self.share.key.clone(),
+            success_marker: self.share.success_marker,
+            latest_pointer: self.share.latest_pointer.clone(),
             compression: self.share.compression,
             in_pieces: self.share.piece_rows.is_some(),
             spill_dir: parts.spill_dir.clone(),

@@ -58,7 +58,7 @@ use crate::config::ConfigErrors;
 use crate::lock::{Lock, NotTaken};
 
 pub use self::checksum::{Algorithm, Coverage, Sums};
-pub use self::config::{Account, Bucket, KeyPair, Role, SandboxConfig, Trust, VENDOR_ACCOUNT, VENDOR_ARN};
+pub use self::config::{Account, Bucket, Key, KeyPair, Role, SandboxConfig, Trust, VENDOR_ACCOUNT, VENDOR_ARN};
 pub use self::journal::Entry;
 pub use self::policy::{Policy, PolicyError};
 pub use self::store::{Attributes, StoredObject, StoredPart, StoredUpload};

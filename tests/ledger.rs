@@ -25,6 +25,8 @@ mod left_out;
 mod migration;
 mod model;
 mod nodes;
+mod order;
+mod ready;
 mod schema;
 mod server;
 mod upkeep;
@@ -37,7 +39,7 @@ use consign::clock::{Clock, Instant};
 use consign::config::Database;
 use consign::domain::{
     AccountId, BucketName, CustomerName, CustomerPrefix, Destination, Failure, Interval, KeyFacts, KeyTemplate, Layer,
-    LeafName, ManifestObject, ObjectKey, Origin, Retry, SealedObject, ShareName, SkipReason, Slot,
+    LeafName, ManifestObject, ObjectKey, Origin, Retry, Role, SealedObject, ShareName, SkipReason, Slot,
 };
 use consign::ledger::{
     AttemptId, AttemptState, Committed, DeliveryState, History, Ledger, LedgerError, Planned, Reader, RunState,
@@ -133,6 +135,7 @@ fn key(slot: &Slot, name: &str) -> ObjectKey {
 fn object(key: &ObjectKey, upload_id: &str) -> SealedObject {
     SealedObject {
         key: key.to_string(),
+        role: Role::Data,
         upload_id: upload_id.into(),
         created: start(),
         media_type: "text/csv".into(),
@@ -158,6 +161,7 @@ fn receipt(objects: &[SealedObject]) -> Committed {
         rows: 3,
         bytes: 40,
         objects: objects.iter().map(done).collect(),
+        left: Vec::new(),
     }
 }
 

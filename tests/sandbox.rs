@@ -4,6 +4,7 @@
 
 mod delivered;
 mod file;
+mod preflight;
 mod raw;
 mod refused;
 mod served;

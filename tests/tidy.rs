@@ -13,7 +13,7 @@ use source::{Source, identifiers, rust_sources, text};
 
 /// The floor of each module of `host/`. Imports go down; on the second floor,
 /// where the peers are, never sideways.
-const FLOORS: [(&str, u8); 22] = [
+const FLOORS: [(&str, u8); 23] = [
     ("domain", 0),
     ("calendar", 0),
     ("clock", 0),
@@ -21,6 +21,7 @@ const FLOORS: [(&str, u8); 22] = [
     ("limits", 0),
     ("lock", 0),
     ("metrics", 0),
+    ("replace", 0),
     ("config", 1),
     ("schedule", 2),
     ("dataset", 2),

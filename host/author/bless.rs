@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{self, Write as _};
 use std::path::Path;
 
 use super::case::{self, Broken, Case};
 use super::trial::{Outcome, Trial};
+use crate::replace::replace;
 
 /// What was done to one file of a case.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,15 +85,4 @@ fn there(case: &Case, folder: &Path) -> Result<BTreeMap<String, Vec<u8>>, Broken
         there.insert(Case::REFUSAL.into(), bytes);
     }
     Ok(there)
-}
-
-/// The old bytes or the new ones, never a part of them.
-pub(super) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = tempfile::Builder::new().prefix(".consign-").tempfile_in(path.parent().unwrap_or(Path::new(".")))?;
-    file.write_all(bytes)?;
-    // As other files of a project, and not for this user alone.
-    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
-    file.as_file().set_permissions(mode)?;
-    file.persist(path).map_err(|error| error.error)?;
-    Ok(())
 }

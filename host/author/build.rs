@@ -12,9 +12,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 
-use super::bless::replace;
 use super::component::ComponentError;
 use super::{Language, Project};
+use crate::replace::replace;
 
 pub use tools::Tools;
 

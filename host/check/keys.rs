@@ -5,7 +5,7 @@ use chrono::TimeDelta;
 use crate::calendar::Calendar;
 use crate::clock::{Clock, Instant, to_the_second};
 use crate::config::{Config, ConfigErrors};
-use crate::domain::{Interval, KeyFacts};
+use crate::domain::{Interval, KeyFacts, Mode};
 
 /// A key with a year in it, which all have, repeats within a year of its slot if
 /// ever: what differs from year to year are leap days and the changes of clocks.
@@ -15,7 +15,7 @@ const YEARS: i64 = 10;
 const SLOTS: usize = 20_000;
 
 pub(super) fn check(config: &Config, clock: &Clock, found: &mut ConfigErrors) {
-    for (name, share) in config.shares.iter().filter(|(_, share)| !share.key.is_whole()) {
+    for (name, share) in config.shares.iter().filter(|(_, share)| share.mode == Mode::Slot && !share.key.is_whole()) {
         let Some(customer) = share.to.first() else { continue };
         let calendar = &share.calendar;
         let end = clock.now() + TimeDelta::days(366 * YEARS);

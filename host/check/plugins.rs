@@ -9,7 +9,7 @@ use super::refuse;
 use crate::config::{Config, ConfigErrors, Location, PluginSource, Problem, Share};
 use crate::domain::{ContentDigest, DatasetName, Failure, PluginName, ShareName};
 use crate::plugin::{Described, Diagnostic, Endless, Misfit, OptionsSchema, Severity};
-use crate::run::{BadPlugin, Parts};
+use crate::run::{BadPlugin, Parts, earlier_component};
 
 pub(super) fn unusable(config: &Config, unusable: Vec<BadPlugin>, found: &mut ConfigErrors) {
     for BadPlugin { plugin, mut failure, is_absent } in unusable {
@@ -117,17 +117,41 @@ pub(super) fn options(
     refusing
 }
 
+/// What a plugin was until now, and what to do so that it stays so.
+pub struct Earlier {
+    pub digest: ContentDigest,
+    pub keep: String,
+}
+
+impl Earlier {
+    /// Of a running daemon, when somebody has put another component there.
+    pub fn running(config: &Config, plugin: &PluginName, digest: ContentDigest) -> Self {
+        let plugin = config.plugins.get(plugin);
+        let keep = match plugin.map(|plugin| (plugin, &plugin.source)) {
+            Some((plugin, _)) if earlier_component(plugin).as_ref() == Some(&digest) => {
+                format!("keep that (`consign plugin rollback {}`)", plugin.name)
+            }
+            // Put there by hand: what a rollback has is something else.
+            Some((_, PluginSource::File { path, .. })) => format!("put that back as {}", path.display()),
+            _ => format!("put that back into {}", config.lock_path.display()),
+        };
+        Self { digest, keep }
+    }
+}
+
 /// Of a plugin that is to become another component: that shares do not take it, which
 /// is why it stays what it is.
 pub(super) fn refused(
     config: &Config,
     parts: &Parts,
     refusing: Refusing,
-    earlier: impl Fn(&PluginName) -> Option<ContentDigest>,
+    earlier: impl Fn(&PluginName) -> Option<Earlier>,
     found: &mut ConfigErrors,
 ) {
     for (plugin, shares) in refusing {
-        let (Some(before), Some(after)) = (earlier(&plugin), parts.digest(&plugin)) else { continue };
+        let (Some(Earlier { digest: before, keep }), Some(after)) = (earlier(&plugin), parts.digest(&plugin)) else {
+            continue;
+        };
         let Some((share, why)) = shares.first().filter(|_| before != after) else { continue };
         let more = match shares.len() {
             1 => String::new(),
@@ -135,10 +159,7 @@ pub(super) fn refused(
         };
         let place = config.locate(&["plugins", plugin.as_str(), source_key(config, &plugin)]);
         let message = format!("share {share}{more} refuses the new component of plugin {plugin}: {why}");
-        let help = format!(
-            "it is {after}, and {before} until now: correct the share, or keep that (`consign plugin rollback \
-             {plugin}`)"
-        );
+        let help = format!("it is {after}, and {before} until now: correct the share, or {keep}");
         found.at(place, message, help);
     }
 }

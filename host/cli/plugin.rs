@@ -7,6 +7,7 @@ mod inspect;
 mod isolation;
 mod new;
 mod pinned;
+mod pins;
 mod pull;
 mod push;
 mod release;

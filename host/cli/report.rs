@@ -47,8 +47,9 @@ fn fared(fared: &Fared) {
         Fate::Busy => line(&format!(
             "  {customer:<14} waits in run {earlier}; the consign that has it goes on, or `consign run` takes it up"
         )),
-        Fate::Failed | Fate::Sealed => {
+        Fate::Failed | Fate::Sealed | Fate::Waiting => {
             let word = match state {
+                Fate::Waiting => "waits:",
                 Fate::Sealed => "is stored, but not yet to be seen; send it again to go on from there:",
                 _ => "FAILED",
             };

@@ -173,10 +173,15 @@ impl Sending {
         Ok(quarantine::may_begin(&self.config, &self.parts, share, &all)?)
     }
 
+    /// Whether another slot of the share could be in the way, which nobody else may bring to its end.
+    fn in_order(&self) -> bool {
+        self.config.shares.get(&self.slot.share).is_some_and(|share| share.is_in_order())
+    }
+
     /// Brings to its end what an earlier process left of these deliveries. Whoever
     /// has the ledger's lock knows that nobody else is at work on them.
     async fn take_up(&self, ledger: &Ledger) -> Result<(), CliError> {
-        for left in ledger.unfinished_of(&self.slot).await? {
+        for left in ledger.unfinished_of(&self.slot, self.in_order()).await? {
             for delivery in left.deliveries.into_iter().filter(|open| self.customers.contains(&open.customer)) {
                 let customer = delivery.customer.clone();
                 self.recorder(ledger, left.run, &left.slot, &customer).resume(delivery).await?;
@@ -196,9 +201,11 @@ impl Sending {
             Ok::<_, CliError>(match outcome {
                 Outcome::Committed(manifest) => Fared::committed(&work, *manifest),
                 Outcome::Waits { failure, .. } => Fared::failed(customer, Fate::Sealed, failure),
-                Outcome::Failed(failure) | Outcome::Interrupted(failure) | Outcome::Quarantined(failure) => {
-                    Fared::failed(customer, Fate::Failed, failure)
-                }
+                Outcome::Failed(failure)
+                | Outcome::Interrupted(failure)
+                | Outcome::Quarantined(failure)
+                | Outcome::NotYet(failure)
+                | Outcome::Held(failure) => Fared::failed(customer, Fate::Failed, failure),
             })
         };
         let deliveries = stream::iter(claim.deliveries.clone()).map(one);

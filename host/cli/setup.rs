@@ -13,6 +13,7 @@ use crate::clock::Clock;
 use crate::config::{Config, Daemon, Environment};
 use crate::ledger::{Ledger, LedgerError, Reader};
 use crate::limits::CONCURRENCY_MAX;
+use crate::registry::Depot;
 
 /// What still computes or waits for a disk when a command has ended is not waited
 /// for longer than this: whoever says stop twice means it.
@@ -66,7 +67,8 @@ pub fn config_as_it_is(global: &Global) -> Result<Config, CliError> {
 
 /// The configuration with a cache that this user may use: its own, or else a
 /// temporary one. Looking must not make a cache that the daemon's user could
-/// then not use.
+/// then not use; what was pulled into that is read nevertheless, since every byte
+/// of it is held against its digest.
 pub fn with_cache(config: Config) -> Result<(Config, Option<tempfile::TempDir>), CliError> {
     if is_ours(&config.daemon.cache_dir) {
         return Ok((config, None));
@@ -75,8 +77,20 @@ pub fn with_cache(config: Config) -> Result<(Config, Option<tempfile::TempDir>),
         .prefix("consign-cache-")
         .tempdir()
         .map_err(|error| CliError::internal("cannot make a temporary cache", &error))?;
-    let daemon = Daemon { cache_dir: cache.path().to_owned(), ..config.daemon.clone() };
+    let configured = config.daemon.cache_dir.clone();
+    let daemon =
+        Daemon { cache_dir: cache.path().to_owned(), read_cache_dir: Some(configured), ..config.daemon.clone() };
     Ok((Config { daemon, ..config }, Some(cache)))
+}
+
+/// Says so when what was pulled is gone with this command.
+pub fn tell_not_kept(config: &Config) {
+    if let Some(dir) = config.daemon.read_cache_dir.as_ref().filter(|_| Depot::new(config).has_pulled()) {
+        output::warn(&format!(
+            "{} is not there or not this user's, so nothing was kept; the daemon fetches what is pinned when it starts",
+            dir.display()
+        ));
+    }
 }
 
 fn is_ours(cache: &Path) -> bool {

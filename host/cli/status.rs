@@ -7,9 +7,9 @@ use super::output::{self, CliError, Exit, bytes, count, line, thousands};
 use super::{Global, setup};
 use crate::clock::{Clock, Instant, to_the_second};
 use crate::daemon::admin::ask::Ask;
-use crate::daemon::admin::{Halted, Kept, Moving, Now, Overview, Running};
+use crate::daemon::admin::{Halted, Kept, Moving, NotReady, Now, Overview, Running, Shut};
 use crate::domain::Blame;
-use crate::ledger::{DeliveryState, FailedRun, FailedShare, Open, Quarantine};
+use crate::ledger::{DeliveryState, FailedRun, FailedShare, Open, Quarantine, Unready};
 use crate::run::component_digest;
 
 /// Entries of each list for people.
@@ -104,6 +104,13 @@ fn print_wrong(daemon: Option<&Running>, kept: Option<&Kept>) {
             if let Some(why) = &now.unable {
                 wrong.push(format!("{why}, and nothing new begins; once that is mended it goes on by itself"));
             }
+            for Shut { bucket, until } in now.shut.iter().take(SHOWN) {
+                let again = until.map_or("one delivery tries it".to_owned(), |until| {
+                    format!("tried again at {}", to_the_second(until))
+                });
+                wrong.push(format!("bucket {bucket} does not answer; {again}"));
+            }
+            more(&mut wrong, now.shut.len() as u64);
             if now.stopping {
                 wrong.push("it is stopping: what is at work ends, and nothing new begins".to_owned());
             }
@@ -135,6 +142,8 @@ fn print_wrong(daemon: Option<&Running>, kept: Option<&Kept>) {
         }
         kept.quarantined.iter().take(SHOWN).for_each(|halted| wrong.extend(told(halted)));
         more(&mut wrong, kept.quarantined.len() as u64);
+        kept.unready.iter().take(SHOWN).for_each(|found| wrong.extend(told_unready(found)));
+        more(&mut wrong, kept.unready.len() as u64);
         for pause in kept.paused.iter().take(SHOWN) {
             wrong.push(format!("share {} is paused since {}", pause.share, to_the_second(pause.since)));
         }
@@ -179,6 +188,28 @@ fn told(Halted { quarantine, waiting, .. }: &Halted) -> [String; 6] {
         format!("  nothing more of it is started: {waits} and {slots} wait"),
         format!("  another component ends it, or `consign plugin release {plugin}`"),
     ]
+}
+
+/// Which, since when, why, what waits, when it is looked at again, what to do.
+fn told_unready(NotReady { unready, waiting }: &NotReady) -> Vec<String> {
+    let Unready { customer, since, failure, looks, next, .. } = unready;
+    let (since, next) = (to_the_second(*since), to_the_second(*next));
+    let remedy = failure.remedy.lines().next().unwrap_or_default();
+    vec![
+        format!("customer {customer} is not ready since {since}: {}", some(*waiting, "wait", "waits")),
+        both_ends(&format!("  {failure}"), WIDTH - 2),
+        both_ends(&format!("  {}", remedy.trim_end_matches(':')), WIDTH - 2),
+        format!("  looked at {looks} times in vain, again at {next}"),
+        format!("  consign preflight {customer}"),
+    ]
+}
+
+/// `1 delivery waits`, `2 deliveries wait`.
+fn some(deliveries: u64, several: &str, one: &str) -> String {
+    match deliveries {
+        1 => format!("1 delivery {one}"),
+        some => format!("{} deliveries {several}", thousands(some)),
+    }
 }
 
 fn more(list: &mut Vec<String>, all: u64) {

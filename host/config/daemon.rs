@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::environment::Environment;
 use super::files::{self, Glimpse};
-use super::model::{Config, Daemon};
+use super::model::{Config, Daemon, Preflight};
 use super::report::{ConfigErrors, Problems};
 use super::section::Section;
 use super::shape::{Kind, Shape, TEXT, default};
@@ -98,6 +98,13 @@ pub(crate) static DAEMON: Shape = Shape {
             "true",
             "Whether the configuration is read again by itself, 2 to 4 seconds after its files were last changed. One with an error is not taken, and the log says why.",
         ),
+        default(
+            "preflight",
+            Kind::Choice(&Preflight::NAMES),
+            r#""first""#,
+            r#""start""#,
+            "When it is tried, without leaving anything, whether a customer's role and bucket take deliveries: before the `first` one to each; that and of all customers at each `start`; or `never` before a delivery was refused. What is due to one who is not ready waits.",
+        ),
     ],
     synonyms: &[("workers", "concurrency"), ("memory", "query_memory"), ("data_dir", "state_dir")],
 };
@@ -124,6 +131,7 @@ pub(crate) fn read(
     Daemon {
         state_dir: path("state_dir", "STATE_DIRECTORY", STATE_DIR),
         cache_dir: path("cache_dir", "CACHE_DIRECTORY", "/var/cache/consign"),
+        read_cache_dir: None,
         concurrency: int("concurrency").unwrap_or(8),
         share_concurrency: int("share_concurrency"),
         plugin_concurrency: int("plugin_concurrency"),
@@ -134,6 +142,7 @@ pub(crate) fn read(
         piece_memory_bytes: memory("piece_memory"),
         drain_timeout: section.and_then(|s| s.duration("drain_timeout")).unwrap_or(Duration::from_secs(30)),
         watch: section.and_then(|s| s.bool("watch")).unwrap_or(false),
+        preflight: section.and_then(|s| Preflight::parse(s.text("preflight")?)).unwrap_or_default(),
     }
 }
 

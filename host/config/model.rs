@@ -11,8 +11,8 @@ use url::Url;
 
 use crate::calendar::{Calendar, Jitter};
 use crate::domain::{
-    AccountId, BucketName, CustomerName, CustomerPrefix, DatasetName, ExternalId, GroupName, KeyTemplate, OciReference,
-    ParamValue, PluginName, Region, RoleArn, ShareName, TableName,
+    AccountId, BucketName, CustomerName, CustomerPrefix, DatasetName, ExternalId, GroupName, KeyTemplate, Mode,
+    OciReference, ParamValue, PluginName, Region, RoleArn, ShareName, TableName,
 };
 use crate::limits::{Isolation, Limits};
 
@@ -55,6 +55,9 @@ pub struct Daemon {
     pub state_dir: PathBuf,
     /// Holds compiled plugins and spill files. Default `/var/cache/consign`, or `$CACHE_DIRECTORY`.
     pub cache_dir: PathBuf,
+    /// Another user's cache, out of which pulled plugins are read as well: the configured one of
+    /// a command that may not write there.
+    pub read_cache_dir: Option<PathBuf>,
     /// Deliveries at work at the same time.
     pub concurrency: usize,
     /// Of these, those of one share, through one plugin that is not shipped, to one
@@ -73,6 +76,29 @@ pub struct Daemon {
     pub drain_timeout: Duration,
     /// Read again by itself when its files have changed.
     pub watch: bool,
+    pub preflight: Preflight,
+}
+
+/// When customers are looked at before anything is delivered to them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Preflight {
+    /// Before the first delivery to each.
+    #[default]
+    First,
+    /// That, and all of them at each start.
+    Start,
+    /// Only once a delivery was refused.
+    Never,
+}
+
+impl Preflight {
+    pub const ALL: [Preflight; 3] = [Preflight::First, Preflight::Start, Preflight::Never];
+    pub const NAMES: [&str; 3] = ["first", "start", "never"];
+
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let named = Self::NAMES.iter().zip(Self::ALL).find(|(name, _)| **name == text);
+        named.map(|(_, preflight)| preflight)
+    }
 }
 
 /// `[ledger]`
@@ -302,10 +328,22 @@ pub struct Share {
     /// Format pieces of so many rows side by side, each into objects of its own.
     pub piece_rows: Option<NonZeroU64>,
     pub empty: Empty,
+    pub mode: Mode,
     pub key: KeyTemplate,
+    /// `_SUCCESS` comes after the manifest.
+    pub success_marker: bool,
+    /// Where `latest.json` is that leads to the newest slot, if the share has one.
+    pub latest_pointer: Option<KeyTemplate>,
     pub retry: RetryPolicy,
     /// Who gets it, resolved from names and groups, sorted.
     pub to: Vec<CustomerName>,
+}
+
+impl Share {
+    /// Whether its slots go to a customer one at a time, whoever asks for them.
+    pub fn is_in_order(&self) -> bool {
+        self.mode == Mode::Replace || self.latest_pointer.is_some()
+    }
 }
 
 /// Which slots are made up for that were missed while consign was down.

@@ -91,7 +91,7 @@ pub(super) fn path(config: &Path) -> PathBuf {
 }
 
 /// The pins of a lock file; none when there is no such file.
-pub(super) fn read(path: &Path) -> Result<BTreeMap<PluginName, Pin>, ConfigErrors> {
+pub fn read(path: &Path) -> Result<BTreeMap<PluginName, Pin>, ConfigErrors> {
     if !path.exists() {
         return Ok(BTreeMap::new());
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use chrono_tz::Tz;
 
+use super::keys::Keys;
 use super::known::{Known, What, unknown};
 use super::limits;
 use super::model::{Compression, Empty, Overlap, RetryPolicy, Share};
@@ -16,7 +17,7 @@ use super::shape::{Kind, NAME_PATTERN, Names, Shape, TEXT, default, in_two, opti
 use super::timing;
 use super::tree::{Node, Table};
 use crate::calendar::Calendar;
-use crate::domain::{CustomerName, DatasetName, Invalid, KeyTemplate, PluginName, ShareName};
+use crate::domain::{CustomerName, DatasetName, Invalid, Mode, PluginName, ShareName};
 
 pub(crate) static SHARES: Names = super::names("share", |text| ShareName::parse(text).map(drop), Kind::Table(&SHARE));
 
@@ -138,13 +139,37 @@ pub(crate) static SHARE: Shape = Shape {
             "What no rows become: what the plugin writes without rows, only the manifest, or a failed delivery.",
         ),
         default(
+            "mode",
+            Kind::Choice(&Mode::NAMES),
+            r#""slot""#,
+            r#""replace""#,
+            "Whether each slot has keys of its own, or takes the place of the one before, as in `latest.csv`: only ever \
+             forward, in the order of slots. What has fewer objects than the one before leaves the others where they are; \
+             the manifest names those that count.",
+        ),
+        default(
             "key",
             TEXT,
             r#""{share}/{slot:%Y-%m-%d}/{slot:%H%M%SZ}/{name}""#,
             r#""{share}/{slot:%Y/%m/%d/%H%M%S}/{name}""#,
             "Keys of the objects, under the customer's prefix. `{share}`, `{customer}`, `{name}`; `{slot}`, \
              `{interval_start}` and `{interval_end}` take a strftime format, in UTC. Has a year, and all that tells one slot \
-             from another; ends in `/{name}`.",
+             from another; ends in `/{name}`. With `mode = \"replace\"` it has no instant, and is `{share}/{name}` unless said.",
+        ),
+        default(
+            "success_marker",
+            Kind::Bool,
+            "false",
+            "true",
+            "Writes an empty `_SUCCESS` next to the manifest and after it, for readers that wait for one. Not with `mode = \"replace\"`.",
+        ),
+        default(
+            "latest_pointer",
+            Kind::Bool,
+            "false",
+            "true",
+            "Writes `latest.json` into the folder that all slots of the share are in: it names the newest slot and its \
+             manifest, and never goes back. One slot at a time then, also by hand. Not with `mode = \"replace\"`.",
         ),
         default(
             "retry",
@@ -169,6 +194,10 @@ pub(crate) static SHARE: Shape = Shape {
         ("groups", "to"),
         ("recipients", "to"),
         ("path", "key"),
+        ("write_mode", "mode"),
+        ("marker", "success_marker"),
+        ("success", "success_marker"),
+        ("latest", "latest_pointer"),
         ("start_date", "start"),
         ("end_date", "end"),
         ("until", "end"),
@@ -243,7 +272,7 @@ fn share(section: &Section<'_>, name: ShareName, known: &Known<'_>, problems: &m
     let plugin = if of_files { no_plugin(section, problems) } else { plugin(section, known, problems) };
     let options = options(section, problems);
     let compression = compression(section, problems);
-    let key = section.parse("key", KeyTemplate::parse, problems);
+    let Keys { mode, key, success_marker, latest_pointer } = Keys::read(section, problems);
     let to = section.section("to", &TO).and_then(|to| recipients(&to, section.name, known, problems));
     let (schedule, calendar) = schedule?;
     let calendar = timing::between(section, calendar, problems);
@@ -269,7 +298,10 @@ fn share(section: &Section<'_>, name: ShareName, known: &Known<'_>, problems: &m
             Some("fail") => Empty::Fail,
             _ => Empty::Header,
         },
-        key: key.unwrap_or_default(),
+        mode,
+        key,
+        success_marker,
+        latest_pointer,
         retry: retry(section),
         to: to?,
     })

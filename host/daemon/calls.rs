@@ -10,7 +10,9 @@ use futures::stream::FuturesUnordered;
 use tokio::time::Instant;
 
 use crate::domain::{RunId, ShareName, SkipReason, Slot};
-use crate::ledger::{Claims, DeliveryId, LedgerError, OpenDelivery, Quarantine, Recorded, RunState, Unfinished};
+use crate::ledger::{
+    Claims, DeliveryId, LedgerError, OpenDelivery, Quarantine, Recorded, RunState, Unfinished, Unready,
+};
 use crate::schedule::Plan;
 
 /// Without any answer for this long the daemon does not get on.
@@ -32,8 +34,12 @@ pub(super) enum Answer {
     Leftover(Result<Vec<Unfinished>>),
     /// Components in quarantine.
     Quarantined(Result<Vec<Quarantine>>),
+    /// Customers who are not ready.
+    Unready(Result<Vec<Unready>>),
     /// Slots that were left out while they waited for a plugin in quarantine.
     Kept(Result<Vec<(Slot, SkipReason)>>),
+    /// Deliveries that wait for their bucket.
+    PutOff(Result<()>),
 }
 
 pub(super) struct Calls {

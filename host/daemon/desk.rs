@@ -13,6 +13,7 @@ use tracing::field::Empty;
 use tracing::{Instrument, Span};
 
 use super::admin::ask::Event;
+use super::breaker::Breakers;
 use super::calls::{Answer, Calls};
 use super::generation::Generation;
 use super::intake::Intake;
@@ -25,7 +26,8 @@ use super::quarantine::Quarantined;
 use super::queue::{Limits, Place, Queue};
 use super::recovery::Unrecorded;
 use super::retries::Retries;
-use crate::clock::{Clock, exact};
+use super::unready::Waiting;
+use crate::clock::{Clock, Instant, exact};
 use crate::config::Config;
 use crate::crash::{self, Point};
 use crate::domain::{Failure, Layer, Retry, RunId, ShareName};
@@ -43,8 +45,12 @@ pub(super) struct Desk {
     pub(super) queue: Queue<Job>,
     /// What waits for its next try.
     pub(super) retries: Retries,
+    /// Buckets that do not answer.
+    pub(super) breakers: Breakers,
     /// What waits for its plugin to be let go.
     pub(super) quarantine: Quarantined,
+    /// What waits for its customer to be ready.
+    pub(super) waiting: Waiting,
     pub(super) work: JoinSet<Result<Progress, LedgerError>>,
     pub(super) at_work: HashMap<Id, AtWork>,
     /// What the ledger was asked.
@@ -70,7 +76,8 @@ pub(super) struct AtWork {
     /// Of the generation that it began with.
     pub generation: u64,
     /// None of one whose end is only recorded.
-    place: Option<Place>,
+    pub place: Option<Place>,
+    began: Instant,
     /// Names it in the log.
     span: Span,
 }
@@ -99,7 +106,9 @@ impl Desk {
             intake,
             queue,
             retries: Retries::default(),
+            breakers: Breakers::default(),
             quarantine: Quarantined::default(),
+            waiting: Waiting::default(),
             work: JoinSet::new(),
             at_work: HashMap::new(),
             calls: Calls::default(),
@@ -127,6 +136,7 @@ impl Desk {
         let seen = self.callers.current.send_replace(self.generation.clone());
         crash::point(Point::Adopted);
         self.go_by_quarantine();
+        self.look_at_all_customers();
         // With many shares this takes a while too.
         drop(tokio::task::spawn_blocking(move || drop((planner, generation, seen))));
         tracing::info!(generation = number, shares, "the configuration is adopted");
@@ -139,7 +149,9 @@ impl Desk {
         self.intake.look_at_clock(self.clock.now());
         self.stop_what_is_late();
         self.keep_what_waits();
+        self.end_what_waits_in_vain();
         self.look_for_leftover();
+        self.look_at_buckets();
     }
 
     /// Begins all that may begin.
@@ -147,6 +159,7 @@ impl Desk {
         let now = self.clock.now();
         self.look_after_others();
         self.look_at_quarantine();
+        self.look_at_customers();
         self.plan(now);
         self.take_up_unrecorded();
         while let Some(job) = self.retries.next(now) {
@@ -183,6 +196,8 @@ impl Desk {
             Answer::Released(released) => self.released(released)?,
             Answer::Quarantined(all) => self.quarantined(all)?,
             Answer::Kept(kept) => self.kept(kept)?,
+            Answer::PutOff(put_off) => self.were_put_off(put_off)?,
+            Answer::Unready(all) => self.unready(all)?,
         }
         Ok(())
     }
@@ -201,14 +216,22 @@ impl Desk {
     pub fn has(&self, delivery: DeliveryId) -> bool {
         let is_at_work = || self.at_work.values().any(|at_work| at_work.delivery.id == delivery);
         let waits = self.queue.has(delivery) || self.retries.has(delivery) || self.quarantine.has(delivery);
-        waits || self.unrecorded.has(delivery) || is_at_work()
+        waits || self.waiting.has(delivery) || self.unrecorded.has(delivery) || is_at_work()
     }
 
-    /// Has it wait for a place, or for its plugin to be let go.
+    /// Has it wait for a place, or for what it cannot begin without: its bucket, its plugin.
     pub fn enqueue(&mut self, job: Job) {
+        match self.shut_until(&job) {
+            Some((bucket, until)) => self.put_off(vec![job], &bucket, until),
+            None => self.enqueue_now(job),
+        }
+    }
+
+    /// The same of one that somebody wants tried now.
+    pub fn enqueue_now(&mut self, job: Job) {
         // What is in a bucket is looked at first: it may be whole, or has to be taken away.
         if self.quarantine.holds(&job.delivery.slot.share) && !job.has_begun() {
-            return self.quarantine.park(job);
+            return self.park(job);
         }
         let turn = job.turn(&self.generation.config);
         // What is in a bucket already is looked at in its turn, however late.
@@ -234,7 +257,8 @@ impl Desk {
         // Boxed, so that the whole can be sent between threads (rust-lang/rust#102211).
         let work = async move { carry_out(&generation, &ledger, &this, (stop, gauge), task).boxed().await };
         let id = self.work.spawn(work.instrument(span.clone())).id();
-        self.at_work.insert(id, AtWork { delivery, stopper, gauge: seen, generation: number, place, span });
+        let began = self.clock.now();
+        self.at_work.insert(id, AtWork { delivery, stopper, gauge: seen, generation: number, place, began, span });
     }
 
     /// Has a delivery ended that the ledger has marked for it, at work or waiting. What
@@ -248,6 +272,7 @@ impl Desk {
         }
         let waiting = self.queue.remove(delivery).or_else(|| self.retries.remove(delivery));
         let waiting = waiting.or_else(|| self.quarantine.remove(delivery));
+        let waiting = waiting.or_else(|| self.waiting.remove(delivery));
         let Some(Job { delivery, .. }) = waiting else { return };
         // It may have come further since it was read.
         let job = Job { delivery, task: Task::Again { begun } };
@@ -264,25 +289,35 @@ impl Desk {
             Ok((id, result)) => (id, Ok(result)),
             Err(died) => (died.id(), Err(died)),
         };
-        let Some(AtWork { delivery, place, stopper, span, .. }) = self.at_work.remove(&id) else { return Ok(()) };
+        let Some(AtWork { delivery, place, stopper, span, began, .. }) = self.at_work.remove(&id) else {
+            return Ok(());
+        };
         if let Some(place) = place {
+            self.look_at_bucket(place.bucket(), result.as_ref().ok().and_then(|ended| ended.as_ref().ok()), began);
             self.queue.done(place);
         }
         let Delivery { id, run, slot, customer, .. } = delivery.clone();
+        self.go_on_behind(id);
         let failed = |failure| Event::Ended(Box::new(Fared::failed(customer.clone(), Fate::Failed, failure)));
         match result {
             Ok(Ok(Progress::Quarantined)) => {
                 self.wait_in_quarantine(Job { delivery, task: Task::Again { begun: false } });
                 return Ok(());
             }
+            Ok(Ok(Progress::NotYet)) => {
+                self.wait_for_turn(delivery, &stopper);
+                return Ok(());
+            }
+            Ok(Ok(Progress::Held(failure))) => {
+                let job = Job { delivery, task: Task::Again { begun: false } };
+                self.wait_for_customer(job, failure, stopper.is_told());
+                return Ok(());
+            }
             Ok(Ok(Progress::Waits { due, sealed, failure })) => {
                 self.look_at_fault(&failure);
                 self.callers.tell(id, Some(Event::Waits { customer, due, failure }));
                 self.retries.push(due, Job { delivery, task: Task::Again { begun: sealed } });
-                // It failed before it heard that it is to end, which is then not to wait for the next try.
-                if stopper.is_told() {
-                    self.look_at_cancelled(id);
-                }
+                self.look_whether_told(id, &stopper);
                 return Ok(());
             }
             Ok(Ok(Progress::Delivered(fared))) => {
@@ -326,13 +361,18 @@ impl Desk {
                     || tracing::error!(error = %died, "the delivery's task died; this is a fault in consign"),
                 );
                 self.tally.failed += 1;
-                let (message, remedy) = ("the delivery's task died, a fault in consign", "restart it, and report this");
-                let failure = Failure::new(Layer::Local, Retry::Later, message, remedy);
-                self.callers.tell(id, Some(failed(failure)));
+                self.callers.tell(id, Some(failed(task_died())));
             }
         }
         self.one_less(run, slot.share);
         Ok(())
+    }
+
+    /// It came to its end before it heard that it is to end, which is then not to wait for the next try.
+    pub fn look_whether_told(&mut self, id: DeliveryId, stopper: &Stopper) {
+        if stopper.is_told() {
+            self.look_at_cancelled(id);
+        }
     }
 
     /// A delivery of a run has ended, and with the last one the run.
@@ -387,13 +427,19 @@ impl Desk {
             shares: self.generation.config.shares.len(),
             next: self.intake.next_slot(),
             at_work: self.queue.at_work(),
-            waiting: self.queue.waiting() + self.quarantine.len(),
+            waiting: self.queue.waiting() + self.quarantine.len() + self.waiting.len(),
             behind: self.behind.load(Ordering::Relaxed),
             again: self.retries.len(),
             quarantined: self.quarantine.plugins().cloned().collect(),
+            unready: self.waiting.customers().cloned().collect(),
             delivered: self.tally.delivered,
             failed: self.tally.failed,
             left_out: self.tally.left_out,
         }
     }
+}
+
+fn task_died() -> Failure {
+    let (message, remedy) = ("the delivery's task died, a fault in consign", "restart it, and report this");
+    Failure::new(Layer::Local, Retry::Later, message, remedy)
 }

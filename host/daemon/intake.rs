@@ -253,7 +253,8 @@ impl Desk {
         }
         self.open.insert(run, deliveries.len());
         for (customer, id) in deliveries {
-            let delivery = Delivery { id, run, slot: slot.clone(), customer, late: origin.is_late(), deadline };
+            let late = origin.is_late();
+            let delivery = Delivery { id, run, slot: slot.clone(), customer, origin, late, deadline };
             self.enqueue(Job { delivery, task: Task::Deliver });
         }
     }

@@ -9,7 +9,7 @@ use super::generation::Generation;
 use super::queue::Turn;
 use crate::clock::Instant;
 use crate::config::{Config, PluginSource};
-use crate::domain::{CustomerName, Failure, RunId, Slot};
+use crate::domain::{CustomerName, Failure, Origin, RunId, Slot};
 use crate::ledger::{DeliveryId, Ledger, LedgerError, OpenDelivery};
 use crate::run::{Fared, Gauge, Outcome, Recorder, Retrying, Stop, Work};
 
@@ -26,6 +26,7 @@ pub(super) struct Delivery {
     pub run: RunId,
     pub slot: Slot,
     pub customer: CustomerName,
+    pub origin: Origin,
     /// Waits behind what is on time.
     pub late: bool,
     pub deadline: Option<Instant>,
@@ -59,6 +60,10 @@ pub(super) enum Progress {
     Interrupted,
     /// It waits until its plugin is let go.
     Quarantined,
+    /// Another slot of its share goes first.
+    NotYet,
+    /// It waits until its customer is ready.
+    Held(Failure),
 }
 
 impl Job {
@@ -92,7 +97,9 @@ pub(super) async fn carry_out(
 ) -> Result<Progress, LedgerError> {
     let Delivery { id, run, slot, customer, .. } = delivery;
     let Generation { config, parts, .. } = generation;
-    let (run, retrying) = (*run, Retrying::Daemon);
+    // Who asks for a delivery wants to know at once what keeps it from working.
+    let retrying = if delivery.origin == Origin::Manual { Retrying::Daemon } else { Retrying::Schedule };
+    let run = *run;
     let recorder = Recorder { parts, ledger, config, run, slot, customer, retrying, stop, gauge };
     let work = async {
         match task {
@@ -128,6 +135,14 @@ pub(super) async fn carry_out(
         Outcome::Quarantined(why) => {
             tracing::debug!("not begun: {}", why.message);
             Ok(Progress::Quarantined)
+        }
+        Outcome::NotYet(why) => {
+            tracing::debug!("not begun: {}", why.message);
+            Ok(Progress::NotYet)
+        }
+        Outcome::Held(failure) => {
+            tracing::debug!("waits for its customer to be ready: {}", failure.message);
+            Ok(Progress::Held(failure))
         }
         Outcome::Failed(failure) => {
             let layer = failure.layer.as_str();

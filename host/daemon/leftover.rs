@@ -81,14 +81,14 @@ impl Desk {
         };
         let ids: Vec<DeliveryId> = found.iter().flat_map(|left| &left.deliveries).map(|open| open.id).collect();
         let due = self.leftover.due(&ids, Instant::now());
-        for Unfinished { run, slot, deliveries, .. } in found {
+        for Unfinished { run, slot, origin, deliveries, .. } in found {
             for open in deliveries.into_iter().filter(|open| due.contains(&open.id)) {
                 let (id, slot, customer) = (open.id, slot.clone(), open.customer.clone());
                 if self.has(id) {
                     continue;
                 }
                 tracing::info!(%run, share = %slot.share, %customer, "aborting uploads that an ended run left");
-                let delivery = Delivery { id, run, slot, customer, late: true, deadline: None };
+                let delivery = Delivery { id, run, slot, customer, origin, late: true, deadline: None };
                 self.enqueue(Job { delivery, task: Task::Resume(Box::new(open)) });
             }
         }

@@ -12,7 +12,7 @@ use sd_notify::NotifyState;
 use tokio::time;
 
 use crate::clock::{Instant, to_the_second};
-use crate::domain::PluginName;
+use crate::domain::{CustomerName, PluginName};
 
 /// The manager hears the same kind of thing no more often than this.
 const EVERY: Duration = Duration::from_millis(500);
@@ -174,6 +174,8 @@ pub(super) struct Status {
     pub unable: Option<&'static str>,
     /// Nothing of these is started.
     pub quarantined: Vec<PluginName>,
+    /// Customers to whom nothing is delivered for now.
+    pub unready: Vec<CustomerName>,
     pub shares: usize,
     pub next: Option<Instant>,
     pub at_work: usize,
@@ -203,6 +205,11 @@ impl fmt::Display for Status {
             [plugin] => write!(f, "plugin {plugin} is in quarantine; ")?,
             several => write!(f, "{} plugins are in quarantine; ", several.len())?,
         }
+        match &self.unready[..] {
+            [] => {}
+            [customer] => write!(f, "customer {customer} is not ready; ")?,
+            several => write!(f, "{} customers are not ready; ", several.len())?,
+        }
         let Self { shares, at_work, waiting, behind, again, delivered, failed, left_out, .. } = self;
         write!(f, "{shares} {}", if *shares == 1 { "share" } else { "shares" })?;
         match self.next {
@@ -227,11 +234,12 @@ mod tests {
         let at = "2026-03-01T06:00:00Z".parse().unwrap();
         let (shares, at_work, waiting, again, next, unable) = (1, 2, 3, 4, Some(at), None);
         let (delivered, failed, left_out) = (5, 6, 7);
-        let (refused, behind, quarantined) = (None, 0, Vec::new());
+        let (refused, behind, quarantined, unready) = (None, 0, Vec::new(), Vec::new());
         let status = Status {
             refused,
             unable,
             quarantined,
+            unready,
             shares,
             next,
             at_work,
@@ -249,7 +257,12 @@ mod tests {
         assert_eq!(full.to_string(), format!("the disk of the ledger is full, nothing new begins; {good}"));
         let halted = Status { quarantined: vec![PluginName::parse("acme-format").unwrap()], unable: None, ..full };
         assert_eq!(halted.to_string(), format!("plugin acme-format is in quarantine; {good}"));
-        let full = Status { behind: 40, quarantined: Vec::new(), ..halted };
+        let acme = CustomerName::parse("acme").unwrap();
+        let unready = Status { quarantined: Vec::new(), unready: vec![acme.clone()], ..halted };
+        assert_eq!(unready.to_string(), format!("customer acme is not ready; {good}"));
+        let unready = Status { unready: vec![acme.clone(), acme], ..unready };
+        assert_eq!(unready.to_string(), format!("2 customers are not ready; {good}"));
+        let full = Status { behind: 40, unready: Vec::new(), ..unready };
         let good = good.replace("3 waiting", "3 waiting and 40 slots behind");
         let refused = Status { refused: Some("1 error in the configuration".into()), unable: None, ..full };
         let why = "the new configuration is refused (1 error in the configuration) and the old one runs on";

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::watch;
 
 use super::admin::ask::{Event, Reloaded};
-use super::admin::{LastReload, Moving, Now, Order, Watch};
+use super::admin::{LastReload, Moving, Now, Order, Shut, Watch};
 use super::desk::{AtWork, Desk};
 use super::generation::Generation;
 use super::left_out;
@@ -15,7 +15,7 @@ use super::notify::Manager;
 use super::reload::{Loaded, stopping};
 use crate::clock::Instant;
 use crate::domain::Refused;
-use crate::ledger::DeliveryId;
+use crate::ledger::{DeliveryId, Unready};
 use crate::run::Reading;
 
 /// Slots to come that are listed.
@@ -80,13 +80,18 @@ impl Desk {
             }
             Order::TryNow { deliveries, watch, done } => {
                 let mut here = Vec::new();
-                for delivery in deliveries {
+                for delivery in deliveries.into_iter().filter(|delivery| self.has(*delivery)).collect::<Vec<_>>() {
+                    self.callers.watch(delivery, watch.clone());
+                    here.push(delivery);
                     if let Some(job) = self.retries.remove(delivery) {
-                        self.enqueue(job);
+                        self.enqueue_now(job);
+                    } else if let Some(parked) = self.quarantine.parked(delivery).cloned() {
+                        self.tell_parked(&parked);
                     }
-                    if self.has(delivery) {
-                        self.callers.watch(delivery, watch.clone());
-                        here.push(delivery);
+                    if let Some(Unready { customer, failure, next, .. }) = self.waiting.customer_of(delivery).cloned() {
+                        let event = Event::Waits { customer: customer.clone(), due: next, failure };
+                        self.callers.tell(delivery, Some(event));
+                        self.waiting.look_at([customer]);
                     }
                 }
                 drop(done.send(here));
@@ -102,6 +107,7 @@ impl Desk {
                 drop(tokio::task::spawn_blocking(move || drop(before)));
             }
             Order::LetGo => self.quarantine.look(),
+            Order::LookAt(customers) => self.waiting.look_at(customers),
             Order::LeftOut(slots) => self.tally.left_out += left_out::tell(&slots),
             Order::Reloading => manager.reloading(),
             Order::Reloaded { loaded, done } => {
@@ -142,6 +148,9 @@ impl Desk {
 
     fn now(&self) -> Now {
         let config = &self.generation.config;
+        let shut = self.breakers.shut().map(|(bucket, until)| Shut { bucket: bucket.to_string(), until });
+        let mut shut: Vec<Shut> = shut.collect();
+        shut.sort_unstable();
         Now {
             generation: self.generation.number,
             since: self.callers.since,
@@ -153,6 +162,7 @@ impl Desk {
             delivered: self.tally.delivered,
             failed: self.tally.failed,
             left_out: self.tally.left_out,
+            shut,
             at_work: self.at_work.values().map(moving).collect(),
             next: self.intake.coming(COMING),
             reload: self.callers.last.clone(),

@@ -6,16 +6,17 @@ use std::collections::BTreeMap;
 
 use tokio::time::Instant;
 
+use super::admin::ask::Event;
 use super::calls::Answer;
 use super::desk::Desk;
 use super::generation::Generation;
-use super::job::{Job, Task};
+use super::job::{Delivery, Job, Task};
 use super::left_out;
 use crate::config::Config;
 use crate::crash::{self, Point};
 use crate::domain::{Failure, PluginName, ShareName, SkipReason, Slot};
 use crate::ledger::{DeliveryId, LedgerError, Quarantine};
-use crate::run::{passed, quarantine};
+use crate::run::{Fared, Fate, passed, quarantine};
 
 #[derive(Default)]
 pub(super) struct Quarantined {
@@ -53,12 +54,13 @@ impl Quarantined {
         self.unsure = true;
     }
 
-    pub fn park(&mut self, job: Job) {
-        self.waiting.insert(job.delivery.id, job);
-    }
-
     pub fn has(&self, delivery: DeliveryId) -> bool {
         self.waiting.contains_key(&delivery)
+    }
+
+    /// One that waits here.
+    pub fn parked(&self, delivery: DeliveryId) -> Option<&Delivery> {
+        self.waiting.get(&delivery).map(|job| &job.delivery)
     }
 
     pub fn remove(&mut self, delivery: DeliveryId) -> Option<Job> {
@@ -137,8 +139,7 @@ impl Desk {
         }
         let is_held = |job: &Job| self.quarantine.holds(&job.delivery.slot.share) && !job.has_begun();
         for job in self.queue.take(is_held) {
-            self.callers.tell(job.delivery.id, None);
-            self.quarantine.park(job);
+            self.park(job);
         }
         let goes_on = |job: &Job| !self.quarantine.holds(&job.delivery.slot.share);
         let free: Vec<DeliveryId> =
@@ -160,9 +161,24 @@ impl Desk {
 
     /// Its attempt was refused: it waits, and the ledger is asked why.
     pub fn wait_in_quarantine(&mut self, job: Job) {
-        self.callers.tell(job.delivery.id, None);
-        self.quarantine.park(job);
+        self.park(job);
         self.quarantine.look();
+    }
+
+    /// It waits for its plugin, and nobody with it: that may take days.
+    pub fn park(&mut self, job: Job) {
+        self.tell_parked(&job.delivery);
+        self.quarantine.waiting.insert(job.delivery.id, job);
+    }
+
+    /// Tells who wants to hear of a delivery what it waits for.
+    pub fn tell_parked(&mut self, Delivery { id, slot, customer, .. }: &Delivery) {
+        let Generation { config, parts, .. } = &*self.generation;
+        let plugin = config.shares.get(&slot.share).and_then(|share| share.plugin.as_ref());
+        let digest = plugin.and_then(|plugin| parts.digest(plugin));
+        let why = digest.map(|digest| quarantine::waits(plugin, &digest));
+        let fared = why.map(|why| Box::new(Fared::failed(customer.clone(), Fate::Waiting, why)));
+        self.callers.tell(*id, fared.map(Event::Ended));
     }
 
     /// Each second: what waits in the ledger is kept, and what is too late for its

@@ -38,6 +38,13 @@ pub(super) struct Turn {
     pub late: bool,
 }
 
+impl Place {
+    /// Where the delivery goes.
+    pub fn bucket(&self) -> Option<&BucketName> {
+        self.0.bucket.as_ref()
+    }
+}
+
 /// A place at work, to be given back with [`Queue::done`].
 #[derive(Debug)]
 #[must_use = "a place that is not given back is lost"]
@@ -95,6 +102,8 @@ pub(super) struct Queue<J> {
     aside: HashMap<Of, [VecDeque<Branch>; 2]>,
     /// What had a place left when more was set aside there.
     unsure: BTreeSet<Of>,
+    /// Buckets with fewer places than the others, for now.
+    narrowed: HashMap<BucketName, usize>,
     numbers: u64,
     given: u64,
 }
@@ -112,6 +121,7 @@ impl<J> Queue<J> {
             uses: HashMap::new(),
             aside: HashMap::new(),
             unsure: BTreeSet::new(),
+            narrowed: HashMap::new(),
             numbers: 0,
             given: 0,
         }
@@ -178,6 +188,18 @@ impl<J> Queue<J> {
             for lane in LANES {
                 self.come_back(&of, lane);
             }
+        }
+    }
+
+    /// Lets a bucket have so many places at most, also 0; None for as many as usual.
+    pub fn narrow(&mut self, bucket: &BucketName, places: Option<usize>) {
+        match places {
+            Some(places) => self.narrowed.insert(bucket.clone(), places),
+            None => self.narrowed.remove(bucket),
+        };
+        // Nothing is given back that would bring them.
+        for lane in LANES {
+            while self.come_back(&Of::Bucket(bucket.clone()), lane) {}
         }
     }
 
@@ -262,7 +284,12 @@ impl<J> Queue<J> {
     }
 
     fn is_full(&self, of: &Of) -> bool {
-        self.uses.get(of).is_some_and(|uses| *uses >= self.limit(of))
+        let narrowed = match of {
+            Of::Bucket(bucket) => self.narrowed.get(bucket).copied(),
+            _ => None,
+        };
+        let limit = narrowed.map_or(self.limit(of), |narrowed| narrowed.min(self.limit(of)));
+        self.uses.get(of).copied().unwrap_or_default() >= limit
     }
 
     /// The next below a branch, in turn. What turns out to be full is set aside.

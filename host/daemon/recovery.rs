@@ -67,6 +67,7 @@ impl Desk {
     pub async fn resume(&mut self) -> Result<(), LedgerError> {
         let quarantined = self.ledger.quarantined().await;
         self.quarantined(quarantined)?;
+        self.resume_customers().await?;
         let released = self.ledger.release_held().await;
         self.released(released)?;
         for unfinished in self.ledger.unfinished().await? {
@@ -97,7 +98,7 @@ impl Desk {
         for open in deliveries {
             let OpenDelivery { id, due, .. } = open;
             let (slot, customer, due) = (slot.clone(), open.customer.clone(), due.filter(|_| open.cancel.is_none()));
-            let delivery = Delivery { id, run, slot, customer, late, deadline };
+            let delivery = Delivery { id, run, slot, customer, origin, late, deadline };
             let job = Job { delivery, task: Task::Resume(Box::new(open)) };
             match due {
                 Some(due) => self.retries.push(due, job),

@@ -14,7 +14,7 @@ use super::admin::Order;
 use super::admin::ask::Reloaded;
 use super::generation::{Generation, needs_restart};
 use super::intake;
-use crate::check::{self, Checked, Unsound};
+use crate::check::{self, Checked, Earlier, Unsound};
 use crate::clock::Clock;
 use crate::config::{Config, ConfigErrors, Environment, Look, Watched, rendered};
 use crate::domain::{Blame, PluginName, Refused};
@@ -150,7 +150,8 @@ impl Reloader {
         }
         let running = self.current.borrow().clone();
         fixed(&running.config, &config, &mut found);
-        let (parts, earlier) = (&*running.parts, |plugin: &PluginName| running.parts.digest(plugin));
+        let parts = &*running.parts;
+        let earlier = |plugin: &PluginName| Some(Earlier::running(&config, plugin, parts.digest(plugin)?));
         let checked = check::check(&config, &self.clock, found, Fetch::Missing, Some(parts), earlier).await;
         let checked = checked.map_err(|unsound| match unsound {
             Unsound::Config(errors) => errors.into(),

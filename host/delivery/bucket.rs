@@ -1,8 +1,9 @@
-//! One customer's bucket under one run's session: the five calls that consign
+//! One customer's bucket under one run's session: the four calls that a delivery
 //! makes there, each with the expected owner.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use aws_runtime::auth::PayloadSigningOverride;
 use aws_sdk_s3::Client;
@@ -42,8 +43,12 @@ const UPLOAD_LIVES: TimeDelta = TimeDelta::hours(24);
 pub(super) struct Bucket {
     pub(super) vendor: Vendor,
     pub(super) customer: Arc<Customer>,
+    /// None for one that only tries.
+    pub(super) run: Option<RunId>,
     session: Arc<Session>,
     client: Client,
+    /// Keys of which there may be an upload that nobody was told of.
+    doubtful: Mutex<BTreeSet<String>>,
 }
 
 /// How a completion is to be read.
@@ -57,9 +62,20 @@ pub(super) struct Completing {
 
 impl Bucket {
     pub(super) fn new(vendor: &Vendor, customer: &Arc<Customer>, run: RunId) -> Result<Self, Failure> {
-        let session = vendor.session(customer, run)?;
+        Ok(Self { run: Some(run), ..Self::under(vendor, customer, vendor.session(customer, run)?) })
+    }
+
+    /// Under a session that is there already.
+    pub(super) fn under(vendor: &Vendor, customer: &Arc<Customer>, session: Arc<Session>) -> Self {
         let client = vendor.s3(customer, session.clone());
-        Ok(Self { vendor: vendor.clone(), customer: customer.clone(), session, client })
+        let (vendor, customer) = (vendor.clone(), customer.clone());
+        Self { vendor, customer, run: None, session, client, doubtful: Mutex::default() }
+    }
+
+    /// The same bucket for another profile.
+    pub(super) fn profiled(&self, customer: Customer) -> Self {
+        let (vendor, session, client) = (self.vendor.clone(), self.session.clone(), self.client.clone());
+        Self { vendor, customer: Arc::new(customer), run: self.run, session, client, doubtful: Mutex::default() }
     }
 
     /// Assumes the role now, so that a refusal comes before the data is read.
@@ -68,25 +84,33 @@ impl Bucket {
     }
 
     pub(super) async fn create(&self, key: &ObjectKey, media_type: &str) -> Result<Created, Failure> {
-        let created = self.vendor.clock().now();
+        self.begin(key.as_str(), media_type, Some(self.customer.bucket_owner.as_str())).await
+    }
+
+    /// Of any key, and of a bucket of this owner or of whoever's: for what is only tried.
+    pub(super) async fn begin(&self, key: &str, media_type: &str, owner: Option<&str>) -> Result<Created, Failure> {
+        let (created, attempts) = (self.vendor.clock().now(), Attempts::default());
         let answer = self
             .call(|| {
                 let request = self
                     .client
                     .create_multipart_upload()
                     .bucket(self.customer.bucket.as_str())
-                    .key(key.as_str())
-                    .expected_bucket_owner(self.customer.bucket_owner.as_str())
+                    .key(key)
+                    .set_expected_bucket_owner(owner.map(str::to_owned))
                     .content_type(media_type)
                     .checksum_algorithm(ChecksumAlgorithm::Crc64Nvme)
                     .checksum_type(ChecksumType::FullObject);
-                self.as_profiled(request).send()
+                self.as_profiled(request).customize().interceptor(attempts.clone()).send()
             })
-            .await
-            .map_err(|fault| self.failure(&fault, Operation::CreateUpload, key.as_str()))?;
+            .await;
+        if attempts.may_have_acted_besides(answer.is_ok()) {
+            self.doubtful.lock().unwrap_or_else(PoisonError::into_inner).insert(key.to_owned());
+        }
+        let answer = answer.map_err(|fault| self.failure(&fault, Operation::CreateUpload, key))?;
         let Some(id) = answer.upload_id().filter(|id| !id.is_empty()) else {
             let fault = Fault::garbled("the answer has no upload id");
-            return Err(self.failure(&fault, Operation::CreateUpload, key.as_str()));
+            return Err(self.failure(&fault, Operation::CreateUpload, key));
         };
         // S3 says which kind of checksum it will check; compatible stores may know
         // none, or only that of each part.
@@ -189,6 +213,11 @@ impl Bucket {
     }
 
     pub(super) async fn abort(&self, key: &str, upload_id: &str) -> Result<Aborted, Failure> {
+        self.end(key, upload_id, Some(self.customer.bucket_owner.as_str())).await
+    }
+
+    /// Aborts an upload as [`Bucket::begin`] began it.
+    pub(super) async fn end(&self, key: &str, upload_id: &str, owner: Option<&str>) -> Result<Aborted, Failure> {
         let answer = self
             .call(|| {
                 self.client
@@ -196,7 +225,7 @@ impl Bucket {
                     .bucket(self.customer.bucket.as_str())
                     .key(key)
                     .upload_id(upload_id)
-                    .expected_bucket_owner(self.customer.bucket_owner.as_str())
+                    .set_expected_bucket_owner(owner.map(str::to_owned))
                     .send()
             })
             .await;
@@ -205,6 +234,11 @@ impl Bucket {
             Err(fault) if fault.no_such_upload() => Ok(Aborted::WasGone),
             Err(fault) => Err(self.failure(&fault, Operation::AbortUpload, key)),
         }
+    }
+
+    /// Keys whose creation was answered late or not at all. They are told once.
+    pub(super) fn doubtful(&self) -> BTreeSet<String> {
+        std::mem::take(&mut self.doubtful.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// What the profile wants of each object.
@@ -271,7 +305,7 @@ impl Bucket {
         request().await.map_err(|error| Fault::of(&error))
     }
 
-    fn failure(&self, fault: &Fault, operation: Operation, key: &str) -> Failure {
+    pub(super) fn failure(&self, fault: &Fault, operation: Operation, key: &str) -> Failure {
         diagnose(fault, operation, key, &self.customer)
     }
 }
@@ -341,7 +375,12 @@ struct Attempts {
 impl Attempts {
     /// Whether some attempt may have been carried out although it seemed to fail.
     fn may_have_acted(&self) -> bool {
-        self.begun.load(Ordering::Relaxed) > self.refused.load(Ordering::Relaxed)
+        self.may_have_acted_besides(false)
+    }
+
+    /// The same of all others than the one that was answered, if one was.
+    fn may_have_acted_besides(&self, answered: bool) -> bool {
+        self.begun.load(Ordering::Relaxed) > self.refused.load(Ordering::Relaxed) + u32::from(answered)
     }
 }
 

@@ -3,7 +3,7 @@
 //! `docs/delivery.md` has the same as a table; `tests/delivery/layers.rs` holds
 //! every row of it against real wire responses.
 
-mod denied;
+pub(super) mod denied;
 
 use std::error::Error;
 
@@ -13,7 +13,7 @@ use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
 use super::policy;
 use crate::config::Customer;
-use crate::domain::{Failure, Layer, Retry};
+use crate::domain::{Asked, Failure, Layer, Retry};
 
 /// What was being asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +23,7 @@ pub(super) enum Operation {
     UploadPart,
     CompleteUpload,
     AbortUpload,
+    ListUploads,
 }
 
 impl Operation {
@@ -33,6 +34,7 @@ impl Operation {
             Operation::UploadPart => "UploadPart",
             Operation::CompleteUpload => "CompleteMultipartUpload",
             Operation::AbortUpload => "AbortMultipartUpload",
+            Operation::ListUploads => "ListMultipartUploads",
         }
     }
 }
@@ -141,7 +143,30 @@ pub(super) fn diagnose(fault: &Fault, operation: Operation, on: &str, customer: 
     if let Kind::Known(failure) = &fault.kind {
         return failure.clone();
     }
-    let (layer, retry, remedy) = match &fault.kind {
+    let (layer, retry, remedy) = match no_answer(&fault.kind) {
+        Some(verdict) => verdict,
+        None if operation == Operation::AssumeRole => of_sts(fault, customer),
+        None => of_s3(fault, customer),
+    };
+    let asked = Some(if operation == Operation::AssumeRole { Asked::Sts } else { Asked::S3 });
+    Failure { asked, ..Failure::new(layer, retry, describe(fault, operation, on, customer), remedy) }
+}
+
+/// Why the vendor does not get to know who it is.
+pub(super) fn no_caller(fault: &Fault) -> Failure {
+    if let Kind::Known(failure) = &fault.kind {
+        return failure.clone();
+    }
+    let (layer, retry, remedy) = match no_answer(&fault.kind) {
+        Some(verdict) => verdict,
+        None => of_keys(fault).unwrap_or_else(|| of_both(fault)),
+    };
+    Failure::new(layer, retry, told("GetCallerIdentity of the vendor's own identity", fault), remedy)
+}
+
+/// What no answer of AWS's means.
+fn no_answer(kind: &Kind) -> Option<Verdict> {
+    Some(match kind {
         Kind::NoIdentity => (
             Layer::Identity,
             Retry::Never,
@@ -160,14 +185,16 @@ pub(super) fn diagnose(fault: &Fault, operation: Operation, on: &str, customer: 
             Retry::Later,
             "check DNS, routes, firewall and TLS roots between here and the endpoint".to_owned(),
         ),
-        Kind::Garbled => (Layer::Network, Retry::Later, "something between here and the endpoint answered in its place, or cut the answer off".to_owned()),
-        Kind::Known(_) | Kind::Answer if operation == Operation::AssumeRole => of_sts(fault, customer),
-        Kind::Known(_) | Kind::Answer => of_s3(fault, customer),
-    };
-    Failure::new(layer, retry, describe(fault, operation, on, customer), remedy)
+        Kind::Garbled => (
+            Layer::Network,
+            Retry::Later,
+            "something between here and the endpoint answered in its place, or cut the answer off".to_owned(),
+        ),
+        Kind::Known(_) | Kind::Answer => return None,
+    })
 }
 
-type Verdict = (Layer, Retry, String);
+pub(super) type Verdict = (Layer, Retry, String);
 
 fn of_sts(fault: &Fault, customer: &Customer) -> Verdict {
     let message = fault.message.as_str();
@@ -204,6 +231,13 @@ fn of_sts(fault: &Fault, customer: &Customer) -> Verdict {
                 customer.role_arn.account_id()
             ),
         ),
+        _ => of_keys(fault).unwrap_or_else(|| of_both(fault)),
+    }
+}
+
+/// What STS says of the vendor's own credentials.
+fn of_keys(fault: &Fault) -> Option<Verdict> {
+    Some(match fault.code.as_str() {
         "InvalidClientTokenId"
         | "UnrecognizedClientException"
         | "InvalidAccessKeyId"
@@ -218,8 +252,8 @@ fn of_sts(fault: &Fault, customer: &Customer) -> Verdict {
             Layer::Identity,
             "the vendor's own session has expired and was not renewed: renew what consign runs as",
         ),
-        _ => of_both(fault),
-    }
+        _ => return None,
+    })
 }
 
 fn of_s3(fault: &Fault, customer: &Customer) -> Verdict {
@@ -354,6 +388,10 @@ fn describe(fault: &Fault, operation: Operation, on: &str, customer: &Customer) 
         Operation::AssumeRole => format!("of {on} for customer '{}'", customer.name),
         _ => format!("of '{on}' in bucket '{}' of customer '{}'", customer.bucket, customer.name),
     };
+    told(&format!("{} {place}", operation.name()), fault)
+}
+
+fn told(request: &str, fault: &Fault) -> String {
     let what = match &fault.kind {
         Kind::NoIdentity => "could not be signed, because there are no vendor credentials".to_owned(),
         Kind::Request => "could not be made".to_owned(),
@@ -365,7 +403,7 @@ fn describe(fault: &Fault, operation: Operation, on: &str, customer: &Customer) 
             format!("was answered with {} {code}", fault.status)
         }
     };
-    let mut text = format!("{} {place} {what}", operation.name());
+    let mut text = format!("{request} {what}");
     if !fault.message.is_empty() {
         text.push_str(": ");
         text.push_str(fault.message.trim_end_matches('.'));
@@ -422,6 +460,6 @@ pub(super) fn conflict(on: &str, customer: &Customer, provable: bool) -> Failure
 }
 
 /// A statement for a remedy.
-fn paste(what: &str, statement: &serde_json::Value) -> String {
+pub(super) fn paste(what: &str, statement: &serde_json::Value) -> String {
     format!("{what}:\n{}", policy::pretty(statement))
 }

@@ -1,30 +1,34 @@
-//! The manifest: the last object of a delivery, put where there is none yet.
+//! The manifest: put where there is none yet, or in the place of an earlier slot's.
 
 use bytes::Bytes;
 
-use super::bucket::{Aborted, Completing, Incomplete, Part};
-use super::contents::Contents;
+use super::bucket::{Aborted, Completing, Incomplete};
 use super::store::Store;
-use super::{Committed, Completed, failure, local};
-use crate::domain::{Failure, Layer, Manifest, Retry, SealedObject};
+use super::{Committed, Completed, Manifested, failure, local};
+use crate::domain::{Failure, Layer, Manifest, Mode, Retry, Role};
 
 /// How often it is tried while somebody else writes the same key.
 const TRIES: u32 = 3;
 
 impl Completed {
-    /// Puts the manifest, if there is none yet.
+    /// Puts the manifest: if there is none yet, or in the place of an earlier slot's.
     ///
     /// # Errors
     /// [`Layer::Conflict`] when a committed delivery is there that is not this one.
-    pub async fn manifest(mut self, manifest: &Manifest) -> Result<Committed, Failure> {
+    pub async fn manifest(mut self, manifest: &Manifest) -> Result<Manifested, Failure> {
         let mut text = serde_json::to_vec_pretty(manifest).map_err(|error| local(format!("the manifest: {error}")))?;
         text.push(b'\n');
         let text = Bytes::from(text);
+        // Nothing there would tell that it is this run's, as `If-None-Match` does.
+        if manifest.mode == Mode::Replace && self.was_ours().await? {
+            self.end_earlier().await;
+            return Ok(self.manifested());
+        }
         let mut tries = 1;
         loop {
-            let Err(incomplete) = self.put(text.clone()).await else {
+            let Err(incomplete) = self.put(text.clone(), manifest.mode).await else {
                 self.end_earlier().await;
-                return Ok(self.committed());
+                return Ok(self.manifested());
             };
             if incomplete.contended && tries < TRIES {
                 tries += 1;
@@ -37,41 +41,28 @@ impl Completed {
             }
             if incomplete.exists && self.was_ours().await? {
                 self.end_earlier().await;
-                return Ok(self.committed());
+                return Ok(self.manifested());
             }
             return Err(incomplete.failure);
         }
     }
 
     /// One try, which leaves no upload that it knows to be there.
-    async fn put(&self, text: Bytes) -> Result<(), Incomplete> {
+    async fn put(&self, text: Bytes, mode: Mode) -> Result<(), Incomplete> {
         let (store, uploads, key) = (&self.common.store, &self.common.uploads, &self.manifest_key);
         let media_type = "application/json";
         let created = uploads.create(store, key, media_type).await?;
-        let contents = Contents::in_memory(text);
-        let (bytes, checksum) = (contents.len(), contents.checksum);
-        let part = Part { key, upload_id: &created.upload_id, number: 1, offset: 0 };
-        let part = match store.part(part, contents).await {
-            Ok(part) => part,
+        let upload_id = created.upload_id.clone();
+        let object = match store.whole(Role::Data, key, media_type, created, text).await {
+            Ok(object) => object,
             Err(failure) => {
-                if let Err(left) = uploads.abort_one(store, key.as_str(), &created.upload_id).await {
+                if let Err(left) = uploads.abort_one(store, key.as_str(), &upload_id).await {
                     tracing::warn!(failure = %left, "the manifest's upload is left behind");
                 }
                 return Err(failure.into());
             }
         };
-        let object = SealedObject {
-            key: key.as_str().to_owned(),
-            upload_id: created.upload_id,
-            created: created.created,
-            media_type: media_type.to_owned(),
-            rows: 0,
-            bytes,
-            checksum_crc64nvme: checksum.base64(),
-            full_checksum: created.full_checksum,
-            parts: vec![part],
-        };
-        let how = Completing { if_none_match: true, resumed: false };
+        let how = Completing { if_none_match: mode == Mode::Slot, resumed: false };
         match store.complete(&object, how).await {
             Ok(_) => Ok(()),
             Err(incomplete) => self.give_up(&object.upload_id, incomplete).await,
@@ -135,7 +126,8 @@ impl Completed {
         }
     }
 
-    fn committed(self) -> Committed {
-        Committed { manifest_key: self.manifest_key, objects: self.objects }
+    fn manifested(self) -> Manifested {
+        let Self { common, manifest_key, objects, markers, .. } = self;
+        Manifested { common, markers, committed: Committed { manifest_key, objects, left: Vec::new() } }
     }
 }

@@ -15,7 +15,7 @@ use super::parts::{Checksum, OBJECT_BYTES_MAX, PARTS_MAX, part_bytes};
 use super::store::{Created, Store};
 use super::uploads::Uploads;
 use super::{Progress, closed};
-use crate::domain::{Failure, Layer, ObjectKey, Retry, SealedObject, SealedPart, UploadJournal};
+use crate::domain::{Failure, Layer, ObjectKey, Retry, Role, SealedObject, SealedPart, UploadJournal};
 
 /// Bytes of open objects that wait in memory to become parts, per delivery;
 /// beyond that they wait in temporary files.
@@ -138,6 +138,7 @@ impl Object {
         self.parts.sort_by_key(|(number, _)| *number);
         Ok(SealedObject {
             key: self.key.as_str().to_owned(),
+            role: Role::Data,
             upload_id: self.created.upload_id,
             created: self.created.created,
             media_type: self.media_type,

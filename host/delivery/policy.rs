@@ -13,7 +13,21 @@ const SESSION_POLICY_CHARS_MAX: usize = 2048;
 /// the customer's prefix. The effective rights are those of the role *and* of
 /// this policy, so it can only take away.
 pub(super) fn session(customer: &Customer) -> Result<String, Failure> {
-    let policy = ascii(&role(customer).to_string());
+    narrowing(customer, role(customer))
+}
+
+/// The same for a session that looks for uploads which nobody knows of.
+pub(super) fn listing_session(customer: &Customer) -> Result<String, Failure> {
+    let mut policy = role(customer);
+    let bucket = format!("arn:{}:s3:::{}", customer.role_arn.partition(), customer.bucket);
+    if let Some(Value::Array(statements)) = policy.get_mut("Statement") {
+        statements.push(json!({ "Effect": "Allow", "Action": "s3:ListBucketMultipartUploads", "Resource": bucket }));
+    }
+    narrowing(customer, policy)
+}
+
+fn narrowing(customer: &Customer, policy: Value) -> Result<String, Failure> {
+    let policy = ascii(&policy.to_string());
     let length = policy.len();
     if length > SESSION_POLICY_CHARS_MAX {
         return Err(Failure::new(
@@ -91,6 +105,18 @@ pub(super) fn bucket(customer: &Customer) -> Value {
         "Action": actions(customer),
         "Resource": objects_arn(customer),
     })
+}
+
+/// The rule that ends uploads which nobody completes: S3 User Guide, "Configuring a bucket
+/// lifecycle configuration to delete incomplete multipart uploads". Longer than what is
+/// sealed may take to be completed.
+pub(super) fn lifecycle(customer: &Customer) -> Value {
+    json!({ "Rules": [{
+        "ID": "end-unfinished-uploads",
+        "Status": "Enabled",
+        "Filter": { "Prefix": customer.prefix.as_str() },
+        "AbortIncompleteMultipartUpload": { "DaysAfterInitiation": 7 },
+    }] })
 }
 
 /// For a remedy: on lines of its own, in the characters that IAM takes.

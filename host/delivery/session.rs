@@ -12,15 +12,17 @@ use tokio::sync::Mutex;
 use super::failure::{self, Fault, Operation};
 use crate::clock::{Clock, Instant};
 use crate::config::Customer;
-use crate::domain::{Failure, Layer, Retry, RunId};
+use crate::domain::{Failure, Layer, Retry};
 
 /// A session is renewed this long before it ends; a short one at half its life.
 const AHEAD: TimeDelta = TimeDelta::minutes(5);
 
 /// What is asked of STS.
 pub(super) struct AssumeRole {
-    pub(super) policy: String,
-    pub(super) run: RunId,
+    /// What narrows it. Nothing does only where a session is made to see what the role allows.
+    pub(super) policy: Option<String>,
+    /// What the customer reads in CloudTrail.
+    pub(super) name: String,
     pub(super) duration: Duration,
     pub(super) customer: Arc<Customer>,
 }
@@ -121,14 +123,14 @@ impl Session {
     }
 
     async fn assume_at(&self, client: &aws_sdk_sts::Client, number: u64) -> Result<Lease, Fault> {
-        let AssumeRole { policy, run, duration, customer } = &self.request;
+        let AssumeRole { policy, name, duration, customer } = &self.request;
         let asked_at = self.clock.now();
         let answer = client
             .assume_role()
             .role_arn(customer.role_arn.as_str())
-            .role_session_name(run.to_string())
+            .role_session_name(name)
             .set_external_id(customer.external_id.as_ref().map(|id| id.as_str().to_owned()))
-            .policy(policy)
+            .set_policy(policy.clone())
             .duration_seconds(i32::try_from(duration.as_secs()).unwrap_or(i32::MAX))
             .send()
             .await
@@ -145,7 +147,7 @@ impl Session {
         tracing::debug!(
             customer = %customer.name,
             role = %customer.role_arn,
-            %run,
+            session = name,
             until = %ends,
             token.used_percent = answer.session_token_utilization(),
             "session opened"

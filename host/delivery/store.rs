@@ -4,6 +4,8 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::bucket::{Aborted, Bucket, Completing, Incomplete, Part};
 use super::contents::Contents;
 use super::directory::Directory;
@@ -12,7 +14,7 @@ use super::policy;
 use super::vendor::Vendor;
 use crate::clock::Instant;
 use crate::config::Customer;
-use crate::domain::{Failure, Invalid, Layer, ObjectKey, Retry, RunId, SealedObject, SealedPart};
+use crate::domain::{Failure, Invalid, Layer, ObjectKey, Retry, Role, RunId, SealedObject, SealedPart};
 
 /// Where a delivery goes.
 #[derive(Clone)]
@@ -137,6 +139,34 @@ impl Store {
             Store::Directory(directory) => directory.part(part, contents).await,
             Store::Nowhere(nowhere) => Ok(nowhere.part(&contents)),
         }
+    }
+
+    /// Stores an object that fits into one part.
+    pub(super) async fn whole(
+        &self,
+        role: Role,
+        key: &ObjectKey,
+        media_type: &str,
+        created: Created,
+        contents: Bytes,
+    ) -> Result<SealedObject, Failure> {
+        let contents = Contents::in_memory(contents);
+        let (bytes, checksum) = (contents.len(), contents.checksum);
+        let Created { upload_id, created, full_checksum } = created;
+        let part = Part { key, upload_id: &upload_id, number: 1, offset: 0 };
+        let part = self.part(part, contents).await?;
+        Ok(SealedObject {
+            key: key.to_string(),
+            role,
+            upload_id,
+            created,
+            media_type: media_type.to_owned(),
+            rows: 0,
+            bytes,
+            checksum_crc64nvme: checksum.base64(),
+            full_checksum,
+            parts: vec![part],
+        })
     }
 
     pub(super) async fn complete(&self, object: &SealedObject, how: Completing) -> Result<Stored, Incomplete> {

@@ -1,6 +1,6 @@
 //! The vendor's side: its identity, its region, and what all deliveries share.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, SystemTime};
 
@@ -23,7 +23,7 @@ use super::session::{AssumeRole, Session};
 use super::{DeliveryError, policy};
 use crate::clock::Clock;
 use crate::config::{self, Aws, Customer, StaticCredentials};
-use crate::domain::{CustomerName, Failure, Layer, Retry, RunId, Secret};
+use crate::domain::{BucketName, CustomerName, Failure, Layer, Retry, RunId, Secret};
 use crate::limits::places_of_one;
 
 /// Requests for one operation, the first one included.
@@ -54,6 +54,8 @@ struct Shared {
     places_of_one: usize,
     /// By customer, while a delivery of theirs holds it.
     places_of: Arc<Mutex<HashMap<CustomerName, Weak<Semaphore>>>>,
+    /// Buckets whose customers were to be given advice.
+    advised: Arc<Mutex<BTreeSet<BucketName>>>,
     /// By region: one client is larger than all else that a session is made of.
     sts: Mutex<HashMap<String, aws_sdk_sts::Client>>,
 }
@@ -85,6 +87,7 @@ impl Vendor {
             places: Arc::new(Semaphore::new(places)),
             places_of_one: places_of_one(places, customers),
             places_of: Arc::default(),
+            advised: Arc::default(),
             sts: Mutex::default(),
         })))
     }
@@ -96,9 +99,12 @@ impl Vendor {
         let is_alike = |own: &Shared| {
             (own.aws.part_concurrency, own.places_of_one) == (earlier.0.aws.part_concurrency, earlier.0.places_of_one)
         };
-        if let Some(own) = Arc::get_mut(&mut self.0).filter(|own| is_alike(own)) {
-            own.places = earlier.0.places.clone();
-            own.places_of = earlier.0.places_of.clone();
+        if let Some(own) = Arc::get_mut(&mut self.0) {
+            own.advised = earlier.0.advised.clone();
+            if is_alike(own) {
+                own.places = earlier.0.places.clone();
+                own.places_of = earlier.0.places_of.clone();
+            }
         }
         self
     }
@@ -136,6 +142,11 @@ impl Vendor {
         &self.0.clock
     }
 
+    /// Whether to advise on a bucket: once for each.
+    pub(super) fn advises(&self, bucket: &BucketName) -> bool {
+        self.0.advised.lock().unwrap_or_else(PoisonError::into_inner).insert(bucket.clone())
+    }
+
     /// Places for parts of all deliveries on their way.
     pub(super) fn places(&self) -> Arc<Semaphore> {
         self.0.places.clone()
@@ -155,23 +166,32 @@ impl Vendor {
     /// A session of this customer's role, opened at its first use and gone with
     /// whoever holds it. The customer reads the run in CloudTrail, as its name.
     pub(super) fn session(&self, customer: &Arc<Customer>, run: RunId) -> Result<Arc<Session>, Failure> {
-        let request = AssumeRole {
-            policy: policy::session(customer)?,
-            run,
-            duration: self.0.aws.session_duration,
-            customer: customer.clone(),
-        };
-        let (near, home) = (customer.region.as_str(), self.region());
+        Ok(self.session_of(self.narrowed(policy::session(customer)?, customer, run)))
+    }
+
+    /// One that may list unfinished uploads too, if the role may.
+    pub(super) fn listing_session(&self, customer: &Arc<Customer>, run: RunId) -> Result<Arc<Session>, Failure> {
+        Ok(self.session_of(self.narrowed(policy::listing_session(customer)?, customer, run)))
+    }
+
+    fn narrowed(&self, policy: String, customer: &Arc<Customer>, run: RunId) -> AssumeRole {
+        let (policy, duration) = (Some(policy), self.0.aws.session_duration);
+        AssumeRole { policy, name: run.to_string(), duration, customer: customer.clone() }
+    }
+
+    /// The same, of whatever is asked for.
+    pub(super) fn session_of(&self, request: AssumeRole) -> Arc<Session> {
+        let (near, home) = (request.customer.region.as_str(), self.region());
         let mut clients = vec![self.sts(near)];
         if home != near && partition(home) == partition(near) {
             clients.push(self.sts(home));
         }
-        Ok(Arc::new(Session::new(request, clients, self.0.clock.clone())))
+        Arc::new(Session::new(request, clients, self.0.clock.clone()))
     }
 
     /// STS in that region: tokens of a regional endpoint are good in every region,
     /// those of the global one are not (IAM User Guide, "Manage AWS STS in an AWS Region").
-    fn sts(&self, region: &str) -> aws_sdk_sts::Client {
+    pub(super) fn sts(&self, region: &str) -> aws_sdk_sts::Client {
         let mut clients = self.0.sts.lock().unwrap_or_else(PoisonError::into_inner);
         clients.entry(region.to_owned()).or_insert_with(|| self.new_sts(region)).clone()
     }

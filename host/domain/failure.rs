@@ -96,11 +96,29 @@ pub struct Failure {
     /// says to be wrong is no fault of its own.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub plugin_fault: bool,
+    /// Who was asked, and refused or did not answer. Not kept.
+    #[serde(skip)]
+    pub asked: Option<Asked>,
+}
+
+/// A service of the customer's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    Sts,
+    S3,
 }
 
 impl Failure {
     pub fn new(layer: Layer, retry: Retry, message: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self { layer, retry, message: message.into(), remedy: remedy.into(), plugin_fault: false }
+        Self { layer, retry, message: message.into(), remedy: remedy.into(), plugin_fault: false, asked: None }
+    }
+
+    /// The customer's own role or bucket refuses, and refuses whatever is delivered until somebody
+    /// on that side sets it right.
+    pub fn is_of_setup(&self) -> bool {
+        use Layer::{Acl, Bucket, Kms, Owner, Region, RolePolicy, TrustPolicy};
+        let is_theirs = matches!(self.layer, TrustPolicy | RolePolicy | Bucket | Kms | Acl | Region | Owner);
+        is_theirs && self.retry == Retry::Never
     }
 
     /// The chain of an error's causes as one line: `Display` of each, joined by `: `.

@@ -16,6 +16,15 @@ use units::Units;
 /// Leaf name of the manifest. Plugins cannot use names that begin with `_manifest`.
 pub const MANIFEST_NAME: &str = "_manifest.json";
 
+/// Leaf name of the object that Hadoop's readers wait for: empty, and written last.
+pub const SUCCESS_NAME: &str = "_SUCCESS";
+
+/// Leaf name of the object that leads to the newest manifest.
+pub const LATEST_NAME: &str = "latest.json";
+
+/// Leaf name of uploads that are begun to see whether one could be, and never completed.
+const PROBE_NAME: &str = "_consign-preflight";
+
 /// S3 User Guide, "Naming Amazon S3 objects": 1,024 bytes of UTF-8.
 const KEY_BYTES_MAX: usize = 1024;
 
@@ -103,6 +112,23 @@ impl CustomerPrefix {
         Ok(ObjectKey(key))
     }
 
+    /// Where to try whether something could be written. No delivery's object is there: a
+    /// template has a folder before the name.
+    pub fn probe(&self) -> ObjectKey {
+        ObjectKey(format!("{}{PROBE_NAME}", self.0))
+    }
+
+    /// Where nothing may be written, to try that it is so: at the top of the bucket, beside the
+    /// prefix, and where a policy leads that lacks the last `/`. They are no keys of ours, and no
+    /// [`ObjectKey`]. None of the whole bucket.
+    pub fn outside(&self) -> Vec<String> {
+        let Some(body) = self.0.strip_suffix('/') else { return Vec::new() };
+        let parent = body.rfind('/').map_or("", |end| &body[..=end]);
+        let mut keys = vec![PROBE_NAME.to_owned(), format!("{parent}{PROBE_NAME}"), format!("{body}{PROBE_NAME}")];
+        keys.dedup();
+        keys
+    }
+
     /// A key that an earlier process wrote down, checked again: profiles change.
     pub fn recorded(&self, key: &str) -> Result<ObjectKey, Invalid> {
         let Some(relative) = key.strip_prefix(&self.0) else {
@@ -156,6 +182,14 @@ impl LeafName {
         Self(MANIFEST_NAME.into())
     }
 
+    pub fn success() -> Self {
+        Self(SUCCESS_NAME.into())
+    }
+
+    pub fn latest() -> Self {
+        Self(LATEST_NAME.into())
+    }
+
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -170,8 +204,37 @@ impl std::fmt::Display for LeafName {
 impl KeyTemplate {
     /// Where objects go when a share does not say.
     pub const DEFAULT: &'static str = "{share}/{slot:%Y-%m-%d}/{slot:%H%M%SZ}/{name}";
+    /// The same of a share whose slots take each other's place.
+    pub const DEFAULT_REPLACED: &'static str = "{share}/{name}";
 
+    /// Of keys that each slot has of its own.
     pub fn parse(text: &str) -> Result<Self, Invalid> {
+        let template = Self::read(text)?;
+        if !template.pieces.iter().any(Piece::is_instant) {
+            return Err(Invalid::new(
+                "has no {slot}; every slot needs keys of its own, unless the share says mode = \"replace\"",
+            ));
+        }
+        if !units(template.pieces.iter()).has_year() {
+            return Err(Invalid::new(
+                "has no year, so that next year's slots would overwrite this year's; write {slot:%Y-%m-%d} or {slot}",
+            ));
+        }
+        Ok(template)
+    }
+
+    /// Of keys that all slots of a share have in common.
+    pub fn parse_replaced(text: &str) -> Result<Self, Invalid> {
+        let template = Self::read(text)?;
+        match template.pieces.iter().any(Piece::is_instant) {
+            true => Err(Invalid::new(
+                "has an instant, so that no slot would take the place of another; remove it, or the share's mode",
+            )),
+            false => Ok(template),
+        }
+    }
+
+    fn read(text: &str) -> Result<Self, Invalid> {
         let mut pieces = Vec::new();
         let mut rest = text;
         while let Some(open) = rest.find(['{', '}']) {
@@ -202,14 +265,6 @@ impl KeyTemplate {
         if !matches!(pieces.get(pieces.len() - 2), Some(Piece::Literal(l)) if l.ends_with('/')) {
             return Err(Invalid::new("must have {name} alone after the last '/'"));
         }
-        if !pieces.iter().any(|p| matches!(p, Piece::Slot(_) | Piece::IntervalStart(_) | Piece::IntervalEnd(_))) {
-            return Err(Invalid::new("has no {slot}; every slot needs keys of its own"));
-        }
-        if !units(pieces.iter()).has_year() {
-            return Err(Invalid::new(
-                "has no year, so that next year's slots would overwrite this year's; write {slot:%Y-%m-%d} or {slot}",
-            ));
-        }
         if !pieces.contains(&Piece::Share) {
             return Err(Invalid::new("has no {share}; two shares would write the same keys"));
         }
@@ -228,6 +283,25 @@ impl KeyTemplate {
         // Of a share's slots, each ends its interval and begins the next one's.
         units(self.pieces.iter().filter(|piece| matches!(piece, Piece::Slot(_) | Piece::IntervalEnd(_)))).is_whole()
             || units(self.pieces.iter().filter(|piece| matches!(piece, Piece::IntervalStart(_)))).is_whole()
+    }
+
+    /// Of keys in the innermost folder that all slots have in common, if that is the share's alone.
+    pub fn above_slots(&self) -> Option<Self> {
+        let common = self.pieces.iter().take_while(|piece| !piece.is_instant() && **piece != Piece::Name);
+        let mut pieces: Vec<Piece> = common.cloned().collect();
+        // What is of one step of the path with the instant is no folder.
+        loop {
+            if let Piece::Literal(text) = pieces.last_mut()?
+                && let Some(end) = text.rfind('/')
+            {
+                text.truncate(end + 1);
+                break;
+            }
+            pieces.pop();
+        }
+        pieces.push(Piece::Name);
+        let text: String = pieces.iter().map(Piece::to_string).collect();
+        pieces.contains(&Piece::Share).then(|| Self { text: text.into(), pieces: pieces.into() })
     }
 
     /// The first two of these slots that get the same keys.
@@ -270,6 +344,32 @@ impl Piece {
             Piece::Slot(format) | Piece::IntervalStart(format) | Piece::IntervalEnd(format) => Units::of(format),
             _ => Units::NONE,
         }
+    }
+
+    fn is_instant(&self) -> bool {
+        matches!(self, Piece::Slot(_) | Piece::IntervalStart(_) | Piece::IntervalEnd(_))
+    }
+}
+
+impl std::fmt::Display for Piece {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Piece::Literal(text) => f.write_str(text),
+            Piece::Share => f.write_str("{share}"),
+            Piece::Customer => f.write_str("{customer}"),
+            Piece::Name => f.write_str("{name}"),
+            Piece::Slot(format) => write!(f, "{{slot:{format}}}"),
+            Piece::IntervalStart(format) => write!(f, "{{interval_start:{format}}}"),
+            Piece::IntervalEnd(format) => write!(f, "{{interval_end:{format}}}"),
+        }
+    }
+}
+
+impl KeyTemplate {
+    /// [`KeyTemplate::DEFAULT_REPLACED`].
+    pub fn default_replaced() -> Self {
+        let pieces = [Piece::Share, Piece::Literal("/".into()), Piece::Name];
+        Self { text: Self::DEFAULT_REPLACED.into(), pieces: pieces.into() }
     }
 }
 

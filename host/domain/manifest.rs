@@ -5,6 +5,25 @@ use serde::{Deserialize, Serialize};
 use super::{CustomerName, RunId, ShareName};
 use crate::clock::Instant;
 
+/// How a share's slots are to each other in the bucket.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mode {
+    /// Each has keys of its own.
+    #[default]
+    Slot,
+    /// Each takes the place of the one before.
+    Replace,
+}
+
+impl Mode {
+    pub const NAMES: [&str; 2] = ["slot", "replace"];
+
+    fn is_slot(&self) -> bool {
+        *self == Mode::Slot
+    }
+}
+
 /// Version 1 of the manifest. Fields are only ever added.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
@@ -14,6 +33,9 @@ pub struct Manifest {
     pub slot: Instant,
     pub interval: Interval,
     pub customer: CustomerName,
+    /// Absent where each slot has keys of its own.
+    #[serde(default, skip_serializing_if = "Mode::is_slot")]
+    pub mode: Mode,
     pub run: RunId,
     /// Rows read from the dataset for this customer; 0 for assets.
     pub rows: u64,

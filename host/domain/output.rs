@@ -8,6 +8,25 @@ use serde::{Deserialize, Serialize};
 use super::{Failure, LeafName, Manifest, ObjectKey};
 use crate::clock::Instant;
 
+/// What an object is to whoever reads the bucket.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    /// Made by the plugin, or a file: the manifest names it.
+    #[default]
+    Data,
+    /// `_SUCCESS`, next to the manifest and after it.
+    SuccessMarker,
+    /// `latest.json`, which says where the newest slot's manifest is.
+    LatestPointer,
+}
+
+impl Role {
+    fn is_data(&self) -> bool {
+        *self == Role::Data
+    }
+}
+
 /// One step of the output. Objects are numbered from 0 in order of creation and
 /// may be written in turns.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +53,8 @@ pub enum OutputEvent {
 pub struct SealedObject {
     /// Full key in the bucket.
     pub key: String,
+    #[serde(default, skip_serializing_if = "Role::is_data")]
+    pub role: Role,
     pub upload_id: String,
     /// When the upload was created. Bounds how long its disappearance can be read as completion.
     pub created: Instant,
@@ -73,4 +94,10 @@ pub trait UploadJournal: Send + Sync {
     /// Every byte of every object is stored. Awaited before the first completion;
     /// from here the delivery rolls forward and its source is not read again.
     async fn sealed(&self, objects: &[SealedObject]) -> Result<(), Failure>;
+
+    /// Nobody else has taken the delivery over: what was found in the bucket before is its own.
+    async fn is_ours(&self) -> Result<(), Failure>;
+
+    /// Whether the customer has got no later slot of the share.
+    async fn is_newest(&self) -> Result<bool, Failure>;
 }

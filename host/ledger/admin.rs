@@ -207,6 +207,8 @@ fn standing(ledger: &Db, limit: usize) -> Result<Standing, LedgerError> {
     for (state, again, deliveries) in counts {
         match state {
             DeliveryState::Pending => standing.pending += deliveries,
+            // Those of customers who are not ready are told with these.
+            DeliveryState::Waiting if !again => {}
             DeliveryState::Waiting => standing.again_count += deliveries,
             DeliveryState::Sealed if again => standing.again_count += deliveries,
             DeliveryState::Working | DeliveryState::Sealed => standing.at_work_count += deliveries,

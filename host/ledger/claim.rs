@@ -10,7 +10,7 @@ use super::row::{at, customer, json, maybe_at, origin, overlap, slot, state, ste
 use super::shared::{self, share_lock};
 use super::slots::{begin, finish_slot, taken};
 use super::state::{DeliveryEvent, DeliveryState, SlotEvent, SlotState};
-use super::{Claim, Claims, DeliveryId, LedgerError, Wanted, write};
+use super::{Claim, Claims, DeliveryId, LedgerError, Wanted, faults, write};
 use crate::clock::{Instant, exact};
 use crate::config::Overlap;
 use crate::domain::{CustomerName, Failure, Layer, Origin, Retry, ShareName, SkipReason, Slot};
@@ -133,7 +133,14 @@ fn admit(ledger: &Db, now: Instant, mut pending: Pending, claims: &mut Claims) -
         true => Vec::new(),
         false => others(ledger, id, &pending.slot.share)?,
     };
-    let Sorted { free, held, left_out, cancelled } = sort(&pending, &others);
+    let Sorted { free, mut held, mut left_out, cancelled } = sort(&pending, &others);
+    if !left_out.is_empty() && faults::halts(ledger, &pending.slot.share)? {
+        // What is in the way is not slow: it has not begun, and waits for its plugin as this slot does.
+        let has_begun = |other: &Other| !other.waits && other.state != DeliveryState::Pending;
+        let is_slow =
+            |customer: &CustomerName| others.iter().any(|other| other.customer == *customer && has_begun(other));
+        held.extend(left_out.extract_if(.., |customer| !is_slow(customer)));
+    }
     let why = to_json(&superseded(&pending.slot))?;
     for delivery in cancelled {
         cancel(ledger, delivery, &why)?;

@@ -71,6 +71,10 @@ pub enum LedgerError {
     Illegal { record: String, state: &'static str, event: String },
     #[error("'{key}' belongs to slot {slot}; give the share a `key` that tells its slots apart")]
     KeyTaken { key: String, slot: Box<Slot> },
+    #[error("slot {behind} of the share is on its way to the same customer, and one goes at a time")]
+    NotYet { behind: Box<Slot> },
+    #[error("the customer has got slot {by} already, which is later, and would get an earlier one in its place")]
+    Overtaken { by: Box<Slot> },
     #[error("the component {digest} is in quarantine; `consign plugin release` lets it go")]
     Quarantined { digest: ContentDigest },
     #[error("the ledger has no {record}; `consign history` lists what it has")]

@@ -3,11 +3,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::claim::{leave_out, read};
+use super::claim::{leave_out, read, release_where};
 use super::db::{Db, Row, values};
 use super::row::{at, batches, json, parsed, size, to_json};
 use super::shared::share_lock;
-use super::{Attempt, AttemptId, DeliveryId, Ledger, LedgerError, Reader, write};
+use super::{Attempt, AttemptId, DeliveryId, Ledger, LedgerError, Order, Reader, write};
 use crate::clock::Instant;
 use crate::domain::{ContentDigest, Destination, Failure, PluginName, ShareName, SkipReason, Slot};
 
@@ -46,16 +46,19 @@ pub struct Waiting {
 
 impl Ledger {
     /// As [`Ledger::attempt_started`]. [`LedgerError::Quarantined`] when the component of
-    /// `formatter`, which is None for files, is in quarantine.
+    /// `formatter`, which is None for files, is in quarantine; [`LedgerError::NotYet`] and
+    /// [`LedgerError::Overtaken`] when the order of the share's slots forbids it.
     pub async fn attempt_by(
         &self,
         formatter: Option<Formatter>,
+        order: Order,
         delivery: DeliveryId,
         destination: Option<Destination>,
     ) -> Result<Attempt, LedgerError> {
         let now = self.clock.now();
-        let begin =
-            move |ledger: &Db| write::attempt_started(ledger, now, delivery, destination.as_ref(), formatter.as_ref());
+        let begin = move |ledger: &Db| {
+            write::attempt_started(ledger, now, delivery, destination.as_ref(), (formatter.as_ref(), order))
+        };
         self.writer.run(begin).await
     }
 
@@ -94,7 +97,7 @@ impl Ledger {
 
     /// Keeps pending slots of shares whose plugins are in quarantine: none of them is
     /// left out for another one when they begin at last. Those whose deadline has
-    /// passed are left out now; returns them.
+    /// passed are left out now, whatever they waited for besides; returns them.
     pub async fn keep_waiting(&self, shares: Vec<ShareName>) -> Result<Vec<(Slot, SkipReason)>, LedgerError> {
         let now = self.clock.now();
         self.writer.run(move |ledger| keep_waiting(ledger, now, &shares)).await
@@ -124,6 +127,19 @@ pub(super) fn refuse(ledger: &Db, formatter: &Formatter) -> Result<(), LedgerErr
         true => Err(LedgerError::Quarantined { digest: digest.clone() }),
         false => Ok(()),
     }
+}
+
+/// Whether the component that formatted a share last is in quarantine. What a daemon has not
+/// heard of yet, the ledger knows.
+pub(super) fn halts(ledger: &Db, share: &ShareName) -> Result<bool, LedgerError> {
+    let any: bool = ledger.only("SELECT EXISTS (SELECT 1 FROM faults WHERE quarantined_at IS NOT NULL)", &[])?;
+    if !any {
+        return Ok(false);
+    }
+    let last = "SELECT EXISTS (SELECT 1 FROM faults WHERE quarantined_at IS NOT NULL AND digest =
+                    (SELECT a.digest FROM attempts a JOIN deliveries d ON d.id = a.delivery JOIN runs r ON r.seq = d.run
+                     WHERE r.share = ?1 AND a.digest IS NOT NULL ORDER BY r.seq DESC LIMIT 1))";
+    ledger.only(last, values![share.as_str()])
 }
 
 /// Its component has done well: what it failed before is no longer in a row. What is in
@@ -199,19 +215,22 @@ fn quarantine(row: &Row<'_>) -> Result<Quarantine, LedgerError> {
 }
 
 fn keep_waiting(ledger: &Db, now: Instant, shares: &[ShareName]) -> Result<Vec<(Slot, SkipReason)>, LedgerError> {
-    let of_these = format!("state = 'pending' AND share IN (SELECT value ->> 0 FROM {})", ledger.given());
+    let of_these = format!("share IN (SELECT value ->> 0 FROM {})", ledger.given());
     let keep = format!(
         "UPDATE slots SET overlap = 'queue' WHERE id IN
-             (SELECT id FROM slots WHERE {of_these} AND overlap = 'skip' ORDER BY id {})",
+             (SELECT id FROM slots WHERE state IN ('pending', 'held') AND {of_these} AND overlap = 'skip'
+              ORDER BY id {})",
         ledger.locked_if_free()
     );
+    let late_held = format!("state = 'held' AND {of_these} AND deadline_at <= ?2");
     let late = format!(
-        "SELECT * FROM slots WHERE {of_these} AND deadline_at <= ?2 ORDER BY at, id {}",
+        "SELECT * FROM slots WHERE state = 'pending' AND {of_these} AND deadline_at <= ?2 ORDER BY at, id {}",
         ledger.locked_if_free()
     );
     let mut left_out = Vec::new();
     for shares in batches(shares.iter().map(|share| [share]))? {
         ledger.execute(&keep, values![&shares])?;
+        release_where(ledger, &late_held, values![&shares, now])?;
         for pending in ledger.all(&late, values![&shares, now], read)? {
             // Another node is at it.
             if !ledger.alone_if_free(&share_lock(&pending.slot.share))? {

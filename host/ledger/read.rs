@@ -390,9 +390,9 @@ pub(super) const OPEN_RUNS: &str = "
 pub(super) fn unfinished(
     ledger: &Db,
     known: Option<&BTreeSet<RunId>>,
-    of: Option<&(ShareName, Instant)>,
+    of: Option<&(ShareName, Option<Instant>)>,
 ) -> Result<Vec<Unfinished>, LedgerError> {
-    let (share, slot_at) = of.map_or((None, None), |(share, at)| (Some(share.as_str()), Some(*at)));
+    let (share, slot_at) = of.map_or((None, None), |(share, at)| (Some(share.as_str()), *at));
     let taken = shared::take_over(ledger, share, slot_at)?;
     let which = format!(
         "r.seq IN ({OPEN_RUNS}) AND (s.share = ?1 OR ?1 IS NULL) AND (s.at = ?2 OR ?2 IS NULL) {}",

@@ -8,6 +8,8 @@
 //! run       running ─succeed→ succeeded, ─fail→ failed
 //! delivery  pending ─work→ working ─seal→ sealed ─commit→ committed
 //!           working ─wait→ waiting ─work→ working             (a failure that may pass; what is sealed stays so)
+//!           pending ─wait→ waiting                            (its bucket does not answer)
+//!           pending, waiting ─hold→ waiting                   (its customer is not ready)
 //!           pending, working, sealed, waiting ─fail→ failed
 //!           working, sealed ─interrupt→ pending               (the process died)
 //! attempt   working ─seal→ sealed ─commit→ committed
@@ -118,16 +120,17 @@ states! {
         Working = "working",
         /// Every byte is stored and nothing is visible yet: rolls forward.
         Sealed = "sealed",
-        /// Failed in a way that may pass; another attempt is to come.
+        /// Failed in a way that may pass, or its customer is not ready; another attempt is to come.
         Waiting = "waiting",
         Committed = "committed",
         Failed = "failed",
     }
-    DeliveryEvent { Work, Seal, Commit, Wait, Fail, Interrupt, }
+    DeliveryEvent { Work, Seal, Commit, Wait, Hold, Fail, Interrupt, }
     | Pending | Waiting, Work => Working;
     | Working, Seal => Sealed;
     | Sealed, Commit => Committed;
-    | Working, Wait => Waiting;
+    | Pending | Working, Wait => Waiting;
+    | Pending | Waiting, Hold => Waiting;
     | Pending | Working | Sealed | Waiting, Fail => Failed;
     | Working | Sealed, Interrupt => Pending;
 }

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::claim::held_for_nothing;
 use super::db::{Db, list, values};
-use super::{LedgerError, open};
+use super::{LedgerError, open, order};
 use crate::clock::Instant;
 
 /// Slots that one transaction forgets: others want to write too.
@@ -141,8 +141,13 @@ const FORGETTABLE: &str = "
     AND NOT EXISTS (SELECT 1 FROM deliveries d JOIN attempts a ON a.delivery = d.id
                     JOIN uploads u ON u.attempt = a.id WHERE d.slot = s.id AND u.state = 'created')";
 
+/// Nor the newest of a share whose slots take each other's place.
+fn forgettable_slots() -> String {
+    format!("{FORGETTABLE} AND NOT {}", order::KEPT)
+}
+
 pub(super) fn forgettable(ledger: &Db, before: Instant) -> Result<u64, LedgerError> {
-    ledger.only(&format!("SELECT count(*) {FORGETTABLE}"), values![before]).map(i64::cast_unsigned)
+    ledger.only(&format!("SELECT count(*) {}", forgettable_slots()), values![before]).map(i64::cast_unsigned)
 }
 
 /// Forgets some slots that ended before; returns how many, zero at the end.
@@ -152,13 +157,14 @@ pub(super) fn forget(ledger: &Db, before: Instant) -> Result<usize, LedgerError>
     if !ledger.alone_if_free("prune")? {
         return Ok(0);
     }
-    let oldest = format!("SELECT s.id {FORGETTABLE} ORDER BY s.at LIMIT {SLOTS_MAX} {}", ledger.locked_if_free());
+    let forgettable = forgettable_slots();
+    let oldest = format!("SELECT s.id {forgettable} ORDER BY s.at LIMIT {SLOTS_MAX} {}", ledger.locked_if_free());
     let found: Vec<i64> = ledger.all(&oldest, values![before], |row| row.get(0))?;
     if found.is_empty() {
         return Ok(0);
     }
     // Before a slot was locked it may have been begun, and ended, once more.
-    let still = format!("SELECT s.id {FORGETTABLE} AND s.id {}", ledger.among().replace("?1", "?2"));
+    let still = format!("SELECT s.id {forgettable} AND s.id {}", ledger.among().replace("?1", "?2"));
     let slots: Vec<i64> = ledger.all(&still, values![before, &list(&found)], |row| row.get(0))?;
     let these = ledger.among();
     let deliveries = format!("SELECT id FROM deliveries WHERE slot {these}");

@@ -1,13 +1,13 @@
 //! The commands on runs and what is below them, each inside the writer's transaction.
 
 use super::claim::release;
-use super::db::{Db, values};
+use super::db::{Db, Row, values};
 use super::row::{count, maybe_json, number, slot, state, step, to_json};
 use super::slots::finish_slot;
 use super::state::{
     AttemptEvent, AttemptState, DeliveryEvent, DeliveryState, RunEvent, RunState, State, UploadEvent, UploadState,
 };
-use super::{Attempt, AttemptId, Committed, DeliveryId, Formatter, LedgerError, faults};
+use super::{Attempt, AttemptId, Committed, DeliveryId, Formatter, LedgerError, Order, faults, order as orders, ready};
 use crate::clock::Instant;
 use crate::domain::{Destination, Failure, Manifest, RunId, SealedObject, Slot};
 
@@ -16,14 +16,15 @@ pub(super) fn attempt_started(
     now: Instant,
     delivery: DeliveryId,
     destination: Option<&Destination>,
-    formatter: Option<&Formatter>,
+    (formatter, order): (Option<&Formatter>, Order),
 ) -> Result<Attempt, LedgerError> {
     if let Some(formatter) = formatter {
         faults::refuse(ledger, formatter)?;
     }
+    orders::allows(ledger, now, delivery, destination, order)?;
     step::<DeliveryState>(ledger, delivery.0, DeliveryEvent::Work, "due_at = NULL", &[])?;
     if let Some(destination) = destination
-        && let Some(slot) = key_taken(ledger, delivery, destination)?
+        && let Some(slot) = key_taken(ledger, delivery, destination, order)?
     {
         return Err(LedgerError::KeyTaken { key: destination.manifest_key.clone(), slot: Box::new(slot) });
     }
@@ -60,17 +61,25 @@ pub(super) fn attempt_started(
 }
 
 /// Another slot, or another customer's, whose delivery has the same manifest or is about to.
-fn key_taken(ledger: &Db, delivery: DeliveryId, destination: &Destination) -> Result<Option<Slot>, LedgerError> {
+/// Slots of one share may have it in common where each takes the place of the one before.
+fn key_taken(
+    ledger: &Db,
+    delivery: DeliveryId,
+    destination: &Destination,
+    order: Order,
+) -> Result<Option<Slot>, LedgerError> {
     let Destination { endpoint, bucket, manifest_key, .. } = destination;
-    ledger.first(
+    let other = match order {
+        Order::Any | Order::OneByOne => "(d.slot, d.customer) <> (SELECT slot, customer FROM deliveries WHERE id = ?4)",
+        Order::Forward => "s.share <> (SELECT s.share FROM deliveries d JOIN slots s ON s.id = d.slot WHERE d.id = ?4)",
+    };
+    let taken = format!(
         "SELECT s.share, s.at, s.interval_start, s.interval_end
              FROM attempts a JOIN deliveries d ON d.id = a.delivery JOIN slots s ON s.id = d.slot
              WHERE a.manifest_key = ?1 AND a.state IN ('working', 'sealed', 'committed')
-               AND a.bucket = ?2 AND a.endpoint IS NOT DISTINCT FROM ?3
-               AND (d.slot, d.customer) <> (SELECT slot, customer FROM deliveries WHERE id = ?4) LIMIT 1",
-        values![manifest_key, bucket.as_str(), endpoint.as_deref(), delivery.0],
-        slot,
-    )
+               AND a.bucket = ?2 AND a.endpoint IS NOT DISTINCT FROM ?3 AND {other} LIMIT 1"
+    );
+    ledger.first(&taken, values![manifest_key, bucket.as_str(), endpoint.as_deref(), delivery.0], slot)
 }
 
 pub(super) fn upload_created(
@@ -90,7 +99,7 @@ pub(super) fn upload_created(
         .map(drop)
 }
 
-/// Ends an upload without its object.
+/// Ends an upload without its object. Once more changes nothing.
 pub(super) fn upload_ended(
     ledger: &Db,
     now: Instant,
@@ -98,9 +107,13 @@ pub(super) fn upload_ended(
     upload_id: &str,
     event: UploadEvent,
 ) -> Result<(), LedgerError> {
-    let select = "SELECT id FROM uploads WHERE attempt = ?1 AND upload_id = ?2";
-    let id = ledger.first(select, values![attempt.0, upload_id], |row| row.get(0))?;
-    let id = id.ok_or_else(|| LedgerError::Unknown { record: format!("upload {upload_id}") })?;
+    let select = "SELECT id, state FROM uploads WHERE attempt = ?1 AND upload_id = ?2";
+    let read = |row: &Row<'_>| Ok((row.get("id")?, state::<UploadState>(row, "state")?));
+    let found = ledger.first(select, values![attempt.0, upload_id], read)?;
+    let (id, before) = found.ok_or_else(|| LedgerError::Unknown { record: format!("upload {upload_id}") })?;
+    if before != UploadState::Created && UploadState::Created.after(event) == Some(before) {
+        return Ok(());
+    }
     step::<UploadState>(ledger, id, event, "ended_at = ?3", values![now])?;
     Ok(())
 }
@@ -132,11 +145,13 @@ pub(super) fn committed(
 ) -> Result<(), LedgerError> {
     step::<AttemptState>(ledger, attempt.0, AttemptEvent::Commit, "ended_at = ?3", values![now])?;
     let (delivery, component) = of(ledger, attempt)?;
-    if let Some(component) = component {
+    let also = "failure = NULL, due_at = NULL, manifest_key = ?3, rows = ?4, bytes = ?5";
+    let Committed { manifest_key, rows, bytes, objects, left } = committed;
+    // Without rows it may not have been asked at all, and has done neither well nor ill.
+    let has_formatted = *rows > 0 || !objects.is_empty();
+    if let Some(component) = component.filter(|_| has_formatted) {
         faults::forgive(ledger, &component)?;
     }
-    let also = "failure = NULL, due_at = NULL, manifest_key = ?3, rows = ?4, bytes = ?5";
-    let Committed { manifest_key, rows, bytes, objects } = committed;
     let values = values![manifest_key, count(*rows), count(*bytes)];
     step::<DeliveryState>(ledger, delivery, DeliveryEvent::Commit, also, values)?;
     let complete = "UPDATE objects SET etag = ?3 WHERE attempt = ?1 AND key = ?2";
@@ -145,8 +160,10 @@ pub(super) fn committed(
             return Err(LedgerError::Unknown { record: format!("sealed object {} of the attempt", object.key) });
         }
     }
-    let open = "SELECT id FROM uploads WHERE attempt = ?1 AND state = 'created'";
-    for id in ledger.all(open, values![attempt.0], |row| row.get(0))? {
+    ready::has_delivered(ledger, now, delivery)?;
+    let open = "SELECT id, upload_id FROM uploads WHERE attempt = ?1 AND state = 'created'";
+    let open = ledger.all(open, values![attempt.0], |row| Ok((row.get("id")?, row.get::<String>("upload_id")?)))?;
+    for (id, _) in open.into_iter().filter(|(_, upload_id)| !left.contains(upload_id)) {
         step::<UploadState>(ledger, id, UploadEvent::Complete, "ended_at = ?3", values![now])?;
     }
     release(ledger, delivery)
@@ -176,6 +193,25 @@ pub(super) fn failed(
     let also = "failure = ?3, due_at = ?4, tries = tries + 1";
     step::<DeliveryState>(ledger, delivery, event, also, values![&text, again])?;
     release(ledger, delivery)
+}
+
+pub(super) fn put_off(
+    ledger: &Db,
+    deliveries: &[DeliveryId],
+    failure: &Failure,
+    due: Instant,
+) -> Result<(), LedgerError> {
+    let text = to_json(failure)?;
+    for delivery in deliveries {
+        let select = "SELECT state FROM deliveries WHERE id = ?1";
+        let found = ledger.first(select, values![delivery.0], |row| state(row, "state"))?;
+        if found == Some(DeliveryState::Pending) {
+            let also = "failure = ?3, due_at = ?4";
+            step::<DeliveryState>(ledger, delivery.0, DeliveryEvent::Wait, also, values![&text, due])?;
+            release(ledger, delivery.0)?;
+        }
+    }
+    Ok(())
 }
 
 pub(super) fn interrupted(ledger: &Db, now: Instant, attempt: AttemptId) -> Result<(), LedgerError> {

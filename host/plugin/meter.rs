@@ -27,7 +27,7 @@ pub struct Meter {
     began: Instant,
     used: Duration,
     since: Option<Duration>,
-    /// By all instances of the delivery, this one's current turn excepted.
+    /// By all instances of the delivery, but for what each has computed since it last looked.
     spent: Arc<Spent>,
     cancel: CancellationToken,
 }
@@ -53,10 +53,18 @@ impl Meter {
 
     /// The guest's turn is over.
     pub fn pause(&mut self) {
-        let turn = self.turn();
+        self.charge();
+        self.since = None;
+    }
+
+    /// What the turn has taken so far is the delivery's.
+    fn charge(&mut self) {
+        let Some(since) = self.since else { return };
+        let now = thread_cpu_time();
+        let turn = now.saturating_sub(since);
         self.used += turn;
         self.spent.compute(turn);
-        self.since = None;
+        self.since = Some(now);
     }
 
     /// Of this instance.
@@ -73,10 +81,11 @@ impl Meter {
     }
 
     /// Called while the guest computes: the epochs until the next look, or why it has to end.
-    pub fn look(&self) -> Result<u64, Stop> {
+    pub fn look(&mut self) -> Result<u64, Stop> {
+        // Others of the delivery may be in turns of their own, which have no end.
+        self.charge();
         if self.spent() >= self.cpu_limit {
-            let limit = humantime::format_duration(self.cpu_limit);
-            return Err(Stop::new(Cause::CpuTime, format!("used up its {limit} of CPU time")));
+            return Err(cpu_time(self.cpu_limit));
         }
         if self.began.elapsed() >= self.wall_limit {
             return Err(wall_time(self.wall_limit));
@@ -93,6 +102,11 @@ impl Meter {
         // One more, because the current epoch has already begun.
         ticks.saturating_add(1).min(LOOK_TICKS)
     }
+}
+
+pub fn cpu_time(limit: Duration) -> Stop {
+    let limit = humantime::format_duration(limit);
+    Stop::new(Cause::CpuTime, format!("used up its {limit} of CPU time"))
 }
 
 pub fn wall_time(limit: Duration) -> Stop {

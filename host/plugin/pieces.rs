@@ -22,12 +22,13 @@ mod cut;
 use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::num::NonZeroU64;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
+use futures::future::OptionFuture;
 use futures::{FutureExt as _, Stream, TryFutureExt as _};
 use tokio::sync::{mpsc, watch};
 
@@ -108,12 +109,14 @@ where
     where
         S: Stream<Item = Result<RecordBatch, Failure>> + Send + Unpin + 'static,
     {
-        let (begin, mut begun) = mpsc::channel(1);
+        let (begin, begun) = mpsc::channel(1);
         // How many have ended, from the first on without a gap.
         let ended = watch::Sender::new(0);
-        let mut cutting = pin!(cut::pieces(batches, pieces, crew, (begin, ended.subscribe())));
+        let cutting = Box::pin(cut::pieces(batches, pieces, crew, (begin, ended.subscribe())));
+        // None once no more rows or pieces are wanted.
+        let (mut cutting, mut begun) = (Some(cutting), Some(begun));
         let mut at_work = BTreeMap::new();
-        let (mut all, mut count, mut cut) = (nothing(), 0, false);
+        let (mut all, mut count) = (nothing(), 0);
         let mut failure = None;
         loop {
             tokio::select! {
@@ -124,17 +127,18 @@ where
                         if let Lost::Storing(failure) = &lost && failure.layer != Layer::Plugin {
                             return Err(lost);
                         }
-                        // Those before it have all of their rows.
-                        cut = true;
+                        // Those before it have all of their rows. What was read further, and what it
+                        // holds of the crew, is not to wait for their ends.
+                        (cutting, begun) = (None, None);
                         drop(at_work.split_off(&number));
                         failure = Some(lost.of_piece(number));
                     }
                 },
-                Some(piece) = begun.recv(), if failure.is_none() => {
+                Some(Some(piece)) = OptionFuture::from(begun.as_mut().map(mpsc::Receiver::recv)) => {
                     count += 1;
                     at_work.insert(piece.number, Box::pin(self.one(piece)));
                 }
-                () = &mut cutting, if !cut => cut = true,
+                Some(()) = OptionFuture::from(cutting.as_mut()) => cutting = None,
                 else => break,
             }
             let first = at_work.keys().next().copied();

@@ -77,7 +77,7 @@ pub fn new(engine: &Engine, setting: Setting<'_>) -> Store<State> {
     store.set_max_component_handles(HANDLES_MAX);
     store.epoch_deadline_callback(|mut store| {
         Watch::sample(&mut store);
-        let State { meter, watch, .. } = store.data();
+        let State { meter, watch, .. } = store.data_mut();
         Ok(UpdateDeadline::Continue(watch.ticks(meter.look()?)))
     });
     store

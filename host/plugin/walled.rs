@@ -33,7 +33,7 @@ use super::engine::FRAMES_MAX;
 use super::failed::{Cause, Failed, Stop};
 use super::logs::Logs;
 use super::output::{self, Output};
-use super::{Description, Diagnostic, Ends, Formatted, Job, Severity, guest, plain, words};
+use super::{Description, Diagnostic, Ends, Formatted, Job, Severity, guest, meter, plain, words};
 use crate::domain::Failure;
 use crate::limits::Limits;
 
@@ -48,6 +48,9 @@ use worker::Worker;
 
 /// What a worker may take longer than the plugin's wall time, to start and to end.
 const GRACE: Duration = Duration::from_secs(10);
+
+/// How often it is looked what a worker has computed.
+const LOOK: Duration = Duration::from_millis(200);
 
 /// A component that runs in processes of its own.
 pub struct Walled {
@@ -149,14 +152,19 @@ impl Walled {
         }
         let mut worker = self.start()?;
         worker.bound(&job.limits);
-        let batch_number = Cell::new(0);
-        let work = exchange(&mut worker, (job, &plain), batches, (&logs, &ends, &batch_number));
+        let (batch_number, charged) = (Cell::new(0), Cell::new(Duration::ZERO));
+        let work = async {
+            tokio::select! {
+                ended = exchange(&worker, (job, &plain), batches, (&logs, &ends, &batch_number)) => ended,
+                stop = charge(&worker, &ends, job.limits.cpu_time, &charged) => Err(Lost::Here(stop.into())),
+            }
+        };
         let ended = ends.unless_ended(job.limits.wall_time, work).await;
         let stderr_tail = logs.finish();
         let batch_number = batch_number.get();
         match ended {
             Ok(Ok(formatted)) => {
-                ends.spent.compute(formatted.cpu_time);
+                ends.spent.compute(formatted.cpu_time.saturating_sub(charged.get()));
                 Ok(formatted)
             }
             Ok(Err(Lost::Said(failed))) => Err(harmless(failed)),
@@ -177,9 +185,26 @@ enum Lost {
     Died(io::Error),
 }
 
+/// Charges to the delivery what one of several workers computes, until that is too much. They
+/// do not see each other, and each was told only what had been used up when it began.
+async fn charge(worker: &Worker, ends: &Ends, limit: Duration, charged: &Cell<Duration>) -> Stop {
+    if ends.stem.is_none() {
+        return std::future::pending().await;
+    }
+    let before = worker.cpu_time().unwrap_or_default();
+    loop {
+        tokio::time::sleep(LOOK).await;
+        let now = worker.cpu_time().unwrap_or_default().saturating_sub(before);
+        ends.spent.compute(now.saturating_sub(charged.replace(now)));
+        if ends.spent.cpu_time() >= limit {
+            return meter::cpu_time(limit);
+        }
+    }
+}
+
 /// Sends the batches and takes what comes back, both at once.
 async fn exchange<S>(
-    worker: &mut Worker,
+    worker: &Worker,
     (job, plain): (&Job, &SchemaRef),
     batches: S,
     (logs, ends, batch_number): (&Logs, &Ends, &Cell<u64>),

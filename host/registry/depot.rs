@@ -33,7 +33,8 @@ pub struct Pulled {
 
 impl<'a> Depot<'a> {
     pub fn new(config: &'a Config) -> Self {
-        Self { config, store: Store::new(&config.daemon.cache_dir) }
+        let daemon = &config.daemon;
+        Self { config, store: Store::new(&daemon.cache_dir, daemon.read_cache_dir.as_deref()) }
     }
 
     /// The component that a plugin is pinned to; None if it is not here, and not to be fetched.
@@ -75,6 +76,10 @@ impl<'a> Depot<'a> {
             Some(pin) if pin.reference != *reference => {
                 Err(wrong(format!("{lock} pins plugin {plugin} to {}, not to {reference}", pin.reference)))
             }
+            Some(pin) if reference.digest().is_some_and(|written| *written != pin.manifest) => Err(wrong(format!(
+                "{lock} pins plugin {plugin} to {}, and {reference} is another digest",
+                pin.manifest
+            ))),
             Some(pin) => Ok(pin),
         }
     }
@@ -93,6 +98,11 @@ impl<'a> Depot<'a> {
     /// Whether something is kept for a pin.
     pub fn has(&self, pin: &Pin) -> bool {
         self.store.has(pin)
+    }
+
+    /// Whether anything was ever pulled into the cache.
+    pub fn has_pulled(&self) -> bool {
+        self.store.has_any()
     }
 
     /// Pulls what a reference names, or what it is pinned to, and keeps it.

@@ -41,39 +41,38 @@ const SIGNATURES: &str = "signatures.json";
 /// What is kept of plugins from registries.
 pub struct Store {
     dir: PathBuf,
+    /// Another user's, which is only read.
+    others: Option<PathBuf>,
 }
 
 impl Store {
-    pub fn new(cache_dir: &Path) -> Self {
-        Self { dir: cache_dir.join("components") }
+    pub fn new(cache_dir: &Path, others: Option<&Path>) -> Self {
+        let below = |cache: &Path| cache.join("components");
+        Self { dir: below(cache_dir), others: others.map(below) }
     }
 
     /// What is pinned, if it is here; refused if it is not what it was.
     pub fn get(&self, pin: &Pin) -> Result<Option<Artifact>, StoreError> {
-        let dir = self.dir.join(pin.manifest.digits());
-        let Some(manifest) = read(&dir.join(MANIFEST))? else { return Ok(None) };
-        let component = read(&dir.join(COMPONENT))?.unwrap_or_default();
-        is(&dir.join(MANIFEST), &pin.manifest, &manifest)?;
-        let unreadable = |why| StoreError::Unreadable { path: dir.join(MANIFEST), why };
-        let (digest, _) =
-            ImageManifest::read(&manifest).and_then(|manifest| manifest.component()).map_err(unreadable)?;
-        if digest != pin.component {
-            return Err(unreadable(format!("names the component {digest}, but {} is pinned", pin.component)));
+        let own = get(&self.dir, pin)?;
+        match &self.others {
+            Some(others) if own.is_none() => match get(others, pin) {
+                // What this user may not read is not there.
+                Err(StoreError::Io { source, .. }) if source.kind() == io::ErrorKind::PermissionDenied => Ok(None),
+                found => found,
+            },
+            _ => Ok(own),
         }
-        is(&dir.join(COMPONENT), &pin.component, &component)?;
-        let signatures = match read(&dir.join(SIGNATURES))? {
-            Some(text) => serde_json::from_slice(&text).map_err(|error| StoreError::Unreadable {
-                path: dir.join(SIGNATURES),
-                why: format!("is not what was written: {error}"),
-            })?,
-            None => Vec::new(),
-        };
-        Ok(Some(Artifact { manifest, component, signatures }))
     }
 
     /// Whether something is kept for it; what it is, is not looked at.
     pub fn has(&self, pin: &Pin) -> bool {
-        self.dir.join(pin.manifest.digits()).join(MANIFEST).is_file()
+        let in_this = |dir: &PathBuf| dir.join(pin.manifest.digits()).join(MANIFEST).is_file();
+        in_this(&self.dir) || self.others.as_ref().is_some_and(in_this)
+    }
+
+    /// Whether anything is kept that may be written here.
+    pub fn has_any(&self) -> bool {
+        std::fs::read_dir(&self.dir).is_ok_and(|mut entries| entries.next().is_some())
     }
 
     /// Keeps it in the place of what was there.
@@ -104,6 +103,28 @@ impl Store {
         };
         write().map_err(|source| StoreError::Io { path: place.clone(), source })
     }
+}
+
+/// What a folder has of it.
+fn get(dir: &Path, pin: &Pin) -> Result<Option<Artifact>, StoreError> {
+    let dir = dir.join(pin.manifest.digits());
+    let Some(manifest) = read(&dir.join(MANIFEST))? else { return Ok(None) };
+    let component = read(&dir.join(COMPONENT))?.unwrap_or_default();
+    is(&dir.join(MANIFEST), &pin.manifest, &manifest)?;
+    let unreadable = |why| StoreError::Unreadable { path: dir.join(MANIFEST), why };
+    let (digest, _) = ImageManifest::read(&manifest).and_then(|manifest| manifest.component()).map_err(unreadable)?;
+    if digest != pin.component {
+        return Err(unreadable(format!("names the component {digest}, but {} is pinned", pin.component)));
+    }
+    is(&dir.join(COMPONENT), &pin.component, &component)?;
+    let signatures = match read(&dir.join(SIGNATURES))? {
+        Some(text) => serde_json::from_slice(&text).map_err(|error| StoreError::Unreadable {
+            path: dir.join(SIGNATURES),
+            why: format!("is not what was written: {error}"),
+        })?,
+        None => Vec::new(),
+    };
+    Ok(Some(Artifact { manifest, component, signatures }))
 }
 
 fn read(path: &Path) -> Result<Option<Vec<u8>>, StoreError> {

@@ -1,7 +1,7 @@
 //! The plugins of a configuration, from where they are, ready to run.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::config::{Config, Plugin, PluginSource};
 use crate::domain::{ContentDigest, Failure, Layer, PluginName, Retry};
@@ -104,6 +104,25 @@ pub(crate) fn digest(plugin: &Plugin) -> Option<ContentDigest> {
         PluginSource::File { path, .. } => std::fs::read(path).ok().map(|bytes| ContentDigest::of(&bytes)),
         PluginSource::Oci { pin, .. } => pin.as_ref().map(|pin| pin.component.clone()),
     }
+}
+
+/// Of what `consign plugin rollback` puts in its place; None if there is nothing.
+pub(crate) fn earlier(plugin: &Plugin) -> Option<ContentDigest> {
+    match &plugin.source {
+        PluginSource::Shipped => None,
+        PluginSource::File { path, .. } => std::fs::read(previous(path)).ok().map(|bytes| ContentDigest::of(&bytes)),
+        PluginSource::Oci { reference, pin } => {
+            let earlier = pin.as_ref()?.previous.as_ref()?;
+            (earlier.reference == *reference).then(|| earlier.component.clone())
+        }
+    }
+}
+
+/// What an upgrade of a plugin's file keeps: `acme.wasm.previous` beside `acme.wasm`.
+pub(crate) fn previous(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".previous");
+    name.into()
 }
 
 /// What is in a plugin's file, if it is what it should be.

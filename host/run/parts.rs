@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use super::components::{self, BadPlugin, Components};
+use super::ready::Readiness;
 use crate::clock::Clock;
 use crate::config::{Config, Daemon, Share};
 use crate::dataset::{Datasets, VendorCredentials, VendorKeys, VendorStore};
@@ -24,6 +25,7 @@ pub struct Parts {
     /// For what does not fit in memory: `<cache_dir>/spill`.
     pub spill_dir: PathBuf,
     components: Components,
+    pub(super) readiness: Readiness,
     /// For shares whose rows are formatted in pieces.
     pub crew: Crew,
 }
@@ -59,7 +61,7 @@ impl Parts {
         let spill_dir = config.daemon.cache_dir.join("spill");
         let datasets = datasets(config, &vendor, &spill_dir, earlier)?;
         let crew = crew(&config.daemon, earlier);
-        Ok((Self { clock, datasets, vendor, spill_dir, crew, components }, bad))
+        Ok((Self { clock, datasets, vendor, spill_dir, crew, components, readiness: Readiness::default() }, bad))
     }
 
     /// The share's plugin and what it may use up.

@@ -50,7 +50,7 @@ pub fn may_begin(config: &Config, parts: &Parts, share: &Share, all: &[Quarantin
 }
 
 /// Why nothing of a plugin is started.
-pub(super) fn waits(plugin: Option<&PluginName>, digest: &ContentDigest) -> Failure {
+pub fn waits(plugin: Option<&PluginName>, digest: &ContentDigest) -> Failure {
     let (name, remedy) = plugin.map_or(Default::default(), |plugin| (format!(" {plugin}"), remedy(plugin)));
     Failure::new(Layer::Plugin, Retry::Later, format!("plugin{name} is in quarantine ({digest})"), remedy)
 }

@@ -9,15 +9,15 @@ use chrono::TimeDelta;
 use super::retry::{self, Retrying};
 use super::{Delivered, Gauge, Parts, Stop, Work, deliver, quarantine};
 use crate::clock::{Instant, exact};
-use crate::config::{Config, Customer};
+use crate::config::{Config, Customer, Missed, Preflight};
 use crate::crash::{self, Point};
 use crate::delivery::{Delivery, Left, Target};
 use crate::domain::{
     CustomerName, Failure, Layer, Manifest, ObjectKey, Retry, RunId, SealedObject, Slot, UploadJournal,
 };
 use crate::ledger::{
-    self, AttemptId, AttemptState, DeliveryId, DeliveryState, Ledger, LedgerError, OpenAttempt, OpenDelivery,
-    OpenUpload,
+    self, AttemptId, AttemptState, Begun, DeliveryId, DeliveryState, Ledger, LedgerError, OpenAttempt, OpenDelivery,
+    OpenUpload, Setback,
 };
 
 /// For how long an upload is tried again that could not be aborted.
@@ -34,8 +34,12 @@ pub enum Outcome {
         sealed: bool,
     },
     Failed(Failure),
+    /// Its customer is not ready, for this reason; it waits until that is over.
+    Held(Failure),
     /// Nothing of its plugin is started, which is in quarantine; the delivery is as it was.
     Quarantined(Failure),
+    /// Another slot of the share goes first; the delivery is as it was.
+    NotYet(Failure),
     /// The process is stopping, and the next one begins it again.
     Interrupted(Failure),
 }
@@ -89,6 +93,14 @@ impl UploadJournal for Journal {
         crash::point(Point::Sealed);
         Ok(())
     }
+
+    async fn is_ours(&self) -> Result<(), Failure> {
+        self.ledger.is_ours().await.map_err(|error| error.to_failure())
+    }
+
+    async fn is_newest(&self) -> Result<bool, Failure> {
+        self.ledger.is_newest(self.attempt).await.map_err(|error| error.to_failure())
+    }
 }
 
 /// Remembers nothing: for output that stays on this machine.
@@ -110,6 +122,14 @@ impl UploadJournal for NoJournal {
 
     async fn sealed(&self, _: &[SealedObject]) -> Result<(), Failure> {
         Ok(())
+    }
+
+    async fn is_ours(&self) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    async fn is_newest(&self) -> Result<bool, Failure> {
+        Ok(true)
     }
 }
 
@@ -173,6 +193,7 @@ impl Recorder<'_> {
             (Err(failure), None) => return self.refuse(id, failure).await.map(Some),
         };
         if let Some(attempt) = attempt {
+            self.end_strays(&work, &attempt).await;
             self.ledger.interrupted(attempt.id).await?;
             crash::point(Point::Interrupted);
         }
@@ -182,19 +203,41 @@ impl Recorder<'_> {
     async fn attempt(&self, work: &Work, delivery: DeliveryId) -> Result<Outcome, LedgerError> {
         // Without a destination the delivery fails before it asks for an upload.
         let formatter = self.parts.formatter(&work.config, &work.share);
-        let attempt = match self.ledger.attempt_by(formatter, delivery, work.destination().ok()).await {
+        let order = work.order();
+        let destination = work.destination().ok();
+        let begun = if self.holds(work) {
+            self.look_first(work).await?;
+            self.ledger.attempt_when_ready(formatter, order, delivery, destination).await
+        } else {
+            self.ledger.attempt_by(formatter, order, delivery, destination).await.map(Begun::Attempt)
+        };
+        let attempt = match begun {
+            Ok(Begun::Attempt(attempt)) => attempt,
+            Ok(Begun::Held(unready)) => {
+                crash::point(Point::HeldBack);
+                return Ok(Outcome::Held(unready.failure));
+            }
             Err(LedgerError::KeyTaken { key, slot }) => {
                 return self.refuse(delivery, work.key_taken(&key, &slot)).await;
             }
-            Err(LedgerError::Quarantined { digest }) => {
-                let why = quarantine::waits(work.share.plugin.as_ref(), &digest);
+            Err(LedgerError::Overtaken { by }) => return self.refuse(delivery, work.overtaken(&by)).await,
+            Err(LedgerError::NotYet { behind }) => {
+                let why = work.not_yet(&behind);
                 return match self.retrying {
-                    Retrying::Daemon => Ok(Outcome::Quarantined(why)),
+                    Retrying::Daemon => Ok(Outcome::NotYet(why)),
                     // Nobody would try it later.
                     Retrying::Person => self.refuse(delivery, why).await,
                 };
             }
-            attempt => attempt?,
+            Err(LedgerError::Quarantined { digest }) => {
+                let why = quarantine::waits(work.share.plugin.as_ref(), &digest);
+                return match self.retrying {
+                    Retrying::Daemon | Retrying::Schedule => Ok(Outcome::Quarantined(why)),
+                    // Nobody would try it later.
+                    Retrying::Person => self.refuse(delivery, why).await,
+                };
+            }
+            Err(error) => return Err(error),
         };
         crash::point(Point::Started);
         say_attempt(attempt.number);
@@ -212,6 +255,23 @@ impl Recorder<'_> {
         };
         let at_work = Try { delivery, attempt: attempt.id, tries: attempt.tries };
         self.record(at_work, Some(work), journal.sealed.load(Ordering::Relaxed), delivered).await
+    }
+
+    /// Whether it waits for its customer to be ready. What nobody makes up for need not.
+    fn holds(&self, work: &Work) -> bool {
+        matches!(self.retrying, Retrying::Schedule) && work.share.catch_up.missed != Missed::None
+    }
+
+    /// Before anything is delivered to a customer for the first time.
+    async fn look_first(&self, work: &Work) -> Result<(), LedgerError> {
+        if work.config.daemon.preflight == Preflight::Never {
+            return Ok(());
+        }
+        let readiness = &self.parts.readiness;
+        tokio::select! {
+            looked = readiness.look_first(self.ledger, &self.parts.vendor, &work.customer) => looked,
+            _ = self.stop.told() => Ok(()),
+        }
     }
 
     /// Records that the delivery's task died of a fault. It is tried again as the
@@ -255,6 +315,7 @@ impl Recorder<'_> {
                     rows: manifest.rows,
                     bytes: manifest.objects.iter().map(|object| object.bytes).sum(),
                     objects: manifest.objects.clone(),
+                    left: committed.left,
                 };
                 self.ledger.committed(at_work.attempt, committed).await?;
                 crash::point(Point::Committed);
@@ -269,6 +330,9 @@ impl Recorder<'_> {
             }
             Err(failure) => failure,
         };
+        if let Some(work) = work.filter(|work| !sealed && failure.is_of_setup() && self.holds(work)) {
+            return self.set_back(at_work, work, failure).await;
+        }
         let now = self.parts.clock.now();
         let seed = at_work.delivery.seed();
         let due = work.and_then(|work| {
@@ -293,6 +357,30 @@ impl Recorder<'_> {
             self.end_uploads(self.ledger.open_delivery(at_work.delivery).await?.uploads).await?;
         }
         Ok(Outcome::Failed(failure))
+    }
+
+    /// The customer's set-up refuses: it waits until that is right. If it is, and only this
+    /// delivery is refused, it is tried again as if that might pass.
+    async fn set_back(&self, at_work: Try, work: &Work, mut failure: Failure) -> Result<Outcome, LedgerError> {
+        let (now, passing) = (self.parts.clock.now(), Failure { retry: Retry::Later, ..failure.clone() });
+        let tried = (at_work.tries, at_work.delivery.seed());
+        let due = retry::again(self.retrying, &work.share.retry, &passing, (false, tried.0), (now, tried.1));
+        let due = due.filter(|due| self.stop.too_late(*due).is_none());
+        match self.ledger.refused(at_work.attempt, failure.clone(), due).await? {
+            Setback::Held => {
+                crash::point(Point::HeldBack);
+                Ok(Outcome::Held(failure))
+            }
+            Setback::Again => {
+                crash::point(Point::Waiting);
+                failure.retry = Retry::Later;
+                Ok(Outcome::Waits { failure, due: due.unwrap_or(now), sealed: false })
+            }
+            Setback::Failed => {
+                crash::point(Point::Failed);
+                Ok(Outcome::Failed(failure))
+            }
+        }
     }
 
     fn journal(&self, attempt: AttemptId, sealed: bool) -> Arc<Journal> {
@@ -357,6 +445,15 @@ impl Recorder<'_> {
                 tracing::warn!(key, %failure, "an upload is left behind, and is tried again later");
                 Ok(())
             }
+        }
+    }
+
+    /// A process that died may not have written down every upload that it had created.
+    async fn end_strays(&self, work: &Work, attempt: &OpenAttempt) {
+        let to = attempt.destination.as_ref().filter(|to| work.leads_to(to, &to.manifest_key));
+        let Some(to) = to else { return };
+        if let Ok(target) = Target::bucket(&self.parts.vendor, &work.customer, work.run) {
+            target.end_strays(&to.manifest_key, self.journal(attempt.id, false).as_ref()).await;
         }
     }
 

@@ -43,6 +43,8 @@ pub enum Fate {
     AlreadyCommitted,
     /// Another run is to deliver it, or is doing so.
     Busy,
+    /// Its plugin is in quarantine, and it is delivered when that is over.
+    Waiting,
     /// Stored whole but not visible: the next `send` or `run` goes on from there.
     Sealed,
     Failed,
@@ -73,8 +75,8 @@ impl Report {
 
     /// Nobody is left without the slot, or with another than would be made now.
     pub fn is_whole(&self) -> bool {
-        let bad = |fared: &Fared| matches!(fared.state, Fate::Failed | Fate::Sealed | Fate::Busy | Fate::Different);
-        !self.outcomes.iter().any(bad)
+        let bad = [Fate::Failed, Fate::Sealed, Fate::Busy, Fate::Waiting, Fate::Different];
+        !self.outcomes.iter().any(|fared| bad.contains(&fared.state))
     }
 }
 

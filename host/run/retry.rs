@@ -11,6 +11,8 @@ use crate::domain::{Failure, Retry};
 pub enum Retrying {
     /// The daemon, as the share says.
     Daemon,
+    /// The same, of what is on schedule: what its customer's own set-up refuses waits until that is right.
+    Schedule,
     /// Nobody: a person asked for one try, and sees what came of it.
     Person,
 }
@@ -27,8 +29,8 @@ pub(super) fn again(
     match (failure.retry, retrying) {
         (Retry::Never, _) => None,
         (Retry::Later, Retrying::Person) => sealed.then_some(now),
-        (Retry::Later, Retrying::Daemon) if tries + 1 >= policy.attempts => None,
-        (Retry::Later, Retrying::Daemon) => Some(now + wait(policy, tries, seed)),
+        (Retry::Later, Retrying::Daemon | Retrying::Schedule) if tries + 1 >= policy.attempts => None,
+        (Retry::Later, Retrying::Daemon | Retrying::Schedule) => Some(now + wait(policy, tries, seed)),
     }
 }
 

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Gauge, NoJournal, Parts, Stop, Work, deliver};
 use crate::delivery::Target;
-use crate::domain::{Failure, Manifest, ManifestObject, SealedObject};
+use crate::domain::{Failure, Manifest, ManifestObject, Role, SealedObject};
 use crate::ledger::Delivered;
 
 /// One thing that is not as it was.
@@ -51,9 +51,11 @@ fn differences(delivered: &Delivered, now: &Manifest) -> Vec<Difference> {
         };
         compare("columns", columns(draft), columns(now));
     }
-    let was = |key: &str| delivered.objects.iter().find(|object| object.key == key);
+    // What comes after the manifest says nothing of the data.
+    let data = || delivered.objects.iter().filter(|object| object.role == Role::Data);
+    let was = |key: &str| data().find(|object| object.key == key);
     let is = |key: &str| now.objects.iter().find(|object| object.key == key);
-    for object in &delivered.objects {
+    for object in data() {
         compare(&object.key, Some(sealed(object)), is(&object.key).map(stored));
     }
     for object in now.objects.iter().filter(|object| was(&object.key).is_none()) {

@@ -7,7 +7,7 @@ use chrono::TimeDelta;
 use crate::calendar::{Calendar, When};
 use crate::clock::{Clock, Instant, ago, exact, to_the_second};
 use crate::config::{Config, Share};
-use crate::domain::{CustomerName, Refused, RunId, Slot};
+use crate::domain::{CustomerName, Mode, Refused, RunId, Slot};
 use crate::ledger::{Reader, RunDetail};
 
 /// Slots of one call, so that a slip of the pen does not plan a century.
@@ -78,6 +78,11 @@ pub fn slot(share: &Share, at: Option<Instant>, early: bool, clock: &Clock) -> R
 
 /// The past slots of a range, in order. There is at least one.
 pub fn slots(share: &Share, (from, to): (When, When), now: Instant) -> Result<Vec<Slot>, Refused> {
+    if share.mode == Mode::Replace {
+        let what =
+            format!("share {} has mode = \"replace\": a past slot would take the place of a later one", share.name);
+        return Err(Refused::request(what, format!("`consign send {}` delivers the latest slot", share.name)));
+    }
     let (Some(from), Some(to)) = (from.first(share.timezone), to.last(share.timezone)) else {
         return Err(Refused::request("the range is beyond what a calendar holds", "write other dates"));
     };

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use http::HeaderMap;
 use s3s::access::{S3Access, S3AccessContext};
 use s3s::path::S3Path;
-use s3s::{S3Error, S3Result, s3_error};
+use s3s::{S3Error, S3ErrorCode, S3Result, s3_error};
 
 use super::Shared;
 use super::config::{Account, Bucket};
@@ -55,6 +55,9 @@ impl S3Access for Shared {
             request.allow_extras(cx.headers(), &resource)?;
             check_acl(cx.headers(), bucket)?;
         }
+        if let Some(key) = self.kms_key(cx, &name, &key) {
+            request.allow_kms(&key, operation)?;
+        }
         let may_list = request.ask("s3:ListBucket", &format!("arn:aws:s3:::{name}")) == Verdict::Allowed;
         cx.extensions_mut().insert(MayList(may_list));
         Ok(())
@@ -62,14 +65,24 @@ impl S3Access for Shared {
 }
 
 impl Shared {
+    /// The key by which the object is encrypted, if it is one that the sandbox has.
+    fn kms_key(&self, cx: &S3AccessContext<'_>, bucket: &str, key: &Option<String>) -> Option<UsedKey> {
+        let wanted = match upload_id(cx) {
+            None => cx.headers().get("x-amz-server-side-encryption-aws-kms-key-id")?.to_str().ok()?.to_owned(),
+            Some(id) => self.store.upload(bucket, key.as_ref()?, &id)?.attributes.kms_key_id?,
+        };
+        self.config.accounts.iter().find_map(|account| {
+            let key = account.keys.iter().find(|key| key.arn(&account.id) == wanted)?;
+            Some(UsedKey { arn: wanted.clone(), region: key.region.clone(), enabled: key.enabled })
+        })
+    }
+
     /// Whoever began an upload may list its parts and abort it, without being granted either; and
     /// learns that an upload is gone if it may write there.
     /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/mpuoverview.html#mpuAndPermissions>
     fn has_initiated(&self, cx: &S3AccessContext<'_>, caller: &Caller, bucket: &str, key: &Option<String>) -> bool {
         let Some(key) = key else { return false };
-        let query = cx.uri().query().unwrap_or_default();
-        let id = url::form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "uploadId");
-        match id.and_then(|(_, id)| self.store.upload(bucket, key, &id)) {
+        match upload_id(cx).and_then(|id| self.store.upload(bucket, key, &id)) {
             Some(upload) => upload.initiator == caller.principal,
             None => {
                 let resource = format!("arn:aws:s3:::{bucket}/{key}");
@@ -79,6 +92,18 @@ impl Shared {
             }
         }
     }
+}
+
+fn upload_id(cx: &S3AccessContext<'_>) -> Option<String> {
+    let query = cx.uri().query().unwrap_or_default();
+    let id = url::form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "uploadId");
+    id.map(|(_, id)| id.into_owned())
+}
+
+struct UsedKey {
+    arn: String,
+    region: String,
+    enabled: bool,
 }
 
 struct Request<'a> {
@@ -108,6 +133,31 @@ impl Request<'_> {
         }
         if headers.contains_key("x-amz-tagging") {
             self.allow("s3:PutObjectTagging", resource, false)?;
+        }
+        Ok(())
+    }
+
+    /// A part of an upload is read again when it completes, so that needs both.
+    /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingKMSEncryption.html>
+    fn allow_kms(&self, key: &UsedKey, operation: &str) -> S3Result<()> {
+        let actions: &[&str] = match operation {
+            "PutObject" | "CreateMultipartUpload" => &["kms:GenerateDataKey"],
+            "UploadPart" | "CompleteMultipartUpload" => &["kms:GenerateDataKey", "kms:Decrypt"],
+            _ => &[],
+        };
+        if !key.enabled && !actions.is_empty() {
+            let code = S3ErrorCode::Custom("KMS.DisabledException".into());
+            let mut error = S3Error::with_message(code, format!("{} is disabled.", key.arn));
+            error.set_status_code(http::StatusCode::BAD_REQUEST);
+            return Err(error);
+        }
+        let mut context = self.context.clone();
+        context.insert("kms:viaservice".to_owned(), format!("s3.{}.amazonaws.com", key.region));
+        for action in actions {
+            match self.caller.ask(&Question { action, resource: &key.arn, context: &context }) {
+                Verdict::Allowed => {}
+                verdict => return Err(self.denied(action, &key.arn, verdict)),
+            }
         }
         Ok(())
     }

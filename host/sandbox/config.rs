@@ -45,6 +45,15 @@ pub struct Account {
     pub root: Option<KeyPair>,
     pub roles: Vec<Role>,
     pub buckets: Vec<Bucket>,
+    pub keys: Vec<Key>,
+}
+
+/// A KMS key. Its own policy leaves everything to IAM.
+#[derive(Clone)]
+pub struct Key {
+    pub id: String,
+    pub region: String,
+    pub enabled: bool,
 }
 
 #[derive(Clone)]
@@ -117,6 +126,11 @@ impl Account {
             }
             role.check(&place, session_seconds_min, found);
         }
+        for key in &self.keys {
+            if key.id.is_empty() || !key.id.chars().all(|c| c.is_ascii_alphanumeric() || c == '-') {
+                found.push(format!("{place}, key {:?}: a key's id is letters, digits and hyphens", key.id));
+            }
+        }
         for bucket in &self.buckets {
             let place = format!("{place}, bucket {:?}", bucket.name);
             if !names.buckets.insert(bucket.name.clone()) {
@@ -124,6 +138,12 @@ impl Account {
             }
             bucket.check(&place, found);
         }
+    }
+}
+
+impl Key {
+    pub(super) fn arn(&self, account: &str) -> String {
+        format!("arn:aws:kms:{}:{account}:key/{}", self.region, self.id)
     }
 }
 

@@ -128,7 +128,7 @@ fn accounts(
 }
 
 fn entry<'a>(accounts: &'a mut BTreeMap<String, Account>, id: &str) -> &'a mut Account {
-    let empty = Account { id: id.to_owned(), root: None, roles: Vec::new(), buckets: Vec::new() };
+    let empty = Account { id: id.to_owned(), root: None, roles: Vec::new(), buckets: Vec::new(), keys: Vec::new() };
     accounts.entry(id.to_owned()).or_insert(empty)
 }
 

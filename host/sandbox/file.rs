@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::SandboxError;
 use super::actions::misspelt;
-use super::config::{Account, Bucket, KeyPair, Role, SandboxConfig, Trust};
+use super::config::{Account, Bucket, Key, KeyPair, Role, SandboxConfig, Trust};
 use super::policy::{Policy, PolicyError};
 use crate::config::{
     Kind, Location, Problem, Problems, Section, Shape, Span, TEXT, Value, check_root, default, optional, read_file,
@@ -61,8 +61,9 @@ static ACCOUNT: Shape = Shape {
         ),
         optional("roles", Kind::List(&Kind::Table(&ROLE)), "[]", "Its roles."),
         optional("buckets", Kind::List(&Kind::Table(&BUCKET)), r#"[{ name = "acme-data" }]"#, "Its buckets."),
+        optional("keys", Kind::List(&Kind::Table(&KMS_KEY)), r#"[{ id = "7f0c2b9e" }]"#, "Its KMS keys."),
     ],
-    synonyms: &[("role", "roles"), ("bucket", "buckets")],
+    synonyms: &[("role", "roles"), ("bucket", "buckets"), ("key", "keys")],
 };
 
 static ROLE: Shape = Shape {
@@ -101,6 +102,17 @@ static BUCKET: Shape = Shape {
         default("region", TEXT, "us-east-1", r#""eu-west-1""#, "Where it is."),
         optional("policy", POLICY, POLICY_EXAMPLE, "The bucket policy."),
         default("acl_enabled", Kind::Bool, "false", "true", "Whether ACLs work."),
+    ],
+    synonyms: &[],
+};
+
+static KMS_KEY: Shape = Shape {
+    noun: "keys",
+    doc: "A KMS key.",
+    keys: &[
+        required("id", TEXT, r#""7f0c2b9e""#, "The end of its ARN."),
+        default("region", TEXT, "us-east-1", r#""eu-west-1""#, "Where it is."),
+        default("enabled", Kind::Bool, "true", "false", "Whether it can be used."),
     ],
     synonyms: &[],
 };
@@ -151,8 +163,18 @@ fn account(section: &Section<'_>, problems: &mut Problems) -> Option<Account> {
     let id = section.parse("id", AccountId::parse, problems);
     let roles = tables(section, "roles", &ROLE).filter_map(|section| role(&section, problems)).collect();
     let buckets = tables(section, "buckets", &BUCKET).filter_map(|section| bucket(&section, problems)).collect();
+    let kms = tables(section, "keys", &KMS_KEY).filter_map(|section| kms_key(&section, problems)).collect();
     let root = section.section("root", &KEYS).and_then(|section| keys(&section));
-    Some(Account { id: id?.to_string(), root, roles, buckets })
+    Some(Account { id: id?.to_string(), root, roles, buckets, keys: kms })
+}
+
+fn kms_key(section: &Section<'_>, problems: &mut Problems) -> Option<Key> {
+    let region = section.parse("region", Region::parse, problems);
+    Some(Key {
+        id: section.text("id")?.to_owned(),
+        region: region.map_or_else(|| "us-east-1".to_owned(), |region| region.to_string()),
+        enabled: section.bool("enabled").unwrap_or(true),
+    })
 }
 
 fn role(section: &Section<'_>, problems: &mut Problems) -> Option<Role> {

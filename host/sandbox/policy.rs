@@ -50,11 +50,12 @@ pub enum Verdict {
 }
 
 /// Condition keys that [`Question::context`] answers; all others are unknown.
-const KEYS: [&str; 14] = [
+const KEYS: [&str; 15] = [
     "aws:principalaccount",
     "aws:principalarn",
     "aws:resourceaccount",
     "aws:securetransport",
+    "kms:viaservice",
     "s3:delimiter",
     "s3:if-none-match",
     "s3:prefix",

@@ -223,7 +223,8 @@ fn daemon_tries_again_what_may_pass() {
 fn daemon_does_not_try_again_what_will_not_pass() {
     let world = world("\"AS\"");
     let _sandbox = world.sandbox();
-    world.write("consign.toml", world.text().replace("test-1f-acme", "test-1f-wrong"));
+    let (secret, id) = ("CONSIGN_DEMO_SECRET_ACCESS_KEY", "CONSIGN_DEMO_ACCESS_KEY_ID");
+    world.write("consign.toml", world.text().replace(secret, id));
     let mut daemon = world.daemon();
     wait(&world, &mut daemon, "a run has failed", |runs| !in_state(runs, "failed").is_empty());
     stop(daemon);
@@ -231,7 +232,7 @@ fn daemon_does_not_try_again_what_will_not_pass() {
     for run in in_state(&runs, "failed") {
         let shown = world.run(&["show", run, "--json"]).ended(0).json();
         assert_eq!(shown["deliveries"][0]["attempts"].as_array().unwrap().len(), 1, "{shown}");
-        assert_eq!(shown["deliveries"][0]["failure"]["layer"], "trust-policy");
+        assert_eq!(shown["deliveries"][0]["failure"]["layer"], "identity");
     }
 }
 

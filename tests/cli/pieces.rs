@@ -4,6 +4,7 @@
 use std::fs;
 use std::io::Read as _;
 use std::path::Path;
+use std::process::Command;
 
 use serde_json::{Value, json};
 
@@ -214,4 +215,43 @@ fn own(share: &str, keys: &str, name: &str) -> (World, Running) {
     world.write("own.wasm", guest(name));
     let sandbox = world.sandbox();
     (world, sandbox)
+}
+
+/// CPU seconds of a command, with what it started, and what it said.
+fn computed(world: &World, args: &[&str]) -> (f64, String) {
+    let command = world::command(world.dir(), &[&["--config", "consign.toml"], args].concat());
+    let mut shell = Command::new("sh");
+    shell
+        .current_dir(world.dir())
+        .env_clear()
+        .envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    shell.args(["-c", "\"$@\" >said 2>&1; times >times", "sh"]).arg(command.get_program()).args(command.get_args());
+    assert!(shell.status().unwrap().success());
+    let read = |name: &str| fs::read_to_string(world.path(name)).unwrap();
+    let (times, said) = (read("times"), read("said"));
+    // Of the shell, and then of what it has waited for: user's and system's, as in `0m1.25s 0m0.50s`.
+    let seconds = |time: &str| {
+        let (minutes, seconds) = time.trim_end_matches('s').split_once('m').unwrap();
+        60.0 * minutes.parse::<f64>().unwrap() + seconds.parse::<f64>().unwrap()
+    };
+    (times.lines().nth(1).unwrap().split(' ').map(seconds).sum(), said)
+}
+
+/// They compute at the same time, each in a call that has no end.
+#[test]
+fn instances_of_a_delivery_share_its_cpu_time() {
+    for isolation in ["in-process", "process"] {
+        let share = "plugin = \"bad\"\noptions = { behaviour = \"endless_loop\" }\npiece_rows = 2000";
+        let plugin = format!(
+            "[plugins.bad]\npath = \"bad.wasm\"\nisolation = {isolation:?}\nlimits = {{ cpu_time = \"2s\" }}\n"
+        );
+        let world = orders(share, &plugin);
+        with_instances(&world, 3);
+        world.write("bad.wasm", guest("hostile"));
+        // It is compiled by this.
+        world.run(&["check"]).ended(0);
+        let (seconds, said) = computed(&world, &[&SEND[..4], &["--customer", "acme", "--dry-run", "out"]].concat());
+        world::says(&said, &["used up its 2s of CPU time"]);
+        assert!((2.0..4.5).contains(&seconds), "{isolation}: {seconds} s\n{said}");
+    }
 }

@@ -3,6 +3,7 @@
 
 mod quarantine;
 mod steps;
+mod unready;
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;

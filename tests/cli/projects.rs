@@ -2,6 +2,7 @@
 //! docs/plugins.md.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -75,7 +76,8 @@ fn made(bench: &Bench, language: &str) {
     assert!(!built.stderr.contains("warning"), "{}", built.stderr);
     assert!(bench.path("mine/mine.wasm").is_file());
     let tested = bench.run(&["test", "mine"]).ended(0);
-    says(&tested.stdout, &["first", "split", "refused"]);
+    says(&tested.stdout, &["first", "split", "numbered", "refused"]);
+    bench.run(&["conformance", "mine", "column-names"]).ended(0).out_says(&["pass  column-names"]);
 }
 
 /// What the component imports of WASI.
@@ -159,6 +161,28 @@ fn a_new_plugin_in_python_builds_and_passes() {
     let bench = Bench::new();
     made(&bench, "python");
     assert_eq!(wasi(&bench), Vec::<String>::new());
+}
+
+/// docs/plugins.md: what `requirements.txt` names is installed into `.venv` and gets into the component.
+#[test]
+fn a_plugin_in_python_has_the_packages_of_its_environment() {
+    if !is_there("componentize-py") {
+        return;
+    }
+    let bench = Bench::new();
+    bench.run(&["new", "mine", "--lang", "python"]).ended(0);
+    let found = tools().split(':').map(|folder| Path::new(folder).join("componentize-py")).find(|path| path.exists());
+    fs::create_dir_all(bench.path("mine/.venv/bin")).unwrap();
+    symlink(found.unwrap(), bench.path("mine/.venv/bin/componentize-py")).unwrap();
+    // As pip leaves it.
+    let packages = bench.path("mine/.venv/lib/python3.11/site-packages");
+    fs::create_dir_all(packages.join("tiny")).unwrap();
+    fs::write(packages.join("tiny/__init__.py"), "VERSION = \"4.7.11\"\n").unwrap();
+    let source = bench.path("mine/src/plugin.py");
+    let text = fs::read_to_string(&source).unwrap();
+    assert!(text.contains("VERSION = \"1.0.0\"\n"));
+    fs::write(&source, text.replace("VERSION = \"1.0.0\"\n", "from tiny import VERSION\n")).unwrap();
+    bench.run(&["build", "mine"]).ended(0).out_says(&["name        mine 4.7.11"]);
 }
 
 #[test]

@@ -214,6 +214,59 @@ fn what_waits_for_a_plugin_heeds_its_deadline() {
     stop(daemon);
 }
 
+/// Of a run that has begun the first delivery halts the plugin, and the other one waits in the
+/// daemon until it is too late: it ends by that, its run with it, and says what it waited for.
+#[test]
+fn a_delivery_that_waits_for_its_plugin_ends_at_its_deadline() {
+    let both = config("deadline = \"6s\"\noverlap = \"queue\"")
+        .replace("quarantine_after = 3", "quarantine_after = 1")
+        .replace(
+            "plugin = \"bad\"\noptions = { behaviour = \"panic\" }\nto = { customers = [\"acme\"] }",
+            "plugin = \"bad\"\noptions = { behaviour = \"panic\" }\nto = { all = true }",
+        );
+    let world = World::new(&both);
+    world.write("bad.wasm", guest("hostile"));
+    let _sandbox = world.sandbox();
+    // One at a time.
+    world.write("consign.toml", world.text().replacen("[daemon]\n", "[daemon]\nconcurrency = 1\n", 1));
+    let daemon = world.daemon();
+    let halted = wait_until_halted(&world);
+    let ended = || {
+        let runs = world.runs().into_iter().filter(|run| run["share"] == "halting" && run["state"] == "failed");
+        let shown = runs.map(|run| world.run(&["show", run["run"].as_str().unwrap(), "--json"]).ended(0).json());
+        // The run whose other delivery it was that failed; one may have been too late before.
+        let messages = |run: &Value| -> Vec<String> {
+            let all = run["deliveries"].as_array().unwrap().iter();
+            all.map(|delivery| delivery["failure"]["message"].as_str().unwrap_or_default().to_owned()).collect()
+        };
+        let mut messages = shown.map(|run| (messages(&run), run["run"].clone()));
+        messages.find(|(messages, _)| messages.iter().any(|message| message.contains("panicked at")))
+    };
+    let mut found = None;
+    until("its run has ended", SOON, || {
+        found = ended();
+        found.is_some()
+    });
+    let (messages, run) = found.unwrap();
+    let [late] = &messages.iter().filter(|message| !message.contains("panicked at")).collect::<Vec<_>>()[..] else {
+        panic!("{messages:?}")
+    };
+    let since = halted["since"].as_str().unwrap().split('.').next().unwrap().trim_end_matches('Z');
+    says(
+        late,
+        &[
+            "not delivered by ",
+            "which is the deadline of slot halting@",
+            &format!("; its plugin bad is in quarantine since {since}"),
+        ],
+    );
+    assert_eq!((run["deliveries"].as_u64(), run["failed"].as_u64()), (Some(2), Some(2)), "{run:#}");
+    assert!(run["finished"].is_string(), "{run:#}");
+    // Nobody was asked for it: the plugin did not run.
+    assert_eq!(wait_until_halted(&world)["deliveries"], 1);
+    stop(daemon);
+}
+
 /// Runs by hand, one after another, because their order is what matters.
 #[test]
 fn one_bad_customer_among_good_ones_halts_nobody() {

@@ -41,10 +41,7 @@ to = {{ all = true }}
 {more}"#
     );
     let world = World::new(&config);
-    let text = world.text();
-    let cache = text.lines().find(|line| line.starts_with("cache_dir")).unwrap();
-    world.write("consign.toml", text.replace(cache, "cache_dir = \"cache\""));
-    fs::create_dir(world.path("cache")).unwrap();
+    world.own_cache();
     world.write("numbers.csv", "n,m\n1,2\n");
     world
 }

@@ -266,6 +266,14 @@ impl World {
         self.write("consign.toml", if old.is_empty() { text } else { text.replace(old, new) });
     }
 
+    /// Gives it a cache of its own, `cache`, in the place of that of all tests.
+    pub fn own_cache(&self) {
+        let text = self.text();
+        let cache = text.lines().find(|line| line.starts_with("cache_dir")).unwrap();
+        self.write("consign.toml", text.replace(cache, "cache_dir = \"cache\""));
+        fs::create_dir(self.path("cache")).unwrap();
+    }
+
     /// The configuration as it is now.
     pub fn text(&self) -> String {
         fs::read_to_string(self.path("consign.toml")).unwrap()
@@ -303,26 +311,49 @@ impl World {
     /// S3 and STS for the configuration's customers, objects in `buckets`; the
     /// configuration then names it.
     pub fn sandbox(&self) -> Running {
-        let (sandbox, endpoint) = self.sandbox_on("127.0.0.1:0");
+        let (sandbox, endpoint) = self.sandbox_on("consign.toml", "127.0.0.1:0");
         self.configure(&endpoint, "", "");
         sandbox
     }
 
     /// The same at the endpoint that the configuration names.
     pub fn sandbox_again(&self) -> Running {
-        self.sandbox_on(self.endpoint().trim_start_matches("http://")).0
+        self.sandbox_on("consign.toml", &self.listens()).0
+    }
+
+    /// S3 and STS as they would be if customers had set up what the configuration says with
+    /// these texts replaced: it itself is another one. At the endpoint that it names, if any.
+    pub fn sandbox_of(&self, but: &[(&str, &str)]) -> Running {
+        let mut served = self.text();
+        for (old, new) in but {
+            assert!(served.contains(old), "{old}");
+            served = served.replace(old, new);
+        }
+        self.write("served.toml", served);
+        let listen = self.listens();
+        let nobodys = listen == "127.0.0.1:1";
+        let (sandbox, endpoint) = self.sandbox_on("served.toml", if nobodys { "127.0.0.1:0" } else { &listen });
+        if nobodys {
+            self.configure(&endpoint, "", "");
+        }
+        sandbox
     }
 
     /// What the configuration names as S3 and STS.
     pub fn endpoint(&self) -> String {
+        format!("http://{}", self.listens())
+    }
+
+    /// Where that is.
+    fn listens(&self) -> String {
         let text = self.text();
-        let (_, rest) = text.split_once("endpoint_url = \"").unwrap();
+        let (_, rest) = text.split_once("endpoint_url = \"http://").unwrap();
         rest.split('"').next().unwrap().trim_end_matches('/').to_owned()
     }
 
-    fn sandbox_on(&self, listen: &str) -> (Running, String) {
+    fn sandbox_on(&self, config: &str, listen: &str) -> (Running, String) {
         let (said, log) = (self.path("sandbox.json"), self.path("sandbox.log"));
-        let args = ["--config", "consign.toml", "sandbox", "--dir", "buckets", "--listen", listen, "--json"];
+        let args = ["--config", config, "sandbox", "--dir", "buckets", "--listen", listen, "--json"];
         let mut command = command(self.dir(), &args);
         command.stdout(File::create(&said).unwrap()).stderr(File::create(&log).unwrap());
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));

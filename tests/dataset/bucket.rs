@@ -31,7 +31,13 @@ impl Lake {
             vendor: KeyPair { access_key_id: "AKIAVENDOR".into(), secret_access_key: Secret::new("vendorsecret") },
             vendor_policy: Policy::allow_all(),
             session_seconds_min: 900,
-            accounts: vec![Account { id: VENDOR_ACCOUNT.into(), root: None, roles: Vec::new(), buckets: vec![lake] }],
+            accounts: vec![Account {
+                id: VENDOR_ACCOUNT.into(),
+                root: None,
+                roles: Vec::new(),
+                buckets: vec![lake],
+                keys: Vec::new(),
+            }],
         };
         let sandbox = Sandbox::start(config, Clock::system()).await.unwrap();
         let store = AmazonS3Builder::new()

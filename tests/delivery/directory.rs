@@ -38,7 +38,7 @@ async fn files_have_the_keys_as_paths_and_appear_when_complete() {
     assert!(files(&root).iter().all(|file| file.contains("_manifest.unfinished.")), "{:?}", files(&root));
     let completed = sealed.complete().await.unwrap();
     let written = manifest(&customer, run, completed.objects());
-    completed.manifest(&written).await.unwrap();
+    completed.manifest(&written).await.unwrap().mark().await.unwrap();
 
     let folder = root.join("acme-data").join(FOLDER);
     assert!(std::fs::read(folder.join("a.csv")).unwrap() == contents);

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use chrono::TimeDelta;
 use consign::clock::Clock;
 use consign::config::{Aws, Compression, Credentials, Customer, StaticCredentials};
-use consign::delivery::{Delivery, Target, Vendor};
+use consign::delivery::{Check, Delivery, Outcome, Preflight, Probe, Target, Vendor};
 use consign::domain::{
     AccountId, BucketName, CustomerName, CustomerPrefix, ExternalId, Failure, Layer, Manifest, Region, RoleArn, Secret,
 };
 use serde_json::json;
+use tokio_util::sync::CancellationToken;
 
 use super::world::*;
 use crate::support::ministack::{ACCOUNT, Ministack, OTHER_ACCOUNT};
@@ -70,6 +71,11 @@ impl Scene {
     async fn deliver(&self) -> Result<(), Failure> {
         let vendor = vendor(&self.aws).await;
         deliver(&vendor, &Arc::new(self.customer.clone()), object(0, "a.csv", b"1,2\n")).await.map(drop)
+    }
+
+    async fn preflight(&self) -> Preflight {
+        let probe = Probe::new(vendor(&self.aws).await, CancellationToken::new()).await;
+        probe.customer(&Arc::new(self.customer.clone())).await
     }
 
     async fn read(&self, bucket: &str, key: &str) -> Option<Vec<u8>> {
@@ -202,6 +208,58 @@ async fn an_upload_goes_on_under_the_next_session() {
     delivery.accept(finish(0)).await.unwrap();
     let completed = delivery.seal().await.unwrap().complete().await.unwrap();
     let written = manifest(&customer, run, completed.objects());
-    completed.manifest(&written).await.unwrap();
+    completed.manifest(&written).await.unwrap().mark().await.unwrap();
     assert!(scene.read("bucket-next", &format!("{FOLDER}a.csv")).await.unwrap() == expected);
+}
+
+/// A preflight of a server that is not ours finds the same, and leaves nothing there.
+#[tokio::test]
+async fn preflight_leaves_nothing_and_finds_what_is_enforced() {
+    let scene = Scene::new("preflight").await;
+    let outcome = |found: &Preflight, check: Check| {
+        let finding = found.checks.iter().find(|finding| finding.check == check).unwrap();
+        (finding.outcome, finding.remedy.clone())
+    };
+    let found = scene.preflight().await;
+    let good = [Check::Identity, Check::Clock, Check::Role, Check::WithoutExternalId, Check::WrongExternalId];
+    for check in good.into_iter().chain([Check::Region, Check::Write, Check::NothingLeft]) {
+        assert_eq!(outcome(&found, check).0, Outcome::Ok, "{check:?} in {found:#?}");
+    }
+    let (outside, remedy) = outcome(&found, Check::Outside);
+    assert_eq!(outside, Outcome::Warning, "its role may write anywhere: {found:#?}");
+    assert!(remedy.contains("arn:aws:s3:::bucket-preflight/uploads/us/*"), "{remedy}");
+    assert_eq!(outcome(&found, Check::Owner).0, Outcome::Warning, "it takes any owner");
+
+    // A narrow role that anybody can name.
+    let (server, vendor) = (scene.server, "vendor-preflight");
+    let trust = json!({ "Version": "2012-10-17", "Statement": [{
+        "Effect": "Allow",
+        "Principal": { "AWS": format!("arn:aws:iam::{ACCOUNT}:user/{vendor}") },
+        "Action": "sts:AssumeRole",
+    }]});
+    let narrow = json!({ "Version": "2012-10-17", "Statement": [
+        { "Effect": "Allow", "Action": "s3:PutObject", "Resource": "arn:aws:s3:::bucket-preflight/uploads/us/*" }
+    ]});
+    tokio::task::spawn_blocking(move || {
+        let name = ("RoleName", "role-preflight");
+        server.iam("UpdateAssumeRolePolicy", &[name, ("PolicyDocument", &trust.to_string())]);
+        server.iam("PutRolePolicy", &[name, ("PolicyName", "p"), ("PolicyDocument", &narrow.to_string())])
+    })
+    .await
+    .unwrap();
+    let found = scene.preflight().await;
+    assert_eq!(outcome(&found, Check::Outside).0, Outcome::Ok, "{found:#?}");
+    for check in [Check::WithoutExternalId, Check::WrongExternalId] {
+        let (outcome, remedy) = outcome(&found, check);
+        assert_eq!(outcome, Outcome::Critical, "{found:#?}");
+        assert!(remedy.contains("\"sts:ExternalId\": \"ext-preflight\""), "{remedy}");
+    }
+
+    let left = |path: &'static str| {
+        tokio::task::spawn_blocking(move || String::from_utf8(server.s3("root", "GET", path, b"").body).unwrap())
+    };
+    let (objects, uploads) =
+        (left("/bucket-preflight").await.unwrap(), left("/bucket-preflight?uploads").await.unwrap());
+    assert!(objects.contains("<ListBucketResult") && !objects.contains("<Key>"), "{objects}");
+    assert!(uploads.contains("<ListMultipartUploadsResult") && !uploads.contains("<UploadId>"), "{uploads}");
 }

@@ -42,7 +42,7 @@ async fn a_delivery_is_invisible_until_sealed_and_the_manifest_comes_last() {
     let completed = sealed.complete().await.unwrap();
     assert!(!wire.objects().contains_key(MANIFEST));
     let written = manifest(&customer, run, completed.objects());
-    let committed = completed.manifest(&written).await.unwrap();
+    let committed = completed.manifest(&written).await.unwrap().mark().await.unwrap();
 
     let objects = wire.objects();
     assert_eq!(objects.len(), 4);
@@ -223,11 +223,11 @@ async fn a_sealed_delivery_rolls_forward_in_another_process() {
     assert_eq!(wire.objects().len(), 2);
     let completed = resume().await.complete().await.unwrap();
     let first = manifest(&customer, run, completed.objects());
-    completed.manifest(&first).await.unwrap();
+    completed.manifest(&first).await.unwrap().mark().await.unwrap();
     // The ledger did not hear of the commit: the next process finds it to be its own.
     let completed = resume().await.complete().await.unwrap();
     let again = manifest(&customer, run_id(), completed.objects());
-    completed.manifest(&again).await.unwrap();
+    completed.manifest(&again).await.unwrap().mark().await.unwrap();
     let read: Manifest = serde_json::from_slice(&wire.objects()[MANIFEST]).unwrap();
     assert_eq!(read, first, "the first manifest stays");
 }

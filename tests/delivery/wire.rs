@@ -1,7 +1,7 @@
 //! A small S3 and STS at the wire, with the rules of AWS that matter here, and a
 //! script that can make any request go wrong. Everything is kept for looking at.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -80,6 +80,24 @@ impl Wire {
         self.state().uploads.len()
     }
 
+    /// Their keys.
+    pub fn open(&self) -> Vec<String> {
+        self.state().uploads.values().map(|upload| upload.key.clone()).collect()
+    }
+
+    /// An upload that nobody here has created.
+    pub fn create(&self, key: &str) {
+        let state = &mut *self.state();
+        state.created += 1;
+        let upload = Upload { key: key.into(), content_type: String::new(), parts: BTreeMap::new() };
+        state.uploads.insert(format!("upload-{}", state.created), upload);
+    }
+
+    /// Nothing goes wrong any more.
+    pub fn heal(&self) {
+        self.front.obey(Box::new(|_, _| None));
+    }
+
     pub fn put(&self, key: &str, body: &'static str) {
         self.state().objects.insert(key.into(), Bytes::from_static(body.as_bytes()));
     }
@@ -137,7 +155,8 @@ impl State {
                 None => no_such_upload(),
                 Some(_) => Answer::new(204, Vec::new(), ""),
             },
-            Call::AssumeRole | Call::List | Call::Other => error(501, "NotImplemented", "not here"),
+            Call::List => self.list(&seen.query),
+            Call::AssumeRole | Call::Other => error(501, "NotImplemented", "not here"),
         }
     }
 
@@ -169,6 +188,27 @@ impl State {
         let body = format!(
             "<CompleteMultipartUploadResult><ETag>\"whole-{id}\"</ETag><ChecksumCRC64NVME>{crc}</ChecksumCRC64NVME>\
              <ChecksumType>FULL_OBJECT</ChecksumType></CompleteMultipartUploadResult>"
+        );
+        Answer::new(200, Vec::new(), body)
+    }
+
+    /// Two uploads a page.
+    fn list(&self, query: &HashMap<String, String>) -> Answer {
+        let asked = |name: &str| query.get(name).cloned().unwrap_or_default();
+        let after = (asked("key-marker"), asked("upload-id-marker"));
+        let mut open: Vec<_> = self.uploads.iter().map(|(id, upload)| (upload.key.clone(), id.clone())).collect();
+        open.retain(|of| of.0.starts_with(&asked("prefix")) && *of > after);
+        open.sort();
+        let page = &open[..open.len().min(2)];
+        let uploads: String = page
+            .iter()
+            .map(|(key, id)| format!("<Upload><Key>{key}</Key><UploadId>{id}</UploadId></Upload>"))
+            .collect();
+        let (key, id) = page.last().cloned().unwrap_or_default();
+        let body = format!(
+            "<ListMultipartUploadsResult><IsTruncated>{}</IsTruncated><NextKeyMarker>{key}</NextKeyMarker>\
+             <NextUploadIdMarker>{id}</NextUploadIdMarker>{uploads}</ListMultipartUploadsResult>",
+            page.len() < open.len()
         );
         Answer::new(200, Vec::new(), body)
     }

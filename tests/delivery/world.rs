@@ -11,9 +11,9 @@ use consign::clock::Clock;
 use consign::config::{Aws, Compression, Credentials, Customer, Encryption, StaticCredentials};
 use consign::delivery::{Committed, Delivery, DeliverySpec, Target, Vendor};
 use consign::domain::{
-    AccountId, BucketName, CustomerName, CustomerPrefix, ExternalId, Failure, Interval, KeyTemplate, LeafName,
-    Manifest, ManifestInterval, ObjectKey, OutputEvent, Region, RoleArn, RunId, SealedObject, Secret, ShareName,
-    UploadJournal,
+    AccountId, BucketName, CustomerName, CustomerPrefix, ExternalId, Failure, Interval, KeyTemplate, Layer, LeafName,
+    Manifest, ManifestInterval, Mode, ObjectKey, OutputEvent, Region, Retry, RoleArn, RunId, SealedObject, Secret,
+    ShareName, UploadJournal,
 };
 
 pub const MIB: usize = 1 << 20;
@@ -67,6 +67,8 @@ pub fn spec(compression: Compression) -> DeliverySpec {
         slot: at,
         interval: Interval { start: "2024-04-30T06:00:00Z".parse().unwrap(), end: at },
         template: KeyTemplate::default(),
+        success_marker: false,
+        latest_pointer: None,
         compression,
         in_pieces: false,
         spill_dir: std::env::temp_dir(),
@@ -102,6 +104,7 @@ pub fn manifest(customer: &Customer, run: RunId, delivered: &[consign::domain::M
         slot: spec.slot,
         interval: ManifestInterval { start: spec.interval.start, end: spec.interval.end },
         customer: customer.name.clone(),
+        mode: Mode::Slot,
         run,
         rows: 1,
         objects: delivered.to_vec(),
@@ -131,7 +134,19 @@ pub async fn deliver_to(
     journal: Arc<Journal>,
     events: Vec<OutputEvent>,
 ) -> Result<Committed, Failure> {
-    let delivery = Delivery::begin(target, spec(Compression::None), journal).await?;
+    deliver_as(target, customer, (run, Mode::Slot), journal, spec(Compression::None), events).await
+}
+
+pub async fn deliver_as(
+    target: Target,
+    customer: &Customer,
+    (run, mode): (RunId, Mode),
+    journal: Arc<Journal>,
+    spec: DeliverySpec,
+    events: Vec<OutputEvent>,
+) -> Result<Committed, Failure> {
+    let slot = spec.slot;
+    let delivery = Delivery::begin(target, spec, journal).await?;
     for event in events {
         if let Err(failure) = delivery.accept(event).await {
             let _ = delivery.abort().await;
@@ -139,8 +154,8 @@ pub async fn deliver_to(
         }
     }
     let completed = delivery.seal().await?.complete().await?;
-    let manifest = manifest(customer, run, completed.objects());
-    completed.manifest(&manifest).await
+    let manifest = Manifest { mode, slot, ..manifest(customer, run, completed.objects()) };
+    completed.manifest(&manifest).await?.mark().await
 }
 
 /// Remembers what it was told.
@@ -149,6 +164,10 @@ pub struct Journal {
     pub uploads: Mutex<Vec<(String, String)>>,
     pub aborted: Mutex<Vec<String>>,
     pub sealed: Mutex<Option<Vec<SealedObject>>>,
+    /// A later slot has been delivered.
+    pub is_old: bool,
+    /// Another process has taken over.
+    pub is_fenced: bool,
 }
 
 impl Journal {
@@ -186,6 +205,17 @@ impl UploadJournal for Journal {
     async fn sealed(&self, objects: &[SealedObject]) -> Result<(), Failure> {
         *self.sealed.lock().unwrap() = Some(objects.to_vec());
         Ok(())
+    }
+
+    async fn is_ours(&self) -> Result<(), Failure> {
+        match self.is_fenced {
+            true => Err(Failure::new(Layer::Ledger, Retry::Later, "another one has it", "")),
+            false => Ok(()),
+        }
+    }
+
+    async fn is_newest(&self) -> Result<bool, Failure> {
+        Ok(!self.is_old)
     }
 }
 

@@ -43,6 +43,41 @@ fn keys_look_like_this() {
 }
 
 #[test]
+fn keys_that_slots_have_in_common() {
+    let replaced = |text: &str| KeyTemplate::parse_replaced(text).map_err(|why| why.to_string());
+    assert_eq!(KeyTemplate::default_replaced(), replaced(KeyTemplate::DEFAULT_REPLACED).unwrap());
+    assert_eq!(replaced("now/{customer}/{share}/{name}").unwrap().as_str(), "now/{customer}/{share}/{name}");
+    for (template, why) in [
+        ("{share}/{slot}/{name}", "has an instant"),
+        ("{share}/{interval_end:%Y}/{name}", "has an instant"),
+        ("latest/{name}", "no {share}"),
+        ("{share}/x-{name}", "alone after"),
+        ("{share}/../{name}", "path step"),
+    ] {
+        assert!(replaced(template).unwrap_err().contains(why), "{template}");
+    }
+}
+
+#[test]
+fn the_folder_above_all_slots_is_the_shares_own() {
+    let above = |text: &str| KeyTemplate::parse(text).unwrap().above_slots().map(|above| above.as_str().to_owned());
+    for (template, folder) in [
+        (KeyTemplate::DEFAULT, Some("{share}/{name}")),
+        ("{share}/{slot}/{name}", Some("{share}/{name}")),
+        ("a/{customer}/{share}/b-{slot:%Y}/{slot}/{name}", Some("a/{customer}/{share}/{name}")),
+        ("a/{share}-x/y/{interval_start:%Y}/{slot}/{name}", Some("a/{share}-x/y/{name}")),
+        ("a/{share}-{slot}/{name}", None),
+        ("{share}-{slot}/{name}", None),
+        ("{slot}/{share}/{name}", None),
+    ] {
+        assert_eq!(above(template).as_deref(), folder, "{template}");
+        if let Some(above) = KeyTemplate::parse(template).unwrap().above_slots() {
+            assert_eq!(KeyTemplate::parse_replaced(above.as_str()).unwrap(), above);
+        }
+    }
+}
+
+#[test]
 fn templates_that_are_refused() {
     let cases = [
         ("", "end in {name}"),
@@ -52,7 +87,7 @@ fn templates_that_are_refused() {
         ("{share}/{slot}/x-{name}", "alone after"),
         ("{share}/{slot}{name}", "alone after"),
         ("{share}/{slot}/{name}/{name}", "more than once"),
-        ("{share}/{name}", "no {slot}"),
+        ("{share}/{name}", "mode = \"replace\""),
         ("{slot}/{name}", "no {share}"),
         ("{share}/{slot:%m-%d}/{name}", "no year"),
         ("{share}/{slot:%H%M%S}/{interval_start:%B %e}/{name}", "no year"),

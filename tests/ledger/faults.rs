@@ -1,10 +1,12 @@
 //! Components that end by their own fault: counted in a row, halted, let go.
 
+use chrono::TimeDelta;
+use consign::clock::Clock;
 use consign::config::Overlap;
 use consign::domain::{ContentDigest, Failure, Layer, PluginName, Retry, SkipReason};
-use consign::ledger::{Formatter, Ledger, LedgerError, Planned, Waiting};
+use consign::ledger::{Committed, Formatter, Ledger, LedgerError, Order, Planned, Waiting};
 
-use super::{customers, deliver, lasting, open, planned, read_only, share, slot, start};
+use super::{customers, deliver, lasting, open, open_at, planned, read_only, receipt, share, slot, start};
 
 fn formatter(component: &str, quarantine_after: u32) -> Formatter {
     let plugin = PluginName::parse("fmt").unwrap();
@@ -18,7 +20,7 @@ fn fault() -> Failure {
 /// A delivery of the `n`-th hour fails like this; true when its component is in quarantine then.
 async fn fails(ledger: &Ledger, n: i64, by: &Formatter, failure: Failure) -> Result<bool, LedgerError> {
     let claim = ledger.start_manual(slot("a", n), customers(&["acme"])).await.unwrap().claim.unwrap();
-    let attempt = match ledger.attempt_by(Some(by.clone()), claim.deliveries[0].1, None).await {
+    let attempt = match ledger.attempt_by(Some(by.clone()), Order::Any, claim.deliveries[0].1, None).await {
         Ok(attempt) => attempt,
         Err(refused) => {
             let attempt = ledger.attempt_started(claim.deliveries[0].1, None).await.unwrap();
@@ -35,7 +37,7 @@ async fn fails(ledger: &Ledger, n: i64, by: &Formatter, failure: Failure) -> Res
 async fn succeeds(ledger: &Ledger, n: i64, by: &Formatter) {
     let slot = slot("a", n);
     let claim = ledger.start_manual(slot.clone(), customers(&["acme"])).await.unwrap().claim.unwrap();
-    let attempt = ledger.attempt_by(Some(by.clone()), claim.deliveries[0].1, None).await.unwrap();
+    let attempt = ledger.attempt_by(Some(by.clone()), Order::Any, claim.deliveries[0].1, None).await.unwrap();
     deliver(ledger, &slot, attempt.id, "u1").await.unwrap();
     ledger.run_finished(claim.run).await.unwrap();
 }
@@ -91,6 +93,22 @@ async fn a_success_in_between_is_a_new_beginning() {
     assert!(fails(&ledger, 23, &bad, fault()).await.unwrap());
 }
 
+/// With `empty = "skip"` a delivery without rows is one without its plugin: nothing is known of it by that.
+#[tokio::test]
+async fn a_delivery_without_rows_neither_counts_nor_forgives() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = open(dir.path());
+    let bad = formatter("bad", 2);
+    assert!(!fails(&ledger, 1, &bad, fault()).await.unwrap());
+    let claim = ledger.start_manual(slot("a", 2), customers(&["acme"])).await.unwrap().claim.unwrap();
+    let attempt = ledger.attempt_by(Some(bad.clone()), Order::Any, claim.deliveries[0].1, None).await.unwrap();
+    ledger.sealed(attempt.id, &[]).await.unwrap();
+    let nothing = Committed { rows: 0, bytes: 0, ..receipt(&[]) };
+    ledger.committed(attempt.id, nothing).await.unwrap();
+    ledger.run_finished(claim.run).await.unwrap();
+    assert!(fails(&ledger, 3, &bad, fault()).await.unwrap());
+}
+
 /// What had begun before may end well; that does not end the quarantine.
 #[tokio::test]
 async fn what_was_at_work_does_not_let_it_go() {
@@ -99,7 +117,7 @@ async fn what_was_at_work_does_not_let_it_go() {
     let bad = formatter("bad", 1);
     let early = slot("a", 9);
     let claim = ledger.start_manual(early.clone(), customers(&["acme"])).await.unwrap().claim.unwrap();
-    let attempt = ledger.attempt_by(Some(bad.clone()), claim.deliveries[0].1, None).await.unwrap();
+    let attempt = ledger.attempt_by(Some(bad.clone()), Order::Any, claim.deliveries[0].1, None).await.unwrap();
     assert!(fails(&ledger, 1, &bad, fault()).await.unwrap());
     deliver(&ledger, &early, attempt.id, "u1").await.unwrap();
     assert_eq!(ledger.quarantined().await.unwrap().len(), 1);
@@ -116,13 +134,13 @@ async fn each_delivery_counts_once() {
     let bad = formatter("bad", 2);
     let claim = ledger.start_manual(slot("a", 1), customers(&["acme"])).await.unwrap().claim.unwrap();
     for _ in 0..5 {
-        let attempt = ledger.attempt_by(Some(bad.clone()), claim.deliveries[0].1, None).await.unwrap();
+        let attempt = ledger.attempt_by(Some(bad.clone()), Order::Any, claim.deliveries[0].1, None).await.unwrap();
         let halted = ledger.failed_by(Some(bad.clone()), attempt.id, fault(), Some(start())).await.unwrap();
         assert!(!halted);
     }
     assert!(fails(&ledger, 2, &bad, fault()).await.unwrap());
     // It waits as it is.
-    let refused = ledger.attempt_by(Some(bad), claim.deliveries[0].1, None).await.unwrap_err();
+    let refused = ledger.attempt_by(Some(bad), Order::Any, claim.deliveries[0].1, None).await.unwrap_err();
     assert!(matches!(refused, LedgerError::Quarantined { .. }), "{refused:?}");
     let shown = ledger.reader().run(claim.run).await.unwrap();
     assert_eq!(shown.deliveries[0].attempts.len(), 5);
@@ -155,10 +173,64 @@ async fn what_waits_is_kept_and_heeds_its_deadline() {
     assert_eq!(ledger.reader().skipped(None, 9).await.unwrap().len(), 1);
 }
 
+/// A slot that is held waits for a delivery which waits for the plugin: it is as late as the others.
+#[tokio::test]
+async fn a_slot_that_waits_for_another_one_heeds_its_deadline() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = Clock::fixed(start());
+    let ledger = open_at(dir.path(), clock.clone());
+    let deadline = start() + TimeDelta::hours(1);
+    let queued = |n| Planned { overlap: Overlap::Queue, deadline: Some(deadline), ..planned(slot("a", n), &["acme"]) };
+    let patient = Planned { deadline: None, ..queued(3) };
+    ledger.plan(vec![Planned { deadline: None, ..queued(1) }, queued(2), patient], Vec::new()).await.unwrap();
+    let claims = ledger.claim(9, 0).await.unwrap();
+    assert_eq!((claims.runs.len(), claims.looked_at), (1, 3), "the others are held");
+    assert_eq!(ledger.keep_waiting(vec![share("a")]).await.unwrap(), []);
+    clock.set(deadline);
+    assert_eq!(ledger.keep_waiting(vec![share("b")]).await.unwrap(), []);
+    assert_eq!(ledger.keep_waiting(vec![share("a")]).await.unwrap(), [(slot("a", 2), SkipReason::Quarantine)]);
+    assert_eq!(ledger.keep_waiting(vec![share("a")]).await.unwrap(), [], "it was told");
+    assert_eq!(ledger.reader().waiting(vec![share("a")]).await.unwrap(), Waiting { deliveries: 1, slots: 1 });
+    let attempt = ledger.attempt_started(claims.runs[0].deliveries[0].1, None).await.unwrap();
+    deliver(&ledger, &slot("a", 1), attempt.id, "u1").await.unwrap();
+    assert_eq!(ledger.claim(9, 0).await.unwrap().runs[0].slot, slot("a", 3));
+}
+
+/// A daemon that has not heard of the quarantine claims a slot, and another one's delivery of before
+/// waits for the plugin: that is no reason to leave the slot out.
+#[tokio::test]
+async fn what_waits_for_a_plugin_is_not_in_the_way_of_a_later_slot() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = open(dir.path());
+    let bad = formatter("bad", 1);
+    let skip = |n| Planned { overlap: Overlap::Skip, ..planned(slot("a", n), &["acme"]) };
+    ledger.plan(vec![skip(1)], Vec::new()).await.unwrap();
+    let first = ledger.claim(9, 0).await.unwrap().runs.remove(0);
+    // Until it is known whose fault it is, a delivery that has not begun is in the way.
+    ledger.plan(vec![skip(2)], Vec::new()).await.unwrap();
+    assert_eq!(ledger.claim(9, 0).await.unwrap().skipped, [(slot("a", 2), SkipReason::Overlap)]);
+    assert!(fails(&ledger, 10, &bad, fault()).await.unwrap());
+    ledger.plan(vec![skip(3)], Vec::new()).await.unwrap();
+    let claims = ledger.claim(9, 0).await.unwrap();
+    assert_eq!((claims.runs.len(), claims.skipped.len(), claims.looked_at), (0, 0, 1), "it is held");
+    // It stays so when the other slots of the share are many by then.
+    assert_eq!(ledger.keep_waiting(vec![share("a")]).await.unwrap(), []);
+    ledger.release(bad.plugin.clone(), None).await.unwrap();
+    let attempt = ledger.attempt_by(Some(bad.clone()), Order::Any, first.deliveries[0].1, None).await.unwrap();
+    // What has begun is as slow as it ever was.
+    ledger.plan(vec![skip(4)], Vec::new()).await.unwrap();
+    assert_eq!(ledger.claim(9, 0).await.unwrap().skipped, [(slot("a", 4), SkipReason::Overlap)]);
+    deliver(&ledger, &slot("a", 1), attempt.id, "u1").await.unwrap();
+    assert_eq!(ledger.claim(9, 0).await.unwrap().runs[0].slot, slot("a", 3));
+}
+
 on_postgres! {
     faults_in_a_row_halt_a_component_until_it_is_let_go,
     a_success_in_between_is_a_new_beginning,
+    a_delivery_without_rows_neither_counts_nor_forgives,
     what_was_at_work_does_not_let_it_go,
     each_delivery_counts_once,
     what_waits_is_kept_and_heeds_its_deadline,
+    a_slot_that_waits_for_another_one_heeds_its_deadline,
+    what_waits_for_a_plugin_is_not_in_the_way_of_a_later_slot,
 }

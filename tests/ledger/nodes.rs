@@ -172,9 +172,9 @@ async fn nodes_that_end_leave_their_work_at_once() {
     let second = shared.open();
     assert!(second.unfinished().await.unwrap().is_empty());
     drop(first);
-    let left = second.unfinished_of(&slot("orders", 2)).await.unwrap();
+    let left = second.unfinished_of(&slot("orders", 2), false).await.unwrap();
     assert!(left.is_empty(), "of another slot");
-    assert_eq!(second.unfinished_of(&slot("orders", 1)).await.unwrap()[0].run, claim.run);
+    assert_eq!(second.unfinished_of(&slot("orders", 1), false).await.unwrap()[0].run, claim.run);
 }
 
 /// Every slot is claimed once, by whichever asks first; planning is the same for all.

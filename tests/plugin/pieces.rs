@@ -4,15 +4,17 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroU64;
 use std::ops::Range;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, OnceLock};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use consign::domain::{Failure, Layer, OutputEvent, Retry};
 use consign::limits::Limits;
 use consign::plugin::{Component, Crew, Formatted, Job, Pieces, in_pieces};
-use futures::stream;
-use tokio::sync::mpsc;
+use futures::{Stream, stream};
+use tokio::sync::{mpsc, oneshot};
 
 use super::support::{Guest, hostile, job, numbers, runtime};
 
@@ -157,6 +159,47 @@ fn the_first_failure_in_the_order_of_the_rows_is_told() {
             assert_eq!((failure.layer, failure.retry), (Layer::Plugin, Retry::Never));
             assert!(whole(6, 10).iter().take(3).all(|(number, object)| objects[number] == *object), "{objects:?}");
         }
+    }
+}
+
+/// Batches, and then none for a long time; tells when it is dropped.
+struct Waiting {
+    batches: std::vec::IntoIter<Result<RecordBatch, Failure>>,
+    _alive: oneshot::Sender<()>,
+}
+
+impl Stream for Waiting {
+    type Item = Result<RecordBatch, Failure>;
+
+    fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.batches.next().map_or(Poll::Pending, |batch| Poll::Ready(Some(batch)))
+    }
+}
+
+/// The bucket takes its time with the pieces before it: the query, and the memory that it reads
+/// ahead into, are others' by then.
+#[test]
+fn nothing_is_read_any_more_when_a_piece_has_failed() {
+    for component in sloppy().both() {
+        let (alive, gone) = oneshot::channel();
+        let batches = Waiting { batches: batches(&[10, 1]).into_iter(), _alive: alive };
+        let gone = Mutex::new(Some(gone));
+        let take = |piece, mut events: mpsc::Receiver<OutputEvent>| {
+            let gone = if piece == 0 { gone.lock().unwrap().take() } else { None };
+            async move {
+                if let Some(gone) = gone {
+                    assert!(gone.await.is_err());
+                }
+                while events.recv().await.is_some() {}
+                Ok(())
+            }
+        };
+        let crew = Crew::new(4, MIB);
+        let pieces = Pieces { rows: NonZeroU64::new(10).unwrap(), at_once: 4 };
+        let made = in_pieces(component, job_of("one-row"), batches, (&pieces, &crew), take);
+        let made = async { tokio::time::timeout(Duration::from_secs(60), made).await };
+        let made = runtime().block_on(made).expect("the rows are let go");
+        assert!(Failure::from(made.unwrap_err()).message.contains("one row is not enough"));
     }
 }
 

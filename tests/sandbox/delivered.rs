@@ -140,6 +140,6 @@ async fn a_sealed_delivery_is_not_visible() {
     let completed = sealed.complete().await.unwrap();
     assert_eq!(scene.keys(), [format!("{FOLDER}a.csv")], "the manifest is not there yet");
     let written = manifest(&scene.customer, run, completed.objects());
-    completed.manifest(&written).await.unwrap();
+    completed.manifest(&written).await.unwrap().mark().await.unwrap();
     assert!(scene.keys().contains(&MANIFEST.to_owned()));
 }

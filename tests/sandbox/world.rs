@@ -79,7 +79,7 @@ impl Scene {
     }
 }
 
-fn config(dir: &TempDir) -> SandboxConfig {
+pub fn config(dir: &TempDir) -> SandboxConfig {
     let keys = |id: &str, secret: &str| KeyPair { access_key_id: id.into(), secret_access_key: Secret::new(secret) };
     let bucket =
         |name: &str| Bucket { name: name.into(), region: "eu-west-1".into(), policy: None, acl_enabled: false };
@@ -95,6 +95,7 @@ fn config(dir: &TempDir) -> SandboxConfig {
         root: Some(root),
         roles,
         buckets,
+        keys: Vec::new(),
     };
     SandboxConfig {
         dir: dir.path().to_owned(),

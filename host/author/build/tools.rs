@@ -57,9 +57,26 @@ impl<'a> Tools<'a> {
         find().ok_or_else(missing)
     }
 
+    /// A file of the project, from wherever a program is started.
+    pub fn path(&self, below: &str) -> PathBuf {
+        let path = self.root.join(below);
+        std::path::absolute(&path).unwrap_or(path)
+    }
+
     /// Runs a program to its end; what it prints goes to stderr.
     pub fn run<S: AsRef<OsStr>>(&self, program: &Path, arguments: &[S]) -> Result<(), BuildError> {
+        self.run_with(None, program, arguments)
+    }
+
+    /// The same, with a variable in its environment.
+    pub fn run_with<S: AsRef<OsStr>>(
+        &self,
+        variable: Option<(&str, &Path)>,
+        program: &Path,
+        arguments: &[S],
+    ) -> Result<(), BuildError> {
         let mut command = self.command(program, arguments);
+        command.envs(variable);
         let status = command.stdout(to_stderr()).status().map_err(|source| start(program, source))?;
         if status.success() {
             return Ok(());

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Int64Array, ListArray, RecordBatch, StructArray};
+use arrow::array::{ArrayRef, Int64Array, ListArray, RecordBatch, StringArray, StructArray};
 use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{Field, Fields, SchemaRef};
 use futures::FutureExt;
@@ -12,7 +12,7 @@ use super::{Check, Finding, Suite, Verdict, batch, told, values};
 /// How deep types are nested.
 const DEPTH: usize = 32;
 
-pub static CHECKS: [Check; 3] = [
+pub static CHECKS: [Check; 4] = [
     Check {
         name: "types",
         wants: "a value of any type is written, or refused in words",
@@ -30,6 +30,12 @@ pub static CHECKS: [Check; 3] = [
         wants: "lists and structs 32 deep are written, or refused in words",
         remedy: "bound the depth, and say `unsupported` beyond it; the stack of a plugin has 1 MiB",
         run: |suite| nesting(suite).boxed(),
+    },
+    Check {
+        name: "column-names",
+        wants: "columns are written in their order, or under their names, also if these are numbers",
+        remedy: "go by a column's place in the schema: in an object of JavaScript names of digits come first",
+        run: |suite| column_names(suite).boxed(),
     },
 ];
 
@@ -114,6 +120,49 @@ async fn nesting(suite: &Suite) -> Finding {
         }
     }
     Ok(notes.join(", "))
+}
+
+/// Columns that a language which sorts its keys would turn round, each with a value
+/// that is no part of another one, nor of a name.
+const NUMBERED: [(&str, &str); 3] = [("7309731", "firstvalue"), ("7209721", "secondvalue"), ("7109711", "thirdvalue")];
+
+async fn column_names(suite: &Suite) -> Finding {
+    let mut columns = Vec::new();
+    if suite.own && suite.rows.num_rows() > 0 {
+        let names = suite.schema.fields().iter().map(|field| field.name().clone());
+        columns.extend(names.zip(suite.rows.slice(0, 1).columns().to_vec()));
+    }
+    let text = |value: &str| Arc::new(StringArray::from(vec![value])) as ArrayRef;
+    columns.extend(NUMBERED.iter().map(|(name, value)| ((*name).to_owned(), text(value))));
+    let rows = batch(columns)?;
+    if !suite.takes(&suite.options, &rows.schema())? {
+        return Ok("refused".into());
+    }
+    let ran = suite.over(vec![rows]).run().await;
+    match ran.ended {
+        Ok(_) => {}
+        Err(failed) if failed.cause.is_said() => return Ok(format!("refused: {}", failed.message)),
+        Err(failed) => return Err(super::bad(&failed)),
+    }
+    let bytes: Vec<u8> = ran.objects.into_iter().flat_map(|object| object.bytes).collect();
+    let Some(values) = order(&bytes, NUMBERED.map(|(_, value)| value)) else {
+        return Ok("where they are cannot be seen in what is written".into());
+    };
+    // Without names, a value's place says which it is.
+    let names = order(&bytes, NUMBERED.map(|(name, _)| name)).unwrap_or([0, 1, 2]);
+    if values == names {
+        return Ok(String::new());
+    }
+    let told = |order: [usize; 3]| order.map(|column| format!("`{}`", NUMBERED[column].0)).join(", ");
+    Err(Verdict::Failed(format!("values of the columns {} were written in the order {}", told(names), told(values))))
+}
+
+/// Which of the words comes first, which second, and which last; None if one is not there.
+fn order(bytes: &[u8], words: [&str; 3]) -> Option<[usize; 3]> {
+    let place = |word: &str| bytes.windows(word.len()).position(|window| window == word.as_bytes());
+    let mut places = [(place(words[0])?, 0), (place(words[1])?, 1), (place(words[2])?, 2)];
+    places.sort_unstable();
+    Some(places.map(|(_, word)| word))
 }
 
 fn lists() -> Result<ArrayRef, arrow::error::ArrowError> {

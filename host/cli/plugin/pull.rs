@@ -1,9 +1,5 @@
 //! `consign plugin pull`: from registries into the cache, and pinned.
 
-use std::collections::BTreeMap;
-use std::io::Write as _;
-use std::path::Path;
-
 use clap::Args;
 use serde::Serialize;
 
@@ -11,7 +7,8 @@ use super::super::Global;
 use super::super::output::{self, CliError, Exit, count, line};
 use super::super::setup;
 use super::named;
-use crate::config::{Config, Pin, PluginSource, lock_text};
+use super::pins::pin;
+use crate::config::{Config, Pin, PluginSource};
 use crate::domain::{Failure, PluginName};
 use crate::plugin::PluginHost;
 use crate::registry::{Depot, Pulled};
@@ -42,17 +39,14 @@ struct Row {
 pub async fn pull(global: &Global, args: &PullArgs) -> Result<Exit, CliError> {
     let config = setup::config(global)?;
     let plugins = named(&config, &args.plugins)?;
-    let shown_cache = config.daemon.cache_dir.clone();
-    let (config, cache) = setup::with_cache(config)?;
+    let (config, _cache) = setup::with_cache(config)?;
     let depot = Depot::new(&config);
-    let mut pins = kept_pins(&config);
-    let (mut rows, mut failed) = (Vec::new(), None);
+    let (mut rows, mut pins, mut failed) = (Vec::new(), Vec::new(), None);
     for name in &plugins {
         match one(&config, &depot, name, args.locked).await {
             Ok(Some((row, pin))) => {
                 rows.push(row);
-                let before = pins.get(name).cloned();
-                pins.insert(name.clone(), pin.after(before.as_ref()));
+                pins.push((name.clone(), pin));
             }
             Ok(None) => {}
             Err(failure) if failed.is_none() => failed = Some(CliError::failed(failure)),
@@ -64,14 +58,9 @@ pub async fn pull(global: &Global, args: &PullArgs) -> Result<Exit, CliError> {
         return Err(failed);
     }
     if !args.locked {
-        write(&config.lock_path, &lock_text(&pins))?;
+        pin(&config, pins)?;
     }
-    if cache.is_some() {
-        let dir = shown_cache.display();
-        output::warn(&format!(
-            "{dir} is not there or not this user's, so nothing was kept; the daemon fetches what is pinned when it starts"
-        ));
-    }
+    setup::tell_not_kept(&config);
     show(global, &config, &rows, args.locked);
     Ok(Exit::Done)
 }
@@ -108,30 +97,6 @@ async fn one(
         signed_by: signed_by.map(|path| path.display().to_string()),
     };
     Ok(Some((row, new)))
-}
-
-/// The pins of plugins that still are of a registry.
-pub(super) fn kept_pins(config: &Config) -> BTreeMap<PluginName, Pin> {
-    let pin = |source: &PluginSource| if let PluginSource::Oci { pin, .. } = source { pin.clone() } else { None };
-    config.plugins.iter().filter_map(|(name, plugin)| Some((name.clone(), pin(&plugin.source)?))).collect()
-}
-
-/// Whole or not at all. A file that says the same is left alone.
-pub(super) fn write(path: &Path, text: &str) -> Result<(), CliError> {
-    if std::fs::read_to_string(path).is_ok_and(|there| there == text) {
-        return Ok(());
-    }
-    let write = || -> std::io::Result<()> {
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        // Others read it too: the daemon is another user.
-        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
-        let mut file = tempfile::Builder::new().permissions(mode).tempfile_in(folder)?;
-        file.write_all(text.as_bytes())?;
-        file.as_file().sync_all()?;
-        file.persist(path).map_err(|error| error.error)?;
-        Ok(())
-    };
-    write().map_err(|error| CliError::internal(&format!("cannot write {}", path.display()), &error))
 }
 
 fn show(global: &Global, config: &Config, rows: &[Row], locked: bool) {

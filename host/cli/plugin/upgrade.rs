@@ -1,10 +1,7 @@
 //! `consign plugin upgrade` and `consign plugin rollback`: another component, once
 //! every share that uses it takes it, and the earlier one again.
 
-use std::collections::BTreeMap;
-use std::fs::Permissions;
-use std::io::Write as _;
-use std::os::unix::fs::PermissionsExt as _;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -12,15 +9,16 @@ use clap::Args;
 use serde::Serialize;
 use tempfile::NamedTempFile;
 
-use super::pull::{kept_pins, write};
-use crate::check;
+use super::pins;
+use crate::check::{self, Earlier};
 use crate::cli::output::{self, CliError, Exit, count, line};
 use crate::cli::{Global, setup};
 use crate::clock::Clock;
-use crate::config::{Config, ConfigErrors, Environment, Pin, Plugin, PluginSource, lock_text};
-use crate::domain::{ContentDigest, OciReference, PluginName};
+use crate::config::{Config, ConfigErrors, Environment, Pin, Plugin, PluginSource};
+use crate::domain::{ContentDigest, OciReference, PluginName, ShareName};
 use crate::registry::{Depot, Fetch};
-use crate::run::component_digest;
+use crate::replace;
+use crate::run::{component_digest, previous_component as previous};
 
 #[derive(Args)]
 pub struct UpgradeArgs {
@@ -46,8 +44,9 @@ struct Report {
     /// Of the components.
     before: Option<ContentDigest>,
     after: ContentDigest,
-    /// Shares that use it, all of which take it.
+    /// Shares that use it and take it: all but those that could not be asked.
     shares: usize,
+    not_asked: Vec<ShareName>,
     signed_by: Option<PathBuf>,
     /// What to commit, or where the file is.
     written: PathBuf,
@@ -71,6 +70,7 @@ pub async fn upgrade(global: &Global, args: &UpgradeArgs) -> Result<Exit, CliErr
             return Err(CliError::new(Exit::Usage, message, help));
         }
     };
+    setup::tell_not_kept(&config);
     show(global, &report);
     Ok(Exit::Done)
 }
@@ -96,6 +96,7 @@ pub async fn rollback(global: &Global, args: &RollbackArgs) -> Result<Exit, CliE
             put(&config, &plugin, (path, sha256.as_deref()), new).await?
         }
     };
+    setup::tell_not_kept(&config);
     show(global, &report);
     Ok(Exit::Done)
 }
@@ -134,13 +135,15 @@ async fn from_registry(
     pin(config, plugin, before, after, pulled.signed_by).await
 }
 
-/// Another tag is a change of the configuration, which is yours.
+/// Another tag is a change of the configuration, which is yours; and so is another digest
+/// where one is written there.
 fn within(config: &Config, plugin: &Plugin, configured: &OciReference, to: &str) -> Result<OciReference, CliError> {
     let name = &plugin.name;
     let wrong = |why: String, help: String| CliError::new(Exit::Usage, why, help);
     let wanted = OciReference::parse(to).map_err(|why| wrong(format!("'{to}' {why}"), String::new()))?;
     let is_same_place = (wanted.registry(), wanted.repository()) == (configured.registry(), configured.repository());
-    if wanted == *configured || (is_same_place && wanted.digest().is_some()) {
+    let may_be = |digest| configured.digest().is_none_or(|written| written == digest);
+    if wanted == *configured || (is_same_place && wanted.digest().is_some_and(may_be)) {
         return Ok(wanted);
     }
     let place = config.locate(&["plugins", name.as_str(), "oci"]);
@@ -199,17 +202,16 @@ async fn pin(
     signed_by: Option<PathBuf>,
 ) -> Result<Report, CliError> {
     let (reference, pin) = (after.reference.clone(), Some(after.clone()));
-    let shares = taken(config, plugin, PluginSource::Oci { reference, pin }).await?;
+    let (shares, not_asked) = taken(config, plugin, PluginSource::Oci { reference, pin }).await?;
     let changed = before.is_none_or(|before| !before.is_same(&after));
-    let mut pins = kept_pins(config);
-    pins.insert(plugin.name.clone(), after.clone().after(before));
-    write(&config.lock_path, &lock_text(&pins))?;
+    pins::pin(config, [(plugin.name.clone(), after.clone())])?;
     Ok(Report {
         plugin: plugin.name.clone(),
         changed,
         before: before.map(|before| before.component.clone()),
         after: after.component,
         shares,
+        not_asked,
         signed_by,
         written: config.lock_path.clone(),
     })
@@ -238,43 +240,65 @@ async fn put(
     }
     // The very bytes that are put there.
     let source = PluginSource::File { path: new.path().to_owned(), sha256: None };
-    let shares = taken(config, plugin, source).await?;
+    let (shares, not_asked) = taken(config, plugin, source).await?;
     let changed = before.as_ref() != Some(&after);
     if changed {
-        let kept = if before.is_some() { Some(temporary(path, &read(path)?)?) } else { None };
-        let moved = |error: tempfile::PersistError| {
-            CliError::internal(&format!("cannot write beside {}", path.display()), &error.error)
-        };
-        // Never without a whole component under its name, nor without a way back.
-        if let Some(kept) = kept {
-            kept.persist(previous(path)).map_err(moved)?;
-        }
-        new.persist(path).map_err(moved)?;
+        take_place(path, new, &bytes).map_err(|error| unwritten(path, &error))?;
     }
     let (plugin, written) = (plugin.name.clone(), path.to_owned());
-    Ok(Report { plugin, changed, before, after, shares, signed_by: None, written })
+    Ok(Report { plugin, changed, before, after, shares, not_asked, signed_by: None, written })
 }
 
-/// How many shares use it. Err: one of them does not take it, or something else is wrong
+/// A component in the place of the one at `path`, which is kept. At no instant is there none under
+/// that name, or no way back; where it cannot be done, all is as it was.
+fn take_place(path: &Path, new: NamedTempFile, bytes: &[u8]) -> io::Result<()> {
+    let previous = previous(path);
+    if !path.exists() {
+        return replace::persist(new, path);
+    }
+    // What comes back changes places with what is there, so that neither is ever nowhere.
+    let comes_back = std::fs::read(&previous).is_ok_and(|kept| kept == bytes);
+    if comes_back && replace::exchange(&previous, path)? {
+        return Ok(());
+    }
+    let there = replace::beside(path, &std::fs::read(path)?)?;
+    if comes_back {
+        replace::persist(new, path)?;
+        return replace::persist(there, &previous);
+    }
+    let (kept, is_first) = (there.path().to_owned(), !previous.exists());
+    if is_first || !replace::exchange(&kept, &previous)? {
+        replace::persist(there, &previous)?;
+        return replace::persist(new, path).inspect_err(|_| {
+            if is_first {
+                let _ = std::fs::remove_file(&previous);
+            }
+        });
+    }
+    // Until the new one is in its place, what was kept before is still there.
+    replace::persist(new, path).inspect_err(|_| {
+        let _ = replace::exchange(&kept, &previous);
+    })
+}
+
+/// How many shares take it, and which cannot say. Err: one of them does not take it, or something else is wrong
 /// for which the daemon would not go over to it.
-async fn taken(config: &Config, plugin: &Plugin, source: PluginSource) -> Result<usize, CliError> {
+async fn taken(config: &Config, plugin: &Plugin, source: PluginSource) -> Result<(usize, Vec<ShareName>), CliError> {
     let mut config = config.clone();
-    let before: BTreeMap<PluginName, ContentDigest> =
-        component_digest(plugin).map(|digest| (plugin.name.clone(), digest)).into_iter().collect();
+    let before = component_digest(plugin);
     config.plugins.insert(plugin.name.clone(), Arc::new(Plugin { source, ..plugin.clone() }));
-    let earlier = |name: &PluginName| before.get(name).cloned();
+    let earlier = |name: &PluginName| {
+        let digest = before.clone().filter(|_| *name == plugin.name)?;
+        Some(Earlier { digest, keep: "leave it at that: nothing was changed".into() })
+    };
     let found = ConfigErrors::new();
     let checked = check::check(&config, &Clock::system(), found, Fetch::Missing, None, earlier).await;
     let checked = checked.map_err(|unsound| CliError { exit: Exit::Failed, ..unsound.into() })?;
     output::warnings(&checked.warnings);
-    Ok(config.shares.values().filter(|share| share.plugin.as_ref() == Some(&plugin.name)).count())
-}
-
-/// `acme.wasm.previous` beside `acme.wasm`.
-fn previous(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".previous");
-    name.into()
+    let shares = config.shares.values().filter(|share| share.plugin.as_ref() == Some(&plugin.name));
+    let (not_asked, taking): (Vec<_>, Vec<_>) =
+        shares.map(|share| share.name.clone()).partition(|share| checked.not_asked.contains(share));
+    Ok((taking.len(), not_asked))
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, CliError> {
@@ -283,25 +307,20 @@ fn read(path: &Path) -> Result<Vec<u8>, CliError> {
     })
 }
 
-/// In the folder of `path`, with its rights, to be put in its place.
+/// To be put in the place of `path`.
 fn temporary(path: &Path, bytes: &[u8]) -> Result<NamedTempFile, CliError> {
-    let make = || -> std::io::Result<NamedTempFile> {
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let rights = std::fs::metadata(path).map_or(Permissions::from_mode(0o644), |there| there.permissions());
-        let mut file = tempfile::Builder::new().prefix(".consign-").suffix(".wasm").tempfile_in(folder)?;
-        file.write_all(bytes)?;
-        file.as_file().set_permissions(rights)?;
-        file.as_file().sync_all()?;
-        Ok(file)
-    };
-    make().map_err(|error| CliError::internal(&format!("cannot write beside {}", path.display()), &error))
+    replace::beside(path, bytes).map_err(|error| unwritten(path, &error))
+}
+
+fn unwritten(path: &Path, error: &io::Error) -> CliError {
+    CliError::internal(&format!("cannot write beside {}", path.display()), error)
 }
 
 fn show(global: &Global, report: &Report) {
     if global.json {
         return output::json(report);
     }
-    let Report { plugin, changed, before, after, shares, signed_by, written } = report;
+    let Report { plugin, changed, before, after, shares, not_asked, signed_by, written } = report;
     if !changed {
         line(&format!("plugin {plugin} is {after} already"));
         return;
@@ -314,5 +333,12 @@ fn show(global: &Global, report: &Report) {
         line(&format!("    signed by  {}", key.display()));
     }
     line(&format!("    taken by   {}", count(*shares, "share")));
+    if !not_asked.is_empty() {
+        let names: Vec<&str> = not_asked.iter().map(ShareName::as_str).collect();
+        line(&format!(
+            "    not asked  {}: the columns of the dataset are not known before it is read",
+            names.join(", ")
+        ));
+    }
     line(&format!("{} is written; `consign reload` has the daemon go over to it", written.display()));
 }

@@ -62,6 +62,8 @@ pub enum Ask {
     Rewind,
     /// Answered by [`Released`].
     Release { plugin: String },
+    /// Answered with nothing. Customers who may be ready; none for all.
+    LookAt { customers: Vec<String> },
 }
 
 /// A line of the daemon.

@@ -57,6 +57,8 @@ pub(in crate::daemon) enum Order {
     },
     /// A plugin is no longer in quarantine.
     LetGo,
+    /// If they are not ready, they are looked at now.
+    LookAt(Vec<CustomerName>),
     /// Slots that a pause has left out.
     LeftOut(Vec<(Slot, SkipReason)>),
     /// A configuration is being read.
@@ -120,6 +122,7 @@ impl Office {
             }
             Ask::Rewind => to_value(&self.rewind(caller).await?),
             Ask::Release { plugin } => to_value(&self.release(&plugin, caller).await?),
+            Ask::LookAt { customers } => to_value(&self.look_at(&customers).await?),
         }
     }
 
@@ -210,6 +213,13 @@ impl Office {
         }
         self.order(Order::LetGo).await?;
         Ok(released)
+    }
+
+    /// What is not configured is nobody's.
+    async fn look_at(&self, named: &[String]) -> Result<(), Refused> {
+        let config = self.config();
+        let is_named = |name: &&CustomerName| named.is_empty() || named.iter().any(|named| named == name.as_str());
+        self.order(Order::LookAt(config.customers.keys().filter(is_named).cloned().collect())).await
     }
 
     /// Whoever asks for a run is told at once that it would wait.

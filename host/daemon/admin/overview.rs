@@ -9,7 +9,7 @@ use crate::clock::{Instant, ago};
 use crate::config::{Config, Plugin};
 use crate::domain::{ContentDigest, CustomerName, Refused, RunId, ShareName};
 use crate::ledger::{
-    FailedShare, Failing, History, LedgerError, Pause, Quarantine, Reader, RunSummary, Standing, Waiting,
+    FailedShare, Failing, History, LedgerError, Pause, Quarantine, Reader, RunSummary, Standing, Unready, Waiting,
 };
 use crate::run::quarantine;
 use crate::schedule::ahead_from;
@@ -58,12 +58,23 @@ pub struct Now {
     pub failed: u64,
     /// Slots since the start that nobody got, or not everybody.
     pub left_out: u64,
+    /// Buckets that do not answer, by name.
+    #[serde(default)]
+    pub shut: Vec<Shut>,
     /// How far what is at work here is.
     #[serde(default)]
     pub at_work: Vec<Moving>,
     /// The next slots that are due.
     pub next: Vec<(ShareName, Instant)>,
     pub reload: Option<LastReload>,
+}
+
+/// A bucket in which nothing is begun for a while, because it did not answer.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Shut {
+    pub bucket: String,
+    /// None while one delivery tries.
+    pub until: Option<Instant>,
 }
 
 /// A delivery at work.
@@ -106,6 +117,9 @@ pub struct Kept {
     /// Plugins in quarantine, by name.
     #[serde(default)]
     pub quarantined: Vec<Halted>,
+    /// Customers to whom nothing is delivered for now, by name.
+    #[serde(default)]
+    pub unready: Vec<NotReady>,
     /// Within a day, the newest first; without what was delivered since.
     pub failed: Vec<FailedShare>,
     /// As many there are, however many are listed.
@@ -122,6 +136,16 @@ pub struct Halted {
     pub waiting: Waiting,
     /// What ends it.
     pub remedy: String,
+}
+
+/// A customer whose own set-up refuses deliveries, and what waits for it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct NotReady {
+    /// With the remedy, in `failure`.
+    #[serde(flatten)]
+    pub unready: Unready,
+    /// Deliveries.
+    pub waiting: u64,
 }
 
 /// A share that does not fire until the clock is where it was.
@@ -156,6 +180,7 @@ impl Kept {
             standing: reader.standing_now(LISTED).await?,
             paused: reader.pauses().await?,
             quarantined: halted(reader, config, digest).await?,
+            unready: unready(reader, config).await?,
             ahead,
             ahead_count,
             failed,
@@ -163,6 +188,12 @@ impl Kept {
             last: reader.history(History { limit: 1, ..History::default() }).await?.into_iter().next(),
         })
     }
+}
+
+/// Of those that are configured.
+async fn unready(reader: &Reader, config: &Config) -> Result<Vec<NotReady>, LedgerError> {
+    let all = reader.unready().await?.into_iter().map(|(unready, waiting)| NotReady { unready, waiting });
+    Ok(all.filter(|found| config.customers.contains_key(&found.unready.customer)).collect())
 }
 
 async fn halted(

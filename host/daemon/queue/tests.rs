@@ -341,3 +341,30 @@ fn a_share_with_very_many_customers_leaves_the_others_their_slots() {
     queue.remove(DeliveryId(i64::from(many)));
     assert_eq!(names(&queue.wanted()[ON_TIME]), ["s0"]);
 }
+
+#[test]
+fn a_bucket_that_is_narrowed_has_so_many_places_and_all_again_afterwards() {
+    let bucket = BucketName::parse("bucket-0").unwrap();
+    let limits = Limits { all: 100, late: 50, share: 100, plugin: 100, customer: 100, bucket: 3 };
+    for lane in [turn, late] {
+        let jobs = (0..6).map(|n| lane(n % 3, 0)).chain((0..4).map(|n| lane(n, 2)));
+        let mut queue = queue(limits, jobs);
+        queue.narrow(&bucket, Some(0));
+        assert_eq!(begun(&mut queue), [6, 7, 8], "the others' bucket has all of its places");
+        assert_eq!(queue.waiting(), 7);
+        queue.narrow(&bucket, Some(1));
+        let mut tried = begin_all(&mut queue);
+        assert_eq!(tried.len(), 1);
+        queue.done(tried.remove(0).1);
+        let tried = begin_all(&mut queue);
+        assert_eq!(tried.len(), 1, "whoever tries next");
+        queue.narrow(&bucket, None);
+        let more = begin_all(&mut queue);
+        assert_eq!(more.len(), 2, "with the one that is at work, as many as before");
+        for (_, place) in tried.into_iter().chain(more) {
+            queue.done(place);
+        }
+        assert_eq!(begun(&mut queue).len(), 2);
+        assert_eq!(queue.waiting(), 1, "the one of the other bucket");
+    }
+}

@@ -11,8 +11,8 @@ use super::super::job::{Delivery, Progress};
 use super::super::notify::Manager;
 use super::super::{DRAIN_GRACE, backlog, drain};
 use super::*;
-use crate::domain::{Destination, Failure, KeyFacts, Layer, LeafName, Manifest, ManifestInterval, Retry};
-use crate::ledger::{DeliveryId, LedgerError};
+use crate::domain::{Destination, Failure, KeyFacts, Layer, LeafName, Manifest, ManifestInterval, PluginName, Retry};
+use crate::ledger::{DeliveryId, LedgerError, Quarantine};
 use crate::run::Fate;
 
 /// A daemon with one delivery at work, which waits for an answer of the endpoint.
@@ -50,6 +50,7 @@ fn draft(delivery: &Delivery) -> Manifest {
         slot: delivery.slot.at,
         interval: ManifestInterval { start: delivery.slot.interval.start, end: delivery.slot.interval.end },
         customer: delivery.customer.clone(),
+        mode: crate::domain::Mode::Slot,
         run: delivery.run,
         rows: 0,
         objects: Vec::new(),
@@ -99,6 +100,46 @@ async fn all_who_wait_hear_of_a_delivery_that_cannot_be_recorded_and_its_run_is_
         assert!(heard.recv().await.is_none(), "nothing more is to come");
     }
     assert!(desk.open.is_empty());
+}
+
+/// It may take days until the plugin is let go: nobody hangs at a terminal for so long.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_waits_for_a_delivery_is_told_that_its_plugin_is_in_quarantine() {
+    let world = World::new();
+    let share = "[plugins.jsonl]\nquarantine_after = 1\n[datasets.rows]\ntables.rows = \"rows.csv\"\nshared = true\n\
+                 [shares.rows]\nschedule = \"@yearly\"\ndataset = \"rows\"\nplugin = \"jsonl\"\n\
+                 to = { customers = [\"acme\"] }\n";
+    let mut desk = world.desk(world.config(share, "old", &[])).await;
+    let (share, acme) = (ShareName::parse("rows").unwrap(), CustomerName::parse("acme").unwrap());
+    let mut begun = Vec::new();
+    for hour in 0..2 {
+        let at = start() - TimeDelta::hours(hour);
+        let slot = Slot { share: share.clone(), at, interval: Interval { start: at - TimeDelta::hours(1), end: at } };
+        let claim = desk.ledger.start_manual(slot.clone(), vec![acme.clone()]).await.unwrap().claim.unwrap();
+        let (id, run, customer) = (claim.deliveries[0].1, claim.run, acme.clone());
+        begun.push(Delivery { id, run, slot, customer, late: false, deadline: None });
+        desk.take_in(claim);
+    }
+    let [waits, again] = &begun[..] else { panic!("two of them") };
+    let job = desk.queue.remove(again.id).unwrap();
+    desk.retries.push(start() + TimeDelta::hours(1), job);
+    let first = watch(&mut desk, waits).await;
+    let plugin = PluginName::parse("jsonl").unwrap();
+    let digest = desk.generation.parts.digest(&plugin).unwrap();
+    let (since, failed) = (start(), start());
+    desk.quarantined(Ok(vec![Quarantine { plugin, digest, since, deliveries: 1, failure: no_answer(), failed }]))
+        .unwrap();
+    // The first one was in the queue, the second one waits for its next try, the third asks for what waits already.
+    let mut all = [first, watch(&mut desk, again).await, watch(&mut desk, waits).await];
+    for heard in &mut all {
+        let Some(Event::Ended(fared)) = heard.recv().await else { panic!("it is not told") };
+        assert_eq!(fared.state, Fate::Waiting);
+        let failure = fared.failure.unwrap();
+        assert!(failure.message.contains("plugin jsonl is in quarantine"), "{failure:?}");
+        assert!(failure.remedy.contains("consign plugin release jsonl"), "{failure:?}");
+        assert!(heard.recv().await.is_none(), "nothing more is to come");
+    }
+    assert_eq!((desk.quarantine.len(), desk.retries.len(), desk.queue.waiting()), (2, 0, 0));
 }
 
 #[tokio::test(flavor = "multi_thread")]

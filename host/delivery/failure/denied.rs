@@ -132,7 +132,7 @@ pub(super) fn object(message: &str, customer: &Customer) -> Verdict {
 }
 
 /// The role and the key's own policy both have to agree.
-pub(super) fn kms(customer: &Customer) -> Verdict {
+pub(in crate::delivery) fn kms(customer: &Customer) -> Verdict {
     let key = match &customer.encryption {
         Encryption::Kms { key: Some(key) } => format!("key '{key}'"),
         Encryption::Kms { key: None } => "the account's default S3 key (aws/s3)".to_owned(),
@@ -177,7 +177,7 @@ fn outer_policy(message: &str) -> Option<(Of, &'static str)> {
     .find_map(|(needle, found)| message.contains(needle).then_some(found))
 }
 
-fn role_statement(customer: &Customer) -> String {
+pub(in crate::delivery) fn role_statement(customer: &Customer) -> String {
     paste(
         &format!("ask the customer to add this statement to the policy of {}", customer.role_arn),
         &policy::objects(customer),

@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::io::{self, Write as _};
 use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -41,7 +42,7 @@ pub fn serve(stack_bytes: usize) -> io::Result<()> {
     socket.set_read_timeout(Some(IDLE))?;
     // Before it may no longer make another of it.
     let to = Arc::new(Mutex::new(socket.try_clone()?));
-    let (code, wall, runtime) = match prepare(stack_bytes, &socket) {
+    let (code, wall, runtime, helpers) = match prepare(stack_bytes, &socket, &to) {
         Ok(ready) => ready,
         Err(why) => {
             // It is answered in place of the question.
@@ -49,11 +50,15 @@ pub fn serve(stack_bytes: usize) -> io::Result<()> {
             return wire::tell_answer(&mut &socket, &Answer::Failed(failed));
         }
     };
-    Server { code, wall, runtime, from: socket, to }.run()
+    Server { code, wall, runtime, from: socket, to, helpers: Some(helpers) }.run()
 }
 
 /// Loads the component, which is trusted; then gives up everything that only that needed.
-fn prepare(stack_bytes: usize, socket: &UnixStream) -> wasmtime::Result<(Code, Wall, Runtime)> {
+fn prepare(
+    stack_bytes: usize,
+    socket: &UnixStream,
+    to: &Arc<Mutex<UnixStream>>,
+) -> wasmtime::Result<(Code, Wall, Runtime, Helpers)> {
     let Machine { engine, linker } = Machine::at_rest(stack_bytes, None)?;
     // SAFETY: the daemon wrote what its own engine had compiled into this memory and
     // then sealed it.
@@ -63,9 +68,10 @@ fn prepare(stack_bytes: usize, socket: &UnixStream) -> wasmtime::Result<(Code, W
     let mut wall = confine::process();
     engine::tick(&engine, None)?;
     end_with(socket.try_clone()?)?;
+    let helpers = Helpers::start(socket.try_clone()?, to)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     confine::calls(&mut wall)?;
-    Ok((Code { engine, prepared, observed: None }, wall, runtime))
+    Ok((Code { engine, prepared, observed: None }, wall, runtime, helpers))
 }
 
 /// Ends this process when the daemon's end of the socket is closed, whatever the
@@ -85,6 +91,8 @@ struct Server {
     runtime: Runtime,
     from: UnixStream,
     to: Arc<Mutex<UnixStream>>,
+    /// Until the only run has them.
+    helpers: Option<Helpers>,
 }
 
 impl Server {
@@ -132,10 +140,16 @@ impl Server {
         let spent = Arc::new(Spent::from_cpu_time(cpu_time_spent));
         let ends = Ends { spent, stem, ..Ends::of(output) };
         let batch_number = Cell::new(0);
-        let batches = stream::iter(batches(&mut self.from, &self.to, &batch_number));
-        let formatted = async { tokio::join!(self.code.format(&job, batches, logs, ends), hand_on(events, &self.to)) };
-        let ((formatted, _), handed_on) = self.runtime.block_on(formatted);
-        handed_on.map_err(|error| Failed::new(Cause::Host, error.to_string()))?;
+        let host = |why: &str| Failed::new(Cause::Host, why.to_owned());
+        let Helpers { reads, frames, events: hands_on, handed_on } =
+            self.helpers.take().ok_or_else(|| host("a process formats once"))?;
+        reads.send(()).map_err(|_| host("what reads the batches has ended"))?;
+        hands_on.send(events).map_err(|_| host("what hands on the output has ended"))?;
+        let batches = stream::iter(batches(frames, &self.to, &batch_number));
+        let (formatted, _) = self.runtime.block_on(self.code.format(&job, batches, logs, ends));
+        // The output's only sender is gone.
+        let handed_on = handed_on.recv().map_err(|_| host("what hands on the output has ended"))?;
+        handed_on.map_err(|error| host(&error.to_string()))?;
         // As the daemon counts, which may have cut a batch into several.
         let counted = |failed: Failed| Failed { batch_number: failed.batch_number.min(batch_number.get()), ..failed };
         formatted.map(Answer::Formatted).map_err(counted)
@@ -161,9 +175,59 @@ impl Server {
     }
 }
 
-/// Sends what the guest writes, whenever the guest waits.
-async fn hand_on(mut events: mpsc::Receiver<OutputEvent>, to: &Mutex<UnixStream>) -> io::Result<()> {
-    while let Some(event) = events.recv().await {
+/// A frame from the daemon.
+type Frame = io::Result<(u8, Vec<u8>)>;
+
+/// Threads that copy what comes and goes while the guest computes. They are there before the
+/// plugin's code is, because none may be made then.
+struct Helpers {
+    /// Has the batches of a run read.
+    reads: SyncSender<()>,
+    /// What is read. One is read ahead.
+    frames: Receiver<Frame>,
+    /// Takes the output of a run.
+    events: SyncSender<mpsc::Receiver<OutputEvent>>,
+    /// All of it is sent.
+    handed_on: Receiver<io::Result<()>>,
+}
+
+impl Helpers {
+    fn start(mut from: UnixStream, to: &Arc<Mutex<UnixStream>>) -> io::Result<Self> {
+        let (reads, begins) = sync_channel(1);
+        let (ahead, frames) = sync_channel(0);
+        let read = move || {
+            // Until then what comes are requests.
+            if begins.recv().is_err() {
+                return;
+            }
+            loop {
+                let frame = wire::told_patiently(&mut from);
+                let is_last = !matches!(frame, Ok((wire::BATCH, _)));
+                if ahead.send(frame).is_err() || is_last {
+                    return;
+                }
+            }
+        };
+        let (events, runs) = sync_channel::<mpsc::Receiver<OutputEvent>>(1);
+        let (all_sent, handed_on) = sync_channel(1);
+        let to = to.clone();
+        let write = move || {
+            let Ok(events) = runs.recv() else { return };
+            // Whoever waits for it may be gone.
+            drop(all_sent.send(hand_on(events, &to)));
+        };
+        let spawn = |name: &str, work: Box<dyn FnOnce() + Send>| {
+            std::thread::Builder::new().name(name.into()).spawn(work).map(drop)
+        };
+        spawn("plugin-reads", Box::new(read))?;
+        spawn("plugin-writes", Box::new(write))?;
+        Ok(Self { reads, frames, events, handed_on })
+    }
+}
+
+/// Sends what the guest writes.
+fn hand_on(mut events: mpsc::Receiver<OutputEvent>, to: &Mutex<UnixStream>) -> io::Result<()> {
+    while let Some(event) = events.blocking_recv() {
         wire::tell_output(&mut *lock(to), event)?;
     }
     lock(to).flush()
@@ -171,7 +235,7 @@ async fn hand_on(mut events: mpsc::Receiver<OutputEvent>, to: &Mutex<UnixStream>
 
 /// The batches, as they come. Blocks: there is nothing else to do meanwhile.
 fn batches(
-    from: &mut UnixStream,
+    frames: Receiver<Frame>,
     to: &Mutex<UnixStream>,
     batch_number: &Cell<u64>,
 ) -> impl Iterator<Item = Result<RecordBatch, Failure>> {
@@ -191,10 +255,10 @@ fn batches(
         decoded.ok_or_else(|| "it has no end".into())
     };
     std::iter::from_fn(move || {
-        let batch = match wire::told_patiently(from) {
-            Ok((wire::BATCH, payload)) => next(payload),
-            Ok(_) => return None,
-            Err(error) => Err(error.to_string()),
+        let batch = match frames.recv() {
+            Ok(Ok((wire::BATCH, payload))) => next(payload),
+            Ok(Ok(_)) | Err(_) => return None,
+            Ok(Err(error)) => Err(error.to_string()),
         };
         let host = |why| Failure::new(Layer::Plugin, Retry::Later, format!("its process got no batch: {why}"), "");
         Some(batch.map_err(host))

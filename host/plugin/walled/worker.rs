@@ -89,6 +89,18 @@ impl Worker {
         }
     }
 
+    /// What its process has computed; None when it is gone.
+    pub fn cpu_time(&self) -> Option<Duration> {
+        let pid = libc::pid_t::try_from(self.child.id()).ok()?;
+        let (mut clock, mut time) = (0, libc::timespec { tv_sec: 0, tv_nsec: 0 });
+        // SAFETY: each writes to the place that it is given, and nothing else.
+        let is_told = unsafe {
+            libc::clock_getcpuclockid(pid, &raw mut clock) == 0 && libc::clock_gettime(clock, &raw mut time) == 0
+        };
+        let (seconds, nanos) = (u64::try_from(time.tv_sec).ok()?, u32::try_from(time.tv_nsec).ok()?);
+        is_told.then(|| Duration::new(seconds, nanos))
+    }
+
     /// Its socket, for a run.
     pub fn socket(&self) -> io::Result<tokio::net::UnixStream> {
         let socket = self.socket.try_clone()?;

@@ -13,6 +13,9 @@ pub(crate) const TEXT_UNITS_MAX: usize = 32_767;
 /// Digits that Excel keeps of a number.
 const DIGITS_MAX: usize = 15;
 
+/// In the place of the row's number where that is not known yet. No XML has this byte.
+pub(crate) const LATER: u8 = 0;
+
 const DAY_MILLISECONDS: i64 = 86_400_000;
 /// 1970-01-01 in Excel's count of days, which takes 1900 for a leap year: only
 /// from 1900-03-01 on do all readers agree.
@@ -77,9 +80,9 @@ impl<'a> Cell<'a> {
         Ok(Cell { name: column.name(), rule, validity: column.validity(), kind })
     }
 
-    /// Appends the cell at `row` of the batch, which is `number` in its sheet;
-    /// nothing for null. `scratch` is for its text.
-    pub fn write(&self, row: usize, number: u32, scratch: &mut Buffer, out: &mut Buffer) -> Result<(), Error> {
+    /// Appends the cell at `row` of the batch, which is `number` in its sheet, or
+    /// [`LATER`] known; nothing for null. `scratch` is for its text.
+    pub fn write(&self, row: usize, number: Option<u32>, scratch: &mut Buffer, out: &mut Buffer) -> Result<(), Error> {
         if !self.validity.is_valid(row) {
             return Ok(());
         }
@@ -151,7 +154,7 @@ impl<'a> Cell<'a> {
         &self,
         kind: &Kind<'_>,
         row: usize,
-        number: u32,
+        number: Option<u32>,
         scratch: &mut Buffer,
         out: &mut Buffer,
     ) -> Result<(), Error> {
@@ -172,10 +175,13 @@ impl<'a> Cell<'a> {
         self.text(number, scratch.as_bytes(), out)
     }
 
-    fn begin(&self, number: u32, out: &mut Buffer) {
+    fn begin(&self, number: Option<u32>, out: &mut Buffer) {
         out.extend(b"<c r=\"");
         out.extend(self.rule.letters.as_bytes());
-        out.u64(number.into());
+        match number {
+            Some(number) => out.u64(number.into()),
+            None => out.push(LATER),
+        }
         out.push(b'"');
         if self.rule.style.0 > 0 {
             out.extend(b" s=\"");
@@ -184,14 +190,14 @@ impl<'a> Cell<'a> {
         }
     }
 
-    fn number(&self, number: u32, digits: &[u8], out: &mut Buffer) {
+    fn number(&self, number: Option<u32>, digits: &[u8], out: &mut Buffer) {
         self.begin(number, out);
         out.extend(b"><v>");
         out.extend(digits);
         out.extend(b"</v></c>");
     }
 
-    fn text(&self, number: u32, text: &[u8], out: &mut Buffer) -> Result<(), Error> {
+    fn text(&self, number: Option<u32>, text: &[u8], out: &mut Buffer) -> Result<(), Error> {
         // No text has more units than bytes.
         if text.len() > TEXT_UNITS_MAX {
             let units = String::from_utf8_lossy(text).encode_utf16().count();

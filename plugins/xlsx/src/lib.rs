@@ -7,6 +7,7 @@
 mod cells;
 mod options;
 mod parts;
+mod sample;
 mod styles;
 mod workbook;
 mod xml;
@@ -17,14 +18,13 @@ use consign_sdk::{Batch, DataType, Error, Field, Formatter, Output, RunFacts, Sc
 
 use cells::{Cell, Rule, TEXT_UNITS_MAX, push_inline};
 pub use options::{Beyond, Options};
+use sample::Sample;
 use styles::{GENERAL, HEADER, Style, Styles};
 use workbook::{Head, Workbook};
 
 /// Columns that a sheet can have.
 const COLUMNS_MAX: usize = 16_384;
 
-/// Rows that are looked at for the columns' widths.
-const SAMPLE_ROWS: usize = 200;
 /// In characters.
 const WIDTH_MIN: usize = 8;
 const WIDTH_MAX: usize = 60;
@@ -34,9 +34,16 @@ pub struct Xlsx {
     columns: Vec<Rule>,
     head: Head,
     scratch: Buffer,
+    /// The first rows, by which the columns are made as wide as they should be.
+    sample: Option<Sample>,
+    books: Books,
+}
+
+/// The workbook at work, and whether there was one.
+#[derive(Default)]
+struct Books {
     workbook: Option<Workbook>,
     any_object: bool,
-    any_row: bool,
 }
 
 impl Formatter for Xlsx {
@@ -67,56 +74,90 @@ impl Formatter for Xlsx {
             compression_level: options.compression_level,
             styles: styles.xml(),
         };
-        Ok(Xlsx { columns, head, scratch: Buffer::new(), workbook: None, any_object: false, any_row: false })
+        let (scratch, sample) = (Buffer::new(), Some(Sample::default()));
+        Ok(Xlsx { columns, head, scratch, sample, books: Books::default() })
     }
 
     fn write(&mut self, batch: &Batch<'_>, out: &mut Output<'_>) -> Result<(), Error> {
+        let Xlsx { columns: rules, head, scratch, sample, books } = self;
         let columns = batch.columns()?;
-        let cells = columns.iter().zip(&self.columns).map(|(column, rule)| Cell::of(column, rule));
+        let cells = columns.iter().zip(rules.iter()).map(|(column, rule)| Cell::of(column, rule));
         let cells = cells.collect::<Result<Vec<_>, _>>()?;
-        if !self.any_row {
-            self.any_row = true;
-            for (widest, cell) in self.head.widths.iter_mut().zip(&cells) {
-                let shown = (0..batch.rows().min(SAMPLE_ROWS)).map(|row| cell.shown(row, &mut self.scratch));
-                *widest = shown.max().map_or(*widest, |shown| width(shown).max(*widest));
-            }
-        }
         for row in 0..batch.rows() {
-            let mut workbook = match self.workbook.take() {
-                Some(workbook) => workbook,
-                None => begin(&self.head, &mut self.any_object, out)?,
+            let Some(first) = sample else {
+                books.row(head, out, |number, xml| {
+                    cells.iter().try_for_each(|cell| cell.write(row, Some(number), scratch, xml))
+                })?;
+                continue;
             };
-            let number = workbook.next_row(&self.head)?;
-            let xml = workbook.xml();
-            xml.extend(b"<row r=\"");
-            xml.u64(number.into());
-            xml.extend(b"\">");
-            for cell in &cells {
-                cell.write(row, number, &mut self.scratch, xml)?;
+            for (widest, cell) in head.widths.iter_mut().zip(&cells) {
+                *widest = width(cell.shown(row, scratch)).max(*widest);
             }
-            xml.extend(b"</row>");
-            match (workbook.end_row()?, out.max_object_bytes()) {
-                (true, Some(limit)) if workbook.is_full(limit)? => workbook.finish(&self.head)?,
-                _ => self.workbook = Some(workbook),
+            if first.keep(|xml| cells.iter().try_for_each(|cell| cell.write(row, None, scratch, xml)))? {
+                books.sample(head, sample.take(), out)?;
             }
         }
         Ok(())
     }
 
     fn finish(&mut self, out: &mut Output<'_>) -> Result<(), Error> {
-        match self.workbook.take() {
-            Some(workbook) => workbook.finish(&self.head),
-            // When the last object was cut exactly at the end of the data,
-            // another one without rows would only puzzle the customer.
-            None if self.any_object => Ok(()),
-            None => begin(&self.head, &mut self.any_object, out)?.finish(&self.head),
-        }
+        self.books.sample(&self.head, self.sample.take(), out)?;
+        self.books.finish(&self.head, out)
     }
 }
 
-fn begin(head: &Head, any_object: &mut bool, out: &mut Output<'_>) -> Result<Workbook, Error> {
-    *any_object = true;
-    Workbook::begin(out.next_object()?, head)
+impl Books {
+    /// A row, whose cells `write` appends for its number in the sheet.
+    fn row(
+        &mut self,
+        head: &Head,
+        out: &mut Output<'_>,
+        write: impl FnOnce(u32, &mut Buffer) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let mut workbook = match self.workbook.take() {
+            Some(workbook) => workbook,
+            None => self.begin(head, out)?,
+        };
+        let number = workbook.next_row(head)?;
+        let xml = workbook.xml();
+        xml.extend(b"<row r=\"");
+        xml.u64(number.into());
+        xml.extend(b"\">");
+        write(number, xml)?;
+        xml.extend(b"</row>");
+        match (workbook.end_row()?, out.max_object_bytes()) {
+            (true, Some(limit)) if workbook.is_full(limit)? => workbook.finish(head),
+            _ => {
+                self.workbook = Some(workbook);
+                Ok(())
+            }
+        }
+    }
+
+    /// The rows of the sample, now that all widths are known.
+    fn sample(&mut self, head: &Head, sample: Option<Sample>, out: &mut Output<'_>) -> Result<(), Error> {
+        sample.iter().flat_map(Sample::rows).try_for_each(|row| {
+            self.row(head, out, |number, xml| {
+                sample::numbered(row, number, xml);
+                Ok(())
+            })
+        })
+    }
+
+    fn finish(&mut self, head: &Head, out: &mut Output<'_>) -> Result<(), Error> {
+        match self.workbook.take() {
+            Some(workbook) => workbook.finish(head),
+            // When the last object was cut exactly at the end of the data,
+            // another one without rows would only puzzle the customer.
+            None if self.any_object => Ok(()),
+            None => self.begin(head, out)?.finish(head),
+        }
+    }
+
+    fn begin(&mut self, head: &Head, out: &mut Output<'_>) -> Result<Workbook, Error> {
+        self.any_object = true;
+        Workbook::begin(out.next_object()?, head)
+    }
 }
 
 fn check_columns(fields: &[Field]) -> Result<(), Error> {

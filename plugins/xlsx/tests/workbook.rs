@@ -108,6 +108,28 @@ fn columns_are_as_wide_as_what_they_show() {
 }
 
 #[test]
+fn rows_in_any_batches_are_the_same_workbook() {
+    const ROWS: usize = 320;
+    // Wider from row to row; several sheets; and rows so long that fewer are looked at.
+    for (options, longer) in [("{}", 0.2), (r#"{"sheet_rows":90}"#, 0.2), ("{}", 100.0)] {
+        let rows = |rows: std::ops::Range<usize>| {
+            let text = |row: usize| Some("x".repeat((row as f64 * longer) as usize));
+            Table::new().column("text", DataType::Utf8, vec![texts(rows.map(text))])
+        };
+        let made = |size: usize| {
+            let begins = (0..ROWS).step_by(size);
+            let batches: Vec<_> = begins.map(|begin| rows(begin..ROWS.min(begin + size)).batch).collect();
+            testing::format::<Xlsx>(options, &rows(0..0).schema, &batches, &RunFacts::none()).unwrap()
+        };
+        let whole = made(ROWS);
+        assert_eq!(sheets(&whole[0])[0].contains("width=\"41\""), longer < 1.0, "by the first 200 rows");
+        for size in [1, 7, 200] {
+            assert!(made(size)[0].bytes == whole[0].bytes, "{options}, in batches of {size}");
+        }
+    }
+}
+
+#[test]
 fn a_text_that_no_cell_holds_is_refused() {
     let of = |text: String| {
         let table = Table::new().column("note", DataType::Utf8, vec![texts([Some(text)])]);

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::Desk;
 
 /// In the order in which they are run.
-const CHECKS: [&str; 20] = [
+const CHECKS: [&str; 21] = [
     "description",
     "unknown-option",
     "wrong-option",
@@ -21,6 +21,7 @@ const CHECKS: [&str; 20] = [
     "types",
     "check-agrees",
     "nesting",
+    "column-names",
     "slow-output",
     "closed-output",
     "small-memory",
@@ -51,6 +52,12 @@ fn csv_and_jsonl_conform() {
     let desk = Desk::new();
     conforms(&desk, "csv");
     conforms(&desk, "jsonl");
+}
+
+/// Of its rows a workbook holds back the first, and no more of them than that.
+#[test]
+fn xlsx_conforms() {
+    conforms(&Desk::new(), "xlsx");
 }
 
 /// Parquet gathers row groups, up to a bound that 16 MiB are too small for.

@@ -29,8 +29,12 @@ enum Way {
     Moved,
     /// There is no S3.
     NoAnswer,
-    /// S3 refuses.
+    /// STS refuses the vendor.
     Refused,
+    /// STS refuses the role to the vendor, until somebody has set that right.
+    Unready,
+    /// That has been found, and is right by now.
+    GettingReady,
     /// A command without a daemon, after another one.
     Command(Option<&'static str>, &'static str),
     /// The same commands, of which a daemon is asked.
@@ -62,13 +66,15 @@ fn ways(point: Point) -> &'static [Way] {
     match point {
         Point::Released | Point::Planned | Point::Claimed | Point::Started | Point::Pruned => &[Way::Plainly],
         Point::UploadAnswered | Point::UploadCreated | Point::Drafted | Point::Sealed => &[Way::Plainly],
-        Point::ObjectCompleted | Point::Completed | Point::Manifest => &[Way::Plainly],
+        Point::ObjectCompleted | Point::Completed | Point::Manifest | Point::MarkerCompleted => &[Way::Plainly],
         Point::Committed | Point::RunFinished => &[Way::Plainly],
         Point::Interrupted => &[Way::Recovering],
         Point::Aborting | Point::AbortAnswered | Point::Aborted => &[Way::Recovering, Way::TooLate],
         Point::Abandoned => &[Way::Moved],
         Point::Waiting => &[Way::NoAnswer],
         Point::Failed => &[Way::Refused],
+        Point::HeldBack => &[Way::Unready],
+        Point::Ready => &[Way::GettingReady],
         Point::Held => &[Way::Meeting("queue"), Way::Meeting("skip")],
         Point::LeftOut => &[Way::Meeting("skip")],
         Point::Marked => &[Way::Meeting("cancel"), Way::Cancelling],
@@ -149,10 +155,17 @@ fn daily_dies_at(point: Point, way: Way, wanted: &str) -> bool {
             died
         }
         Way::Refused => {
-            change("test-1f-acme", "test-1f-wrong");
+            let (right, wrong) =
+                ("{ env = \"CONSIGN_DEMO_SECRET_ACCESS_KEY\" }", "{ env = \"CONSIGN_DEMO_ACCESS_KEY_ID\" }");
+            let secret = |key: &str| format!("secret_access_key = {key}");
+            change(&secret(right), &secret(wrong));
             let died = at(wanted);
-            change("test-1f-wrong", "test-1f-acme");
+            change(&secret(wrong), &secret(right));
             died
+        }
+        Way::Unready | Way::GettingReady => {
+            kills += 1;
+            unready_dies_at(way, wanted, at, change)
         }
         Way::Recovering | Way::Moved => {
             kills += 1;
@@ -240,6 +253,13 @@ fn daily_dies_at(point: Point, way: Way, wanted: &str) -> bool {
     Life::Daemon.audit(&Audit { world: &world, customers: &CUSTOMERS, kills, failed });
     drop(sandbox);
     died
+}
+
+fn unready_dies_at(way: Way, wanted: &str, at: impl Fn(&str) -> bool, change: impl Fn(&str, &str)) -> bool {
+    change("test-1f-acme", "test-1f-wrong");
+    let died = at(Point::HeldBack.name());
+    change("test-1f-wrong", "test-1f-acme");
+    if way == Way::Unready { died } else { at(wanted) }
 }
 
 /// A run that has not ended.

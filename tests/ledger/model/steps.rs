@@ -91,6 +91,7 @@ pub(super) fn draft() -> Manifest {
         slot: slot.at,
         interval: ManifestInterval { start: slot.interval.start, end: slot.interval.end },
         customer: CustomerName::parse("acme").unwrap(),
+        mode: consign::domain::Mode::Slot,
         run: RunId::new(start()),
         rows: 3,
         objects: Vec::new(),
@@ -115,11 +116,12 @@ async fn attempt(ledger: &Ledger, model: &mut Model, op: &Op, of: usize) {
         Op::Abort(_) | Op::Abandon(_) => {
             let known = model.attempts[of].uploads.iter_mut().next();
             let name = known.as_ref().map_or("none".to_owned(), |(name, _)| (*name).clone());
-            let legal = known.as_ref().is_some_and(|(_, state)| **state == UploadState::Created);
             let (result, ended) = match op {
                 Op::Abort(_) => (ledger.upload_aborted(id, &name).await, UploadState::Aborted),
                 _ => (ledger.upload_abandoned(id, &name).await, UploadState::Abandoned),
             };
+            // Once more changes nothing.
+            let legal = known.as_ref().is_some_and(|(_, state)| [UploadState::Created, ended].contains(state));
             if let Some((_, state)) = known.filter(|_| legal) {
                 *state = ended;
             }

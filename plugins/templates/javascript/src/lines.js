@@ -19,6 +19,9 @@ export const writes = (dataType) => TYPES.has(dataType.tag);
 export class LineWriter {
   constructor(schema, delimiter) {
     this.delimiter = delimiter;
+    const names = schema.map(({ name }) => name);
+    // An object's values are in the order of the columns, but for names that are numbers: those come first.
+    this.values = names.some((name) => /^\d+$/.test(name)) ? (row) => names.map((name) => row[name]) : Object.values;
     const columns = (...tags) =>
       schema.flatMap(({ dataType }, index) => (tags.some((tag) => dataType.tag.endsWith(tag)) ? [index] : []));
     this.texts = columns("utf8");
@@ -35,20 +38,20 @@ export class LineWriter {
 
   // The batch's lines, without their ends.
   of(batch) {
-    const { delimiter } = this;
+    const { delimiter, values: valuesOf } = this;
     const text = decoder.decode(batch.jsonLines());
     const lines = text.split("\n");
     lines.pop();
     const fixes = this.fixes(text, batch);
     if (fixes.length === 0) {
       for (let row = 0; row < lines.length; row++) {
-        lines[row] = Object.values(JSON.parse(lines[row])).join(delimiter);
+        lines[row] = valuesOf(JSON.parse(lines[row])).join(delimiter);
       }
       return lines;
     }
     for (let row = 0; row < lines.length; row++) {
       const line = lines[row];
-      const values = Object.values(JSON.parse(line));
+      const values = valuesOf(JSON.parse(line));
       for (const fix of fixes) fix(values, line, row);
       lines[row] = values.join(delimiter);
     }

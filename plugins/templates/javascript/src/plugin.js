@@ -51,6 +51,7 @@ function prepare(options, schema) {
   }
   // Members of a nested column come after it, each with its own.
   let members = 0;
+  const names = new Set();
   for (const { name, dataType, children } of schema) {
     const isMember = members > 0;
     members += children - (isMember ? 1 : 0);
@@ -61,6 +62,11 @@ function prepare(options, schema) {
           "convert it to numbers or text in the query, or leave it out",
       );
     }
+    // Rows are objects here, with one value for each name.
+    if (!isMember && names.has(name)) {
+      problem("", `two columns are called \`${name}\`: give one of them another name in the query`);
+    }
+    if (!isMember) names.add(name);
   }
   return { delimiter, problems };
 }

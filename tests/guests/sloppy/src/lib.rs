@@ -109,6 +109,7 @@ impl GuestFormatter for Open {
             "one-row" => assert!(rows > 1, "one row is not enough"),
             "nulls" => assert!(count(&text, b":null") < 500, "so many nulls"),
             "long-values" if text.len() > 16 << 20 => return self.all_at_once(sink, &text),
+            "column-names" => return self.all_at_once(sink, &by_name(&text)),
             "cancel" => assert!(self.batches.get() < 20, "so many batches"),
             "large" => self.kept.borrow_mut().push(text.clone()),
             _ => {}
@@ -167,6 +168,18 @@ impl Open {
             black_box(());
         }
     }
+}
+
+/// The values of each row alone, in the order of the columns' names.
+fn by_name(text: &[u8]) -> Vec<u8> {
+    let text = String::from_utf8_lossy(text);
+    let row = |line: &str| {
+        let mut columns: Vec<&str> = line.trim_matches(['{', '}']).split(',').collect();
+        columns.sort_unstable();
+        let values: Vec<&str> = columns.iter().filter_map(|column| Some(column.split_once(':')?.1)).collect();
+        format!("{}\n", values.join(","))
+    };
+    text.lines().map(row).collect::<String>().into_bytes()
 }
 
 fn count(text: &[u8], word: &[u8]) -> usize {

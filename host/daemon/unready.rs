@@ -1,0 +1,357 @@
+//! Customers who are not ready, what waits for them, and who looks at them again. The
+//! ledger decides, with each attempt; what is known here has customers looked at, and has
+//! everything begin again when one is ready.
+
+use std::collections::hash_map::DefaultHasher;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::{JoinError, JoinSet};
+use tokio::time;
+
+use super::admin::ask::Event;
+use super::calls::Answer;
+use super::desk::Desk;
+use super::job::{Job, Task};
+use crate::clock::{Instant, to_the_second};
+use crate::config::{Config, Customer, Missed, Overlap, Preflight};
+use crate::crash::{self, Point};
+use crate::domain::{CustomerName, Failure, Origin, ShareName};
+use crate::ledger::{DeliveryId, Ledger, LedgerError, Unready};
+use crate::run::{Parts, passed, ready};
+
+/// Customers who are looked at at the same time.
+const LOOKS_AT_ONCE: usize = 4;
+
+/// Until a customer is looked at again. Doubles each time; up to half of it is taken off.
+const PAUSE: Duration = Duration::from_secs(60);
+const PAUSE_MAX: Duration = Duration::from_secs(30 * 60);
+
+/// What a look found; None if it says nothing of the customer, or another consign looks.
+pub(super) type Look = (CustomerName, Result<Option<Result<(), Failure>>, LedgerError>);
+
+#[derive(Default)]
+pub(super) struct Waiting {
+    /// As the ledger had it, when it was last asked.
+    unready: BTreeMap<CustomerName, Unready>,
+    /// What has begun in the ledger and waits here.
+    jobs: BTreeMap<DeliveryId, Job>,
+    /// What no longer waits and has not ended: what waits behind it is its share's next to the customer.
+    out: BTreeMap<(ShareName, CustomerName), DeliveryId>,
+    looks: JoinSet<Look>,
+    looking: BTreeSet<CustomerName>,
+    /// To be looked at without a pause.
+    at_once: BTreeSet<CustomerName>,
+    /// To be looked at because this process has begun.
+    first: VecDeque<CustomerName>,
+    /// Something may have changed.
+    unsure: bool,
+    /// The ledger could not say, and is asked again with the next tick.
+    postponed: bool,
+    asking: bool,
+    asked: Option<time::Instant>,
+}
+
+impl Waiting {
+    pub fn customers(&self) -> impl Iterator<Item = &CustomerName> {
+        self.unready.keys()
+    }
+
+    pub fn has(&self, delivery: DeliveryId) -> bool {
+        self.jobs.contains_key(&delivery)
+    }
+
+    pub fn remove(&mut self, delivery: DeliveryId) -> Option<Job> {
+        self.jobs.remove(&delivery)
+    }
+
+    pub fn len(&self) -> usize {
+        self.jobs.len()
+    }
+
+    /// Who is to be ready for what waits here, and what was found last.
+    pub fn customer_of(&self, delivery: DeliveryId) -> Option<&Unready> {
+        self.unready.get(&self.jobs.get(&delivery)?.delivery.customer)
+    }
+
+    /// Those of these who are not ready are looked at as soon as can be.
+    pub fn look_at(&mut self, customers: impl IntoIterator<Item = CustomerName>) {
+        self.at_once.extend(customers);
+        self.unsure = true;
+    }
+
+    /// The next look that ends; None while there is none.
+    pub async fn looked(&mut self) -> Option<Result<Look, JoinError>> {
+        self.looks.join_next().await
+    }
+
+    pub fn is_looking(&self) -> bool {
+        !self.looks.is_empty()
+    }
+
+    /// What has waited too long, each with why.
+    fn in_vain(&self, config: &Config, now: Instant) -> Vec<(DeliveryId, Option<Failure>)> {
+        let mut newest: BTreeMap<(&ShareName, &CustomerName), Instant> = BTreeMap::new();
+        for job in self.jobs.values().filter(|job| is_made_up_for(job)) {
+            let (of, at) = ((&job.delivery.slot.share, &job.delivery.customer), job.delivery.slot.at);
+            newest.entry(of).and_modify(|newest| *newest = at.max(*newest)).or_insert(at);
+        }
+        let why = |job: &Job, unready: Option<&Unready>| {
+            let (slot, customer) = (&job.delivery.slot, &job.delivery.customer);
+            if let Some(deadline) = job.delivery.deadline.filter(|deadline| *deadline <= now) {
+                return Some(passed(slot, deadline).message);
+            }
+            let catch_up = config.shares.get(&slot.share)?.catch_up;
+            if !is_made_up_for(job) || unready.is_none() {
+                return None;
+            }
+            if slot.at + catch_up.window <= now {
+                return Some(ready::too_old(slot.at, catch_up.window));
+            }
+            let newer = newest.get(&(&slot.share, customer)).filter(|newest| **newest > slot.at)?;
+            let newer = to_the_second(*newer);
+            (catch_up.missed == Missed::Latest).then(|| format!("only the latest slot, {newer}, is made up for"))
+        };
+        let told = |(id, job): (&DeliveryId, &Job)| {
+            let unready = self.unready.get(&job.delivery.customer);
+            let why = why(job, unready)?;
+            Some((*id, unready.map(|unready| ready::given_up(unready, &why))))
+        };
+        self.jobs.iter().filter_map(told).collect()
+    }
+
+    /// Takes out what waits for nobody any more, in the order of its slots; of a share one at a
+    /// time for each customer, as of what is made up for, unless they may go on side by side.
+    fn free(&mut self, config: &Config) -> Vec<Job> {
+        let is_free = |(_, job): &(&DeliveryId, &Job)| !self.unready.contains_key(&job.delivery.customer);
+        let mut free: Vec<_> = self.jobs.iter().filter(is_free).map(|(id, job)| (job.delivery.slot.at, *id)).collect();
+        free.sort_unstable();
+        let may_begin = |(_, id): (Instant, DeliveryId)| {
+            let delivery = &self.jobs.get(&id)?.delivery;
+            let share = config.shares.get(&delivery.slot.share);
+            let of = (delivery.slot.share.clone(), delivery.customer.clone());
+            let alone = share.is_some_and(|share| share.overlap != Overlap::Allow);
+            if alone && self.out.contains_key(&of) {
+                return None;
+            }
+            self.out.insert(of, id);
+            self.jobs.remove(&id)
+        };
+        free.into_iter().filter_map(may_begin).collect()
+    }
+
+    /// It is no longer at work. Whether something waits behind it.
+    fn is_over(&mut self, delivery: DeliveryId) -> bool {
+        let before = self.out.len();
+        self.out.retain(|_, out| *out != delivery);
+        self.out.len() < before && !self.jobs.is_empty()
+    }
+}
+
+/// Nobody has asked for this slot by itself: the share's `catch_up` says what becomes of it.
+fn is_made_up_for(job: &Job) -> bool {
+    matches!(job.delivery.origin, Origin::Schedule | Origin::CatchUp)
+}
+
+impl Desk {
+    /// Has customers looked at, as far as there is anything to look for.
+    pub fn look_at_customers(&mut self) {
+        let Waiting { unsure, asking, asked, .. } = self.waiting;
+        let is_due = self.ledger.heartbeat().is_some_and(|every| asked.is_none_or(|asked| asked.elapsed() >= every));
+        if !asking && (unsure || is_due) {
+            (self.waiting.asking, self.waiting.unsure) = (true, false);
+            let ledger = self.ledger.clone();
+            self.calls.ask(async move { Answer::Unready(ledger.unready().await) });
+        }
+        self.begin_looks();
+    }
+
+    /// At the start of the process: who is not ready is looked at at once, and all if that is configured.
+    pub async fn resume_customers(&mut self) -> Result<(), LedgerError> {
+        let unready = self.ledger.unready().await;
+        self.unready(unready)?;
+        self.waiting.at_once = self.waiting.unready.keys().cloned().collect();
+        let config = &self.generation.config;
+        if config.daemon.preflight == Preflight::Start {
+            let goes_to: BTreeSet<&CustomerName> = config.shares.values().flat_map(|share| &share.to).collect();
+            self.waiting.first = goes_to.into_iter().cloned().collect();
+        }
+        Ok(())
+    }
+
+    pub fn unready(&mut self, all: Result<Vec<Unready>, LedgerError>) -> Result<(), LedgerError> {
+        (self.waiting.asking, self.waiting.asked) = (false, Some(time::Instant::now()));
+        match all {
+            Ok(all) => {
+                // What has waited too long does not begin because its customer is ready at last.
+                self.end_what_waits_in_vain();
+                let all = all.into_iter().map(|unready| (unready.customer.clone(), unready)).collect();
+                let before = std::mem::replace(&mut self.waiting.unready, all);
+                tell(&before, &self.waiting.unready);
+                let unready = &self.waiting.unready;
+                self.waiting.at_once.retain(|customer| unready.contains_key(customer));
+                self.go_by_customers();
+            }
+            Err(error) if error.is_fatal() => return Err(error),
+            Err(error) => {
+                tracing::debug!(error = Failure::chain(&error), "customers who are not ready could not be read");
+                self.waiting.postponed = true;
+            }
+        }
+        Ok(())
+    }
+
+    /// Its customer is not ready, because of this: it waits, unless it was told to end meanwhile.
+    pub fn wait_for_customer(&mut self, job: Job, failure: Failure, is_told: bool) {
+        let (id, customer) = (job.delivery.id, job.delivery.customer.clone());
+        let due = self.waiting.unready.get(&customer).map_or_else(|| self.clock.now(), |unready| unready.next);
+        self.callers.tell(id, Some(Event::Waits { customer, due, failure }));
+        self.waiting.jobs.insert(id, job);
+        self.waiting.unsure = true;
+        if is_told {
+            self.look_at_cancelled(id);
+        }
+    }
+
+    /// Has begin what waits for nobody any more.
+    fn go_by_customers(&mut self) {
+        for job in self.waiting.free(&self.generation.config) {
+            self.enqueue(job);
+        }
+    }
+
+    /// A delivery is no longer at work, whichever way.
+    pub fn go_on_behind(&mut self, delivery: DeliveryId) {
+        if self.waiting.is_over(delivery) {
+            self.go_by_customers();
+        }
+    }
+
+    /// The configuration is another one: what it says of customers may be right now.
+    pub fn look_at_all_customers(&mut self) {
+        let all: Vec<CustomerName> = self.waiting.unready.keys().cloned().collect();
+        self.waiting.look_at(all);
+    }
+
+    /// Each second: what has waited too long ends.
+    pub fn end_what_waits_in_vain(&mut self) {
+        self.waiting.unsure |= std::mem::take(&mut self.waiting.postponed);
+        for (id, why) in self.waiting.in_vain(&self.generation.config, self.clock.now()) {
+            let Some(job) = self.waiting.remove(id) else { continue };
+            self.end(Job { task: Task::Again { begun: false }, ..job }, why);
+        }
+    }
+
+    fn begin_looks(&mut self) {
+        let now = self.clock.now();
+        while self.waiting.looks.len() < LOOKS_AT_ONCE {
+            let Some((customer, at_once, looks)) = self.next_to_look_at(now) else { return };
+            let Some(profile) = self.generation.config.customers.get(&customer).cloned() else { continue };
+            self.waiting.looking.insert(customer.clone());
+            let (ledger, parts) = (self.ledger.clone(), self.generation.parts.clone());
+            let next = now + pause(&customer, looks);
+            // Until the ledger says so.
+            if let Some(known) = self.waiting.unready.get_mut(&customer) {
+                known.next = next;
+            }
+            self.waiting.looks.spawn(async move {
+                let looked = match looks {
+                    // Of whom nothing may be known.
+                    None => ready::look(&ledger, &parts.vendor, &profile).await,
+                    Some(_) => look_again(&ledger, &parts, &profile, next, at_once).await,
+                };
+                (customer, looked)
+            });
+        }
+    }
+
+    /// With how often it was looked at in vain; None of one who is to be looked at first.
+    fn next_to_look_at(&mut self, now: Instant) -> Option<(CustomerName, bool, Option<u32>)> {
+        let Waiting { unready, looking, at_once, first, .. } = &mut self.waiting;
+        let config = &self.generation.config;
+        let is_there = |unready: &&Unready| {
+            !looking.contains(&unready.customer) && config.customers.contains_key(&unready.customer)
+        };
+        let mut there = unready.values().filter(is_there);
+        let is_due = |unready: &&Unready| at_once.contains(&unready.customer) || unready.next <= now;
+        if let Some(found) = there.find(is_due) {
+            let at_once = at_once.remove(&found.customer);
+            return Some((found.customer.clone(), at_once, Some(found.looks)));
+        }
+        first.pop_front().map(|customer| (customer, false, None))
+    }
+
+    /// What a look found is in the ledger, which is asked for it.
+    pub fn looked(&mut self, looked: Result<Look, JoinError>) -> Result<(), LedgerError> {
+        self.waiting.unsure = true;
+        let (customer, found) = match looked {
+            Ok(looked) => looked,
+            Err(died) => {
+                tracing::error!(error = %died, "looking at a customer died; this is a fault in consign");
+                self.waiting.looking.clear();
+                return Ok(());
+            }
+        };
+        self.waiting.looking.remove(&customer);
+        match found {
+            Ok(Some(Ok(()))) => crash::point(Point::Ready),
+            Ok(_) => {}
+            Err(error) if error.is_fatal() => return Err(error),
+            Err(error) => {
+                tracing::debug!(error = Failure::chain(&error), %customer, "what was found of a customer is not recorded");
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Of several on one ledger, one looks.
+async fn look_again(
+    ledger: &Ledger,
+    parts: &Parts,
+    profile: &Arc<Customer>,
+    next: Instant,
+    at_once: bool,
+) -> Result<Option<Result<(), Failure>>, LedgerError> {
+    match ledger.look_begins(profile.name.clone(), next, at_once).await? {
+        true => ready::look(ledger, &parts.vendor, profile).await,
+        false => Ok(None),
+    }
+}
+
+/// Grows with each look in vain. Customers who became unready together are not looked at together.
+fn pause(customer: &CustomerName, looks: Option<u32>) -> Duration {
+    let looks = looks.unwrap_or(0);
+    let whole = PAUSE.saturating_mul(1_u32.checked_shl(looks).unwrap_or(u32::MAX)).min(PAUSE_MAX);
+    let mut hasher = DefaultHasher::new();
+    (customer, looks).hash(&mut hasher);
+    let spread = (hasher.finish() >> 40) as f64 / f64::from(1 << 24);
+    whole.mul_f64(1.0 - spread / 2.0)
+}
+
+fn tell(before: &BTreeMap<CustomerName, Unready>, now: &BTreeMap<CustomerName, Unready>) {
+    for Unready { customer, failure, .. } in now.values().filter(|now| !before.contains_key(&now.customer)) {
+        let (layer, failure, remedy) = (failure.layer.as_str(), &failure.message, &failure.remedy);
+        tracing::warn!(%customer, layer, failure, remedy, "a customer is not ready: what is due to it waits");
+    }
+    for customer in before.keys().filter(|customer| !now.contains_key(*customer)) {
+        tracing::info!(%customer, "a customer is ready: what waited for it goes on");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_up_to_half_an_hour_and_are_apart() {
+        let name = |number: u32| CustomerName::parse(&format!("c{number}")).unwrap();
+        for (looks, least, most) in [(0, 30, 60), (1, 60, 120), (4, 480, 960), (5, 900, 1800), (400, 900, 1800)] {
+            let pauses: BTreeSet<Duration> = (0..100).map(|number| pause(&name(number), Some(looks))).collect();
+            assert!(pauses.len() > 90);
+            assert!(pauses.iter().all(|pause| (least..=most).contains(&pause.as_secs())), "{looks}: {pauses:?}");
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! Whether the role can be assumed by the vendor, and only with its external ID; and for how long.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Check, Finding, Outcome, Probe};
+use crate::config::Customer;
+use crate::delivery::failure::paste;
+use crate::delivery::policy;
+use crate::delivery::session::Session;
+use crate::domain::{ExternalId, Failure, Layer, Retry};
+
+/// As short as STS grants them (STS API Reference, AssumeRole, `DurationSeconds`).
+pub(super) const SHORTEST: Duration = Duration::from_secs(900);
+/// As long as a role's sessions can be, from the same page.
+const HOURS_MAX: u64 = 12;
+
+pub(super) const CHECKS: [Check; 4] = [Check::Role, Check::WithoutExternalId, Check::WrongExternalId, Check::Session];
+
+/// What was found, and a session by which uploads can be tried, or why there is none.
+pub(super) async fn look(
+    probe: &Probe,
+    customer: &Arc<Customer>,
+) -> (Vec<Finding>, Result<Arc<Session>, &'static str>) {
+    let none = |failure: Failure, why: &'static str| {
+        let mut found = vec![Finding::failed(Check::Role, failure)];
+        found.extend(CHECKS[1..].iter().map(|check| Finding::not_tried(*check, why)));
+        (found, Err(why))
+    };
+    let policy = match policy::session(customer) {
+        Ok(policy) => policy,
+        Err(failure) => return none(failure, "no session can be narrowed to the prefix"),
+    };
+    let asked = Asked { probe, customer, policy };
+    let session = asked.session(customer.clone(), SHORTEST);
+    if let Err(failure) = session.credentials().await {
+        return none(failure, "the role cannot be assumed");
+    }
+    let with = match &customer.external_id {
+        Some(id) => format!("{} with external ID {id}", customer.role_arn),
+        None => format!("{} without an external ID", customer.role_arn),
+    };
+    let found = vec![
+        Finding::ok(Check::Role, with),
+        asked.without_external_id().await,
+        asked.with_a_wrong_one().await,
+        asked.length().await,
+    ];
+    (found, Ok(session))
+}
+
+/// All sessions are narrowed, so that one which should not have been granted is good for nothing more.
+struct Asked<'a> {
+    probe: &'a Probe,
+    customer: &'a Arc<Customer>,
+    policy: String,
+}
+
+impl Asked<'_> {
+    fn session(&self, customer: Arc<Customer>, duration: Duration) -> Arc<Session> {
+        let request = self.probe.request(&customer, Some(self.policy.clone()));
+        self.probe.vendor.session_of(super::AssumeRole { duration, ..request })
+    }
+
+    async fn without_external_id(&self) -> Finding {
+        let check = Check::WithoutExternalId;
+        if self.customer.external_id.is_none() {
+            let message = "the profile has none, so nothing tells this customer from another one who names the role";
+            let remedy = format!(
+                "agree on an external ID of this customer's own: set external_id for customer '{}', and have the customer ask for \
+                 it in the role's trust policy",
+                self.customer.name
+            );
+            return Finding::warning(check, Layer::TrustPolicy, message, remedy);
+        }
+        self.refused(check, None, "without any external ID").await
+    }
+
+    async fn with_a_wrong_one(&self) -> Finding {
+        let Some(id) = &self.customer.external_id else {
+            return Finding::not_tried(Check::WrongExternalId, "the profile has none");
+        };
+        self.refused(Check::WrongExternalId, wrong(id), "with any external ID").await
+    }
+
+    async fn refused(&self, check: Check, id: Option<ExternalId>, how: &str) -> Finding {
+        if let Some(why) = self.probe.stopped() {
+            return Finding::not_tried(check, why);
+        }
+        let stranger = Customer { external_id: id, ..Customer::clone(self.customer) };
+        match self.session(Arc::new(stranger), SHORTEST).credentials().await {
+            Ok(_) => Finding::of(check, Outcome::Critical, self.confused_deputy(how)),
+            Err(failure) if failure.layer == Layer::TrustPolicy => Finding::ok(check, "refused, as it should be"),
+            Err(failure) if failure.layer == Layer::Identity => {
+                Finding::not_tried(check, "the vendor's own policy refuses it before the role is asked")
+            }
+            Err(failure) => Finding::not_tried(check, failure.message),
+        }
+    }
+
+    fn confused_deputy(&self, how: &str) -> Failure {
+        let Customer { name, role_arn, bucket, .. } = &**self.customer;
+        let message = format!(
+            "the vendor can assume {role_arn} {how}: whoever else has consign deliver to that ARN gets into bucket '{bucket}' \
+             of customer '{name}' (a confused deputy)"
+        );
+        let remedy = paste(
+            "do not deliver by this role; ask the customer to make this its trust policy",
+            &policy::trust(self.customer, self.probe.caller.arn()),
+        );
+        Failure::new(Layer::TrustPolicy, Retry::Never, message, remedy)
+    }
+
+    /// Whether sessions last as long as they are asked for, and how long they could.
+    async fn length(&self) -> Finding {
+        let wanted = self.probe.vendor.aws().session_duration;
+        match self.lasts(wanted).await {
+            Ok(()) => {
+                let longer = self.longest(wanted.as_secs() / 3600 + 1, HOURS_MAX).await;
+                let more = longer.map_or("no longer".to_owned(), |hours| format!("up to {hours} h would be granted"));
+                Finding::ok(Check::Session, format!("{}, as configured; {more}", told(wanted)))
+            }
+            Err(failure) if is_too_long(&failure) => {
+                let hours = self.longest(1, wanted.as_secs().saturating_sub(1) / 3600).await;
+                let longest = hours.map_or(SHORTEST, |hours| Duration::from_secs(hours * 3600));
+                let remedy = format!("the longest that is granted is {}; {}", told(longest), failure.remedy);
+                Finding::failed(Check::Session, Failure { remedy, ..failure })
+            }
+            Err(failure) => Finding::failed(Check::Session, failure),
+        }
+    }
+
+    async fn lasts(&self, duration: Duration) -> Result<(), Failure> {
+        self.session(self.customer.clone(), duration).credentials().await.map(drop)
+    }
+
+    /// The most whole hours that are granted, from `least` to `most`. Usually the first try
+    /// says that it is none.
+    async fn longest(&self, least: u64, most: u64) -> Option<u64> {
+        let (mut granted, mut next, mut most) = (None, least, most);
+        while next <= most && self.probe.stopped().is_none() {
+            match self.lasts(Duration::from_secs(next * 3600)).await {
+                Ok(()) => granted = Some(next),
+                Err(_) => most = next - 1,
+            }
+            next = granted.map_or(least, |granted| granted + (most - granted).div_ceil(2).max(1));
+        }
+        granted
+    }
+}
+
+fn is_too_long(failure: &Failure) -> bool {
+    ["DurationSeconds", "role chaining"].iter().any(|word| failure.message.contains(word))
+}
+
+/// Another one that a pattern which is too wide may let in.
+fn wrong(id: &ExternalId) -> Option<ExternalId> {
+    let mut text = id.as_str().to_owned();
+    let last = text.pop()?;
+    text.push(if last == 'x' { 'y' } else { 'x' });
+    ExternalId::parse(&text).ok()
+}
+
+/// Whole hours as such, all else in minutes.
+fn told(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    match seconds % 3600 {
+        0 => format!("{} h", seconds / 3600),
+        _ => format!("{} min", seconds / 60),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wrong_external_id_is_another_one() {
+        for id in ["c0ns1gn-7f0c", "ends-in-x", "xx"] {
+            let id = ExternalId::parse(id).unwrap();
+            assert_ne!(wrong(&id).unwrap(), id);
+        }
+    }
+}

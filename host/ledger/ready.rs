@@ -1,0 +1,232 @@
+//! Customers whose own set-up refuses deliveries: since when, why, and what waits for them.
+//! What is due to them is not begun until they were found to be ready.
+
+use serde::{Deserialize, Serialize};
+
+use super::claim::release;
+use super::db::{Db, Row, values};
+use super::row::{at, batches, json, number, parsed, size, step, to_json};
+use super::state::{AttemptEvent, AttemptState, DeliveryEvent, DeliveryState};
+use super::{Attempt, AttemptId, DeliveryId, Formatter, Ledger, LedgerError, Order, Reader, write};
+use crate::clock::Instant;
+use crate::domain::{CustomerName, Destination, Failure};
+
+/// A customer to whom nothing is delivered for now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unready {
+    pub customer: CustomerName,
+    pub since: Instant,
+    /// What was found last, and when.
+    pub failure: Failure,
+    pub looked: Instant,
+    /// How often somebody has looked in vain since then.
+    pub looks: u32,
+    /// Before that nobody looks again by itself.
+    pub next: Instant,
+}
+
+/// What came of an attempt that was to begin.
+#[derive(Clone, Debug)]
+pub enum Begun {
+    Attempt(Attempt),
+    /// The customer is not ready: the delivery waits.
+    Held(Box<Unready>),
+}
+
+/// What became of a delivery that its customer's set-up has refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Setback {
+    /// It waits for its customer to be ready.
+    Held,
+    /// It is tried again as any other: its customer was found to be ready, and refuses this one.
+    Again,
+    /// The same, and it was tried often enough.
+    Failed,
+}
+
+impl Ledger {
+    /// As [`Ledger::attempt_by`], unless its customer is not ready.
+    pub async fn attempt_when_ready(
+        &self,
+        formatter: Option<Formatter>,
+        order: Order,
+        delivery: DeliveryId,
+        destination: Option<Destination>,
+    ) -> Result<Begun, LedgerError> {
+        let now = self.clock.now();
+        let begin = move |ledger: &Db| match hold(ledger, delivery)? {
+            Some(unready) => Ok(Begun::Held(Box::new(unready))),
+            None => {
+                let by = (formatter.as_ref(), order);
+                write::attempt_started(ledger, now, delivery, destination.as_ref(), by).map(Begun::Attempt)
+            }
+        };
+        self.writer.run(begin).await
+    }
+
+    /// An attempt has failed because of its customer's set-up. The first time that this happens
+    /// to a delivery it waits, and its customer is not ready from then on. Another time,
+    /// although its customer was found to be, it is tried `again`, if that is said.
+    pub async fn refused(
+        &self,
+        attempt: AttemptId,
+        failure: Failure,
+        again: Option<Instant>,
+    ) -> Result<Setback, LedgerError> {
+        let now = self.clock.now();
+        self.writer.run(move |ledger| refused(ledger, now, attempt, &failure, again)).await
+    }
+
+    /// Nothing more is delivered to this customer.
+    pub async fn not_ready(&self, customer: CustomerName, failure: Failure) -> Result<(), LedgerError> {
+        let now = self.clock.now();
+        self.writer.run(move |ledger| not_ready(ledger, now, &customer, &failure)).await
+    }
+
+    /// Deliveries to this customer may begin. Whether they might not before.
+    pub async fn ready(&self, customer: CustomerName) -> Result<bool, LedgerError> {
+        let now = self.clock.now();
+        self.writer.run(move |ledger| ready(ledger, now, &customer)).await
+    }
+
+    /// Somebody is about to look at a customer who is not ready, and nobody else is to until `next`.
+    /// False if somebody has, or if the customer is ready by now.
+    pub async fn look_begins(&self, customer: CustomerName, next: Instant, at_once: bool) -> Result<bool, LedgerError> {
+        let now = self.clock.now();
+        self.writer.run(move |ledger| look_begins(ledger, now, &customer, next, at_once)).await
+    }
+
+    /// All customers who are not ready, by name.
+    pub async fn unready(&self) -> Result<Vec<Unready>, LedgerError> {
+        self.own.read(all).await
+    }
+
+    /// Whether this customer was ever found to be ready, or not to be.
+    pub async fn has_seen(&self, customer: CustomerName) -> Result<bool, LedgerError> {
+        let seen = "SELECT EXISTS (SELECT 1 FROM customers WHERE name = ?1)";
+        self.own.read(move |ledger| ledger.only(seen, values![customer.as_str()])).await
+    }
+}
+
+impl Reader {
+    /// All customers who are not ready, by name, with how many deliveries wait for each.
+    pub async fn unready(&self) -> Result<Vec<(Unready, u64)>, LedgerError> {
+        self.read(with_waiting).await
+    }
+}
+
+const UNREADY: &str = "SELECT * FROM customers WHERE unready_since IS NOT NULL";
+
+fn all(ledger: &Db) -> Result<Vec<Unready>, LedgerError> {
+    ledger.all(&format!("{UNREADY} ORDER BY name"), &[], unready)
+}
+
+fn unready(row: &Row<'_>) -> Result<Unready, LedgerError> {
+    Ok(Unready {
+        customer: parsed(row, "name", CustomerName::parse)?,
+        since: at(row, "unready_since")?,
+        failure: json(row.get("failure")?)?,
+        looked: at(row, "looked_at")?,
+        looks: number(row, "looks")?,
+        next: at(row, "next_at")?,
+    })
+}
+
+fn with_waiting(ledger: &Db) -> Result<Vec<(Unready, u64)>, LedgerError> {
+    let waiting = format!(
+        "SELECT d.customer AS name, count(*) AS deliveries FROM runs r JOIN deliveries d ON d.run = r.seq
+         WHERE r.state = 'running' AND d.state IN ('pending', 'waiting')
+           AND d.customer IN (SELECT value ->> 0 FROM {}) GROUP BY d.customer",
+        ledger.given()
+    );
+    let unready = all(ledger)?;
+    let mut found = Vec::new();
+    for names in batches(unready.iter().map(|unready| [&unready.customer]))? {
+        let read = |row: &Row<'_>| Ok((parsed(row, "name", CustomerName::parse)?, size(row, "deliveries")?));
+        found.extend(ledger.all(&waiting, values![&names], read)?);
+    }
+    let of = |customer: &CustomerName| found.iter().find(|(name, _)| name == customer).map_or(0, |(_, count)| *count);
+    Ok(unready.into_iter().map(|unready| (unready.clone(), of(&unready.customer))).collect())
+}
+
+/// Has a delivery wait whose customer is not ready. What is to be ended is not held.
+fn hold(ledger: &Db, delivery: DeliveryId) -> Result<Option<Unready>, LedgerError> {
+    let of = format!("{UNREADY} AND name = (SELECT customer FROM deliveries WHERE id = ?1 AND cancel IS NULL)");
+    let Some(found) = ledger.first(&of, values![delivery.0], unready)? else { return Ok(None) };
+    let why = to_json(&found.failure)?;
+    step::<DeliveryState>(ledger, delivery.0, DeliveryEvent::Hold, "due_at = NULL, failure = ?3", values![&why])?;
+    release(ledger, delivery.0)?;
+    Ok(Some(found))
+}
+
+fn refused(
+    ledger: &Db,
+    now: Instant,
+    attempt: AttemptId,
+    failure: &Failure,
+    again: Option<Instant>,
+) -> Result<Setback, LedgerError> {
+    let (delivery, _) = write::of(ledger, attempt)?;
+    let of = "SELECT d.customer, EXISTS (SELECT 1 FROM customers WHERE name = d.customer AND unready_since IS NOT NULL)
+              AS unready FROM deliveries d WHERE d.id = ?1";
+    let read = |row: &Row<'_>| Ok((parsed(row, "customer", CustomerName::parse)?, row.get::<bool>("unready")?));
+    let found = ledger.first(of, values![delivery], read)?;
+    let (customer, is_unready) =
+        found.ok_or_else(|| LedgerError::Unknown { record: format!("delivery {delivery}") })?;
+    if !is_unready && has_been_refused(ledger, delivery)? {
+        write::failed(ledger, now, attempt, failure, again)?;
+        return Ok(if again.is_some() { Setback::Again } else { Setback::Failed });
+    }
+    let why = to_json(failure)?;
+    step::<AttemptState>(ledger, attempt.0, AttemptEvent::Fail, "ended_at = ?3, failure = ?4", values![now, &why])?;
+    step::<DeliveryState>(ledger, delivery, DeliveryEvent::Wait, "due_at = NULL, failure = ?3", values![&why])?;
+    not_ready(ledger, now, &customer, failure)?;
+    release(ledger, delivery)?;
+    Ok(Setback::Held)
+}
+
+/// By its customer's set-up, by an earlier attempt.
+fn has_been_refused(ledger: &Db, delivery: i64) -> Result<bool, LedgerError> {
+    let failed = "SELECT failure FROM attempts WHERE delivery = ?1 AND state = 'failed'";
+    let failures = ledger.all(failed, values![delivery], |row| json::<Failure>(row.get("failure")?))?;
+    Ok(failures.iter().any(Failure::is_of_setup))
+}
+
+fn not_ready(ledger: &Db, now: Instant, customer: &CustomerName, failure: &Failure) -> Result<(), LedgerError> {
+    let put = "INSERT INTO customers (name, looked_at, unready_since, failure, looks, next_at)
+               VALUES (?1, ?2, ?2, ?3, 0, ?2)
+               ON CONFLICT (name) DO UPDATE SET
+                   looked_at = excluded.looked_at, failure = excluded.failure,
+                   looks = CASE WHEN customers.unready_since IS NULL THEN 0 ELSE customers.looks END,
+                   next_at = CASE WHEN customers.unready_since IS NULL THEN excluded.next_at ELSE customers.next_at END,
+                   unready_since = coalesce(customers.unready_since, excluded.unready_since)";
+    ledger.execute(put, values![customer.as_str(), now, &to_json(failure)?]).map(drop)
+}
+
+fn ready(ledger: &Db, now: Instant, customer: &CustomerName) -> Result<bool, LedgerError> {
+    let was: bool = ledger.only(&format!("SELECT EXISTS ({UNREADY} AND name = ?1)"), values![customer.as_str()])?;
+    let put = "INSERT INTO customers (name, looked_at, looks, next_at) VALUES (?1, ?2, 0, 0)
+               ON CONFLICT (name) DO UPDATE SET
+                   looked_at = excluded.looked_at, unready_since = NULL, failure = NULL, looks = 0, next_at = 0";
+    ledger.execute(put, values![customer.as_str(), now])?;
+    Ok(was)
+}
+
+/// Something was delivered: whoever it was to is ready, whatever was found before.
+pub(super) fn has_delivered(ledger: &Db, now: Instant, delivery: i64) -> Result<(), LedgerError> {
+    let let_go = "UPDATE customers SET looked_at = ?2, unready_since = NULL, failure = NULL, looks = 0, next_at = 0
+                  WHERE unready_since IS NOT NULL AND name = (SELECT customer FROM deliveries WHERE id = ?1)";
+    ledger.execute(let_go, values![delivery, now]).map(drop)
+}
+
+fn look_begins(
+    ledger: &Db,
+    now: Instant,
+    customer: &CustomerName,
+    next: Instant,
+    at_once: bool,
+) -> Result<bool, LedgerError> {
+    let begin = "UPDATE customers SET looks = looks + 1, next_at = ?2
+                 WHERE name = ?1 AND unready_since IS NOT NULL AND (next_at <= ?3 OR CAST(?4 AS BIGINT) = 1)";
+    Ok(ledger.execute(begin, values![customer.as_str(), next, now, i64::from(at_once)])? > 0)
+}

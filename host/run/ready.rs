@@ -1,0 +1,78 @@
+//! Whether customers were looked at before the first delivery to them. The ledger
+//! remembers; what is known here keeps deliveries from asking again.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::clock::{Instant, to_the_second};
+use crate::config::Customer;
+use crate::delivery::{self, Vendor};
+use crate::domain::{CustomerName, Failure};
+use crate::ledger::{Ledger, LedgerError, Unready};
+
+#[derive(Default)]
+pub struct Readiness(Mutex<HashMap<CustomerName, Arc<Seen>>>);
+
+/// True once the ledger knows of the customer. Whoever looks has others wait.
+type Seen = tokio::sync::Mutex<bool>;
+
+impl Readiness {
+    /// Looks at a customer of whom nothing is known yet, and writes down what was found, if that
+    /// says something of the customer.
+    pub(super) async fn look_first(
+        &self,
+        ledger: &Ledger,
+        vendor: &Vendor,
+        customer: &Arc<Customer>,
+    ) -> Result<(), LedgerError> {
+        let seen = self.of(&customer.name);
+        let mut seen = seen.lock().await;
+        if *seen {
+            return Ok(());
+        }
+        *seen = ledger.has_seen(customer.name.clone()).await? || look(ledger, vendor, customer).await?.is_some();
+        Ok(())
+    }
+
+    fn of(&self, customer: &CustomerName) -> Arc<Seen> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(customer.clone()).or_default().clone()
+    }
+}
+
+/// Tries what a delivery needs, and records what that says of the customer. None if it says
+/// nothing: there was no answer, or the fault is the vendor's.
+pub async fn look(
+    ledger: &Ledger,
+    vendor: &Vendor,
+    customer: &Arc<Customer>,
+) -> Result<Option<Result<(), Failure>>, LedgerError> {
+    match delivery::essential(vendor, customer).await {
+        Ok(()) => {
+            ledger.ready(customer.name.clone()).await?;
+            Ok(Some(Ok(())))
+        }
+        Err(failure) if failure.is_of_setup() => {
+            ledger.not_ready(customer.name.clone(), failure.clone()).await?;
+            Ok(Some(Err(failure)))
+        }
+        Err(failure) => {
+            tracing::debug!(customer = %customer.name, "not known to be ready: {failure}");
+            Ok(None)
+        }
+    }
+}
+
+/// As a delivery has it in the end that waited for its customer in vain.
+pub fn given_up(unready: &Unready, why: &str) -> Failure {
+    let message = format!(
+        "{}; it waited, because the customer is not ready since {}, and {why}",
+        unready.failure.message,
+        to_the_second(unready.since)
+    );
+    Failure { message, ..unready.failure.clone() }
+}
+
+/// Why what waited has to end: nothing older than this is made up for.
+pub fn too_old(at: Instant, window: std::time::Duration) -> String {
+    format!("slot {} is longer ago than catch_up_window ({})", to_the_second(at), humantime::format_duration(window))
+}

@@ -1,0 +1,242 @@
+//! Customers who are not ready: what is due to them waits with its reason to be seen, and
+//! begins when they are; nobody else waits for it.
+
+use rustix::process::Signal;
+use serde_json::Value;
+
+use super::world::{self, MANIFEST, Running, SOON, World, files, says, stop, until};
+
+fn world(keys: &str) -> World {
+    World::new(&config(keys))
+}
+
+/// A share of every second to both, of which each customer gets what it can.
+pub(super) fn config(keys: &str) -> String {
+    let (acme, globex) =
+        (world::customer("acme", 1, "us-east-1", "\"AS\""), world::customer("globex", 2, "us-east-1", "\"HA\""));
+    let keys = format!("schedule = \"* * * * * *\"\nto = {{ customers = [\"acme\", \"globex\"] }}\n{keys}");
+    world::flights(&format!("{acme}{globex}"), "each", &keys)
+}
+
+/// What acme has set up does not fit its profile.
+pub(super) const WRONG: [(&str, &str); 1] = [("external_id = \"test-1f-acme\"", "external_id = \"another\"")];
+
+fn kept(world: &World) -> Value {
+    let status = world.run(&["status", "--json"]);
+    assert!(status.code <= 1, "{status:?}");
+    status.json()["ledger"].clone()
+}
+
+/// The only customer who is not ready, if there is one.
+fn unready(world: &World) -> Option<Value> {
+    let kept = kept(world);
+    let all = kept["unready"].as_array().map(Vec::as_slice).unwrap_or_default();
+    assert!(all.len() <= 1, "{all:?}");
+    all.first().cloned()
+}
+
+fn waits(world: &World) -> Value {
+    let mut found = None;
+    until("acme's delivery waits", SOON, || {
+        found = unready(world).filter(|found| found["waiting"].as_u64() > Some(0));
+        found.is_some()
+    });
+    found.unwrap()
+}
+
+fn delivered(world: &World, bucket: &str) -> usize {
+    files(&world.path("buckets").join(bucket)).keys().filter(|key| key.ends_with(MANIFEST)).count()
+}
+
+fn globex_goes_on(world: &World) {
+    let before = delivered(world, "globex-data");
+    until("the other customer gets its own", SOON, || delivered(world, "globex-data") >= before + 2);
+}
+
+fn acme_gets_its_own(world: &World) {
+    let before = delivered(world, "acme-data");
+    until("acme gets its own", SOON, || unready(world).is_none() && delivered(world, "acme-data") >= before + 2);
+}
+
+/// Acme's deliveries that have failed, with why.
+fn failures(world: &World) -> Vec<String> {
+    let failed = world.run(&["history", "--state", "failed", "-n", "9", "--json"]).ended(0).json();
+    let of = |run: &Value| -> Vec<String> {
+        let run = world.run(&["show", run["run"].as_str().unwrap(), "--json"]).ended(0).json();
+        let deliveries = run["deliveries"].as_array().unwrap().clone();
+        let acme = deliveries.into_iter().filter(|delivery| delivery["customer"] == "acme");
+        acme.map(|delivery| format!("{}: {}", delivery["failure"]["layer"], delivery["failure"]["message"])).collect()
+    };
+    failed.as_array().unwrap().iter().flat_map(of).collect()
+}
+
+#[test]
+fn a_share_to_who_is_not_ready_waits_and_fires_when_it_is() {
+    let world = world("");
+    let sandbox = world.sandbox_of(&WRONG);
+    let daemon = world.daemon();
+    let found = waits(&world);
+    assert_eq!((&found["customer"], &found["failure"]["layer"]), (&"acme".into(), &"trust-policy".into()));
+    says(found["failure"]["remedy"].as_str().unwrap(), &["test-1f-acme", "\"Principal\""]);
+    globex_goes_on(&world);
+    let told = world.run(&["status"]).ended(0).stdout;
+    says(
+        &told,
+        &[
+            "customer acme is not ready since 20",
+            "trust policy",
+            "times in vain, again at 20",
+            "consign preflight acme",
+        ],
+    );
+    assert!(told.lines().all(|line| line.chars().count() <= 80), "{told}");
+    says(&world.log(), &["a customer is not ready: what is due to it waits"]);
+    assert_eq!(delivered(&world, "acme-data"), 0);
+    // Who asks for a run is told at once.
+    world.run(&["send", "each", "--customer", "acme", "--at", "2026-01-01T00:00:00Z"]).ended(1).out_says(&[
+        "acme",
+        "FAILED",
+        "trust policy",
+    ]);
+    drop(sandbox);
+
+    let _sandbox = world.sandbox_of(&[]);
+    world.run(&["preflight", "acme"]).ended(0);
+    acme_gets_its_own(&world);
+    says(&world.log(), &["a customer is ready: what waited for it goes on"]);
+    // Only the latest slot is made up for, and it is said of the others why they were not delivered.
+    let failures = failures(&world);
+    assert!(failures.iter().any(|why| why.contains("only the latest slot")), "{failures:?}");
+    assert!(failures.iter().all(|why| why.starts_with("\"trust-policy\"")), "{failures:?}");
+    stop(daemon);
+}
+
+/// Nothing is told: the daemon looks again by itself.
+#[test]
+fn who_becomes_ready_is_noticed() {
+    let world = world("catch_up = \"all\"");
+    let sandbox = world.sandbox_of(&WRONG);
+    let daemon = world.daemon();
+    waits(&world);
+    drop(sandbox);
+    let _sandbox = world.sandbox_of(&[]);
+    until("it is noticed", SOON * 3, || unready(&world).is_none());
+    until("all that waited is delivered", SOON, || {
+        let runs = world.runs();
+        let waits = runs.iter().rev().take(10).filter(|run| run["state"] != "succeeded").count();
+        runs.len() > 10 && waits == 0
+    });
+    stop(daemon);
+}
+
+#[test]
+fn what_waits_for_its_customer_survives_restarts_and_kills() {
+    let world = world("catch_up = \"all\"");
+    let sandbox = world.sandbox_of(&WRONG);
+    let daemon = world.daemon();
+    let since = waits(&world)["since"].clone();
+    let first = world.runs().last().unwrap()["run"].as_str().unwrap().to_owned();
+    stop(daemon);
+    assert_eq!(unready(&world).unwrap()["since"], since, "without a daemon too");
+    let mut daemon = world.daemon();
+    globex_goes_on(&world);
+    assert_eq!(waits(&world)["since"], since);
+    daemon.signal(Signal::KILL);
+    daemon.wait(SOON);
+    drop(sandbox);
+    let _sandbox = world.sandbox_of(&[]);
+    // Each start looks at once.
+    let daemon = world.daemon();
+    acme_gets_its_own(&world);
+    until("the first slot is delivered to both", SOON, || {
+        world.run(&["show", &first, "--json"]).ended(0).json()["run"]["state"] == "succeeded"
+    });
+    stop(daemon);
+}
+
+#[test]
+fn a_reload_looks_at_who_is_not_ready() {
+    let world = world("");
+    let _sandbox = world.sandbox();
+    let right = world.text();
+    world.write("consign.toml", right.replace("test-1f-acme", "a-typo"));
+    let daemon = world.daemon();
+    waits(&world);
+    world.write("consign.toml", right);
+    world.run(&["reload", "--wait"]).ended(0);
+    acme_gets_its_own(&world);
+    stop(daemon);
+}
+
+#[test]
+fn a_deadline_ends_what_waits_for_its_customer() {
+    let world = world("deadline = \"3s\"\ncatch_up = \"all\"");
+    let _sandbox = world.sandbox_of(&WRONG);
+    let daemon = world.daemon();
+    until("its deadline has passed", SOON, || failures(&world).iter().any(|why| why.contains("which is the deadline")));
+    let failures = failures(&world);
+    for why in failures.iter().filter(|why| why.contains("which is the deadline")) {
+        assert!(why.starts_with("\"trust-policy\"") && why.contains("the customer is not ready since"), "{why}");
+    }
+    globex_goes_on(&world);
+    stop(daemon);
+}
+
+/// What nobody makes up for need not wait.
+#[test]
+fn without_catch_up_nothing_waits_for_its_customer() {
+    let world = world("catch_up = \"none\"");
+    let _sandbox = world.sandbox_of(&WRONG);
+    let daemon = world.daemon();
+    until("it fails", SOON, || !failures(&world).is_empty());
+    assert_eq!(unready(&world).map(|found| found["waiting"].clone()), None);
+    stop(daemon);
+}
+
+/// Its bucket refuses, which is found before its dataset is read.
+#[test]
+fn customers_are_looked_at_before_the_first_delivery() {
+    let world = world("");
+    let wrong = (
+        "bucket = \"acme-data\"\nregion = \"us-east-1\"\nprefix = \"in/\"",
+        "bucket = \"acme-data\"\nregion = \"us-east-1\"\nprefix = \"other/\"",
+    );
+    let _sandbox = world.sandbox_of(&[wrong]);
+    let daemon = world.daemon();
+    let found = waits(&world);
+    assert_eq!(found["failure"]["layer"], "role-policy");
+    says(found["failure"]["message"].as_str().unwrap(), &["CreateMultipartUpload", "in/_consign-preflight"]);
+    globex_goes_on(&world);
+    stop(daemon);
+}
+
+#[test]
+fn customers_are_looked_at_at_the_start() {
+    let world = world("start = 2099-01-01T00:00:00Z");
+    let sandbox = world.sandbox_of(&WRONG);
+    let at_start = |world: &World| {
+        world.write("consign.toml", world.text().replace("[daemon]\n", "[daemon]\npreflight = \"start\"\n"));
+    };
+    at_start(&world);
+    let daemon = world.daemon();
+    until("acme is found not to be ready", SOON, || unready(&world).is_some());
+    assert_eq!(unready(&world).unwrap()["waiting"], 0);
+    assert_eq!(world.runs().len(), 0);
+    drop(sandbox);
+    stop(daemon);
+}
+
+/// It would begin when acme is ready, and is not to.
+#[test]
+fn what_waits_for_its_customer_can_be_cancelled() {
+    let world = world("catch_up = \"all\"");
+    let _sandbox = world.sandbox_of(&WRONG);
+    let daemon: Running = world.daemon();
+    waits(&world);
+    let run =
+        world.runs().iter().rev().find(|run| run["state"] == "running").unwrap()["run"].as_str().unwrap().to_owned();
+    world.run(&["cancel", &run, "--reason", "not wanted"]).ended(0);
+    until("it has ended", SOON, || world.run(&["show", &run, "--json"]).ended(0).json()["run"]["state"] == "failed");
+    says(&failures(&world).concat(), &["not wanted"]);
+    stop(daemon);
+}

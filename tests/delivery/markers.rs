@@ -1,0 +1,164 @@
+//! What comes after the manifest, and slots that take each other's place.
+
+use std::sync::Arc;
+
+use consign::config::Compression;
+use consign::delivery::{Delivery, DeliverySpec, Left, Target};
+use consign::domain::{KeyTemplate, Mode};
+use serde_json::Value;
+
+use super::wire::{Call, Fault, Wire, s3_error};
+use super::world::*;
+
+const SUCCESS: &str = "uploads/us/orders/2024-05-01/060000Z/_SUCCESS";
+const LATEST: &str = "uploads/us/orders/latest.json";
+
+fn marked() -> DeliverySpec {
+    let template = KeyTemplate::default();
+    DeliverySpec { success_marker: true, latest_pointer: template.above_slots(), ..spec(Compression::None) }
+}
+
+async fn target(wire: &Wire) -> Target {
+    Target::bucket(&vendor(&aws(&wire.url)).await, &Arc::new(customer()), run_id()).unwrap()
+}
+
+fn completed(wire: &Wire) -> Vec<String> {
+    wire.seen().into_iter().filter(|seen| seen.call == Call::Complete).map(|seen| seen.key).collect()
+}
+
+#[tokio::test]
+async fn markers_are_stored_with_all_else_and_come_after_the_manifest() {
+    let wire = Wire::healthy().await;
+    let (customer, run) = (customer(), run_id());
+    let journal = Arc::new(Journal::default());
+    let delivery = Delivery::begin(target(&wire).await, marked(), journal.clone()).await.unwrap();
+    for event in object(0, "a.csv", b"x") {
+        delivery.accept(event).await.unwrap();
+    }
+    let sealed = delivery.seal().await.unwrap();
+    assert_eq!(journal.sealed.lock().unwrap().as_ref().unwrap().len(), 3, "a later process knows of them");
+    assert_eq!(sealed.objects().len(), 1, "the manifest does not name them");
+    assert_eq!(wire.open_uploads(), 3);
+    let done = sealed.complete().await.unwrap();
+    let written = manifest(&customer, run, done.objects());
+    let manifested = done.manifest(&written).await.unwrap();
+    assert!(!wire.objects().contains_key(SUCCESS) && !wire.objects().contains_key(LATEST));
+    manifested.mark().await.unwrap();
+    assert_eq!(completed(&wire)[1..], [MANIFEST, SUCCESS, LATEST]);
+    assert_eq!(wire.objects()[SUCCESS], "");
+    let latest: Value = serde_json::from_slice(&wire.objects()[LATEST]).unwrap();
+    assert_eq!((&latest["manifest"], &latest["slot"]), (&MANIFEST.into(), &"2024-05-01T06:00:00Z".into()));
+    assert_eq!(wire.open_uploads(), 0);
+}
+
+#[tokio::test]
+async fn the_pointer_is_left_alone_where_a_later_slot_is_delivered() {
+    let wire = Wire::healthy().await;
+    wire.put(LATEST, "newer");
+    let journal = Arc::new(Journal { is_old: true, ..Journal::default() });
+    let (customer, of) = (customer(), (run_id(), Mode::Slot));
+    deliver_as(target(&wire).await, &customer, of, journal.clone(), marked(), object(0, "a.csv", b"x")).await.unwrap();
+    assert_eq!(wire.objects()[LATEST], "newer");
+    assert!(wire.objects().contains_key(SUCCESS));
+    assert_eq!((wire.open_uploads(), journal.aborted_ids().len()), (0, 1));
+}
+
+#[tokio::test]
+async fn markers_that_did_not_complete_are_completed_by_another_process() {
+    for key in [SUCCESS, LATEST] {
+        let wire = Wire::start(move |seen, _| {
+            let fails = seen.call == Call::Complete && seen.key == key;
+            fails.then(|| Fault::Answer(404, vec![], s3_error("NoSuchUpload", "not now")))
+        })
+        .await;
+        let (customer, run) = (customer(), run_id());
+        let journal = Arc::new(Journal::default());
+        let begun = Delivery::begin(target(&wire).await, marked(), journal.clone()).await.unwrap();
+        for event in object(0, "a.csv", b"x") {
+            begun.accept(event).await.unwrap();
+        }
+        let done = begun.seal().await.unwrap().complete().await.unwrap();
+        let first = manifest(&customer, run, done.objects());
+        let failure = done.manifest(&first).await.unwrap().mark().await.unwrap_err();
+        assert!(failure.message.contains(key), "{failure:?}");
+
+        wire.heal();
+        let uploads = journal.uploads.lock().unwrap().clone();
+        let of_manifest = uploads.iter().filter(|(key, _)| key == MANIFEST).map(|(_, id)| id.clone());
+        let now = consign::clock::Clock::system().now();
+        let left = Left {
+            objects: journal.sealed.lock().unwrap().clone().unwrap(),
+            manifest_key: MANIFEST.into(),
+            manifest_uploads: of_manifest.map(|id| (id, now)).collect(),
+        };
+        let resumed = Delivery::resume(target(&wire).await, journal.clone(), std::env::temp_dir(), left).await.unwrap();
+        let done = resumed.complete().await.unwrap();
+        let again = manifest(&customer, run, done.objects());
+        done.manifest(&again).await.unwrap().mark().await.unwrap();
+        assert!(wire.objects().contains_key(SUCCESS) && wire.objects().contains_key(LATEST), "{key}");
+        assert_eq!(wire.open_uploads(), 0, "{key}");
+    }
+}
+
+/// The manifest is there, and a repeat would only meet it.
+#[tokio::test]
+async fn a_marker_that_is_refused_in_the_end_does_not_undo_the_manifest() {
+    let wire = Wire::start(move |seen, _| {
+        let fails = seen.call == Call::Complete && seen.key == SUCCESS;
+        fails.then(|| Fault::Answer(403, vec![], s3_error("AccessDenied", "Access Denied")))
+    })
+    .await;
+    let (customer, of) = (customer(), (run_id(), Mode::Slot));
+    let events = object(0, "a.csv", b"x");
+    let delivered = deliver_as(target(&wire).await, &customer, of, Arc::default(), marked(), events).await.unwrap();
+    assert_eq!(delivered.left.len(), 1, "it is aborted later");
+    assert!(wire.objects().contains_key(LATEST) && wire.objects().contains_key(MANIFEST));
+    assert_eq!(wire.open(), [SUCCESS]);
+}
+
+#[tokio::test]
+async fn a_marker_that_is_refused_fails_the_delivery_before_anything_is_visible() {
+    let wire = Wire::start(|seen, _| {
+        let refused = seen.call == Call::Create && seen.key == LATEST;
+        refused.then(|| Fault::Answer(403, vec![], s3_error("AccessDenied", "Access Denied")))
+    })
+    .await;
+    let (customer, of) = (customer(), (run_id(), Mode::Slot));
+    let journal = Arc::new(Journal::default());
+    deliver_as(target(&wire).await, &customer, of, journal, marked(), object(0, "a.csv", b"x")).await.unwrap_err();
+    assert!(wire.objects().is_empty());
+    assert_eq!(wire.open_uploads(), 0);
+}
+
+#[tokio::test]
+async fn a_plugin_cannot_take_the_markers_name() {
+    let wire = Wire::healthy().await;
+    let (customer, of) = (customer(), (run_id(), Mode::Slot));
+    let journal = Arc::new(Journal::default());
+    let events = object(0, "_SUCCESS", b"x");
+    let failure = deliver_as(target(&wire).await, &customer, of, journal, marked(), events).await.unwrap_err();
+    assert!(failure.message.contains("_SUCCESS"), "{failure:?}");
+    assert!(wire.objects().is_empty());
+}
+
+#[tokio::test]
+async fn a_slot_takes_the_place_of_the_one_before() {
+    let wire = Wire::healthy().await;
+    let customer = customer();
+    for (day, contents) in [("2024-05-01", "old"), ("2024-05-02", "new")] {
+        let slot = format!("{day}T06:00:00Z").parse().unwrap();
+        let template = KeyTemplate::default_replaced();
+        let spec = DeliverySpec { slot, template, ..spec(Compression::None) };
+        let (of, journal) = ((run_id(), Mode::Replace), Arc::new(Journal::default()));
+        let events = object(0, "latest.csv", contents.as_bytes());
+        deliver_as(target(&wire).await, &customer, of, journal, spec, events).await.unwrap();
+        assert_eq!(wire.objects()["uploads/us/orders/latest.csv"], contents);
+        let manifest: Value = serde_json::from_slice(&wire.objects()["uploads/us/orders/_manifest.json"]).unwrap();
+        assert_eq!(
+            (&manifest["mode"], &manifest["slot"]),
+            (&"replace".into(), &slot.to_rfc3339_opts(chrono::SecondsFormat::Secs, true).into())
+        );
+    }
+    assert_eq!(wire.open_uploads(), 0);
+    assert!(wire.seen().iter().all(|seen| !seen.headers.contains_key("if-none-match")));
+}

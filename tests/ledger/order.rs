@@ -1,0 +1,163 @@
+//! Slots of one share that take each other's place: one at a time, and never back.
+
+use std::path::Path;
+
+use chrono::TimeDelta;
+use consign::clock::Clock;
+use consign::domain::Destination;
+use consign::ledger::{AttemptId, DeliveryId, DeliveryState, Ledger, LedgerError, Order};
+
+use super::{customers, deliver, open_at, passing, slot, start};
+
+/// At a time when all its slots are past.
+fn open(dir: &Path) -> Ledger {
+    open_at(dir, Clock::fixed(start() + TimeDelta::days(1)))
+}
+
+/// A run by hand of the share's slot at this hour, for acme and globex.
+async fn begin(ledger: &Ledger, hour: i64) -> [DeliveryId; 2] {
+    let started = ledger.start_manual(slot("a", hour), customers(&["acme", "globex"])).await.unwrap();
+    let claim = started.claim.unwrap();
+    [claim.deliveries[0].1, claim.deliveries[1].1]
+}
+
+fn destination(name: &str) -> Destination {
+    super::destination(&format!("{name}/_manifest.json"))
+}
+
+async fn attempt(ledger: &Ledger, order: Order, delivery: DeliveryId) -> Result<AttemptId, LedgerError> {
+    let attempt = ledger.attempt_by(None, order, delivery, Some(destination("acme"))).await;
+    attempt.map(|attempt| attempt.id)
+}
+
+fn behind(refused: Result<AttemptId, LedgerError>) -> i64 {
+    match refused {
+        Err(LedgerError::NotYet { behind }) => (behind.at - start()).num_hours(),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn overtaken(refused: Result<AttemptId, LedgerError>) -> i64 {
+    match refused {
+        Err(LedgerError::Overtaken { by }) => (by.at - start()).num_hours(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn slots_in_order_have_one_key_and_go_one_at_a_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = open(dir.path());
+    let ([second, _], [first, _], [third, _]) =
+        (begin(&ledger, 2).await, begin(&ledger, 1).await, begin(&ledger, 3).await);
+    let at_work = attempt(&ledger, Order::Forward, second).await.unwrap();
+    for other in [first, third] {
+        assert_eq!(behind(attempt(&ledger, Order::Forward, other).await), 2);
+    }
+    ledger.sealed(at_work, &[]).await.unwrap();
+    assert_eq!(behind(attempt(&ledger, Order::Forward, third).await), 2, "what is stored comes before it");
+    ledger.committed(at_work, super::receipt(&[])).await.unwrap();
+    assert_eq!(overtaken(attempt(&ledger, Order::Forward, first).await), 2);
+    let newest = attempt(&ledger, Order::Forward, third).await.unwrap();
+    assert!(ledger.is_newest(newest).await.unwrap());
+}
+
+#[tokio::test]
+async fn one_that_failed_is_in_nobodys_way() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = open(dir.path());
+    let ([first, _], [second, _]) = (begin(&ledger, 1).await, begin(&ledger, 2).await);
+    let at_work = attempt(&ledger, Order::Forward, first).await.unwrap();
+    ledger.failed(at_work, passing(), Some(start())).await.unwrap();
+    let at_work = attempt(&ledger, Order::Forward, second).await.unwrap();
+    deliver(&ledger, &slot("a", 2), at_work, "u2").await.unwrap();
+    assert_eq!(overtaken(attempt(&ledger, Order::Forward, first).await), 2, "its next try would take it back");
+}
+
+#[tokio::test]
+async fn customers_are_apart() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = open(dir.path());
+    let ([acme, globex], [acme_again, _]) = (begin(&ledger, 2).await, begin(&ledger, 1).await);
+    attempt(&ledger, Order::OneByOne, acme).await.unwrap();
+    let of_globex = ledger.attempt_by(None, Order::OneByOne, globex, Some(destination("globex"))).await.unwrap();
+    deliver(&ledger, &slot("a", 2), of_globex.id, "u2").await.unwrap();
+    assert_eq!(behind(attempt(&ledger, Order::OneByOne, acme_again).await), 2);
+}
+
+#[tokio::test]
+async fn an_earlier_slot_is_not_the_newest() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = open(dir.path());
+    let [acme, globex] = begin(&ledger, 2).await;
+    let late = ledger.attempt_by(None, Order::OneByOne, acme, Some(destination("2"))).await.unwrap();
+    assert!(ledger.is_newest(late.id).await.unwrap());
+    deliver(&ledger, &slot("a", 2), late.id, "u2").await.unwrap();
+    let of_globex = ledger.attempt_started(globex, None).await.unwrap();
+    ledger.failed(of_globex.id, passing(), None).await.unwrap();
+    let [acme, globex] = begin(&ledger, 1).await;
+    for (delivery, is_newest) in [(acme, false), (globex, true)] {
+        let early = ledger.attempt_by(None, Order::OneByOne, delivery, Some(destination("1"))).await.unwrap();
+        assert_eq!(ledger.is_newest(early.id).await.unwrap(), is_newest);
+        ledger.failed(early.id, passing(), None).await.unwrap();
+    }
+}
+
+/// Who goes to the same place goes in its order, whatever it is called; another share never does.
+#[tokio::test]
+async fn a_place_belongs_to_one_share() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = open(dir.path());
+    let ([acme, _], [later, _]) = (begin(&ledger, 1).await, begin(&ledger, 2).await);
+    let first = attempt(&ledger, Order::Forward, acme).await.unwrap();
+    let renamed = ledger.start_manual(slot("a", 3), customers(&["globex"])).await.unwrap().claim.unwrap();
+    assert_eq!(behind(attempt(&ledger, Order::Forward, renamed.deliveries[0].1).await), 1);
+    deliver(&ledger, &slot("a", 1), first, "u1").await.unwrap();
+    let at_work = attempt(&ledger, Order::Forward, renamed.deliveries[0].1).await.unwrap();
+    deliver(&ledger, &slot("a", 3), at_work, "u3").await.unwrap();
+    assert_eq!(overtaken(attempt(&ledger, Order::Forward, later).await), 3);
+    let other = ledger.start_manual(slot("b", 4), customers(&["acme"])).await.unwrap().claim.unwrap();
+    let taken = attempt(&ledger, Order::Forward, other.deliveries[0].1).await;
+    assert!(matches!(taken, Err(LedgerError::KeyTaken { .. })), "{taken:?}");
+}
+
+/// The clock was ahead when it was delivered, and is right again.
+#[tokio::test]
+async fn a_slot_yet_to_come_is_in_nobodys_way() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = Clock::fixed(start() + TimeDelta::days(300));
+    let ledger = open_at(dir.path(), clock.clone());
+    let ([ahead, _], [right, _]) = (begin(&ledger, 24 * 200).await, begin(&ledger, 2).await);
+    let at_work = attempt(&ledger, Order::Forward, ahead).await.unwrap();
+    deliver(&ledger, &slot("a", 24 * 200), at_work, "u1").await.unwrap();
+    assert_eq!(overtaken(attempt(&ledger, Order::Forward, right).await), 24 * 200);
+    clock.set(start() + TimeDelta::hours(3));
+    attempt(&ledger, Order::Forward, right).await.unwrap();
+}
+
+/// It has waited without a try, and is in no other slot's way.
+#[tokio::test]
+async fn what_waits_for_its_bucket_has_used_up_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = open(dir.path());
+    let [acme, globex] = begin(&ledger, 1).await;
+    let at_work = ledger.attempt_started(globex, None).await.unwrap();
+    let due = start() + TimeDelta::minutes(1);
+    ledger.put_off(vec![acme, globex], passing(), due).await.unwrap();
+    let [of_acme, of_globex] = [ledger.open_delivery(acme).await.unwrap(), ledger.open_delivery(globex).await.unwrap()];
+    assert_eq!((of_acme.state, of_acme.tries), (DeliveryState::Waiting, 0));
+    assert_eq!(of_globex.state, DeliveryState::Working, "what is at work stays so");
+    deliver(&ledger, &slot("a", 1), at_work.id, "u1").await.unwrap();
+    let again = ledger.attempt_started(acme, None).await.unwrap();
+    assert_eq!((again.number, again.tries), (1, 0));
+}
+
+on_postgres! {
+    slots_in_order_have_one_key_and_go_one_at_a_time,
+    one_that_failed_is_in_nobodys_way,
+    customers_are_apart,
+    an_earlier_slot_is_not_the_newest,
+    a_place_belongs_to_one_share,
+    a_slot_yet_to_come_is_in_nobodys_way,
+    what_waits_for_its_bucket_has_used_up_nothing,
+}
