@@ -46,7 +46,9 @@ impl Sign {
         match progress {
             Progress::Delivered(_) => Sign::Answers,
             Progress::Waits { failure, .. } | Progress::Failed(failure) => Sign::of(failure),
-            Progress::Tidied | Progress::Interrupted | Progress::Quarantined | Progress::NotYet => Sign::None,
+            Progress::Tidied | Progress::Interrupted | Progress::Quarantined | Progress::NotYet | Progress::Held(_) => {
+                Sign::None
+            }
         }
     }
 }
