@@ -224,7 +224,7 @@ impl Recorder<'_> {
             Err(LedgerError::NotYet { behind }) => {
                 let why = work.not_yet(&behind);
                 return match self.retrying {
-                    Retrying::Daemon => Ok(Outcome::NotYet(why)),
+                    Retrying::Daemon | Retrying::Schedule => Ok(Outcome::NotYet(why)),
                     // Nobody would try it later.
                     Retrying::Person => self.refuse(delivery, why).await,
                 };
