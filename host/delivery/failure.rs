@@ -354,6 +354,17 @@ fn describe(fault: &Fault, operation: Operation, on: &str, customer: &Customer) 
         Operation::AssumeRole => format!("of {on} for customer '{}'", customer.name),
         _ => format!("of '{on}' in bucket '{}' of customer '{}'", customer.bucket, customer.name),
     };
+    format!("{} {place} {}", operation.name(), outcome(fault))
+}
+
+/// Why STS does not say who the vendor is: no customer has to do with it.
+pub(super) fn nameless(fault: &Fault) -> Failure {
+    let remedy = "give consign an AWS identity of its own: [aws] credentials or profile, the AWS_* environment, or an \
+                  instance, container or web identity role";
+    Failure::new(Layer::Identity, Retry::Later, format!("GetCallerIdentity {}", outcome(fault)), remedy)
+}
+
+fn outcome(fault: &Fault) -> String {
     let what = match &fault.kind {
         Kind::NoIdentity => "could not be signed, because there are no vendor credentials".to_owned(),
         Kind::Request => "could not be made".to_owned(),
@@ -365,7 +376,7 @@ fn describe(fault: &Fault, operation: Operation, on: &str, customer: &Customer) 
             format!("was answered with {} {code}", fault.status)
         }
     };
-    let mut text = format!("{} {place} {what}", operation.name());
+    let mut text = what;
     if !fault.message.is_empty() {
         text.push_str(": ");
         text.push_str(fault.message.trim_end_matches('.'));

@@ -171,7 +171,7 @@ impl Vendor {
 
     /// STS in that region: tokens of a regional endpoint are good in every region,
     /// those of the global one are not (IAM User Guide, "Manage AWS STS in an AWS Region").
-    fn sts(&self, region: &str) -> aws_sdk_sts::Client {
+    pub(super) fn sts(&self, region: &str) -> aws_sdk_sts::Client {
         let mut clients = self.0.sts.lock().unwrap_or_else(PoisonError::into_inner);
         clients.entry(region.to_owned()).or_insert_with(|| self.new_sts(region)).clone()
     }
