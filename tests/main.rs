@@ -8,10 +8,13 @@ mod support {
     pub mod ministack;
     pub mod needs;
     pub mod postgres;
+    pub mod promises;
+    pub mod proxy;
     pub mod registry;
     pub mod stall;
     pub mod strace;
     pub mod way;
+    pub mod wire;
 }
 
 mod cli;
@@ -19,6 +22,7 @@ mod config;
 mod dataset;
 mod delivery;
 mod domain;
+mod faults;
 mod formats;
 mod ledger;
 mod packaging;

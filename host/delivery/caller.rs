@@ -13,8 +13,12 @@ impl Vendor {
     /// # Errors
     /// There are no credentials, or STS refuses them or does not answer.
     pub async fn caller(&self) -> Result<String, Failure> {
-        let answer =
-            self.sts(self.region()).get_caller_identity().send().await.map_err(|error| no_caller(&Fault::of(&error)))?;
+        let answer = self
+            .sts(self.region())
+            .get_caller_identity()
+            .send()
+            .await
+            .map_err(|error| no_caller(&Fault::of(&error)))?;
         answer.arn().map(str::to_owned).ok_or_else(|| no_caller(&Fault::garbled("STS named nobody")))
     }
 

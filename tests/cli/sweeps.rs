@@ -49,12 +49,12 @@ const LANES: usize = 3;
 const PATIENCE: Duration = Duration::from_secs(4);
 
 /// All of a sweep is wanted, and not a part.
-pub(super) fn is_whole() -> bool {
+pub fn is_whole() -> bool {
     std::env::var("CONSIGN_SWEEP").is_ok_and(|wanted| wanted == "all")
 }
 
 /// Does one after the other, so many at the same time.
-pub(super) fn in_lanes<T: Sync>(lanes: usize, all: &[T], one: impl Fn(&T) + Sync) {
+pub fn in_lanes<T: Sync>(lanes: usize, all: &[T], one: impl Fn(&T) + Sync) {
     let next = AtomicUsize::new(0);
     std::thread::scope(|scope| {
         for _ in 0..lanes {

@@ -296,8 +296,13 @@ impl World {
     /// Any command, started by another program and with more in its environment;
     /// what it logs is in `daemon.log`.
     pub fn start(&self, wrapper: &[String], args: &[&str], environment: &[(&str, &str)]) -> Running {
+        self.start_with("consign.toml", wrapper, args, environment)
+    }
+
+    /// The same with another configuration.
+    pub fn start_with(&self, config: &str, wrapper: &[String], args: &[&str], environment: &[(&str, &str)]) -> Running {
         let log = File::options().append(true).create(true).open(self.path("daemon.log")).unwrap();
-        let args = [&["--config", "consign.toml"], args].concat();
+        let args = [&["--config", config], args].concat();
         let mut command = command_under(wrapper, self.dir(), &args);
         command.envs(self.environment.iter().map(|(name, value)| (name, value))).envs(environment.iter().copied());
         Running::start(command.stdout(Stdio::null()).stderr(log))
@@ -314,6 +319,13 @@ impl World {
     /// The same at the endpoint that the configuration names.
     pub fn sandbox_again(&self) -> Running {
         self.sandbox_on("consign.toml", &self.listens()).0
+    }
+
+    /// What the configuration names as S3 and STS.
+    pub fn endpoint(&self) -> String {
+        let text = self.text();
+        let (_, rest) = text.split_once("endpoint_url = \"").unwrap();
+        rest.split('"').next().unwrap().trim_end_matches('/').to_owned()
     }
 
     /// S3 and STS as they would be if customers had set up what the configuration says with
@@ -336,9 +348,7 @@ impl World {
 
     /// Where the configuration's endpoint is.
     fn listens(&self) -> String {
-        let text = self.text();
-        let (_, rest) = text.split_once("endpoint_url = \"http://").unwrap();
-        rest.split('"').next().unwrap().trim_end_matches('/').to_owned()
+        self.endpoint().trim_start_matches("http://").to_owned()
     }
 
     fn sandbox_on(&self, config: &str, listen: &str) -> (Running, String) {

@@ -2,81 +2,42 @@
 //! script that can make any request go wrong. Everything is kept for looking at.
 
 use std::collections::{BTreeMap, HashMap};
-use std::convert::Infallible;
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use crc_fast::CrcAlgorithm::Crc64Nvme;
-use futures::StreamExt as _;
-use http::{HeaderMap, Method, Request, Response, StatusCode};
-use http_body_util::combinators::BoxBody;
-use http_body_util::{BodyExt as _, Full, StreamBody};
-use hyper::body::{Frame, Incoming};
-use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 use tokio_util::task::AbortOnDropHandle;
-use url::form_urlencoded;
 
-/// What a request is, as far as a script cares.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Call {
-    AssumeRole,
-    Create,
-    Part,
-    Complete,
-    Abort,
-    List,
-    Other,
-}
-
-/// What a script wants done with a request.
-pub enum Fault {
-    /// This answer instead: status, headers, body.
-    Answer(u16, Vec<(&'static str, &'static str)>, String),
-    /// No answer, ever.
-    Stall,
-    /// The request is carried out, and the answer takes this long.
-    Late(Duration),
-    /// The connection ends without an answer and the request has no effect.
-    Reset,
-    /// The request is carried out, and the connection ends without an answer.
-    LoseReply,
-    /// The request is carried out, and the answer ends in its middle.
-    Truncate,
-}
-
-/// A request as it came.
-#[derive(Clone, Debug)]
-pub struct Seen {
-    pub call: Call,
-    pub key: String,
-    pub query: HashMap<String, String>,
-    pub headers: HeaderMap,
-    pub body: Bytes,
-}
+use crate::support::wire::{Answer, Behind, Front};
+pub use crate::support::wire::{Call, Fault, Seen, s3_error};
 
 pub struct Wire {
     pub url: String,
-    state: Arc<Mutex<State>>,
+    front: Arc<Front<Scripted>>,
     _server: AbortOnDropHandle<()>,
 }
 
-type Script = Box<dyn FnMut(&Seen, usize) -> Option<Fault> + Send>;
+#[derive(Default)]
+struct Scripted(Mutex<State>);
+
+impl Behind for Scripted {
+    async fn carry_out(&self, seen: &Seen) -> io::Result<Answer> {
+        Ok(self.0.lock().unwrap().act(seen))
+    }
+}
 
 #[derive(Default)]
 struct State {
-    seen: Vec<Seen>,
-    counts: HashMap<Call, usize>,
     created: usize,
     objects: BTreeMap<String, Bytes>,
     content_types: BTreeMap<String, String>,
     uploads: BTreeMap<String, Upload>,
     part_sizes: BTreeMap<String, Vec<usize>>,
     sessions: u32,
-    script: Option<Script>,
 }
 
 struct Upload {
@@ -85,34 +46,15 @@ struct Upload {
     parts: BTreeMap<u32, Bytes>,
 }
 
-struct Answer {
-    status: u16,
-    headers: Vec<(String, String)>,
-    body: String,
-}
-
 impl Wire {
     /// Starts the server; `script` is asked about every request, with how many of
     /// its kind came before.
     pub async fn start(script: impl FnMut(&Seen, usize) -> Option<Fault> + Send + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let state = Arc::new(Mutex::new(State { script: Some(Box::new(script)), ..State::default() }));
-        let shared = state.clone();
-        let server = tokio::spawn(async move {
-            loop {
-                let (stream, _) = listener.accept().await.unwrap();
-                let shared = shared.clone();
-                tokio::spawn(async move {
-                    let service = hyper::service::service_fn(move |request| serve(shared.clone(), request));
-                    // Connections end in errors here by design.
-                    let _ = hyper::server::conn::http1::Builder::new()
-                        .serve_connection(TokioIo::new(stream), service)
-                        .await;
-                });
-            }
-        });
-        Self { url, state, _server: AbortOnDropHandle::new(server) }
+        let front = Front::new(Scripted::default(), Box::new(script));
+        let server = tokio::spawn(front.clone().serve(listener));
+        Self { url, front, _server: AbortOnDropHandle::new(server) }
     }
 
     /// A server without faults.
@@ -121,130 +63,59 @@ impl Wire {
     }
 
     pub fn objects(&self) -> BTreeMap<String, Bytes> {
-        self.state.lock().unwrap().objects.clone()
+        self.state().objects.clone()
     }
 
     pub fn content_type(&self, key: &str) -> String {
-        self.state.lock().unwrap().content_types[key].clone()
+        self.state().content_types[key].clone()
     }
 
     /// Sizes of the parts each object was completed from.
     pub fn part_sizes(&self) -> BTreeMap<String, Vec<usize>> {
-        self.state.lock().unwrap().part_sizes.clone()
+        self.state().part_sizes.clone()
     }
 
     /// Uploads neither completed nor aborted.
     pub fn open_uploads(&self) -> usize {
-        self.state.lock().unwrap().uploads.len()
+        self.state().uploads.len()
     }
 
     /// Their keys.
     pub fn open(&self) -> Vec<String> {
-        self.state.lock().unwrap().uploads.values().map(|upload| upload.key.clone()).collect()
+        self.state().uploads.values().map(|upload| upload.key.clone()).collect()
     }
 
     /// An upload that nobody here has created.
     pub fn create(&self, key: &str) {
-        let state = &mut *self.state.lock().unwrap();
+        let mut state = self.state();
         state.created += 1;
-        let upload = Upload { key: key.into(), content_type: String::new(), parts: BTreeMap::new() };
-        state.uploads.insert(format!("upload-{}", state.created), upload);
+        let (id, upload) = (
+            format!("upload-{}", state.created),
+            Upload { key: key.into(), content_type: String::new(), parts: BTreeMap::new() },
+        );
+        state.uploads.insert(id, upload);
     }
 
     /// Nothing goes wrong any more.
     pub fn heal(&self) {
-        self.state.lock().unwrap().script = None;
+        self.front.obey(Box::new(|_, _| None));
     }
 
     pub fn put(&self, key: &str, body: &'static str) {
-        self.state.lock().unwrap().objects.insert(key.into(), Bytes::from_static(body.as_bytes()));
+        self.state().objects.insert(key.into(), Bytes::from_static(body.as_bytes()));
     }
 
     pub fn seen(&self) -> Vec<Seen> {
-        self.state.lock().unwrap().seen.clone()
+        self.front.events().into_iter().map(|event| event.seen).collect()
     }
 
     pub fn count(&self, call: Call) -> usize {
         self.seen().iter().filter(|seen| seen.call == call).count()
     }
-}
 
-async fn serve(
-    state: Arc<Mutex<State>>,
-    request: Request<Incoming>,
-) -> Result<Response<BoxBody<Bytes, std::io::Error>>, std::io::Error> {
-    let (head, body) = request.into_parts();
-    let body = body.collect().await.map_err(std::io::Error::other)?.to_bytes();
-    let query: HashMap<String, String> =
-        form_urlencoded::parse(head.uri.query().unwrap_or_default().as_bytes()).into_owned().collect();
-    let path = head.uri.path().trim_start_matches('/');
-    let key = path.split_once('/').map_or("", |(_, key)| key).to_owned();
-    let call = match head.method {
-        Method::POST if path.is_empty() => Call::AssumeRole,
-        Method::POST if query.contains_key("uploads") => Call::Create,
-        Method::POST if query.contains_key("uploadId") => Call::Complete,
-        Method::PUT if query.contains_key("uploadId") => Call::Part,
-        Method::DELETE if query.contains_key("uploadId") => Call::Abort,
-        Method::GET if query.contains_key("uploads") => Call::List,
-        _ => Call::Other,
-    };
-    let seen = Seen { call, key, query, headers: head.headers, body };
-    let fault = {
-        let mut state = state.lock().unwrap();
-        let count = state.counts.entry(call).or_default();
-        let before = *count;
-        *count += 1;
-        state.seen.push(seen.clone());
-        let mut script = state.script.take();
-        let fault = script.as_mut().and_then(|script| script(&seen, before));
-        state.script = script;
-        fault
-    };
-    let reset = || Err(std::io::Error::other("the connection ends here"));
-    match fault {
-        Some(Fault::Answer(status, headers, body)) => {
-            let headers = headers.into_iter().map(|(n, v)| (n.to_owned(), v.to_owned())).collect();
-            Ok(respond(Answer { status, headers, body }, false))
-        }
-        Some(Fault::Stall) => std::future::pending().await,
-        Some(Fault::Late(by)) => {
-            let answer = state.lock().unwrap().act(&seen);
-            tokio::time::sleep(by).await;
-            Ok(respond(answer, false))
-        }
-        Some(Fault::Reset) => reset(),
-        Some(Fault::LoseReply) => {
-            state.lock().unwrap().act(&seen);
-            reset()
-        }
-        Some(Fault::Truncate) => {
-            let answer = state.lock().unwrap().act(&seen);
-            Ok(respond(answer, true))
-        }
-        None => {
-            let answer = state.lock().unwrap().act(&seen);
-            Ok(respond(answer, false))
-        }
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.front.behind.0.lock().unwrap()
     }
-}
-
-fn respond(answer: Answer, truncated: bool) -> Response<BoxBody<Bytes, std::io::Error>> {
-    let mut response = Response::builder().status(StatusCode::from_u16(answer.status).unwrap());
-    for (name, value) in answer.headers {
-        response = response.header(name, value);
-    }
-    let body = Bytes::from(answer.body);
-    if truncated {
-        let half = body.slice(..body.len() / 2);
-        let pieces = [Ok(Frame::data(half)), Err(std::io::Error::other("cut off"))];
-        let body = StreamBody::new(futures::stream::iter(pieces).then(|piece| async {
-            // Lets the first half out before the connection ends.
-            tokio::task::yield_now().await;
-            piece
-        }));
-        return response.body(http_body_util::BodyExt::boxed(body)).unwrap();
-    }
-    response.body(Full::new(body).map_err(|never: Infallible| match never {}).boxed()).unwrap()
 }
 
 impl State {
@@ -256,7 +127,7 @@ impl State {
         if owner != Some("123456789012") {
             return error(403, "AccessDenied", "Access Denied");
         }
-        let id = seen.query.get("uploadId").cloned().unwrap_or_default();
+        let id = seen.upload_id().to_owned();
         match seen.call {
             Call::Create => {
                 assert_eq!(seen.headers["x-amz-checksum-algorithm"], "CRC64NVME");
@@ -269,7 +140,7 @@ impl State {
                 let body =
                     format!("<InitiateMultipartUploadResult><UploadId>{id}</UploadId></InitiateMultipartUploadResult>");
                 let headers = vec![("x-amz-checksum-type".to_owned(), "FULL_OBJECT".to_owned())];
-                Answer { status: 200, headers, body }
+                Answer::new(200, headers, body)
             }
             Call::Part => match self.uploads.get_mut(&id) {
                 None => no_such_upload(),
@@ -279,17 +150,13 @@ impl State {
                 Some(upload) => {
                     let number = seen.query["partNumber"].parse().unwrap();
                     upload.parts.insert(number, seen.body.clone());
-                    Answer {
-                        status: 200,
-                        headers: vec![("ETag".into(), format!("\"etag-{number}\""))],
-                        body: String::new(),
-                    }
+                    Answer::new(200, vec![("ETag".into(), format!("\"etag-{number}\""))], "")
                 }
             },
             Call::Complete => self.complete(seen, &id),
             Call::Abort => match self.uploads.remove(&id) {
                 None => no_such_upload(),
-                Some(_) => Answer { status: 204, headers: Vec::new(), body: String::new() },
+                Some(_) => Answer::new(204, Vec::new(), ""),
             },
             Call::List => self.list(&seen.query),
             Call::AssumeRole | Call::Other => error(501, "NotImplemented", "not here"),
@@ -325,7 +192,7 @@ impl State {
             "<CompleteMultipartUploadResult><ETag>\"whole-{id}\"</ETag><ChecksumCRC64NVME>{crc}</ChecksumCRC64NVME>\
              <ChecksumType>FULL_OBJECT</ChecksumType></CompleteMultipartUploadResult>"
         );
-        Answer { status: 200, headers: Vec::new(), body }
+        Answer::new(200, Vec::new(), body)
     }
 
     /// Two uploads a page.
@@ -346,7 +213,7 @@ impl State {
              <NextUploadIdMarker>{id}</NextUploadIdMarker>{uploads}</ListMultipartUploadsResult>",
             page.len() < open.len()
         );
-        Answer { status: 200, headers: Vec::new(), body }
+        Answer::new(200, Vec::new(), body)
     }
 
     fn assume_role(&mut self) -> Answer {
@@ -357,7 +224,7 @@ impl State {
              <Expiration>2099-01-01T00:00:00Z</Expiration></Credentials></AssumeRoleResult></AssumeRoleResponse>",
             n = self.sessions
         );
-        Answer { status: 200, headers: vec![("content-type".into(), "text/xml".into())], body }
+        Answer::new(200, vec![("content-type".into(), "text/xml".into())], body)
     }
 }
 
@@ -365,14 +232,8 @@ pub fn crc(bytes: &[u8]) -> String {
     STANDARD.encode(crc_fast::checksum(Crc64Nvme, bytes).to_be_bytes())
 }
 
-pub fn s3_error(code: &str, message: &str) -> String {
-    format!(
-        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>{code}</Code><Message>{message}</Message></Error>"
-    )
-}
-
 fn error(status: u16, code: &str, message: &str) -> Answer {
-    Answer { status, headers: Vec::new(), body: s3_error(code, message) }
+    Answer::new(status, Vec::new(), s3_error(code, message))
 }
 
 fn no_such_upload() -> Answer {

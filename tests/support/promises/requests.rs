@@ -1,0 +1,240 @@
+//! What holds of each request, and of their order.
+
+use std::collections::{BTreeMap, HashMap};
+
+use serde_json::Value;
+use url::form_urlencoded;
+
+use super::{Breach, MANIFEST, Profile, Rule, Story, folder, say};
+use crate::support::proxy::canaries;
+use crate::support::wire::{Call, Event, element};
+
+/// Whose role a session is of, and its name, which is that of the run.
+struct Session {
+    role_arn: String,
+    run: String,
+}
+
+/// One run's work on one folder.
+#[derive(Default)]
+struct Work<'a> {
+    creates: Vec<&'a Event>,
+    parts: Vec<&'a Event>,
+    completions: Vec<&'a Event>,
+}
+
+impl Story {
+    /// Each by itself.
+    pub(super) fn requests(&self, found: &mut Vec<Breach>) {
+        let sessions = self.sessions();
+        for event in &self.events {
+            let seen = &event.seen;
+            let who = format!("{:?} {}/{} at {}", seen.call, seen.bucket, seen.key, event.began);
+            if seen.call == Call::AssumeRole {
+                self.session(event, found);
+                continue;
+            }
+            if seen.call == Call::Other {
+                say(found, Rule::Rights, format!("{} {}", seen.method, seen.target));
+            }
+            let Some(profile) = self.profile(&seen.bucket) else {
+                say(found, Rule::Prefix, format!("{who}: a bucket of nobody's"));
+                continue;
+            };
+            if seen.header("x-amz-expected-bucket-owner") != Some(&profile.owner) {
+                say(found, Rule::Owner, who.clone());
+            }
+            if seen.call != Call::List && !seen.key.starts_with(&profile.prefix) {
+                say(found, Rule::Prefix, who.clone());
+            }
+            if sessions.get(access_key(event)).is_none_or(|session| session.role_arn != profile.role_arn) {
+                say(found, Rule::Session, who.clone());
+            }
+            if canaries(&seen.body).iter().any(|name| *name != profile.name) {
+                say(found, Rule::Foreign, who);
+            }
+        }
+    }
+
+    /// How a session is asked for.
+    fn session(&self, event: &Event, found: &mut Vec<Breach>) {
+        let asked = form(event);
+        let role = asked.get("RoleArn").map_or("", String::as_str);
+        let Some(profile) = self.profiles.iter().find(|profile| profile.role_arn == role) else {
+            return say(found, Rule::Session, format!("the role {role} is nobody's"));
+        };
+        if asked.get("ExternalId") != Some(&profile.external_id) {
+            say(found, Rule::ExternalId, format!("{role} at {}", event.began));
+        }
+        let policy = asked.get("Policy").and_then(|policy| serde_json::from_str(policy).ok());
+        if !policy.is_some_and(|policy| is_narrow(&policy, profile)) {
+            say(found, Rule::SessionPolicy, format!("{role} at {}: {:?}", event.began, asked.get("Policy")));
+        }
+    }
+
+    /// By access key.
+    fn sessions(&self) -> HashMap<String, Session> {
+        let granted = self.events.iter().filter(|event| event.seen.call == Call::AssumeRole).filter_map(|event| {
+            let (_, answer) = event.carried_out.as_ref()?;
+            let key = element(std::str::from_utf8(&answer.body).ok()?, "AccessKeyId")?;
+            let asked = form(event);
+            Some((key, Session { role_arn: asked.get("RoleArn")?.clone(), run: asked.get("RoleSessionName")?.clone() }))
+        });
+        granted.collect()
+    }
+
+    pub(super) fn order(&self, found: &mut Vec<Breach>) {
+        let sessions = self.sessions();
+        let mut works: BTreeMap<(&str, &str, &str), Work<'_>> = BTreeMap::new();
+        let is_data = |event: &&Event| event.seen.call != Call::AssumeRole && !event.seen.key.ends_with(MANIFEST);
+        for event in self.events.iter().filter(is_data) {
+            let seen = &event.seen;
+            let run = sessions.get(access_key(event)).map_or("", |session| session.run.as_str());
+            let work = works.entry((&seen.bucket, folder(&seen.key), run)).or_default();
+            match seen.call {
+                Call::Create => work.creates.push(event),
+                Call::Part => work.parts.push(event),
+                Call::Complete => work.completions.push(event),
+                _ => {}
+            }
+        }
+        for ((bucket, folder, run), work) in &works {
+            work.is_sealed_first(&format!("{bucket}/{folder} by {run}"), found);
+        }
+        self.manifests_come_last(found);
+    }
+
+    fn manifests_come_last(&self, found: &mut Vec<Breach>) {
+        for event in self.completions().filter(|event| event.seen.key.ends_with(MANIFEST)) {
+            if event.seen.header("if-none-match") != Some("*") {
+                say(found, Rule::ManifestCondition, format!("{} at {}", event.seen.key, event.began));
+            }
+        }
+        for (bucket, key, manifest) in self.manifests() {
+            let here = |event: &&Event| event.seen.bucket == bucket;
+            let puts: Vec<&Event> =
+                self.completions().filter(here).filter(|event| event.seen.key == key && is_done(event)).collect();
+            let Some(put) = puts.first() else {
+                say(found, Rule::ManifestLast, format!("{bucket}/{key} was put by nobody"));
+                continue;
+            };
+            if puts.iter().any(|other| other.seen.upload_id() != put.seen.upload_id()) {
+                say(found, Rule::OneManifest, format!("{bucket}/{key} was put {} times", puts.len()));
+            }
+            let objects = manifest["objects"].as_array().into_iter().flatten();
+            for name in objects.filter_map(|object| object["key"].as_str()) {
+                let mut done = self.completions().filter(here).filter(|event| event.seen.key == name && is_done(event));
+                if !done.any(|event| at(event) < put.began) {
+                    say(
+                        found,
+                        Rule::ManifestLast,
+                        format!("{bucket}/{name} was not complete when the manifest was put"),
+                    );
+                }
+            }
+            let earlier: Vec<&str> = (self.completions().filter(here))
+                .filter(|event| is_done(event) && at(event) <= at(put))
+                .map(|event| event.seen.upload_id())
+                .collect();
+            let later = self.completions().filter(here).filter(|event| is_done(event) && at(event) > at(put));
+            // A completion that is asked for again answers as it did, and changes nothing.
+            let changes = later.filter(|event| !earlier.contains(&event.seen.upload_id()));
+            for event in changes.filter(|event| folder(&event.seen.key) == folder(key) && event.seen.key != key) {
+                say(found, Rule::Unchanged, format!("{bucket}/{} at {}", event.seen.key, at(event)));
+            }
+        }
+    }
+
+    pub(super) fn completions(&self) -> impl Iterator<Item = &Event> {
+        self.events.iter().filter(|event| event.seen.call == Call::Complete)
+    }
+}
+
+impl Work<'_> {
+    /// All parts of all that completes are acknowledged before anything completes.
+    fn is_sealed_first(&self, who: &str, found: &mut Vec<Breach>) {
+        let Some(first) = self.completions.iter().map(|event| event.began).min() else { return };
+        for event in self.creates.iter().chain(&self.parts).filter(|event| event.began > first) {
+            say(found, Rule::Seal, format!("{who}: {} at {}, after {first}", event.seen.key, event.began));
+        }
+        for completion in &self.completions {
+            for (number, etag) in listed(completion) {
+                let is_it = |part: &&&Event| {
+                    let seen = &part.seen;
+                    seen.upload_id() == completion.seen.upload_id() && seen.query.get("partNumber") == Some(&number)
+                };
+                let is_stored = |part: &Event| {
+                    let answer = part.carried_out.as_ref().map(|(_, answer)| answer);
+                    let told = part.told.is_some_and(|(at, status)| status == 200 && at < first);
+                    told && answer.is_some_and(|answer| {
+                        answer.is_success() && answer.header("etag").is_some_and(|of| bare(of) == bare(&etag))
+                    })
+                };
+                if !self.parts.iter().filter(is_it).any(|part| is_stored(part)) {
+                    let key = &completion.seen.key;
+                    say(found, Rule::Seal, format!("{who}: part {number} of {key} was not acknowledged at {first}"));
+                }
+            }
+        }
+    }
+}
+
+/// Number and ETag of the parts that a completion names.
+fn listed(completion: &Event) -> Vec<(String, String)> {
+    let body = String::from_utf8_lossy(&completion.seen.body).into_owned();
+    let parts = body.split("<Part>").skip(1);
+    parts
+        .map(|part| (element(part, "PartNumber").unwrap_or_default(), element(part, "ETag").unwrap_or_default()))
+        .collect()
+}
+
+pub(super) fn bare(etag: &str) -> &str {
+    etag.trim_matches('"')
+}
+
+/// The server did it.
+pub(super) fn is_done(event: &Event) -> bool {
+    event.carried_out.as_ref().is_some_and(|(_, answer)| answer.is_success())
+}
+
+/// When.
+pub(super) fn at(event: &Event) -> u64 {
+    event.carried_out.as_ref().map_or(u64::MAX, |(at, _)| *at)
+}
+
+fn access_key(event: &Event) -> &str {
+    let signed = event.seen.header("authorization").and_then(|text| text.split_once("Credential="));
+    signed.and_then(|(_, rest)| rest.split('/').next()).unwrap_or_default()
+}
+
+fn form(event: &Event) -> HashMap<String, String> {
+    form_urlencoded::parse(&event.seen.body).into_owned().collect()
+}
+
+/// Nothing but the customer's folder, and keys by way of S3.
+fn is_narrow(policy: &Value, profile: &Profile) -> bool {
+    let texts = |value: &Value| -> Vec<String> {
+        match value {
+            Value::String(one) => vec![one.clone()],
+            Value::Array(all) => all.iter().filter_map(|one| one.as_str().map(str::to_owned)).collect(),
+            _ => Vec::new(),
+        }
+    };
+    let bucket = format!("arn:aws:s3:::{}", profile.bucket);
+    let is_narrow = |statement: &Value| {
+        let (actions, resources) = (texts(&statement["Action"]), texts(&statement["Resource"]));
+        let all = |prefix: &str| !actions.is_empty() && actions.iter().all(|action| action.starts_with(prefix));
+        if statement["Effect"] != "Allow" || resources.is_empty() {
+            return false;
+        }
+        if all("kms:") {
+            return statement["Condition"]["StringEquals"]["kms:ViaService"].is_string();
+        }
+        if all("s3:ListBucketMultipartUploads") {
+            return resources == [bucket.clone()];
+        }
+        let objects = format!("{bucket}/{}*", profile.prefix);
+        all("s3:") && !actions.iter().any(|action| action.contains('*')) && resources == [objects]
+    };
+    policy["Statement"].as_array().is_some_and(|statements| !statements.is_empty() && statements.iter().all(is_narrow))
+}
