@@ -112,7 +112,7 @@ fn who_the_vendor_is_is_never_made_up() {
     let world = vendor();
     world.run(&["customer", "pack", "united"]).ended(1).err_says(&[
         "it is not known whom customers are to trust",
-        "GetCallerIdentity did not get through",
+        "GetCallerIdentity of the vendor's own identity did not get through",
         "principal = \"<the account's 12 digits>\"",
     ]);
     for (said, help) in [("12", "12 digits"), ("arn:aws:sts::111122223333:assumed-role/a/b", "is a session")] {
