@@ -59,14 +59,12 @@ impl Behind for Server {
     }
 
     fn kill(&self, port: u16) {
-        let processes = self.processes.lock().unwrap();
+        let mut processes = self.processes.lock().unwrap();
+        processes.retain(|process| fs::exists(format!("/proc/{process}/fd")).unwrap_or_default());
         // The kernel's table is read piece by piece, and what changes meanwhile can hide a line of it.
-        let asks = (0..50).find_map(|_| {
-            let asks = processes.iter().find(|process| has_port(**process, port));
-            if asks.is_none() {
-                thread::sleep(Duration::from_millis(2));
-            }
-            asks
+        let asks = (0..20).find_map(|_| {
+            let sockets = sockets(port);
+            processes.iter().find(|process| has_one(**process, &sockets))
         });
         if let Some(asks) = asks {
             let pid = Pid::from_raw(i32::try_from(*asks).unwrap()).unwrap();
@@ -143,14 +141,15 @@ impl Drop for Proxy {
     }
 }
 
-/// Whether a process has a TCP connection from this port of this machine.
-fn has_port(process: u32, port: u16) -> bool {
+/// TCP connections from a port of this machine: one that has ended may have had the same.
+fn sockets(port: u16) -> Vec<String> {
     let table = fs::read_to_string("/proc/net/tcp").unwrap();
-    let local = format!("0100007F:{port:04X}");
-    // One that has ended may have had the same port.
-    let lines = table.lines().filter(|line| line.split_whitespace().nth(1) == Some(&local));
-    let sockets: Vec<String> =
-        lines.filter_map(|line| Some(format!("socket:[{}]", line.split_whitespace().nth(9)?))).collect();
+    let local = format!(" 0100007F:{port:04X} ");
+    let lines = table.lines().filter(|line| line.contains(&local));
+    lines.filter_map(|line| Some(format!("socket:[{}]", line.split_whitespace().nth(9)?))).collect()
+}
+
+fn has_one(process: u32, sockets: &[String]) -> bool {
     let files = fs::read_dir(format!("/proc/{process}/fd")).into_iter().flatten().flatten();
     let mut links = files.filter_map(|file| fs::read_link(file.path()).ok());
     links.any(|link| sockets.iter().any(|socket| link.as_os_str() == socket.as_str()))
