@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-pub(super) use crate::policy::{assume, bucket, kms, lifecycle, objects, permissions, pretty, trust};
+pub(super) use crate::policy::{assume, bucket, kms, lifecycle, objects, pretty, trust};
 
 use crate::config::Customer;
 use crate::domain::{Failure, Layer, Retry};
