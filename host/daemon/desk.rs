@@ -289,9 +289,8 @@ impl Desk {
             Ok((id, result)) => (id, Ok(result)),
             Err(died) => (died.id(), Err(died)),
         };
-        let Some(AtWork { delivery, place, stopper, span, began, .. }) = self.at_work.remove(&id) else {
-            return Ok(());
-        };
+        let Some(at_work) = self.at_work.remove(&id) else { return Ok(()) };
+        let AtWork { delivery, place, stopper, span, began, .. } = at_work;
         if let Some(place) = place {
             self.look_at_bucket(place.bucket(), result.as_ref().ok().and_then(|ended| ended.as_ref().ok()), began);
             self.queue.done(place);
@@ -309,8 +308,11 @@ impl Desk {
                 return Ok(());
             }
             Ok(Ok(Progress::Held(failure))) => {
-                let job = Job { delivery, task: Task::Again { begun: false } };
-                self.wait_for_customer(job, failure, stopper.is_told());
+                self.wait_for_customer(
+                    Job { delivery, task: Task::Again { begun: false } },
+                    failure,
+                    stopper.is_told(),
+                );
                 return Ok(());
             }
             Ok(Ok(Progress::Waits { due, sealed, failure })) => {
@@ -357,9 +359,7 @@ impl Desk {
             }
             Err(died) => {
                 // Its state stays `working` in the ledger, and the next start begins it anew.
-                span.in_scope(
-                    || tracing::error!(error = %died, "the delivery's task died; this is a fault in consign"),
-                );
+                span.in_scope(|| tracing::error!(error = %died, "the task died; this is a fault in consign"));
                 self.tally.failed += 1;
                 self.callers.tell(id, Some(failed(task_died())));
             }

@@ -444,6 +444,8 @@ pub fn manifests(bucket: &Path) -> BTreeMap<String, Value> {
         }
         assert_eq!(manifest["rows"], rows, "{key}");
         named.push(key.clone());
+        let marker = key.replace(MANIFEST, "_SUCCESS");
+        named.extend(files.contains_key(&marker).then_some(marker));
         manifests.insert(key.clone(), manifest);
     }
     named.sort();
