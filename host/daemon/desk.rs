@@ -291,10 +291,7 @@ impl Desk {
         };
         let Some(at_work) = self.at_work.remove(&id) else { return Ok(()) };
         let AtWork { delivery, place, stopper, span, began, .. } = at_work;
-        if let Some(place) = place {
-            self.look_at_bucket(place.bucket(), result.as_ref().ok().and_then(|ended| ended.as_ref().ok()), began);
-            self.queue.done(place);
-        }
+        self.give_back(place, result.as_ref().ok().and_then(|ended| ended.as_ref().ok()), began);
         let Delivery { id, run, slot, customer, .. } = delivery.clone();
         self.go_on_behind(id);
         let failed = |failure| Event::Ended(Box::new(Fared::failed(customer.clone(), Fate::Failed, failure)));
@@ -308,11 +305,8 @@ impl Desk {
                 return Ok(());
             }
             Ok(Ok(Progress::Held(failure))) => {
-                self.wait_for_customer(
-                    Job { delivery, task: Task::Again { begun: false } },
-                    failure,
-                    stopper.is_told(),
-                );
+                let job = Job { delivery, task: Task::Again { begun: false } };
+                self.wait_for_customer(job, failure, stopper.is_told());
                 return Ok(());
             }
             Ok(Ok(Progress::Waits { due, sealed, failure })) => {
@@ -366,6 +360,14 @@ impl Desk {
         }
         self.one_less(run, slot.share);
         Ok(())
+    }
+
+    /// Gives the place of a delivery back, whose end says something of its bucket.
+    fn give_back(&mut self, place: Option<Place>, ended: Option<&Progress>, began: Instant) {
+        if let Some(place) = place {
+            self.look_at_bucket(place.bucket(), ended, began);
+            self.queue.done(place);
+        }
     }
 
     /// It came to its end before it heard that it is to end, which is then not to wait for the next try.
