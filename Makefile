@@ -11,8 +11,9 @@ SHELL := /bin/bash -o pipefail
 VENV_PACKAGES := ministack==1.5.33 ziglang==0.15.2 jsonschema==4.26.0 componentize-py==0.25.1 tzdata==2025.2
 
 # What reads the formats' objects in the tests and is not consign's; two of them
-# have codecs of Avro.
-READERS := pyarrow==26.0.1 fastavro==1.13.1 backports.zstd==1.8.0 cramjam==2.14.0 openpyxl==3.1.5
+# have codecs of Avro. The last three read, check and run what customers are handed.
+READERS := pyarrow==26.0.1 fastavro==1.13.1 backports.zstd==1.8.0 cramjam==2.14.0 openpyxl==3.1.5 \
+    cfn-lint==1.58.0 python-hcl2==8.1.4 awscli==1.46.3
 
 # Every package that also runs natively. Always all of them together, so that
 # features are unified once and each dependency is compiled once; the guests of

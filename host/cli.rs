@@ -4,6 +4,7 @@ mod backfill;
 mod cancel;
 mod check;
 mod client;
+mod customer;
 mod demo;
 mod history;
 mod ledger;
@@ -173,6 +174,9 @@ enum Command {
     /// Look after the ledger: check it, copy it, forget what is old.
     #[command(subcommand)]
     Ledger(ledger::LedgerCommand),
+    /// Take on customers: profiles, external IDs, and what a customer has to set up.
+    #[command(subcommand)]
+    Customer(customer::CustomerCommand),
     /// Deliver a real dataset to five airlines, on this machine alone.
     Demo(demo::DemoArgs),
     /// Serve S3 and STS on 127.0.0.1, to try a configuration without an account.
@@ -268,6 +272,7 @@ fn dispatch(cli: &Cli) -> Result<Exit, output::CliError> {
         Command::History(args) => setup::block_on(history::history(global, args)),
         Command::Show(args) => setup::block_on(history::show(global, args)),
         Command::Ledger(command) => setup::block_on(ledger::ledger(global, command)),
+        Command::Customer(command) => customer::customer(global, command),
         Command::Demo(args) => setup::block_on(demo::demo(global, args)),
         Command::Sandbox(args) => setup::block_on(sandbox::sandbox(global, args)),
         Command::Schema => {

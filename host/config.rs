@@ -36,6 +36,7 @@ mod share;
 mod timing;
 
 mod cross;
+mod edits;
 mod watch;
 
 use std::collections::BTreeMap;
@@ -43,6 +44,7 @@ use std::path::Path;
 
 pub use case::{CaseSettings, PluginOptions, limits};
 pub use credentials::{Credentials, StaticCredentials};
+pub use edits::Edits;
 pub use environment::Environment;
 pub use ledger::{Database, DatabaseUrl, Tls};
 pub use model::{
@@ -65,7 +67,7 @@ pub(crate) use files::read as read_file;
 pub(crate) use report::Problems;
 pub(crate) use section::Section;
 pub(crate) use shape::{Kind, Shape, TEXT, check_root, default, optional, required};
-pub(crate) use source::Span;
+pub(crate) use source::{SourceFile, Span};
 pub(crate) use tree::Value;
 
 use crate::limits::Limits;
@@ -142,7 +144,12 @@ impl Config {
     /// of the datasets, plugins, customers and shares those that are whole.
     /// Err: the files cannot be read as TOML.
     pub fn survey(path: &Path, env: &Environment) -> Result<(Self, ConfigErrors), ConfigErrors> {
-        let (origin, mut problems) = files::read(path)?;
+        Self::survey_with(path, env, &Edits::default())
+    }
+
+    /// The same of what `path` would be with these changes.
+    pub fn survey_with(path: &Path, env: &Environment, edits: &Edits) -> Result<(Self, ConfigErrors), ConfigErrors> {
+        let (origin, mut problems) = files::read_with(path, edits)?;
         let root = origin.root();
         shape::check_root(&ROOT, root, &mut problems);
 
@@ -162,7 +169,8 @@ impl Config {
         let registries = registry::read(table("registries"), env, &mut problems);
         let signatures = table("signatures").map(|t| section("signatures", root, t, &registry::SIGNATURES));
         let signatures = registry::signatures(signatures, base, &mut problems);
-        let customers = customer::read(table("customers"), aws.endpoint_url.is_none(), &mut problems);
+        let customers =
+            customer::read(table("customers"), aws.endpoint_url.is_none(), aws.principal.as_ref(), &mut problems);
         let shares = share::read(root, &mut problems);
         let plugins = plugin::with_shipped(plugins, shares.values().filter_map(|share| share.plugin.as_ref()));
 

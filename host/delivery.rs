@@ -21,6 +21,7 @@
 
 mod bucket;
 mod buffer;
+mod caller;
 mod compress;
 mod contents;
 mod directory;

@@ -6,8 +6,8 @@
 //!
 //! ```text
 //! 0 domain    domain  clock  calendar  crash  limits  lock  replace
-//! 1 config    config
-//! 2 peers     schedule  dataset  plugin  registry  delivery  ledger  sandbox
+//! 1 config    config  policy
+//! 2 peers     schedule  dataset  plugin  registry  delivery  ledger  sandbox  pack
 //! 3 path      run
 //! 4 process   daemon  check  author
 //! 5 edge      cli (main.rs)
@@ -33,10 +33,12 @@ pub mod lock;
 pub mod replace;
 
 pub mod config;
+pub mod policy;
 
 pub mod dataset;
 pub mod delivery;
 pub mod ledger;
+pub mod pack;
 pub mod plugin;
 pub mod registry;
 pub mod sandbox;

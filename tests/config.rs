@@ -1,6 +1,7 @@
 //! The configuration, from the outside: what is refused and how it is said, what
 //! is read, and that schema, documentation and examples tell the same story.
 
+mod edits;
 mod golden;
 mod many;
 mod reading;

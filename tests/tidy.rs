@@ -13,7 +13,7 @@ use source::{Source, identifiers, rust_sources, text};
 
 /// The floor of each module of `host/`. Imports go down; on the second floor,
 /// where the peers are, never sideways.
-const FLOORS: [(&str, u8); 23] = [
+const FLOORS: [(&str, u8); 25] = [
     ("domain", 0),
     ("calendar", 0),
     ("clock", 0),
@@ -23,6 +23,7 @@ const FLOORS: [(&str, u8); 23] = [
     ("metrics", 0),
     ("replace", 0),
     ("config", 1),
+    ("policy", 1),
     ("schedule", 2),
     ("dataset", 2),
     ("plugin", 2),
@@ -30,6 +31,7 @@ const FLOORS: [(&str, u8); 23] = [
     ("delivery", 2),
     ("ledger", 2),
     ("sandbox", 2),
+    ("pack", 2),
     ("run", 3),
     ("check", 4),
     ("author", 4),
@@ -42,7 +44,7 @@ const PEERS: u8 = 2;
 
 /// What begins a path or an identifier, and the only modules of `host/` that
 /// may say it.
-const ONLY_IN: [(&str, &[&str]); 22] = [
+const ONLY_IN: [(&str, &[&str]); 24] = [
     ("aws_", &["delivery"]),
     ("datafusion", &["dataset"]),
     ("object_store", &["dataset"]),
@@ -63,6 +65,8 @@ const ONLY_IN: [(&str, &[&str]); 22] = [
     ("wit_parser", &["author"]),
     ("toml_edit", &["config", "cli"]),
     ("clap", &["cli"]),
+    ("csv_core", &["cli"]),
+    ("getrandom", &["cli"]),
     ("indicatif", &["cli"]),
     ("schemars", &["config", "cli"]),
 ];

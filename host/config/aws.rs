@@ -9,7 +9,7 @@ use super::regions;
 use super::report::Problems;
 use super::section::Section;
 use super::shape::{Kind, Shape, TEXT, default, optional};
-use crate::domain::{Invalid, Region};
+use crate::domain::{Invalid, Principal, Region};
 
 const HTTP: Kind = Kind::Text("^https?://");
 pub(crate) const REGION: Kind = Kind::Text("^[a-z]+(-[a-z]+)+-[0-9]{1,2}$");
@@ -59,6 +59,15 @@ pub(crate) static AWS: Shape = Shape {
             "For temporary keys. A reference, as for `secret_access_key`.",
         ),
         default(
+            "principal",
+            Kind::Text("^([0-9]{12}|arn:aws[a-z-]*:iam::[0-9]{12}:(root|(role|user)/.+))$"),
+            "the account of whoever consign runs as, asked of STS",
+            r#""111122223333""#,
+            "Whom the trust policies name that customers are given: the vendor's account, or the ARN of a role or user of \
+             it. A trust policy keeps a role's internal id, so that a role which is deleted and made anew locks out every \
+             customer: the account is the safe choice.",
+        ),
+        default(
             "session_duration",
             Kind::Duration(15 * MINUTE_MS, 12 * 60 * MINUTE_MS),
             r#""1h""#,
@@ -90,7 +99,13 @@ pub(crate) static AWS: Shape = Shape {
              suffice. What is larger than 8 MiB waits in a file below `cache_dir`.",
         ),
     ],
-    synonyms: &[("endpoint", "endpoint_url"), ("timeout", "operation_timeout"), ("force_path_style", "path_style")],
+    synonyms: &[
+        ("vendor_arn", "principal"),
+        ("account", "principal"),
+        ("endpoint", "endpoint_url"),
+        ("timeout", "operation_timeout"),
+        ("force_path_style", "path_style"),
+    ],
 };
 
 pub(crate) fn read(section: Option<Section<'_>>, env: &Environment, problems: &mut Problems) -> Aws {
@@ -105,6 +120,7 @@ pub(crate) fn read(section: Option<Section<'_>>, env: &Environment, problems: &m
     aws.path_style = section.bool("path_style").unwrap_or(aws.endpoint_url.is_some());
     aws.credentials = credentials(&section, env, problems);
     aws.profile = section.text("profile").map(str::to_owned);
+    aws.principal = section.parse("principal", Principal::parse, problems);
     aws.session_duration = section.duration("session_duration").unwrap_or(aws.session_duration);
     aws.attempt_timeout = section.duration("attempt_timeout").unwrap_or(aws.attempt_timeout);
     aws.operation_timeout = section.duration("operation_timeout").unwrap_or(aws.operation_timeout);

@@ -8,7 +8,7 @@ use super::model::{Config, Customer, Dataset, Share, TableDataset};
 use super::report::{Problems, Severity};
 use super::source::Span;
 use super::tree::{Node, Value};
-use crate::domain::{BucketName, ParamValue};
+use crate::domain::{BucketName, ExternalId, ParamValue};
 
 pub(crate) fn check(config: &Config, problems: &mut Problems) {
     external_ids(config, problems);
@@ -25,13 +25,22 @@ pub(crate) fn check(config: &Config, problems: &mut Problems) {
 
 /// STS must be able to tell customers apart: "The confused deputy problem", IAM User Guide.
 fn external_ids(config: &Config, problems: &mut Problems) {
-    let mut first = BTreeMap::new();
-    for customer in config.customers.values() {
-        let Some(id) = &customer.external_id else { continue };
-        let span = place(config, &["customers", customer.name.as_str(), "external_id"]);
+    let mut first: BTreeMap<&ExternalId, (&Customer, Span)> = BTreeMap::new();
+    let ids = config.customers.values().flat_map(|customer| {
+        let own = customer.external_id.iter().map(|id| (id, "external_id"));
+        own.chain(customer.next_external_id.iter().map(|id| (id, "next_external_id"))).map(move |id| (customer, id))
+    });
+    for (customer, (id, key)) in ids {
+        let span = place(config, &["customers", customer.name.as_str(), key]);
         match first.get(id) {
             None => {
                 first.insert(id, (customer, span));
+            }
+            Some((other, other_span)) if other.name == customer.name => {
+                let message = format!("`next_external_id` of customer `{}` is the one that it has", customer.name);
+                let help = "remove it; `consign customer rotate-external-id` makes another one".into();
+                let also = [(*other_span, "it is here".to_owned())];
+                problems.add(Severity::Error, span, message, help, &also);
             }
             Some((other, other_span)) => {
                 let message = format!("customers `{}` and `{}` have the same external ID", other.name, customer.name);

@@ -13,7 +13,8 @@ use super::section::Section;
 use super::shape::{Kind, NAME_PATTERN, Names, Shape, TEXT, default, invalid, optional, required};
 use super::tree::{Node, Table, Value};
 use crate::domain::{
-    AccountId, BucketName, CustomerName, CustomerPrefix, ExternalId, GroupName, Invalid, ParamValue, Region, RoleArn,
+    AccountId, BucketName, CustomerName, CustomerPrefix, ExternalId, GroupName, Invalid, ParamValue, Principal, Region,
+    RoleArn,
 };
 
 pub(crate) static CUSTOMERS: Names =
@@ -47,6 +48,13 @@ pub(crate) static CUSTOMER: Shape = Shape {
             r#""c0ns1gn-7f0c2b9e""#,
             "What the role's trust policy asks for. Made by the vendor, another one for each customer; not a secret. \
              Required unless `allow_missing_external_id`.",
+        ),
+        optional(
+            "next_external_id",
+            Kind::Text("^[A-Za-z0-9_+=,.@:/-]{2,1224}$"),
+            r#""c0ns1gn-41d8e9a3""#,
+            "What is to take the place of `external_id` once the role accepts both. `consign customer rotate-external-id` \
+             writes it, and with `--finish` puts it in place.",
         ),
         default(
             "allow_missing_external_id",
@@ -149,13 +157,14 @@ static TAGS: Names = Names { noun: "tag", rule: tag_name, pattern: "^.{1,128}$",
 pub(crate) fn read(
     customers: Option<&Table>,
     of_aws: bool,
+    trusts: Option<&Principal>,
     problems: &mut Problems,
 ) -> BTreeMap<CustomerName, Arc<Customer>> {
     let mut read = BTreeMap::new();
     for section in Section::each(customers, &CUSTOMER) {
         let Ok(name) = CustomerName::parse(section.name) else { continue };
         if let Some(customer) = customer(&section, name.clone(), of_aws, problems) {
-            read.insert(name, Arc::new(customer));
+            read.insert(name, Arc::new(Customer { trusts: trusts.cloned(), ..customer }));
         }
     }
     read
@@ -164,6 +173,7 @@ pub(crate) fn read(
 fn customer(section: &Section<'_>, name: CustomerName, of_aws: bool, problems: &mut Problems) -> Option<Customer> {
     let role_arn = section.parse("role_arn", RoleArn::parse, problems);
     let external_id = external_id(section, problems);
+    let next_external_id = section.parse("next_external_id", ExternalId::parse, problems);
     let bucket = section.parse("bucket", BucketName::parse, problems);
     let bucket_owner = section.parse("bucket_owner", AccountId::parse, problems);
     let region = region(section, role_arn.as_ref(), of_aws, problems);
@@ -178,6 +188,8 @@ fn customer(section: &Section<'_>, name: CustomerName, of_aws: bool, problems: &
         bucket_owner: bucket_owner.unwrap_or_else(|| role_arn.account_id()),
         role_arn,
         external_id: external_id?,
+        next_external_id,
+        trusts: None,
         bucket: bucket?,
         region: region?,
         prefix: match prefix {

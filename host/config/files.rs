@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use toml::de::DeTable;
 
+use super::edits::Edits;
 use super::origin::Origin;
 use super::report::{ConfigErrors, Problem, Problems, Severity, quote};
 use super::source::{Location, SourceFile, Span, line_starts, mask, passwords, secret_lines};
@@ -25,8 +26,13 @@ struct Parsed {
 /// Reads everything. Err: a file cannot be read or is not TOML, and nothing
 /// else could be said that is not a consequence of it.
 pub(crate) fn read(path: &Path) -> Result<(Origin, Problems), ConfigErrors> {
+    read_with(path, &Edits::default())
+}
+
+/// The same, as it would be with these changes.
+pub(super) fn read_with(path: &Path, edits: &Edits) -> Result<(Origin, Problems), ConfigErrors> {
     let mut reading = Reading::default();
-    let main = match std::fs::read(path) {
+    let main = match edits.read(path) {
         Ok(bytes) => parse(path, bytes, 0, &mut reading),
         Err(error) => return Err(unreadable(path, &error)),
     };
@@ -35,11 +41,11 @@ pub(crate) fn read(path: &Path) -> Result<(Origin, Problems), ConfigErrors> {
     let patterns = includes(&parsed[0].table);
     let mut known = BTreeSet::from([absolute(path)]);
     for (pattern, span) in patterns {
-        match matches(path, &pattern) {
+        match matches_with(path, &pattern, edits) {
             Err((message, help)) => notes.push((span, message, help)),
             Ok(paths) => {
                 for path in paths.into_iter().filter(|path| known.insert(absolute(path))) {
-                    match std::fs::read(&path) {
+                    match edits.read(&path) {
                         Ok(bytes) => parsed.push(parse(&path, bytes, parsed.len(), &mut reading)),
                         Err(error) => {
                             let message = format!("cannot read {} ({})", path.display(), error.kind());
@@ -217,10 +223,13 @@ pub(super) fn includes(table: &Table) -> Vec<(String, Span)> {
 
 /// The files of one include, sorted.
 pub(super) fn matches(main: &Path, pattern: &str) -> Result<Vec<PathBuf>, (String, String)> {
-    let folder = main.parent().unwrap_or(Path::new(""));
+    matches_with(main, pattern, &Edits::default())
+}
+
+fn matches_with(main: &Path, pattern: &str, edits: &Edits) -> Result<Vec<PathBuf>, (String, String)> {
     if !pattern.contains(['*', '?', '[']) {
-        let path = folder.join(pattern);
-        if !path.is_file() {
+        let path = main.parent().unwrap_or(Path::new("")).join(pattern);
+        if !edits.is_file(&path) {
             let message = format!("the included file {} is not there", quote(pattern));
             return Err((message, "write a path relative to this file, or a glob, which may match nothing".into()));
         }
@@ -229,12 +238,7 @@ pub(super) fn matches(main: &Path, pattern: &str) -> Result<Vec<PathBuf>, (Strin
     let bad = |error: &dyn std::fmt::Display| {
         (format!("{} is not a glob ({error})", quote(pattern)), "write for example \"customers.d/*.toml\"".to_owned())
     };
-    let whole = match folder.to_str() {
-        _ if Path::new(pattern).is_absolute() => pattern.to_owned(),
-        Some("") => pattern.to_owned(),
-        Some(folder) => format!("{}/{pattern}", glob::Pattern::escape(folder)),
-        None => return Err(bad(&"the folder's name is not UTF-8")),
-    };
+    let whole = whole(main, pattern).ok_or_else(|| bad(&"the folder's name is not UTF-8"))?;
     let found = glob::glob(&whole).map_err(|error| bad(&error.msg))?;
     // What cannot be read is not taken for empty: its shares would vanish without a word.
     let unreadable = |path: &Path, error: &std::io::Error| {
@@ -250,8 +254,19 @@ pub(super) fn matches(main: &Path, pattern: &str) -> Result<Vec<PathBuf>, (Strin
             _ => {}
         }
     }
+    edits.amend(&whole, &mut paths);
     paths.sort();
     Ok(paths)
+}
+
+/// A glob of the main file with the folder that it is relative to.
+pub(super) fn whole(main: &Path, pattern: &str) -> Option<String> {
+    let folder = main.parent().unwrap_or(Path::new(""));
+    Some(match folder.to_str()? {
+        _ if Path::new(pattern).is_absolute() => pattern.to_owned(),
+        "" => pattern.to_owned(),
+        folder => format!("{}/{pattern}", glob::Pattern::escape(folder)),
+    })
 }
 
 /// One root of all files. A table or name may be in one of them only.

@@ -12,7 +12,7 @@ use url::Url;
 use crate::calendar::{Calendar, Jitter};
 use crate::domain::{
     AccountId, BucketName, CustomerName, CustomerPrefix, DatasetName, ExternalId, GroupName, KeyTemplate, Mode,
-    OciReference, ParamValue, PluginName, Region, RoleArn, ShareName, TableName,
+    OciReference, ParamValue, PluginName, Principal, Region, RoleArn, ShareName, TableName,
 };
 use crate::limits::{Isolation, Limits};
 
@@ -125,6 +125,8 @@ pub struct Aws {
     pub credentials: Option<Credentials>,
     /// Profile of the shared AWS config files.
     pub profile: Option<String>,
+    /// Whom customers' trust policies name, if it is said here.
+    pub principal: Option<Principal>,
     /// Length of an assumed session, 15 min to 12 h.
     pub session_duration: Duration,
     /// One request without an answer is given up after this.
@@ -146,6 +148,7 @@ impl Default for Aws {
             path_style: false,
             credentials: None,
             profile: None,
+            principal: None,
             session_duration: Duration::from_secs(3600),
             attempt_timeout: Duration::from_secs(60),
             operation_timeout: Duration::from_secs(300),
@@ -162,6 +165,10 @@ pub struct Customer {
     pub role_arn: RoleArn,
     /// Absent only with `allow_missing_external_id = true`.
     pub external_id: Option<ExternalId>,
+    /// What takes its place once the customer's role accepts it.
+    pub next_external_id: Option<ExternalId>,
+    /// Whom the role's trust policy is to name: `[aws] principal`, if it is said.
+    pub trusts: Option<Principal>,
     pub bucket: BucketName,
     /// Default: the role's account.
     pub bucket_owner: AccountId,

@@ -114,6 +114,41 @@ impl Config {
         self.origin.entry(path).is_some()
     }
 
+    /// The texts of an array at this path, as they are written.
+    pub fn texts(&self, path: &[&str]) -> Vec<String> {
+        let list = self.origin.entry(path).map(|(_, entry)| &entry.node.value);
+        let Some(Value::List(list)) = list else { return Vec::new() };
+        list.iter().filter_map(|item| item.text().map(str::to_owned)).collect()
+    }
+
+    /// Whose profile a place is in, and which key of it: `bucket`, or of params `params.NAME`.
+    pub fn customer_at(&self, location: &Location) -> Option<(String, Option<String>)> {
+        let customers = self.origin.root().get("customers")?.node.table()?;
+        let start = location.span.as_ref()?.start;
+        let is_at = |span: Span| {
+            let here = locate(&self.origin.0.as_ref()?.files, span);
+            Some(here.path() == location.path() && here.span?.start == start)
+        };
+        let found = |entry: &Entry| [entry.key, entry.node.span].into_iter().any(|span| is_at(span) == Some(true));
+        for (name, entry) in customers.iter() {
+            let keys = entry.node.table().into_iter().flat_map(Table::iter);
+            for (key, value) in keys {
+                let mut inner = value.node.table().into_iter().flat_map(Table::iter);
+                if let Some((param, _)) = inner.find(|(_, inner)| found(inner)) {
+                    return Some((name.to_owned(), Some(format!("{key}.{param}"))));
+                }
+                let is_item = matches!(&value.node.value, Value::List(list) if list.iter().any(|item| is_at(item.span) == Some(true)));
+                if found(value) || is_item {
+                    return Some((name.to_owned(), Some(key.to_owned())));
+                }
+            }
+            if found(entry) {
+                return Some((name.to_owned(), None));
+            }
+        }
+        None
+    }
+
     /// Where a part of a share's options stands, by its JSON Pointer (RFC 6901):
     /// `/delimiter`. The option's key, or its value.
     pub fn locate_option(&self, share: &ShareName, pointer: &str, key: bool) -> Location {

@@ -89,6 +89,11 @@ impl Location {
         Self { file: Arc::new(SourceFile::new(path, String::new())), span: None }
     }
 
+    /// A stretch of a text that was read by somebody else, of whatever format.
+    pub(crate) fn within(file: &Arc<SourceFile>, span: Range<usize>) -> Self {
+        Self { file: file.clone(), span: Some(span) }
+    }
+
     pub fn path(&self) -> &Path {
         &self.file.path
     }

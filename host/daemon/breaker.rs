@@ -45,10 +45,8 @@ impl Sign {
     fn of_end(progress: &Progress) -> Self {
         match progress {
             Progress::Delivered(_) => Sign::Answers,
-            Progress::Waits { failure, .. } | Progress::Failed(failure) => Sign::of(failure),
-            Progress::Tidied | Progress::Interrupted | Progress::Quarantined | Progress::NotYet | Progress::Held(_) => {
-                Sign::None
-            }
+            Progress::Waits { failure, .. } | Progress::Failed(failure) | Progress::Held(failure) => Sign::of(failure),
+            Progress::Tidied | Progress::Interrupted | Progress::Quarantined | Progress::NotYet => Sign::None,
         }
     }
 }

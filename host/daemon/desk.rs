@@ -289,13 +289,9 @@ impl Desk {
             Ok((id, result)) => (id, Ok(result)),
             Err(died) => (died.id(), Err(died)),
         };
-        let Some(AtWork { delivery, place, stopper, span, began, .. }) = self.at_work.remove(&id) else {
-            return Ok(());
-        };
-        if let Some(place) = place {
-            self.look_at_bucket(place.bucket(), result.as_ref().ok().and_then(|ended| ended.as_ref().ok()), began);
-            self.queue.done(place);
-        }
+        let Some(at_work) = self.at_work.remove(&id) else { return Ok(()) };
+        let AtWork { delivery, place, stopper, span, began, .. } = at_work;
+        self.give_back(place, result.as_ref().ok().and_then(|ended| ended.as_ref().ok()), began);
         let Delivery { id, run, slot, customer, .. } = delivery.clone();
         self.go_on_behind(id);
         let failed = |failure| Event::Ended(Box::new(Fared::failed(customer.clone(), Fate::Failed, failure)));
@@ -357,15 +353,21 @@ impl Desk {
             }
             Err(died) => {
                 // Its state stays `working` in the ledger, and the next start begins it anew.
-                span.in_scope(
-                    || tracing::error!(error = %died, "the delivery's task died; this is a fault in consign"),
-                );
+                span.in_scope(|| tracing::error!(error = %died, "the task died; this is a fault in consign"));
                 self.tally.failed += 1;
                 self.callers.tell(id, Some(failed(task_died())));
             }
         }
         self.one_less(run, slot.share);
         Ok(())
+    }
+
+    /// Gives the place of a delivery back, whose end says something of its bucket.
+    fn give_back(&mut self, place: Option<Place>, ended: Option<&Progress>, began: Instant) {
+        if let Some(place) = place {
+            self.look_at_bucket(place.bucket(), ended, began);
+            self.queue.done(place);
+        }
     }
 
     /// It came to its end before it heard that it is to end, which is then not to wait for the next try.

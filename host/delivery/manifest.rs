@@ -94,6 +94,8 @@ impl Completed {
         let contended = incomplete.contended && provable;
         let failure = match store.as_ref() {
             Store::Bucket(_) if incomplete.exists => failure::conflict(key, store.customer(), provable),
+            // It may be there, and nobody can say yet: only asking later tells, whatever was answered now.
+            _ if incomplete.may_have_acted && aborted.is_err() => Failure { retry: Retry::Later, ..incomplete.failure },
             _ => incomplete.failure,
         };
         Err(Incomplete { failure, contended, ..incomplete })

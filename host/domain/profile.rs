@@ -38,6 +38,10 @@ text!(
     ExternalId
 );
 text!(
+    /** Whom customers' trust policies name: the vendor's account, or a role or user of it. */
+    Principal
+);
+text!(
     /** A general purpose bucket. */
     BucketName
 );
@@ -109,6 +113,63 @@ impl ExternalId {
             return Err(Invalid::new("has a character that STS refuses; use letters, digits and _+=,.@:/-"));
         }
         Ok(Self(text.into()))
+    }
+}
+
+impl Principal {
+    /// An account's 12 digits, or the ARN of its root, of a role or of a user (IAM User
+    /// Guide, "AWS JSON policy elements: Principal").
+    pub fn parse(text: &str) -> Result<Self, Invalid> {
+        const SHAPE: &str =
+            "write the account's 12 digits, or arn:aws:iam::<12 digits>:root, :role/<name> or :user/<name>";
+        if AccountId::parse(text).is_ok() {
+            return Ok(Self(text.into()));
+        }
+        let parts: Vec<&str> = text.splitn(6, ':').collect();
+        let [arn, partition, service, region, account, resource] = parts[..] else {
+            return Err(Invalid::new(format!("is neither an account nor an ARN; {SHAPE}")));
+        };
+        if service == "sts" {
+            return Err(Invalid::new(
+                "is a session, which trust policies should not name; write its account's 12 digits, or its role as \
+                 arn:aws:iam::<12 digits>:role/<name>",
+            ));
+        }
+        let is_iam = arn == "arn" && partition.starts_with("aws") && service == "iam" && region.is_empty();
+        let named = resource.strip_prefix("role/").or_else(|| resource.strip_prefix("user/"));
+        let letters = |c: char| c.is_ascii_alphanumeric() || "/+=,.@_-".contains(c);
+        let is_named = named.is_some_and(|name| !name.split('/').any(str::is_empty) && name.chars().all(letters));
+        let plain = |c: char| c.is_ascii_lowercase() || c == '-';
+        if !is_iam || !partition.chars().all(plain) || AccountId::parse(account).is_err() {
+            return Err(Invalid::new(format!("is not an IAM ARN; {SHAPE}")));
+        }
+        if resource != "root" && !is_named {
+            return Err(Invalid::new(format!("names neither an account's root nor a role or user; {SHAPE}")));
+        }
+        Ok(Self(text.into()))
+    }
+
+    /// The account of whom STS says that is asking: `arn:aws:sts::ACCOUNT:assumed-role/…` and
+    /// the like. An account outlives its roles, whose trust ends when they are made anew.
+    pub fn of_caller(arn: &str) -> Option<Self> {
+        AccountId::parse(arn.split(':').nth(4)?).ok().map(|account| Self(account.0))
+    }
+
+    /// As a trust policy has it.
+    pub fn arn(&self, partition: &str) -> String {
+        match AccountId::parse(&self.0) {
+            Ok(account) => format!("arn:{partition}:iam::{account}:root"),
+            Err(_) => self.0.clone(),
+        }
+    }
+
+    pub fn account_id(&self) -> AccountId {
+        AccountId(self.0.split(':').nth(4).unwrap_or(&self.0).into())
+    }
+
+    /// Whether it is a whole account.
+    pub fn is_account(&self) -> bool {
+        !self.0.contains('/')
     }
 }
 

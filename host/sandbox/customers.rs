@@ -66,7 +66,10 @@ fn want_role<'a>(customer: &'a Customer, roles: &mut BTreeMap<&'a str, WantedRol
     }
     let role = roles.entry(customer.role_arn.as_str()).or_default();
     match &customer.external_id {
-        Some(id) => role.external_ids.push(id.to_string()),
+        Some(id) => {
+            role.external_ids
+                .extend([Some(id), customer.next_external_id.as_ref()].into_iter().flatten().map(ToString::to_string));
+        }
         None => role.is_open = true,
     }
     role.statements.push(may_deliver(customer));

@@ -63,7 +63,9 @@ fn ticking(customers: &[&str]) -> (World, Running, Stall) {
     let text = world.text();
     let behind = text.split("endpoint_url = \"").nth(1).unwrap().split('"').next().unwrap();
     let stall = Stall::start(behind, "/stalled-data");
-    let text = text.replace(behind, &stall.endpoint).replace("[daemon]\n", "[daemon]\nconcurrency = 4\n");
+    // Looked at first, the bucket that never answers would not be asked by deliveries.
+    let daemon = "[daemon]\nconcurrency = 4\npreflight = \"never\"\n";
+    let text = text.replace(behind, &stall.endpoint).replace("[daemon]\n", daemon);
     world.write("consign.toml", text);
     (world, sandbox, stall)
 }

@@ -321,6 +321,13 @@ impl World {
         self.sandbox_on("consign.toml", &self.listens()).0
     }
 
+    /// What the configuration names as S3 and STS.
+    pub fn endpoint(&self) -> String {
+        let text = self.text();
+        let (_, rest) = text.split_once("endpoint_url = \"").unwrap();
+        rest.split('"').next().unwrap().trim_end_matches('/').to_owned()
+    }
+
     /// S3 and STS as they would be if customers had set up what the configuration says with
     /// these texts replaced: it itself is another one. At the endpoint that it names, if any.
     pub fn sandbox_of(&self, but: &[(&str, &str)]) -> Running {
@@ -339,16 +346,9 @@ impl World {
         sandbox
     }
 
-    /// What the configuration names as S3 and STS.
-    pub fn endpoint(&self) -> String {
-        format!("http://{}", self.listens())
-    }
-
-    /// Where that is.
+    /// Where the configuration's endpoint is.
     fn listens(&self) -> String {
-        let text = self.text();
-        let (_, rest) = text.split_once("endpoint_url = \"http://").unwrap();
-        rest.split('"').next().unwrap().trim_end_matches('/').to_owned()
+        self.endpoint().trim_start_matches("http://").to_owned()
     }
 
     fn sandbox_on(&self, config: &str, listen: &str) -> (Running, String) {
@@ -444,6 +444,8 @@ pub fn manifests(bucket: &Path) -> BTreeMap<String, Value> {
         }
         assert_eq!(manifest["rows"], rows, "{key}");
         named.push(key.clone());
+        let marker = key.replace(MANIFEST, "_SUCCESS");
+        named.extend(files.contains_key(&marker).then_some(marker));
         manifests.insert(key.clone(), manifest);
     }
     named.sort();

@@ -97,7 +97,7 @@ async fn refusals_by_sts() {
             Layer::TrustPolicy,
             &[
                 "\"sts:ExternalId\": \"c0ns1gn-7f0c\"",
-                "\"AWS\": \"arn:aws:iam::111122223333:role/vendor-app\"",
+                "\"AWS\": \"arn:aws:iam::111122223333:root\"",
                 "\"Resource\": \"arn:aws:iam::123456789012:role/consign-delivery\"",
             ],
         ),

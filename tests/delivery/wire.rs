@@ -87,10 +87,13 @@ impl Wire {
 
     /// An upload that nobody here has created.
     pub fn create(&self, key: &str) {
-        let state = &mut *self.state();
+        let mut state = self.state();
         state.created += 1;
-        let upload = Upload { key: key.into(), content_type: String::new(), parts: BTreeMap::new() };
-        state.uploads.insert(format!("upload-{}", state.created), upload);
+        let (id, upload) = (
+            format!("upload-{}", state.created),
+            Upload { key: key.into(), content_type: String::new(), parts: BTreeMap::new() },
+        );
+        state.uploads.insert(id, upload);
     }
 
     /// Nothing goes wrong any more.

@@ -43,6 +43,8 @@ pub fn customer() -> Customer {
         name: CustomerName::parse("acme").unwrap(),
         role_arn: RoleArn::parse("arn:aws:iam::123456789012:role/consign-delivery").unwrap(),
         external_id: Some(ExternalId::parse("c0ns1gn-7f0c").unwrap()),
+        next_external_id: None,
+        trusts: None,
         bucket: BucketName::parse("acme-data").unwrap(),
         bucket_owner: AccountId::parse("123456789012").unwrap(),
         region: Region::parse("eu-west-1").unwrap(),

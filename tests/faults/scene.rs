@@ -59,7 +59,7 @@ impl Scene {
             Server::Ministack => in_ministack(number),
         };
         let schema = plan.postgres.map(|server| (server.url(), format!("faults{number}")));
-        // Probes come after refusals only, or each seed would begin with them.
+        // Of `[daemon]`. Killed while it only tries, consign leaves an upload that nobody knows of.
         let mut text = "preflight = \"never\"\n".to_owned();
         if let Some((url, schema)) = &schema {
             text.push_str(&format!("[ledger]\nurl = \"{url}\"\nschema = \"{schema}\"\nlease = \"2s\"\n"));

@@ -151,7 +151,7 @@ async fn preflight_of_a_role_that_is_not_there_or_trusts_another_id() {
     scene.customer = Customer { external_id: Some(ExternalId::parse("another").unwrap()), ..right };
     let other = scene.looked_at().await;
     for found in [gone, other] {
-        let says = ["sts:AssumeRole", "\"Principal\"", "user/consign", "when the role does not exist"];
+        let says = ["sts:AssumeRole", "\"Principal\"", ":root", "when the role does not exist"];
         only(&found, Check::Role, Outcome::Failed, Layer::TrustPolicy, &says);
         assert_eq!(tried(&found), [Check::Identity, Check::Clock, Check::Role]);
         assert_eq!(line(&found, Check::Write).message, "the role cannot be assumed");
@@ -167,7 +167,7 @@ async fn preflight_of_a_role_that_asks_for_no_external_id() {
         let Finding { outcome, layer, message, remedy, .. } = line(&found, check);
         assert_eq!((*outcome, *layer), (Outcome::Critical, Some(Layer::TrustPolicy)));
         assert!(message.contains("confused deputy"), "{message}");
-        assert!(remedy.contains("\"sts:ExternalId\": \"c0ns1gn-7f0c\"") && remedy.contains("user/consign"), "{remedy}");
+        assert!(remedy.contains("\"sts:ExternalId\": \"c0ns1gn-7f0c\"") && remedy.contains(":root"), "{remedy}");
     }
     assert_eq!(outcome(&found, Check::Write), Outcome::Ok);
 }

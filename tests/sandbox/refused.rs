@@ -18,7 +18,7 @@ async fn a_wrong_or_missing_external_id_is_the_trust_policys() {
         let failure = scene.refused().await;
         assert_eq!((failure.layer, failure.retry), (Layer::TrustPolicy, Retry::Never), "{failure:?}");
         assert!(failure.remedy.contains(remedy), "{failure:?}");
-        assert!(failure.remedy.contains("\"AWS\": \"arn:aws:iam::999999999999:user/consign\""), "{failure:?}");
+        assert!(failure.remedy.contains("\"AWS\": \"arn:aws:iam::999999999999:root\""), "{failure:?}");
     }
     assert_eq!(scene.answers("AssumeRole"), [(403, denied()), (403, denied())]);
     assert!(scene.sandbox.journal().iter().all(|entry| entry.bucket.is_none()), "S3 was asked");

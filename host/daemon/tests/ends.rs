@@ -117,7 +117,7 @@ async fn who_waits_for_a_delivery_is_told_that_its_plugin_is_in_quarantine() {
         let slot = Slot { share: share.clone(), at, interval: Interval { start: at - TimeDelta::hours(1), end: at } };
         let claim = desk.ledger.start_manual(slot.clone(), vec![acme.clone()]).await.unwrap().claim.unwrap();
         let (id, run, customer) = (claim.deliveries[0].1, claim.run, acme.clone());
-        begun.push(Delivery { id, run, slot, customer, late: false, deadline: None });
+        begun.push(Delivery { id, run, slot, customer, origin: Origin::Manual, late: false, deadline: None });
         desk.take_in(claim);
     }
     let [waits, again] = &begun[..] else { panic!("two of them") };

@@ -362,7 +362,7 @@ impl<'a> Uploads<'a> {
                 "ask the customer to make this the policy of {}, in the place of a wider one",
                 self.customer.role_arn
             ),
-            &policy::role(self.customer),
+            &crate::policy::session(self.customer),
         );
         Finding::warning(Check::Outside, Layer::RolePolicy, message, remedy)
     }

@@ -140,7 +140,7 @@ impl Server {
         let spent = Arc::new(Spent::from_cpu_time(cpu_time_spent));
         let ends = Ends { spent, stem, ..Ends::of(output) };
         let batch_number = Cell::new(0);
-        let host = |why: &str| Failed::new(Cause::Host, why.to_owned());
+        let host = |why: &str| Failed::new(Cause::Host, why);
         let Helpers { reads, frames, events: hands_on, handed_on } =
             self.helpers.take().ok_or_else(|| host("a process formats once"))?;
         reads.send(()).map_err(|_| host("what reads the batches has ended"))?;

@@ -18,7 +18,7 @@ fn postgres_two_daemons_agree_on_who_is_not_ready() {
         |customer: &str, state: &str| count(&format!("deliveries WHERE customer = '{customer}' AND state = '{state}'"));
     let waits =
         "(SELECT DISTINCT r.node FROM runs r JOIN deliveries d ON d.run = r.seq WHERE d.state = 'waiting') AS n";
-    until("both have something that waits", SOON, || count(waits) == 2);
+    until("both have something that waits", 3 * SOON, || count(waits) == 2);
     assert_eq!((unready(), of("acme", "committed"), of("acme", "failed")), (1, 0, 0));
     let before = of("globex", "committed");
     until("the other customer gets its own", SOON, || of("globex", "committed") >= before + 4);

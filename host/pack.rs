@@ -1,0 +1,176 @@
+//! What a customer is handed to set up its side: the role, its policies, what its
+//! bucket and its key need, in the form that the customer likes best.
+//!
+//! Pure text, of the statements of [`crate::policy`]. Every value is written by the
+//! rules of the format that it goes into ([`quote`]), because prefixes and names of
+//! keys are the customer's, and what is in here is run with the rights of whoever
+//! runs it.
+
+mod cloudformation;
+mod letter;
+mod quote;
+mod shell;
+mod terraform;
+
+use serde_json::{Value, json};
+
+use crate::config::{Customer, Encryption};
+use crate::domain::Principal;
+use crate::policy;
+
+/// Everything that one customer needs.
+pub struct Pack<'a> {
+    customer: &'a Customer,
+    /// As the trust policy has it.
+    principal: String,
+    is_account: bool,
+    /// The longest session that is asked for, in seconds.
+    session_seconds: u64,
+    trust: Value,
+    permissions: Value,
+}
+
+/// What it is written as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    Text,
+    Markdown,
+    CloudFormation,
+    Terraform,
+    Cli,
+}
+
+/// Of a policy that is added beside the role's own.
+const POLICY_NAME: &str = "consign-delivery";
+const KMS_POLICY_NAME: &str = "consign-kms";
+
+/// What a role's sessions last unless its owner says otherwise (IAM User Guide,
+/// "Update the maximum session duration for a role").
+const SESSION_SECONDS_USUAL: u64 = 3600;
+
+impl<'a> Pack<'a> {
+    /// `principal` is whom the role is to trust.
+    pub fn new(customer: &'a Customer, principal: &Principal, session_seconds: u64) -> Self {
+        let trusting = Customer { trusts: Some(principal.clone()), ..customer.clone() };
+        Self {
+            customer,
+            principal: principal.arn(customer.role_arn.partition()),
+            is_account: principal.is_account(),
+            session_seconds,
+            trust: policy::trust(&trusting, None),
+            permissions: policy::permissions(customer),
+        }
+    }
+
+    pub fn write(&self, format: Format) -> String {
+        match format {
+            Format::Text => letter::text(self),
+            Format::Markdown => letter::markdown(self),
+            Format::CloudFormation => cloudformation::template(self),
+            Format::Terraform => terraform::module(self),
+            Format::Cli => shell::script(self),
+        }
+    }
+
+    /// The name of a file for it.
+    pub fn file_name(&self, format: Format) -> String {
+        let customer = &self.customer.name;
+        match format {
+            Format::Text => "instructions.txt".into(),
+            Format::Markdown => "README.md".into(),
+            Format::CloudFormation => format!("consign-{customer}.yaml"),
+            Format::Terraform => format!("consign-{customer}.tf"),
+            Format::Cli => "setup.sh".into(),
+        }
+    }
+
+    /// The policies alone, each with a name for its file.
+    pub fn policies(&self) -> Vec<(&'static str, Value)> {
+        let mut all = vec![
+            ("trust-policy.json", self.trust.clone()),
+            ("permissions-policy.json", self.permissions.clone()),
+            ("bucket-policy.json", self.bucket_policy()),
+            ("lifecycle.json", policy::lifecycle(self.customer)),
+        ];
+        all.extend(self.kms_policy().map(|policy| ("kms-policy.json", policy)));
+        all.extend(self.key_statement().map(|statement| ("kms-key-statement.json", statement)));
+        all
+    }
+
+    pub fn to_json(&self) -> Value {
+        let customer = self.customer;
+        json!({
+            "customer": customer.name,
+            "role_arn": customer.role_arn.as_str(),
+            "account": customer.role_arn.account_id().as_str(),
+            "principal": self.principal,
+            "external_id": customer.external_id.as_ref().map(|id| id.as_str()),
+            "next_external_id": customer.next_external_id.as_ref().map(|id| id.as_str()),
+            "bucket": customer.bucket.as_str(),
+            "bucket_owner": customer.bucket_owner.as_str(),
+            "region": customer.region.as_str(),
+            "prefix": customer.prefix.as_str(),
+            "trust_policy": self.trust,
+            "permissions_policy": self.permissions,
+            "kms_policy": self.kms_policy(),
+            "kms_key_statement": self.key_statement(),
+            "bucket_policy": self.bucket_policy(),
+            "bucket_policy_required": self.is_bucket_elsewhere(),
+            "lifecycle": policy::lifecycle(customer),
+        })
+    }
+
+    fn role_name(&self) -> &str {
+        self.customer.role_arn.as_str().rsplit('/').next().unwrap_or_default()
+    }
+
+    /// Of the role, as IAM has it: `/`, or `/team/`.
+    fn role_path(&self) -> String {
+        let path = self.customer.role_arn.as_str().split_once(":role/").map_or("", |(_, path)| path);
+        path.rsplit_once('/').map_or("/".to_owned(), |(path, _)| format!("/{path}/"))
+    }
+
+    fn account(&self) -> String {
+        self.customer.role_arn.account_id().as_str().to_owned()
+    }
+
+    /// `s3://BUCKET/PREFIX`.
+    fn place(&self) -> String {
+        format!("s3://{}/{}", self.customer.bucket, self.customer.prefix)
+    }
+
+    /// The role alone is not enough then.
+    fn is_bucket_elsewhere(&self) -> bool {
+        self.customer.bucket_owner != self.customer.role_arn.account_id()
+    }
+
+    fn session_seconds_max(&self) -> Option<u64> {
+        Some(self.session_seconds).filter(|seconds| *seconds > SESSION_SECONDS_USUAL)
+    }
+
+    fn bucket_policy(&self) -> Value {
+        let mut statement = json!({ "Sid": policy::statement_id(self.customer) });
+        if let (Some(named), Value::Object(rest)) = (statement.as_object_mut(), policy::bucket(self.customer)) {
+            named.extend(rest);
+        }
+        policy::document(vec![statement])
+    }
+
+    /// Only where the profile leaves encryption to the bucket, whose default may be a key
+    /// of KMS: to be added then.
+    fn kms_policy(&self) -> Option<Value> {
+        let is_the_buckets = self.customer.encryption == Encryption::Bucket;
+        is_the_buckets.then(|| policy::kms(self.customer)).flatten().map(|statement| policy::document(vec![statement]))
+    }
+
+    /// For the policy of a key of one's own. That of `aws/s3` cannot be changed, and need not be.
+    fn key_statement(&self) -> Option<Value> {
+        let may_be_own = !matches!(self.customer.encryption, Encryption::S3 | Encryption::Kms { key: None });
+        may_be_own.then(|| policy::of_key(self.customer))
+    }
+}
+
+/// Indents every line but the first.
+fn indented(text: &str, by: usize) -> String {
+    text.replace('\n', &format!("\n{}", " ".repeat(by)))
+}

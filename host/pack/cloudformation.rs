@@ -1,0 +1,147 @@
+//! A CloudFormation template for one stack in the account of the role.
+
+use serde_json::Value;
+
+use super::{KMS_POLICY_NAME, POLICY_NAME, Pack, quote};
+use crate::policy::{UNFINISHED_DAYS, rule_name};
+
+pub(super) fn template(pack: &Pack<'_>) -> String {
+    let mut text = head(pack);
+    text.push_str(&parameters(pack));
+    text.push_str("\nResources:\n");
+    text.push_str(&role(pack));
+    text.push_str(&kms_policy(pack));
+    if !pack.is_bucket_elsewhere() {
+        text.push_str(&bucket(pack));
+    }
+    text.push_str("\nOutputs:\n  RoleArn:\n    Description: \"Send us this\"\n    Value: !GetAtt DeliveryRole.Arn\n");
+    text
+}
+
+fn head(pack: &Pack<'_>) -> String {
+    let customer = pack.customer;
+    let mut text = format!(
+        "# Lets {} deliver into\n# {}\n# In account {}, region {}:\n#\n#   aws cloudformation deploy --stack-name consign-{} \\\n\
+         #     --template-file {} --capabilities CAPABILITY_NAMED_IAM --region {}\n",
+        quote::plain(&pack.principal),
+        quote::plain(&pack.place()),
+        pack.account(),
+        customer.region,
+        customer.name,
+        pack.file_name(super::Format::CloudFormation),
+        customer.region,
+    );
+    if pack.is_bucket_elsewhere() {
+        text.push_str(&format!(
+            "#\n# The bucket belongs to account {}. There, add this statement to the bucket's policy:\n#\n#   {}\n",
+            customer.bucket_owner,
+            super::indented(&crate::policy::pretty(&pack.bucket_policy()), 4)
+                .replace('\n', "\n#")
+                .replace("#    ", "#   ")
+        ));
+    } else {
+        text.push_str(
+            "#\n# CloudFormation cannot change the lifecycle rules of a bucket that it has not made: of an existing one,\n\
+             # please set the rule of our instructions by hand.\n",
+        );
+    }
+    let describes = format!("Lets a vendor deliver into {}", pack.place());
+    let describes: String = quote::plain(&describes).chars().take(250).collect();
+    text.push_str(&format!("\nAWSTemplateFormatVersion: \"2010-09-09\"\nDescription: {}\n", quote::yaml(&describes)));
+    text
+}
+
+fn parameters(pack: &Pack<'_>) -> String {
+    let mut parameters = String::new();
+    let mut conditions = String::new();
+    if pack.kms_policy().is_some() {
+        parameters.push_str(
+            "  KmsKeyArn:\n    Type: String\n    Default: \"\"\n    Description: \"ARN of the KMS key that the bucket encrypts with by \
+             default; empty for SSE-S3\"\n",
+        );
+        conditions.push_str("  HasKmsKey: !Not [!Equals [!Ref KmsKeyArn, \"\"]]\n");
+    }
+    if !pack.is_bucket_elsewhere() {
+        parameters.push_str(
+            "  CreateBucket:\n    Type: String\n    Default: \"false\"\n    AllowedValues: [\"true\", \"false\"]\n    Description: \
+             \"Make the bucket too, private, with the lifecycle rule\"\n  \
+             AddBucketPolicy:\n    Type: String\n    Default: \"false\"\n    AllowedValues: [\"true\", \"false\"]\n    Description: \
+             \"Give the bucket a policy for the role; mostly not needed, and only for a bucket that has none\"\n",
+        );
+        conditions.push_str(
+            "  MakesBucket: !Equals [!Ref CreateBucket, \"true\"]\n  AddsBucketPolicy: !Equals [!Ref AddBucketPolicy, \"true\"]\n",
+        );
+    }
+    if parameters.is_empty() {
+        return String::new();
+    }
+    format!("\nParameters:\n{parameters}\nConditions:\n{conditions}")
+}
+
+fn role(pack: &Pack<'_>) -> String {
+    let longer = pack.session_seconds_max().map(|seconds| format!("      MaxSessionDuration: {seconds}\n"));
+    format!(
+        "  DeliveryRole:\n    Type: AWS::IAM::Role\n    Properties:\n      RoleName: {}\n      Path: {}\n{}      \
+         AssumeRolePolicyDocument:{}\n      Policies:\n        - PolicyName: {POLICY_NAME}\n          PolicyDocument:{}\n",
+        quote::yaml(pack.role_name()),
+        quote::yaml(&pack.role_path()),
+        longer.unwrap_or_default(),
+        block(&pack.trust, 8),
+        block(&pack.permissions, 12),
+    )
+}
+
+fn kms_policy(pack: &Pack<'_>) -> String {
+    let Some(mut policy) = pack.kms_policy() else { return String::new() };
+    // What stands there is for those who paste; here the key is known.
+    policy["Statement"][0]["Resource"] = KEY.into();
+    format!(
+        "  KmsPolicy:\n    Type: AWS::IAM::Policy\n    Condition: HasKmsKey\n    Properties:\n      Roles: [!Ref DeliveryRole]\n      PolicyName: {KMS_POLICY_NAME}\n      PolicyDocument:{}\n",
+        block(&policy, 8).replace(&quote::yaml(KEY), "!Ref KmsKeyArn"),
+    )
+}
+
+/// What stands for the key until the text is whole.
+const KEY: &str = "!Ref KmsKeyArn";
+
+fn bucket(pack: &Pack<'_>) -> String {
+    let customer = pack.customer;
+    let name = quote::yaml(customer.bucket.as_str());
+    format!(
+        "  DeliveryBucket:\n    Type: AWS::S3::Bucket\n    Condition: MakesBucket\n    DeletionPolicy: Retain\n    \
+         UpdateReplacePolicy: Retain\n    Properties:\n      BucketName: {name}\n      OwnershipControls:\n        Rules:\n          \
+         - ObjectOwnership: BucketOwnerEnforced\n      PublicAccessBlockConfiguration:\n        BlockPublicAcls: true\n        \
+         BlockPublicPolicy: true\n        IgnorePublicAcls: true\n        RestrictPublicBuckets: true\n      \
+         LifecycleConfiguration:\n        Rules:\n          - Id: {}\n            Status: Enabled\n            \
+         Prefix: {}\n            AbortIncompleteMultipartUpload:\n              DaysAfterInitiation: {UNFINISHED_DAYS}\n  \
+         DeliveryBucketPolicy:\n    Type: AWS::S3::BucketPolicy\n    Condition: AddsBucketPolicy\n    DependsOn: DeliveryRole\n    \
+         Properties:\n      Bucket: {}\n      PolicyDocument:{}\n",
+        quote::yaml(&rule_name(customer)),
+        quote::yaml(customer.prefix.as_str()),
+        format_args!("!If [MakesBucket, !Ref DeliveryBucket, {name}]"),
+        block(&pack.bucket_policy(), 8),
+    )
+}
+
+/// JSON as YAML in block style, from a line of its own on.
+fn block(value: &Value, indent: usize) -> String {
+    let spaces = " ".repeat(indent);
+    match value {
+        Value::Object(entries) => entries
+            .iter()
+            .map(|(key, value)| {
+                let key = if key.chars().all(|c| c.is_ascii_alphanumeric()) { key.clone() } else { quote::yaml(key) };
+                format!("\n{spaces}{key}:{}", block(value, indent + 2))
+            })
+            .collect(),
+        Value::Array(items) => items
+            .iter()
+            .map(|item| match block(item, indent + 2).strip_prefix(&format!("\n{spaces}  ")) {
+                Some(first) => format!("\n{spaces}- {first}"),
+                None => format!("\n{spaces}-{}", block(item, indent + 2)),
+            })
+            .collect(),
+        Value::String(text) => format!(" {}", quote::yaml(text)),
+        other => format!(" {other}"),
+    }
+}

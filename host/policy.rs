@@ -1,0 +1,188 @@
+//! The policies of a data share, in one place: what a customer is given to set up,
+//! what a remedy offers for pasting and what narrows a session are the same statements.
+//!
+//! Pure: a profile in, JSON out.
+
+use serde_json::{Value, json};
+
+use crate::config::{Customer, Encryption};
+use crate::domain::Principal;
+
+/// Days after which a bucket may end uploads that nobody completed: within a day consign
+/// reads an upload that is gone as one that was completed, and it tries for a week to
+/// abort what it left behind.
+pub const UNFINISHED_DAYS: u32 = 7;
+
+/// What a session of the customer's role may do at most.
+pub fn session(customer: &Customer) -> Value {
+    let mut statements = vec![objects(customer)];
+    statements.extend(kms(customer));
+    document(statements)
+}
+
+/// The permissions that the customer's role needs, no more.
+pub fn permissions(customer: &Customer) -> Value {
+    let mut statements = vec![objects(customer)];
+    if matches!(customer.encryption, Encryption::Kms { .. }) {
+        statements.extend(kms(customer));
+    }
+    document(statements)
+}
+
+/// The statement about objects under the prefix. Creating, filling and
+/// completing an upload all count as `s3:PutObject`.
+pub fn objects(customer: &Customer) -> Value {
+    json!({ "Effect": "Allow", "Action": actions(customer), "Resource": objects_arn(customer) })
+}
+
+/// The statement about the key: part of multipart uploads is reading back what
+/// was encrypted (S3 User Guide, "Protecting data using SSE-KMS", multipart).
+/// Present unless SSE-S3 is asked for, because the bucket's own default may be a
+/// KMS key; `kms:ViaService` limits it to what S3 does with it.
+pub fn kms(customer: &Customer) -> Option<Value> {
+    let key = match &customer.encryption {
+        Encryption::S3 => return None,
+        Encryption::Kms { key: Some(key) } if key.starts_with("arn:") && key.contains(":key/") => key.clone(),
+        // Aliases are no resources for a policy, and a bare id says no account.
+        Encryption::Kms { .. } | Encryption::Bucket => "*".to_owned(),
+    };
+    Some(json!({
+        "Effect": "Allow",
+        "Action": KEY_ACTIONS,
+        "Resource": key,
+        "Condition": via_s3(customer),
+    }))
+}
+
+/// For the policy of the key itself, where that does not leave it to IAM.
+pub fn of_key(customer: &Customer) -> Value {
+    json!({
+        "Sid": statement_id(customer),
+        "Effect": "Allow",
+        "Principal": { "AWS": customer.role_arn.as_str() },
+        "Action": KEY_ACTIONS,
+        // In a key's policy this is the key.
+        "Resource": "*",
+        "Condition": via_s3(customer),
+    })
+}
+
+/// Who may assume the role: whom `[aws] principal` names, or else the account of the
+/// `caller` that STS named. While the external ID changes, the earlier and the next do.
+pub fn trust(customer: &Customer, caller: Option<&str>) -> Value {
+    let partition = customer.role_arn.partition();
+    let principal = customer.trusts.clone().or_else(|| caller.and_then(Principal::of_caller));
+    let principal = match principal {
+        Some(principal) => principal.arn(partition),
+        None => format!("arn:{partition}:iam::<the vendor's account id>:root"),
+    };
+    let mut statement = json!({ "Effect": "Allow", "Principal": { "AWS": principal }, "Action": "sts:AssumeRole" });
+    match (&customer.external_id, &customer.next_external_id) {
+        (Some(id), None) => statement["Condition"] = external_ids(json!(id.as_str())),
+        (Some(id), Some(next)) => statement["Condition"] = external_ids(json!([id.as_str(), next.as_str()])),
+        (None, _) => {}
+    }
+    document(vec![statement])
+}
+
+/// What the vendor's own identity needs.
+pub fn assume(customer: &Customer) -> Value {
+    json!({ "Effect": "Allow", "Action": "sts:AssumeRole", "Resource": customer.role_arn.as_str() })
+}
+
+/// The bucket's side, for buckets that do not leave it to the role.
+pub fn bucket(customer: &Customer) -> Value {
+    json!({
+        "Effect": "Allow",
+        "Principal": { "AWS": customer.role_arn.as_str() },
+        "Action": actions(customer),
+        "Resource": objects_arn(customer),
+    })
+}
+
+/// The bucket's rule that ends uploads which nobody completes. Their parts are
+/// invisible, and cost money.
+pub fn lifecycle(customer: &Customer) -> Value {
+    json!({ "Rules": [{
+        "ID": rule_name(customer),
+        "Status": "Enabled",
+        "Filter": { "Prefix": customer.prefix.as_str() },
+        "AbortIncompleteMultipartUpload": { "DaysAfterInitiation": UNFINISHED_DAYS },
+    }] })
+}
+
+/// Of the lifecycle rule. A bucket may have several customers, and several vendors.
+pub fn rule_name(customer: &Customer) -> String {
+    format!("consign-{}", customer.name)
+}
+
+/// Of statements in policies that hold others too: letters and digits alone.
+pub fn statement_id(customer: &Customer) -> String {
+    let name = customer.name.as_str().split(|c: char| !c.is_ascii_alphanumeric());
+    let words = name.map(|word| word[..word.len().min(1)].to_ascii_uppercase() + word.get(1..).unwrap_or(""));
+    format!("Consign{}", words.collect::<String>())
+}
+
+pub fn document(statements: Vec<Value>) -> Value {
+    json!({ "Version": "2012-10-17", "Statement": statements })
+}
+
+/// On lines of its own, in the characters that IAM takes.
+pub fn pretty(policy: &Value) -> String {
+    ascii(&format!("{policy:#}"))
+}
+
+/// JSON with everything that is not ASCII as `\uXXXX`. It can only be within strings.
+pub fn ascii(json: &str) -> String {
+    let mut text = String::with_capacity(json.len());
+    for c in json.chars() {
+        if c < '\u{7f}' {
+            text.push(c);
+            continue;
+        }
+        for unit in c.encode_utf16(&mut [0; 2]) {
+            text.push_str(&format!("\\u{unit:04x}"));
+        }
+    }
+    text
+}
+
+const KEY_ACTIONS: [&str; 2] = ["kms:GenerateDataKey", "kms:Decrypt"];
+
+fn via_s3(customer: &Customer) -> Value {
+    let domain = if customer.role_arn.partition() == "aws-cn" { "amazonaws.com.cn" } else { "amazonaws.com" };
+    json!({ "StringEquals": { "kms:ViaService": format!("s3.{}.{domain}", customer.region) } })
+}
+
+fn external_ids(ids: Value) -> Value {
+    json!({ "StringEquals": { "sts:ExternalId": ids } })
+}
+
+fn actions(customer: &Customer) -> Vec<&'static str> {
+    let mut actions = vec!["s3:PutObject", "s3:AbortMultipartUpload"];
+    if customer.acl.is_some() {
+        actions.push("s3:PutObjectAcl");
+    }
+    if !customer.tags.is_empty() {
+        actions.push("s3:PutObjectTagging");
+    }
+    actions
+}
+
+fn objects_arn(customer: &Customer) -> String {
+    format!("arn:{}:s3:::{}/{}*", customer.role_arn.partition(), customer.bucket, customer.prefix)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_text_is_the_same_text_in_ascii() {
+        let value = json!({ "Resource": "arn:aws:s3:::b/数据/é/\u{7f}/🦀/\"\\/*" });
+        let text = ascii(&value.to_string());
+        assert!(text.contains(r"b/\u6570\u636e/\u00e9/\u007f/\ud83e\udd80/"), "{text}");
+        assert!(text.bytes().all(|byte| (0x20..0x7f).contains(&byte)), "{text}");
+        assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), value);
+    }
+}

@@ -1,0 +1,160 @@
+//! Many profiles, from a list.
+
+use super::*;
+
+const LIST: &str = "\u{feff}Customer Name;Role ARN;S3 Bucket Name;AWS Region;Prefix;Group Tags;params.carrier;CRM no\r\n\
+    southwest;arn:aws:iam::100000000002:role/theirs;southwest-lake;us-west-2;partners/aa;airlines,west;WN;17\r\n\
+    \"delta\";arn:aws:iam::100000000003:role/x/y;delta-data;us-east-1;;airlines;DL;\r\n\r\n";
+
+#[test]
+fn a_spreadsheet_becomes_profiles() {
+    let world = vendor();
+    world.write("list.csv", LIST);
+    let args = ["customer", "add", "--from", "list.csv", "--ignore", "CRM no"];
+    let said = world.run(&[&args[..], &["--dry-run", "--json"]].concat()).ended(0).json();
+    assert_eq!((said["written"].as_bool(), said["customers"].as_array().unwrap().len()), (Some(false), 2));
+    assert_eq!(profiles(&world).len(), 2);
+    world.run(&args).ended(0).out_says(&["southwest", "c0ns1gn-", "customers.d/delta.toml", "2 customers added"]);
+    let southwest = world.run(&["customer", "show", "southwest", "--json"]).ended(0).json();
+    let profile = &southwest["profile"];
+    assert_eq!(profile["role_arn"], "arn:aws:iam::100000000002:role/theirs");
+    assert_eq!((&profile["prefix"], &profile["region"]), (&"partners/aa/".into(), &"us-west-2".into()));
+    assert_eq!(profile["groups"], serde_json::json!(["airlines", "west"]));
+    assert_eq!(profile["params"]["carrier"], "WN");
+    let delta = world.run(&["customer", "show", "delta", "--json"]).ended(0).json();
+    assert_eq!(delta["profile"]["prefix"], "consign/delta/");
+    assert!(delta["profile"]["external_id"] != profile["external_id"]);
+    world.run(&["check", "--quiet"]).ended(0);
+
+    // Once more changes nothing, also when it was cut off the first time.
+    let ids = profiles(&world);
+    fs::remove_file(world.path("customers.d/delta.toml")).unwrap();
+    world.run(&args).ended(0).out_says(&["1 customer added, 1 was there already"]);
+    assert_eq!(profiles(&world)[2], ids[2]);
+    world.run(&args).ended(0).out_says(&["0 customers added, 2 were there already"]);
+}
+
+#[test]
+fn every_mistake_is_told_where_it_is() {
+    let world = vendor();
+    let before = profiles(&world);
+    world.write(
+        "list.csv",
+        "name,role arn,bucket,region,carier,external id,params.carrier\n\
+         Acme Corp,arn:aws:iam::100000000002:role/r,acme-data,us-east-1,,,AC\n\
+         delta,arn:aws:iam::100000000003:user/u,delta_data,us-east-1,x,mine,DL\n\
+         united,arn:aws:iam::100000000001:role/r,other-data,us-east-1,,,UA\n\
+         jet,arn:aws:iam::100000000005:role/r,,mars,,,B6\n\
+         jet,arn:aws:iam::100000000006:role/r,jet-data,eu-west-1,,,B6\n\
+         ,arn:aws:iam::100000000007:role/r,seven-data,eu-west-1,,,WN\n",
+    );
+    let said = world.run(&["customer", "add", "--from", "list.csv"]).ended(3).err_says(&[
+        "unknown column `carier`",
+        "--ignore 'carier'",
+        "list.csv:1:29",
+        "consign makes the external IDs",
+        "the name `Acme Corp` has a character that names cannot have",
+        "write \"acme-corp\"",
+        "list.csv:2:1",
+        "names no role",
+        "list.csv:3:7",
+        "`delta_data`",
+        "list.csv:3:40",
+        "there is a customer 'united' already",
+        "list.csv:4:1",
+        "customer `jet` has no `bucket`",
+        "`mars`",
+        "customer `jet` is in the list twice",
+        "this customer has no name",
+        "nothing is written",
+    ]);
+    assert!(!said.stderr.contains("customers.d/jet.toml"), "{}", said.stderr);
+    assert_eq!(profiles(&world), before);
+    let told = world.run(&["customer", "add", "--from", "list.csv", "--json"]).ended(3).json();
+    let problems = told["error"]["problems"].as_array().unwrap();
+    let files: Vec<&Value> = problems.iter().map(|problem| &problem["file"]).collect();
+    assert!(files.iter().all(|file| *file == "list.csv"), "{problems:?}");
+    assert!(
+        problems.iter().any(|problem| (&problem["line"], &problem["column"]) == (&3.into(), &7.into())),
+        "{problems:?}"
+    );
+}
+
+/// What shows only beside others is told of the cell, too.
+#[test]
+fn mistakes_between_customers_are_told_of_the_list() {
+    let world = vendor();
+    world.write(
+        "list.csv",
+        "name,account,bucket,region,prefix,groups\n\
+         a,100000000002,shared-data,us-east-1,in/,\n\
+         b,100000000002,shared-data,us-east-1,in/b/,\n\
+         c,100000000003,c-data,us-east-1,,airlines\n",
+    );
+    let said = world.run(&["customer", "add", "--from", "list.csv"]).ended(3);
+    let said = said.err_says(&["`in/` and `in/b/` overlap", "list.csv:3:38", "list.csv:4:1", "has no param `carrier`"]);
+    assert!(!said.stderr.contains("customers.d/"), "{}", said.stderr);
+}
+
+#[test]
+fn json_is_read_as_it_is_typed() {
+    let world = vendor();
+    let list = r#"{
+      "customers": [
+        { "name": "southwest", "roleArn": "arn:aws:iam::100000000002:role/r", "bucketName": "southwest-lake",
+          "awsRegion": "us-west-2", "prefix": "in/", "groups": ["airlines"],
+          "params": { "carrier": "WN", "code": "42", "ids": [1, 2] } }
+      ]
+    }"#;
+    world.write("list.json", list);
+    world.run(&["customer", "add", "--from", "list.json"]).ended(0);
+    let shown = world.run(&["customer", "show", "southwest", "--json"]).ended(0).json();
+    assert_eq!(shown["profile"]["params"], serde_json::json!({ "carrier": "WN", "code": "42", "ids": [1, 2] }));
+    fs::remove_file(world.path("customers.d/southwest.toml")).unwrap();
+
+    world.write(
+        "list.json",
+        list.replace("us-west-2", "nowhere").replace("\"code\": \"42\"", "\"code\": {\"x\": null}"),
+    );
+    let said = world.run(&["customer", "add", "--from", "list.json"]).ended(3);
+    said.err_says(&["`nowhere`", "list.json:4:24"]);
+    world.write("list.json", "[ {\"name\": } ]");
+    world.run(&["customer", "add", "--from", "list.json"]).ended(3).err_says(&["is not JSON", "list.json:1:12"]);
+    world.write("list.json", r#"{ "acme": 7 }"#);
+    world.run(&["customer", "add", "--from", "list.json"]).ended(3).err_says(&["this is no customer"]);
+    assert_eq!(profiles(&world).len(), 2);
+}
+
+#[test]
+fn lists_that_are_none_are_refused() {
+    let world = vendor();
+    for (text, said) in [
+        (&b""[..], "the list is empty"),
+        (b"name,bucket\n", "there is no customer in the list"),
+        (b"name,bucket\na,b,c\n", "more cells than the 2 headings"),
+        (b"name,bucket\n\xe9,b\n", "not UTF-8 in line 2"),
+    ] {
+        world.write("list.csv", text);
+        let ran = world.run(&["customer", "add", "--from", "list.csv"]);
+        assert!(ran.code == 3 || ran.code == 1, "{ran:?}");
+        ran.err_says(&[said]);
+    }
+    world.run(&["customer", "add", "--from", "gone.csv"]).ended(1).err_says(&["cannot read gone.csv"]);
+    world.run(&["customer", "add", "x", "--from", "list.csv"]).ended(2);
+    assert_eq!(profiles(&world).len(), 2);
+}
+
+/// The lists of the documentation are lists.
+#[test]
+fn the_documents_own_lists_are_read() {
+    let document = fs::read_to_string(checkout("docs/onboarding.md")).unwrap();
+    for (language, file) in [("csv", "list.csv"), ("json", "list.json")] {
+        let world =
+            World::new(&SHARE.replace("groups = [\"airlines\"]", "all = true").replace("carrier", "customer_id"));
+        including(&world);
+        let list = document.rsplit(&format!("```{language}\n")).next().unwrap().split("```").next().unwrap();
+        world.write(file, list);
+        let said = world.run(&["customer", "add", "--from", file, "--dry-run", "--json"]).ended(0).json();
+        assert_eq!(said["customers"].as_array().unwrap().len(), 2, "{language}");
+    }
+}

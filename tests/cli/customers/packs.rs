@@ -1,0 +1,294 @@
+//! `pack`: its forms agree with each other, and other people's programs read them.
+
+use std::process::{Command, Output};
+
+use super::*;
+
+const VENDOR: &str = "999999999999";
+
+/// Variants of a profile, by name.
+const VARIANTS: [(&str, &str); 8] = [
+    ("plain", ""),
+    ("kms-key", "encryption = { kms = \"arn:aws:kms:us-east-1:100000000001:key/0a1b\" }\n"),
+    ("kms-alias", "encryption = { kms = \"alias/theirs\" }\n"),
+    ("kms-default", "encryption = \"kms\"\n"),
+    ("s3", "encryption = \"s3\"\nacl = \"bucket-owner-full-control\"\ntags = { a = \"b\" }\n"),
+    ("elsewhere", "bucket_owner = \"100000000009\"\n"),
+    ("odd", "bucket_owner = \"100000000009\"\nencryption = \"s3\"\nnext_external_id = \"demo-next\"\n"),
+    ("path", ""),
+];
+
+/// A vendor whose customer `united` is this variant.
+fn world_of(variant: &str, more: &str) -> World {
+    let world = vendor_with(&SHARE.replace("[datasets.flights]", "[datasets.flights] # all"));
+    let mut profile = format!("{UNITED}{more}");
+    if variant == "path" {
+        profile =
+            profile.replace("role/flight-data", "role/team/x/flight-data").replace("\"in/\"", "\"in/d%{a}té/it's/\"");
+    }
+    world.write("customers.d/united.toml", profile);
+    world
+}
+
+fn pack_in(world: &World, more: &[&str]) -> super::super::world::Ran {
+    world.run(&[&["customer", "pack", "united", "--vendor", VENDOR], more].concat()).ended(0)
+}
+
+fn output(command: &mut Command) -> Output {
+    command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"))
+}
+
+fn succeeds(command: &mut Command) -> String {
+    let Output { status, stdout, stderr } = output(command);
+    let [stdout, stderr] = [stdout, stderr].map(|bytes| String::from_utf8(bytes).unwrap());
+    assert!(status.success(), "{command:?}: {status}\n{stdout}\n{stderr}");
+    stdout
+}
+
+/// What `tests/support/packs.py` reads from files.
+fn read_by_others(kind: &str, files: &[PathBuf]) -> Option<Vec<Value>> {
+    let python = tool("python")?;
+    // What `tool` looked for is there, the libraries may not be.
+    tool(if kind == "yaml" { "cfn-lint" } else { "hcl2tojson" })?;
+    let text = succeeds(Command::new(python).arg(checkout("tests/support/packs.py")).arg(kind).args(files));
+    Some(serde_json::from_str(&text).unwrap())
+}
+
+#[test]
+fn instructions_hold_the_policies_and_what_they_are_for() {
+    let world = vendor();
+    let pack = pack_in(&world, &["--json"]).json();
+    assert_eq!(pack["principal"], "arn:aws:iam::999999999999:root");
+    let objects = "arn:aws:s3:::united-data/in/*";
+    assert_eq!(
+        pack["permissions_policy"],
+        serde_json::json!({ "Version": "2012-10-17", "Statement": [
+            { "Effect": "Allow", "Action": ["s3:PutObject", "s3:AbortMultipartUpload"], "Resource": objects },
+        ]})
+    );
+    let trust = &pack["trust_policy"]["Statement"][0];
+    assert_eq!(trust["Condition"]["StringEquals"]["sts:ExternalId"], "demo-1f0c-united");
+    let text = pack_in(&world, &[]).stdout;
+    let markdown = pack_in(&world, &["--format", "markdown"]).stdout;
+    for format in [&text, &markdown] {
+        // Wherever lines end.
+        let format = &format.replace('\n', " ");
+        super::super::world::says(
+            format,
+            &[
+                "s3://united-data/in/",
+                "flight-data",
+                "999999999999",
+                "demo-1f0c-united",
+                objects,
+                "AbortIncompleteMultipartUpload",
+                "\"kms:GenerateDataKey\"",
+                "in the console or with any tool",
+                "Tell us",
+            ],
+        );
+        assert!(!format.contains("PutObjectAcl"));
+    }
+    assert_eq!(blocks(&markdown)[0], pack["trust_policy"]);
+    assert_eq!(blocks(&markdown)[1], pack["permissions_policy"]);
+    assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
+
+    let s3 = world_of("s3", VARIANTS[4].1);
+    let pack = pack_in(&s3, &["--json"]).json();
+    let actions = &pack["permissions_policy"]["Statement"][0]["Action"];
+    let wanted = ["s3:PutObject", "s3:AbortMultipartUpload", "s3:PutObjectAcl", "s3:PutObjectTagging"];
+    assert_eq!(*actions, serde_json::json!(wanted));
+    assert!(!pack_in(&s3, &[]).stdout.contains("kms:"));
+}
+
+/// The JSON of a Markdown text's blocks.
+fn blocks(markdown: &str) -> Vec<Value> {
+    let blocks = markdown.split("\n```json\n").skip(1).map(|rest| rest.split("\n```\n").next().unwrap());
+    blocks.map(|block| serde_json::from_str(block).unwrap_or_else(|error| panic!("{error}: {block}"))).collect()
+}
+
+#[test]
+fn who_the_vendor_is_is_never_made_up() {
+    let world = vendor();
+    world.run(&["customer", "pack", "united"]).ended(1).err_says(&[
+        "it is not known whom customers are to trust",
+        "GetCallerIdentity of the vendor's own identity did not get through",
+        "principal = \"<the account's 12 digits>\"",
+    ]);
+    for (said, help) in [("12", "12 digits"), ("arn:aws:sts::111122223333:assumed-role/a/b", "is a session")] {
+        world.run(&["customer", "pack", "united", "--vendor", said]).ended(2).err_says(&[help]);
+    }
+    // The configuration's, an account or a role.
+    let text = world.text();
+    for (said, arn) in [
+        ("111122223333", "arn:aws:iam::111122223333:root"),
+        ("arn:aws:iam::111122223333:role/team/consign", "arn:aws:iam::111122223333:role/team/consign"),
+    ] {
+        world.write("consign.toml", text.replace("[aws]\n", &format!("[aws]\nprincipal = \"{said}\"\n")));
+        let pack = world.run(&["customer", "pack", "united", "--json"]).ended(0).json();
+        assert_eq!(pack["trust_policy"]["Statement"][0]["Principal"]["AWS"], arn);
+    }
+    // Or whoever STS says it is: its account, and that is said.
+    world.write("consign.toml", text);
+    let (_sandbox, endpoint) = sandbox(&world, &set_up(&pack_in(&world, &["--json"]).json()));
+    at(&world, &endpoint);
+    let said = world.run(&["customer", "pack", "united"]).ended(0);
+    said.out_says(&["\"AWS\": \"arn:aws:iam::999999999999:root\""])
+        .err_says(&["consign is arn:aws:iam::999999999999:user/consign here", "`[aws] principal`"]);
+}
+
+#[test]
+fn a_directory_gets_everything() {
+    let world = vendor();
+    pack_in(&world, &["--dir", "out"]);
+    let mut names: Vec<String> = fs::read_dir(world.path("out"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    let wanted = [
+        "README.md",
+        "bucket-policy.json",
+        "consign-united.tf",
+        "consign-united.yaml",
+        "instructions.txt",
+        "kms-key-statement.json",
+        "kms-policy.json",
+        "lifecycle.json",
+        "permissions-policy.json",
+        "setup.sh",
+        "trust-policy.json",
+    ];
+    assert_eq!(names, wanted);
+    let pack = pack_in(&world, &["--json"]).json();
+    let file =
+        |name: &str| -> Value { serde_json::from_slice(&fs::read(world.path("out").join(name)).unwrap()).unwrap() };
+    assert_eq!(file("trust-policy.json"), pack["trust_policy"]);
+    assert_eq!(file("permissions-policy.json"), pack["permissions_policy"]);
+    assert_eq!(file("lifecycle.json"), pack["lifecycle"]);
+    let only = pack_in(&world, &["--dir", "one", "--format", "cli", "--json"]).json();
+    assert_eq!(only["written"], serde_json::json!(["one/setup.sh"]));
+}
+
+/// CloudFormation's own linter finds nothing, and another parser the same policies.
+#[test]
+fn templates_of_cloudformation_are_sound() {
+    let worlds: Vec<_> = VARIANTS.iter().map(|(name, more)| (name, world_of(name, more))).collect();
+    let files: Vec<PathBuf> = worlds
+        .iter()
+        .map(|(_, world)| {
+            pack_in(world, &["--dir", "out", "--format", "cloudformation"]);
+            world.path("out/consign-united.yaml")
+        })
+        .collect();
+    let (Some(lint), Some(templates)) = (tool("cfn-lint"), read_by_others("yaml", &files)) else { return };
+    succeeds(Command::new(lint).args(["--regions", "us-east-1", "--"]).args(&files));
+    for ((name, world), template) in worlds.iter().zip(templates) {
+        let pack = pack_in(world, &["--json"]).json();
+        let role = &template["Resources"]["DeliveryRole"]["Properties"];
+        assert_eq!(role["AssumeRolePolicyDocument"], pack["trust_policy"], "{name}");
+        assert_eq!(role["Policies"][0]["PolicyDocument"], pack["permissions_policy"], "{name}");
+        let arn = pack["role_arn"].as_str().unwrap();
+        let (path, role_name) = (role["Path"].as_str().unwrap(), role["RoleName"].as_str().unwrap());
+        assert!(arn.ends_with(&format!(":role{path}{role_name}")), "{arn} {path} {role_name}");
+        let bucket = &template["Resources"]["DeliveryBucketPolicy"]["Properties"]["PolicyDocument"];
+        match pack["bucket_policy_required"] == true {
+            true => assert!(bucket.is_null(), "the stack is in another account than the bucket"),
+            false => assert_eq!(*bucket, pack["bucket_policy"]),
+        }
+        let mut kms = template["Resources"]["KmsPolicy"]["Properties"]["PolicyDocument"].clone();
+        if !kms.is_null() {
+            assert_eq!(kms["Statement"][0]["Resource"], serde_json::json!({ "!Ref": "KmsKeyArn" }));
+            kms["Statement"][0]["Resource"] = "*".into();
+        }
+        assert_eq!(kms, pack["kms_policy"], "{name}");
+    }
+}
+
+/// Another parser finds the same policies, and so does Terraform itself where it is there.
+#[test]
+fn modules_of_terraform_are_sound() {
+    let worlds: Vec<_> = VARIANTS.iter().map(|(name, more)| (name, world_of(name, more))).collect();
+    let files: Vec<PathBuf> = worlds
+        .iter()
+        .map(|(_, world)| {
+            pack_in(world, &["--dir", "out", "--format", "terraform"]);
+            world.path("out/consign-united.tf")
+        })
+        .collect();
+    let Some(modules) = read_by_others("hcl", &files) else { return };
+    for (((name, world), module), file) in worlds.iter().zip(modules).zip(&files) {
+        let pack = pack_in(world, &["--json"]).json();
+        let locals = &module["locals"][0];
+        let policy = |key: &str| -> Value {
+            locals[key].as_str().map_or(Value::Null, |text| serde_json::from_str(text).unwrap())
+        };
+        assert_eq!(policy("consign_trust_policy"), pack["trust_policy"], "{name}");
+        assert_eq!(policy("consign_permissions"), pack["permissions_policy"], "{name}");
+        assert_eq!(policy("consign_kms_policy"), pack["kms_policy"], "{name}");
+        let elsewhere = pack["bucket_policy_required"] == true;
+        assert_eq!(
+            policy("consign_bucket_policy"),
+            if elsewhere { Value::Null } else { pack["bucket_policy"].clone() }
+        );
+        as_terraform_has_it(file, &pack);
+    }
+}
+
+/// `terraform validate` would fetch half a gigabyte of provider: its formatter parses the
+/// whole, and its console evaluates what we have quoted.
+fn as_terraform_has_it(file: &Path, pack: &Value) {
+    let terraform = || {
+        let mut command = Command::new("terraform");
+        command.env("CHECKPOINT_DISABLE", "1").env_remove("TF_CLI_CONFIG_FILE");
+        command
+    };
+    if terraform().arg("version").output().is_err() {
+        return;
+    }
+    succeeds(terraform().args(["fmt", "-check", "-diff"]).arg(file));
+    let text = fs::read_to_string(file).unwrap();
+    let (_, locals) = text.split_once("\nlocals {\n").unwrap();
+    let (locals, _) = locals.split_once("\n}\n").unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("main.tf"), format!("locals {{\n{locals}\n}}\n")).unwrap();
+    let ask = dir.path().join("ask");
+    fs::write(&ask, "jsonencode(jsondecode(local.consign_permissions))\n").unwrap();
+    let said = succeeds(terraform().arg("console").current_dir(dir.path()).stdin(File::open(ask).unwrap()));
+    let said: String = serde_json::from_str(said.trim()).unwrap();
+    assert_eq!(serde_json::from_str::<Value>(&said).unwrap(), pack["permissions_policy"]);
+}
+
+#[test]
+fn scripts_are_ones_that_a_shell_reads() {
+    for (name, more) in VARIANTS {
+        let world = world_of(name, more);
+        pack_in(&world, &["--dir", "out", "--format", "cli"]);
+        for shell in ["bash", "sh"] {
+            succeeds(Command::new(shell).arg("-n").arg(world.path("out/setup.sh")));
+        }
+    }
+}
+
+/// A customer without an external ID is one that others can write to.
+#[test]
+fn a_missing_external_id_is_said_loudly() {
+    let world = vendor();
+    let open = UNITED.replace("external_id = \"demo-1f0c-united\"", "allow_missing_external_id = true");
+    world.write("customers.d/united.toml", open);
+    pack_in(&world, &[]).err_says(&["customer united has no external ID", "rotate-external-id united"]);
+    world.run(&["customer", "pack", "unitde", "--vendor", VENDOR]).ended(1).err_says(&["did you mean 'united'?"]);
+}
+
+/// Sessions longer than roles allow by themselves have to be allowed.
+#[test]
+fn a_longer_session_is_asked_for() {
+    let world = vendor();
+    let plain = pack_in(&world, &["--format", "terraform"]).stdout;
+    assert!(!plain.contains("max_session_duration"));
+    world.write("consign.toml", world.text().replace("[aws]\n", "[aws]\nsession_duration = \"2h\"\n"));
+    pack_in(&world, &["--format", "terraform"]).out_says(&["  max_session_duration = 7200\n"]);
+    pack_in(&world, &["--format", "cloudformation"]).out_says(&["      MaxSessionDuration: 7200\n"]);
+    pack_in(&world, &["--format", "cli"]).out_says(&["--max-session-duration 7200"]);
+    pack_in(&world, &[]).out_says(&["7200 seconds"]);
+}
