@@ -66,6 +66,8 @@ impl Story {
         for (id, parts) in &self.uploads {
             if let Some(state) = known.get(id.as_str()) {
                 say(found, Rule::Uploads, format!("{id} is there still, and the ledger says {state}"));
+            } else if self.is_probe(id) {
+                // What could not be aborted, the lifecycle rule ends.
             } else if *parts > 0 {
                 say(found, Rule::Uploads, format!("{id}, which nobody knows of, has {parts} parts"));
             } else if !unheard.contains(id) {

@@ -15,6 +15,10 @@ struct Session {
     run: String,
 }
 
+/// The name of sessions that only try what a customer allows, also what should be refused
+/// (`host/delivery/probe.rs`). Nothing completes under one.
+const PROBE: &str = "consign-preflight";
+
 /// One run's work on one folder.
 #[derive(Default)]
 struct Work<'a> {
@@ -36,6 +40,12 @@ impl Story {
             }
             if seen.call == Call::Other {
                 say(found, Rule::Rights, format!("{} {}", seen.method, seen.target));
+            }
+            if sessions.get(access_key(event)).is_some_and(|session| session.run == PROBE) {
+                if !matches!(seen.call, Call::Create | Call::Part | Call::Abort) {
+                    say(found, Rule::Rights, format!("{who}, to try something"));
+                }
+                continue;
             }
             let Some(profile) = self.profile(&seen.bucket) else {
                 say(found, Rule::Prefix, format!("{who}: a bucket of nobody's"));
@@ -59,6 +69,9 @@ impl Story {
     /// How a session is asked for.
     fn session(&self, event: &Event, found: &mut Vec<Breach>) {
         let asked = form(event);
+        if asked.get("RoleSessionName").is_some_and(|name| name == PROBE) {
+            return;
+        }
         let role = asked.get("RoleArn").map_or("", String::as_str);
         let Some(profile) = self.profiles.iter().find(|profile| profile.role_arn == role) else {
             return say(found, Rule::Session, format!("the role {role} is nobody's"));
@@ -81,6 +94,17 @@ impl Story {
             Some((key, Session { role_arn: asked.get("RoleArn")?.clone(), run: asked.get("RoleSessionName")?.clone() }))
         });
         granted.collect()
+    }
+
+    /// Whether an upload was begun only to see whether it can be.
+    pub(super) fn is_probe(&self, upload_id: &str) -> bool {
+        let sessions = self.sessions();
+        let mut creations = self.events.iter().filter(|event| event.seen.call == Call::Create);
+        creations.any(|event| {
+            let text = event.carried_out.as_ref().map(|(_, answer)| String::from_utf8_lossy(&answer.body).into_owned());
+            text.and_then(|text| element(&text, "UploadId")).is_some_and(|id| id == upload_id)
+                && sessions.get(access_key(event)).is_some_and(|session| session.run == PROBE)
+        })
     }
 
     pub(super) fn order(&self, found: &mut Vec<Breach>) {
