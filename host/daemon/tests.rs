@@ -93,6 +93,7 @@ impl World {
             r#"
 [daemon]
 cache_dir = "cache"
+preflight = "never"
 {daemon}
 [aws]
 region = "us-east-1"
