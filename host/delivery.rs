@@ -21,7 +21,6 @@
 
 mod bucket;
 mod buffer;
-mod caller;
 mod compress;
 mod contents;
 mod directory;
@@ -61,7 +60,7 @@ use crate::domain::{
 };
 use bucket::Completing;
 use compress::Compressor;
-use markers::Markers;
+use markers::{Marker, Markers};
 use object::{Common, Step};
 use store::Store;
 use uploads::REQUESTS_AT_ONCE;
@@ -134,6 +133,8 @@ pub struct Delivery {
     common: Arc<Common>,
     spec: DeliverySpec,
     compressor: Compressor,
+    /// What comes after the manifest.
+    markers: Vec<Marker>,
     taken: Mutex<Taken>,
     /// Once all of them are.
     stored: Option<Vec<SealedObject>>,
@@ -200,12 +201,13 @@ impl Delivery {
     pub async fn begin(target: Target, spec: DeliverySpec, journal: Arc<dyn UploadJournal>) -> Result<Self, Failure> {
         // Learns now whether the template works, not after the query.
         key_of(&target.0, &spec, &LeafName::manifest())?;
+        let markers = markers::planned(&target.0, &spec)?;
         let mut taken = Taken::default();
-        taken.keys.extend(markers::planned(&target.0, &spec)?.into_iter().map(|(_, key, _)| key));
+        taken.keys.extend(markers.iter().map(|marker| marker.key.clone()));
         let common = Common::new(target.0, journal, spec.spill_dir.clone());
         common.store.open().await?;
         let compressor = Compressor::new(spec.compression, spec.in_pieces);
-        Ok(Self { common, spec, compressor, taken: taken.into(), stored: None })
+        Ok(Self { common, spec, compressor, markers, taken: taken.into(), stored: None })
     }
 
     /// Takes up a delivery that an earlier process sealed.
@@ -274,8 +276,8 @@ impl Delivery {
             let task = (&mut writing.task).await;
             stored.push(task.map_err(|error| local(format!("the upload of '{}' ended: {error}", writing.key)))??);
         }
-        for (role, key, contents) in markers::planned(&self.common.store, &self.spec)? {
-            stored.push(markers::store(&self.common, role, &key, contents).await?);
+        for marker in &self.markers {
+            stored.push(marker.store(&self.common).await?);
         }
         self.stored = Some(stored);
         Ok(())

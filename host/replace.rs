@@ -53,7 +53,8 @@ fn sync(path: &Path) -> io::Result<()> {
     }
 }
 
-fn folder(path: &Path) -> &Path {
+/// The one that a path's file is in.
+pub fn folder(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 

@@ -9,6 +9,7 @@ use glob::{MatchOptions, Pattern};
 
 use super::files;
 use super::model::Config;
+use crate::replace::folder;
 
 /// What is to become of files.
 #[derive(Clone, Debug, Default)]
@@ -105,7 +106,7 @@ fn identity(path: &Path) -> PathBuf {
     if let Ok(whole) = std::fs::canonicalize(path) {
         return whole;
     }
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = folder(path);
     let folder = std::fs::canonicalize(folder).or_else(|_| std::path::absolute(folder)).unwrap_or(folder.to_owned());
     path.file_name().map_or(folder.clone(), |name| folder.join(name))
 }

@@ -17,6 +17,13 @@ use crate::domain::{
     CustomerName, Failure, LeafName, ManifestInterval, ObjectKey, Retry, Role, SealedObject, ShareName,
 };
 
+/// To be stored.
+pub(super) struct Marker {
+    role: Role,
+    pub(super) key: ObjectKey,
+    contents: Bytes,
+}
+
 /// Stored, and not visible.
 pub(super) struct Markers {
     pub(super) objects: Vec<SealedObject>,
@@ -37,10 +44,11 @@ struct Latest<'a> {
 }
 
 /// What there is to be, in this order.
-pub(super) fn planned(store: &Store, spec: &DeliverySpec) -> Result<Vec<(Role, ObjectKey, Bytes)>, Failure> {
+pub(super) fn planned(store: &Store, spec: &DeliverySpec) -> Result<Vec<Marker>, Failure> {
     let mut planned = Vec::new();
     if spec.success_marker {
-        planned.push((Role::SuccessMarker, key_of(store, spec, &LeafName::success())?, Bytes::new()));
+        let key = key_of(store, spec, &LeafName::success())?;
+        planned.push(Marker { role: Role::SuccessMarker, key, contents: Bytes::new() });
     }
     if let Some(template) = &spec.latest_pointer {
         let manifest = key_of(store, spec, &LeafName::manifest())?;
@@ -54,21 +62,19 @@ pub(super) fn planned(store: &Store, spec: &DeliverySpec) -> Result<Vec<(Role, O
         };
         let text = serde_json::to_string_pretty(&latest).map_err(|error| local(format!("latest.json: {error}")))?;
         let key = key_in(store, spec, template, &LeafName::latest())?;
-        planned.push((Role::LatestPointer, key, Bytes::from(text + "\n")));
+        planned.push(Marker { role: Role::LatestPointer, key, contents: Bytes::from(text + "\n") });
     }
     Ok(planned)
 }
 
-/// Stores one. After a failure its upload is left to be aborted.
-pub(super) async fn store(
-    common: &Common,
-    role: Role,
-    key: &ObjectKey,
-    contents: Bytes,
-) -> Result<SealedObject, Failure> {
-    let media_type = if role == Role::SuccessMarker { "application/octet-stream" } else { "application/json" };
-    let created = common.uploads.create(&common.store, key, media_type).await?;
-    common.store.whole(role, key, media_type, created, contents).await
+impl Marker {
+    /// After a failure its upload is left to be aborted.
+    pub(super) async fn store(&self, common: &Common) -> Result<SealedObject, Failure> {
+        let Self { role, key, contents } = self;
+        let media_type = if *role == Role::SuccessMarker { "application/octet-stream" } else { "application/json" };
+        let created = common.uploads.create(&common.store, key, media_type).await?;
+        common.store.whole(*role, key, media_type, created, contents.clone()).await
+    }
 }
 
 impl Manifested {

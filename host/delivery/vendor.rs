@@ -169,6 +169,14 @@ impl Vendor {
         Ok(self.session_of(self.narrowed(policy::session(customer)?, customer, run)))
     }
 
+    /// Opens a session as a delivery does, and lets it go.
+    ///
+    /// # Errors
+    /// STS's refusal, as a layer.
+    pub async fn can_assume(&self, customer: &Arc<Customer>, run: RunId) -> Result<(), Failure> {
+        self.session(customer, run)?.credentials().await.map(drop)
+    }
+
     /// One that may list unfinished uploads too, if the role may.
     pub(super) fn listing_session(&self, customer: &Arc<Customer>, run: RunId) -> Result<Arc<Session>, Failure> {
         Ok(self.session_of(self.narrowed(policy::listing_session(customer)?, customer, run)))

@@ -7,6 +7,16 @@ pub(super) fn shell(text: &str) -> String {
 
 /// For YAML, between double quotes and in ASCII (YAML 1.2, "Escaped Characters"; 1.1 has the same).
 pub(super) fn yaml(text: &str) -> String {
+    escaped(text)
+}
+
+/// For Terraform, between double quotes (Terraform, "Strings and Templates").
+pub(super) fn terraform(text: &str) -> String {
+    template(&escaped(text))
+}
+
+/// Between double quotes and in ASCII, by the escapes that YAML and Terraform have in common.
+fn escaped(text: &str) -> String {
     let mut quoted = String::from("\"");
     for c in text.chars() {
         match c {
@@ -19,22 +29,6 @@ pub(super) fn yaml(text: &str) -> String {
     }
     quoted.push('"');
     quoted
-}
-
-/// For Terraform, between double quotes (Terraform, "Strings and Templates").
-pub(super) fn terraform(text: &str) -> String {
-    let mut quoted = String::from("\"");
-    for c in text.chars() {
-        match c {
-            '"' => quoted.push_str("\\\""),
-            '\\' => quoted.push_str("\\\\"),
-            ' '..='~' => quoted.push(c),
-            c if u32::from(c) <= 0xffff => quoted.push_str(&format!("\\u{:04x}", u32::from(c))),
-            c => quoted.push_str(&format!("\\U{:08x}", u32::from(c))),
-        }
-    }
-    quoted.push('"');
-    template(&quoted)
 }
 
 /// For Terraform's templates, of which here-documents are one: `${` and `%{` would begin an

@@ -10,12 +10,12 @@ mod removing;
 mod rotating;
 mod showing;
 
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::world::{Running, SOON, World, checkout, command, until};
+use super::world::{Running, World, checkout, command, serving};
 
 /// One of the slots of [`SHARE`], whose data the demo has.
 const SLOT: &str = "2014-01-01T05:00:00Z";
@@ -108,16 +108,7 @@ fn sandbox(world: &World, file: &str) -> (Running, String) {
     world.write("sandbox.toml", file);
     let (said, log) = (world.path("served.json"), world.path("served.log"));
     let mut command = command(world.dir(), &["sandbox", "--file", "sandbox.toml", "--listen", "127.0.0.1:0", "--json"]);
-    command.stdout(File::create(&said).unwrap()).stderr(File::create(&log).unwrap());
-    let mut sandbox = Running::start(&mut command);
-    let mut text = String::new();
-    until("the sandbox says where it is", SOON, || {
-        assert!(sandbox.is_running(), "{}", fs::read_to_string(&log).unwrap());
-        text = fs::read_to_string(&said).unwrap();
-        text.ends_with('\n')
-    });
-    let said: Value = serde_json::from_str(&text).unwrap();
-    (sandbox, said["endpoint"].as_str().unwrap().to_owned())
+    serving(&mut command, &said, &log)
 }
 
 /// The file of a sandbox in which a customer has set up exactly what its pack says.

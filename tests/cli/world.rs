@@ -355,22 +355,27 @@ impl World {
         let (said, log) = (self.path("sandbox.json"), self.path("sandbox.log"));
         let args = ["--config", config, "sandbox", "--dir", "buckets", "--listen", listen, "--json"];
         let mut command = command(self.dir(), &args);
-        command.stdout(File::create(&said).unwrap()).stderr(File::create(&log).unwrap());
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
-        let mut sandbox = Running::start(&mut command);
-        let mut text = String::new();
-        until("the sandbox says where it is", SOON, || {
-            assert!(sandbox.is_running(), "{}", fs::read_to_string(&log).unwrap());
-            text = fs::read_to_string(&said).unwrap();
-            text.ends_with('\n')
-        });
-        let said: Value = serde_json::from_str(&text).unwrap();
-        (sandbox, said["endpoint"].as_str().unwrap().to_owned())
+        serving(&mut command, &said, &log)
     }
 
     pub fn runs(&self) -> Vec<Value> {
         self.run(&["history", "-n", "100000", "--json"]).ended(0).json().as_array().unwrap().clone()
     }
+}
+
+/// A sandbox that this starts, once it says in `said` where it is, and its endpoint.
+pub fn serving(command: &mut Command, said: &Path, log: &Path) -> (Running, String) {
+    command.stdout(File::create(said).unwrap()).stderr(File::create(log).unwrap());
+    let mut sandbox = Running::start(command);
+    let mut text = String::new();
+    until("the sandbox says where it is", SOON, || {
+        assert!(sandbox.is_running(), "{}", fs::read_to_string(log).unwrap());
+        text = fs::read_to_string(said).unwrap();
+        text.ends_with('\n')
+    });
+    let said: Value = serde_json::from_str(&text).unwrap();
+    (sandbox, said["endpoint"].as_str().unwrap().to_owned())
 }
 
 /// A run of `consign demo`, which all tests look at.

@@ -14,6 +14,7 @@ use crate::cli::Global;
 use crate::cli::output::{CliError, Exit};
 use crate::config::{Config, ConfigErrors, Edits, Environment};
 use crate::domain::Failure;
+use crate::replace::folder;
 
 /// What is to be written. Until that is done nobody else changes the configuration
 /// by these commands.
@@ -177,10 +178,6 @@ fn unwritable(path: &Path, error: &std::io::Error) -> CliError {
 /// What is to be replaced: behind a symbolic link the file, so that the link stays.
 fn target(path: &Path) -> PathBuf {
     std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned())
-}
-
-fn folder(path: &Path) -> &Path {
-    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// A rename lasts once its folder is on disk.

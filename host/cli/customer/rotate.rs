@@ -57,7 +57,7 @@ pub async fn rotate(global: &Global, args: &RotateArgs) -> Result<Exit, CliError
 async fn begin(
     global: &Global,
     args: &RotateArgs,
-    mut change: Change,
+    change: Change,
     config: &Config,
     customer: &Arc<Customer>,
 ) -> Result<Exit, CliError> {
@@ -66,11 +66,8 @@ async fn begin(
     let is_new = customer.next_external_id.is_none();
     let customer = if is_new {
         let id = new_external_id()?;
-        put(&mut change, config, customer, &[("next_external_id", Some(&id))])?;
-        let config = change.checked()?;
-        let customer = named(&config, customer.name.as_str())?.clone();
-        change.write()?;
-        customer
+        let config = written(change, config, customer, &[("next_external_id", Some(&id))])?;
+        named(&config, customer.name.as_str())?.clone()
     } else {
         customer.clone()
     };
@@ -105,7 +102,7 @@ async fn begin(
 async fn finish(
     global: &Global,
     args: &RotateArgs,
-    mut change: Change,
+    change: Change,
     config: &Config,
     customer: &Arc<Customer>,
 ) -> Result<Exit, CliError> {
@@ -120,14 +117,12 @@ async fn finish(
         accepted(config, &Arc::new(then.clone()), customer).await?;
     }
     let principal = principal(config, args.vendor.as_ref()).await?;
-    put(
-        &mut change,
+    written(
+        change,
         config,
         customer,
         &[("external_id", Some(next.as_str())), ("next_external_id", None), ("allow_missing_external_id", None)],
     )?;
-    change.checked()?;
-    change.write()?;
     let trust = policy::trust(&Customer { trusts: Some(principal), ..then.clone() }, None);
     if global.json {
         output::json(&told(&then, true, &trust));
@@ -160,12 +155,10 @@ async fn accepted(config: &Config, then: &Arc<Customer>, now: &Customer) -> Resu
     })
 }
 
-fn abandon(global: &Global, mut change: Change, config: &Config, customer: &Customer) -> Result<Exit, CliError> {
+fn abandon(global: &Global, change: Change, config: &Config, customer: &Customer) -> Result<Exit, CliError> {
     let is_there = customer.next_external_id.is_some();
     if is_there {
-        put(&mut change, config, customer, &[("next_external_id", None)])?;
-        change.checked()?;
-        change.write()?;
+        written(change, config, customer, &[("next_external_id", None)])?;
     }
     if global.json {
         output::json(&json!({ "customer": customer.name, "changed": is_there }));
@@ -177,19 +170,22 @@ fn abandon(global: &Global, mut change: Change, config: &Config, customer: &Cust
     Ok(Exit::Done)
 }
 
-fn put(
-    change: &mut Change,
+/// Sets and removes keys of the profile. Returns the configuration as it is then.
+fn written(
+    mut change: Change,
     config: &Config,
     customer: &Customer,
     keys: &[(&str, Option<&str>)],
-) -> Result<(), CliError> {
+) -> Result<Config, CliError> {
     let name = customer.name.as_str();
     let path = config.locate(&["customers", name]).path().to_owned();
     for (key, to) in keys {
         let text = edit::set(&change.text(&path)?, name, key, *to).map_err(|error| not_edited(&path, &error))?;
         change.set(&path, text);
     }
-    Ok(())
+    let config = change.checked()?;
+    change.write()?;
+    Ok(config)
 }
 
 fn told(customer: &Customer, changed: bool, trust: &Value) -> Value {

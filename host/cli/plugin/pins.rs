@@ -9,7 +9,7 @@ use rustix::fs::{FlockOperation, flock};
 use super::super::output::{CliError, Exit};
 use crate::config::{Config, Pin, PluginSource, lock_text, read_lock};
 use crate::domain::PluginName;
-use crate::replace::replace;
+use crate::replace::{folder, replace};
 
 /// Pins these plugins, each with what was pinned until now to go back to, and forgets what is of no
 /// registry any more. All else stays as it is there now, which may be minutes after `config` was read.
@@ -53,7 +53,7 @@ fn write(path: &Path, pins: &BTreeMap<PluginName, Pin>) -> Result<(), CliError> 
 
 /// Nobody else writes until the file is closed. It is the folder's, because the file itself is replaced.
 fn alone(path: &Path) -> Result<File, CliError> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = folder(path);
     let failed = |error| CliError::internal(&format!("cannot open {}", folder.display()), &error);
     let folder = File::open(folder).map_err(failed)?;
     // Some network file systems have no such locks; there two commands must not end in the same millisecond.

@@ -25,6 +25,16 @@ pub(super) struct Caller {
     skew: Option<TimeDelta>,
 }
 
+impl Vendor {
+    /// The ARN of whoever consign is, by its own credentials.
+    ///
+    /// # Errors
+    /// There are no credentials, or STS refuses them or does not answer.
+    pub async fn caller(&self) -> Result<String, Failure> {
+        Caller::ask(self).await.arn
+    }
+}
+
 impl Caller {
     pub(super) async fn ask(vendor: &Vendor) -> Self {
         let time = Time { clock: vendor.clock().clone(), skew: Arc::default() };

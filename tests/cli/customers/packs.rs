@@ -1,5 +1,6 @@
 //! `pack`: its forms agree with each other, and other people's programs read them.
 
+use std::fs::File;
 use std::process::{Command, Output};
 
 use super::*;
