@@ -17,7 +17,7 @@
 //! - `process`: as `sandbox`, but in a process of the plugin's own.
 //!
 //! After that, what `piece_rows` of a share gives: one instance, and several side by side.
-//! `CONSIGN_BENCH_ONLY=pieces` measures nothing else.
+//! `CONSIGN_BENCH_ONLY="csv starts"` measures these alone: formats, `starts`, `pieces`.
 //!
 //! Time is CPU time of the whole process, which a busy machine does not change
 //! much, and below it wall time. The formatter computes on one thread; in the
@@ -133,27 +133,28 @@ fn main() {
     if cfg!(debug_assertions) {
         println!("not a release build: the figures mean nothing but for the sandbox's guest");
     }
-    let only_pieces = std::env::var("CONSIGN_BENCH_ONLY").is_ok_and(|only| only == "pieces");
+    let only = std::env::var("CONSIGN_BENCH_ONLY").ok();
+    let is_wanted = |what: &str| only.as_ref().is_none_or(|only| only.split_whitespace().any(|one| one == what));
     let mut targets = Targets::default();
     println!("MB/s of each one's own output, medians of {ROUNDS} rounds; ratios of the speeds in rows");
     for data in [lineitem(rows), flights(rows)] {
-        if only_pieces {
-            pieces::report(&sandbox, &data);
-            continue;
-        }
         println!("\n{}: {} rows, {} columns", data.name, data.rows, data.schema.fields().len());
         let [a, b, c, d] = SIDES;
         println!("{:17}{:^28}{:^32}{:^26}", "", "MB of output", "MB/s", "ratio of sandbox to");
         println!("{:17}{a:>10}{b:>9}{c:>9}{a:>8}{b:>8}{c:>8}{d:>8}{b:>10}{c:>8}{d:>9}", "");
-        for format in &FORMATS {
+        for format in FORMATS.iter().filter(|format| is_wanted(format.name)) {
             let runs = measure(&sandbox, format, &data);
             report(format, &runs);
             targets.formats(format.name, &runs);
         }
-        targets.starts(&sandbox, &data);
-        pieces::report(&sandbox, &data);
+        if is_wanted("starts") {
+            targets.starts(&sandbox, &data);
+        }
+        if is_wanted("pieces") {
+            pieces::report(&sandbox, &data);
+        }
     }
-    if !only_pieces && !targets.report() {
+    if !targets.report() {
         std::process::exit(1);
     }
 }
