@@ -143,9 +143,12 @@ fn main() {
         println!("{:17}{:^28}{:^32}{:^26}", "", "MB of output", "MB/s", "ratio of sandbox to");
         println!("{:17}{a:>10}{b:>9}{c:>9}{a:>8}{b:>8}{c:>8}{d:>8}{b:>10}{c:>8}{d:>9}", "");
         for format in FORMATS.iter().filter(|format| is_wanted(format.name)) {
-            let runs = measure(&sandbox, format, &data);
+            let [within, own] =
+                [Isolation::InProcess, Isolation::Process].map(|place| sandbox.load(format.name, place));
+            let runs = measure(&sandbox, format, [&within, &own], &data);
             report(format, &runs);
-            targets.formats(format.name, &runs);
+            let nothing = [&within, &own].map(|component| starts::run_of_nothing(&sandbox, component, &data));
+            targets.formats(format.name, &runs, nothing);
         }
         if is_wanted("starts") {
             targets.starts(&sandbox, &data);
@@ -160,14 +163,13 @@ fn main() {
 }
 
 /// The runs of each side, after one that is not counted.
-fn measure(sandbox: &Sandbox, format: &Format, data: &Data) -> [Vec<Run>; 4] {
-    let [component, walled] = [Isolation::InProcess, Isolation::Process].map(|place| sandbox.load(format.name, place));
+fn measure(sandbox: &Sandbox, format: &Format, [within, own]: [&Component; 2], data: &Data) -> [Vec<Run>; 4] {
     let options = (format.options)(data);
     let side = |side: usize| match side {
-        0 => Some(timed(|| sandbox.write(&component, data, &options))),
+        0 => Some(timed(|| sandbox.write(within, data, &options))),
         1 => Some(timed(|| (format.native)(data, &options))),
         2 => format.arrow.map(|arrow| timed(|| arrow(data))),
-        _ => Some(timed(|| sandbox.write(&walled, data, &options))),
+        _ => Some(timed(|| sandbox.write(own, data, &options))),
     };
     let mut runs = [const { Vec::new() }; 4];
     for round in 0..=ROUNDS {

@@ -39,6 +39,7 @@ const CODE: &str = "/proc/self/fd/1";
 
 /// Serves the daemon at the other end of stdin until it is gone.
 pub fn serve(stack_bytes: usize) -> io::Result<()> {
+    keep_memory();
     let socket = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
     socket.set_read_timeout(Some(IDLE))?;
     // Before it may no longer make another of it.
@@ -53,6 +54,17 @@ pub fn serve(stack_bytes: usize) -> io::Result<()> {
         }
     };
     Server { code, wall, runtime, from: socket, to, helpers: Some(helpers) }.run()
+}
+
+/// Chunks of output come and go all the time: what the C library gave back to the kernel
+/// after each, it would have to ask for again, and the kernel to make it zero.
+fn keep_memory() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: both take any number, and there is one thread yet.
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, 4 << 20);
+        libc::mallopt(libc::M_TRIM_THRESHOLD, 64 << 20);
+    }
 }
 
 /// Loads the component, which is trusted; then gives up everything that only that needed.
