@@ -52,8 +52,6 @@ pub fn new(stack_bytes: usize, observe: Option<Observe>) -> wasmtime::Result<Eng
         .cranelift_nan_canonicalization(true)
         .wasm_memory64(false)
         .wasm_multi_memory(true)
-        // Where in a function a frame is, nobody is told; it is a third of what a start loads.
-        .generate_address_map(observe.is_some())
         .wasm_backtrace_details(details)
         .wasm_backtrace_max_frames(std::num::NonZeroUsize::new(frames))
         .coredump_on_trap(observe.is_some_and(|observe| observe.coredump));
