@@ -17,7 +17,7 @@
 //! - `process`: as `sandbox`, but in a process of the plugin's own.
 //!
 //! After that, what `piece_rows` of a share gives: one instance, and several side by side.
-//! `CONSIGN_BENCH_ONLY=pieces` measures nothing else.
+//! `CONSIGN_BENCH_ONLY="csv starts"` measures these alone: formats, `starts`, `pieces`.
 //!
 //! Time is CPU time of the whole process, which a busy machine does not change
 //! much, and below it wall time. The formatter computes on one thread; in the
@@ -133,40 +133,43 @@ fn main() {
     if cfg!(debug_assertions) {
         println!("not a release build: the figures mean nothing but for the sandbox's guest");
     }
-    let only_pieces = std::env::var("CONSIGN_BENCH_ONLY").is_ok_and(|only| only == "pieces");
+    let only = std::env::var("CONSIGN_BENCH_ONLY").ok();
+    let is_wanted = |what: &str| only.as_ref().is_none_or(|only| only.split_whitespace().any(|one| one == what));
     let mut targets = Targets::default();
     println!("MB/s of each one's own output, medians of {ROUNDS} rounds; ratios of the speeds in rows");
     for data in [lineitem(rows), flights(rows)] {
-        if only_pieces {
-            pieces::report(&sandbox, &data);
-            continue;
-        }
         println!("\n{}: {} rows, {} columns", data.name, data.rows, data.schema.fields().len());
         let [a, b, c, d] = SIDES;
         println!("{:17}{:^28}{:^32}{:^26}", "", "MB of output", "MB/s", "ratio of sandbox to");
         println!("{:17}{a:>10}{b:>9}{c:>9}{a:>8}{b:>8}{c:>8}{d:>8}{b:>10}{c:>8}{d:>9}", "");
-        for format in &FORMATS {
-            let runs = measure(&sandbox, format, &data);
+        for format in FORMATS.iter().filter(|format| is_wanted(format.name)) {
+            let [within, own] =
+                [Isolation::InProcess, Isolation::Process].map(|place| sandbox.load(format.name, place));
+            let runs = measure(&sandbox, format, [&within, &own], &data);
             report(format, &runs);
-            targets.formats(format.name, &runs);
+            let nothing = [&within, &own].map(|component| starts::run_of_nothing(&sandbox, component, &data));
+            targets.formats(format.name, &runs, nothing);
         }
-        targets.starts(&sandbox, &data);
-        pieces::report(&sandbox, &data);
+        if is_wanted("starts") {
+            targets.starts(&sandbox, &data);
+        }
+        if is_wanted("pieces") {
+            pieces::report(&sandbox, &data);
+        }
     }
-    if !only_pieces && !targets.report() {
+    if !targets.report() {
         std::process::exit(1);
     }
 }
 
 /// The runs of each side, after one that is not counted.
-fn measure(sandbox: &Sandbox, format: &Format, data: &Data) -> [Vec<Run>; 4] {
-    let [component, walled] = [Isolation::InProcess, Isolation::Process].map(|place| sandbox.load(format.name, place));
+fn measure(sandbox: &Sandbox, format: &Format, [within, own]: [&Component; 2], data: &Data) -> [Vec<Run>; 4] {
     let options = (format.options)(data);
     let side = |side: usize| match side {
-        0 => Some(timed(|| sandbox.write(&component, data, &options))),
+        0 => Some(timed(|| sandbox.write(within, data, &options))),
         1 => Some(timed(|| (format.native)(data, &options))),
         2 => format.arrow.map(|arrow| timed(|| arrow(data))),
-        _ => Some(timed(|| sandbox.write(&walled, data, &options))),
+        _ => Some(timed(|| sandbox.write(own, data, &options))),
     };
     let mut runs = [const { Vec::new() }; 4];
     for round in 0..=ROUNDS {

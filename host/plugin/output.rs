@@ -14,7 +14,7 @@ use crate::domain::{LeafName, OutputEvent};
 use crate::limits::Limits;
 
 /// Bytes of one event.
-const CHUNK_BYTES: usize = 512 << 10;
+pub const CHUNK_BYTES: usize = 512 << 10;
 
 /// Bytes that wait for their chunk to fill, over all objects: a guest may have
 /// thousands of objects open.

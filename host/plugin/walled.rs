@@ -11,6 +11,7 @@
 
 mod attempt;
 mod confine;
+mod lanes;
 mod serve;
 mod wire;
 mod worker;
@@ -23,18 +24,21 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
+use arrow::buffer::Buffer;
 use arrow::datatypes::{Schema, SchemaRef};
 use arrow::ipc::writer::StreamEncoder;
 use futures::{Stream, StreamExt};
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, BufReader};
+use tokio::io::{AsyncRead, AsyncWriteExt as _, BufReader};
+use tokio::net::unix::OwnedWriteHalf;
+use tokio::sync::Semaphore;
 
 use super::engine::FRAMES_MAX;
 use super::failed::{Cause, Failed, Stop};
 use super::logs::Logs;
 use super::output::{self, Output};
 use super::{Description, Diagnostic, Ends, Formatted, Job, Severity, guest, meter, plain, words};
-use crate::domain::Failure;
+use crate::domain::{Failure, OutputEvent};
 use crate::limits::Limits;
 
 pub use attempt::Attempt;
@@ -43,6 +47,7 @@ pub use serve::serve;
 pub use wire::heard_all;
 pub use worker::COMMAND;
 
+use lanes::Lanes;
 use wire::{Answer, Format, Heard, Request};
 use worker::Worker;
 
@@ -213,10 +218,12 @@ where
     S: Stream<Item = Result<RecordBatch, Failure>> + Unpin,
 {
     // Held to the end: its half closed, the worker would take the daemon for gone.
-    let (reader, mut writer) = worker.socket().map_err(Lost::Died)?.into_split();
+    let (reader, writer) = worker.socket().map_err(Lost::Died)?.into_split();
+    let to =
+        To { lanes: &worker.lanes, writer: tokio::sync::Mutex::new(writer), batches: Semaphore::new(lanes::BATCHES) };
     let rows_in = Cell::new(0);
     let feed = async {
-        match feed(&mut writer, (job, plain, ends), batches, (batch_number, &rows_in)).await {
+        match feed(&to, (job, plain, ends), batches, (batch_number, &rows_in)).await {
             // It has heard all; or it has ended, and why comes from its side.
             Ok(()) | Err(Lost::Died(_)) => std::future::pending().await,
             Err(lost) => lost,
@@ -225,14 +232,44 @@ where
     let mut output = Output::new(ends, &job.limits);
     let said = tokio::select! {
         lost = feed => return Err(lost),
-        said = take(BufReader::with_capacity(64 << 10, reader), &mut output, logs, batch_number) => said?,
+        said = take(BufReader::with_capacity(64 << 10, reader), &to, &mut output, (logs, batch_number)) => said?,
     };
     output.end(rows_in.get()).map_err(|stop| Lost::Here(stop.into()))?;
     Ok(Formatted { rows: rows_in.get(), objects: output.objects(), bytes_out: output.bytes(), ..said })
 }
 
+/// The way to a worker.
+struct To<'a> {
+    lanes: &'a Lanes,
+    /// Sometimes what takes the output has a word to send too.
+    writer: tokio::sync::Mutex<OwnedWriteHalf>,
+    /// How many batches may be sent now.
+    batches: Semaphore,
+}
+
+impl To<'_> {
+    async fn send(&self, bytes: &[u8]) -> Result<(), Lost> {
+        self.writer.lock().await.write_all(bytes).await.map_err(Lost::Died)
+    }
+
+    /// Sends the batch that is the `turn`th, once there is room for it.
+    async fn batch(&self, turn: usize, number: u64, buffers: &[Buffer]) -> Result<(), Lost> {
+        // Nobody closes it.
+        if let Ok(room) = self.batches.acquire().await {
+            room.forget();
+        }
+        let (rows, bytes) = (&self.lanes.rows, wire::length(buffers));
+        if !rows.fits(bytes) {
+            return wire::send_batch(&mut *self.writer.lock().await, number, buffers).await.map_err(Lost::Died);
+        }
+        let lent =
+            rows.write(turn, buffers.iter().map(Buffer::as_slice)).and_then(|()| wire::lent_frame(number, bytes));
+        self.send(&lent.map_err(Lost::Died)?).await
+    }
+}
+
 async fn feed<S>(
-    mut writer: impl AsyncWrite + Unpin,
+    to: &To<'_>,
     (job, plain, ends): (&Job, &SchemaRef, &Ends),
     mut batches: S,
     (batch_number, rows_in): (&Cell<u64>, &Cell<u64>),
@@ -251,9 +288,9 @@ where
     };
     let mut opening = Vec::new();
     wire::request(&mut opening, &Request::Format(format), Some(plain)).map_err(Lost::Died)?;
-    writer.write_all(&opening).await.map_err(Lost::Died)?;
+    to.send(&opening).await?;
     let mut encoder = StreamEncoder::try_new(plain).map_err(host)?;
-    let mut sent = 0;
+    let (mut sent, mut turns) = (0, 0..);
     while let Some(batch) = batches.next().await {
         let batch = batch.map_err(|failure| {
             // The plugin may not have got all of them yet, but it is this one that fails.
@@ -264,28 +301,43 @@ where
         rows_in.set(rows_in.get() + batch.num_rows() as u64);
         for part in guest::parts(&batch, plain) {
             let buffers = encoder.encode(&part.map_err(Lost::Here)?).map_err(host)?;
-            wire::send_batch(&mut writer, sent, &buffers).await.map_err(Lost::Died)?;
+            to.batch(turns.next().unwrap_or_default(), sent, &buffers).await?;
         }
     }
-    writer.write_all(&wire::END).await.map_err(Lost::Died)
+    to.send(&wire::END).await
 }
 
 /// Takes what the worker says until it has ended.
 async fn take(
     mut reader: BufReader<impl AsyncRead + Unpin>,
+    to: &To<'_>,
     output: &mut Output,
-    logs: &Logs,
-    batch_number: &Cell<u64>,
+    (logs, batch_number): (&Logs, &Cell<u64>),
 ) -> Result<Formatted, Lost> {
+    let (mut turn, mut freed) = (0, 0);
     loop {
         let stopped = |stop: Stop| Lost::Here(stop.into());
         match wire::hear(&mut reader).await {
-            Ok(Heard::Output(event)) => {
-                output.accept(event).map_err(stopped)?;
-                while let Some((event, sender)) = output.next() {
-                    sender.send(event).await.map_err(|_| stopped(output::closed()))?;
+            Ok(Heard::Output(event)) => accept(output, event).await?,
+            Ok(Heard::Lent { object, bytes }) => {
+                let Some(chunk) = to.lanes.output.copy(turn, bytes) else {
+                    return Err(Lost::Here(nonsense("sent a chunk that is too large")));
+                };
+                turn += 1;
+                freed += 1;
+                // Some at once: each is a word that wakes the worker.
+                if freed == lanes::CHUNKS_FREED {
+                    freed = 0;
+                    let frame = wire::freed_frame(lanes::CHUNKS_FREED).map_err(Lost::Died)?;
+                    // A worker that is done listens no more, and has more to say.
+                    drop(to.send(&frame).await);
                 }
+                accept(output, OutputEvent::Bytes { object, bytes: chunk.into() }).await?;
             }
+            Ok(Heard::Freed(count)) if to.batches.available_permits() + count <= lanes::BATCHES => {
+                to.batches.add_permits(count);
+            }
+            Ok(Heard::Freed(_)) => return Err(Lost::Here(nonsense("freed what it was not sent"))),
             Ok(Heard::Line(source, text)) => logs.line(source, &text).map_err(stopped)?,
             Ok(Heard::Begun(number)) => batch_number.set(number),
             Ok(Heard::Answer(Answer::Formatted(formatted))) => return Ok(formatted),
@@ -297,6 +349,16 @@ async fn take(
             Err(error) => return Err(Lost::Died(error)),
         }
     }
+}
+
+/// Hands on what the plugin writes, once it keeps to the rules.
+async fn accept(output: &mut Output, event: OutputEvent) -> Result<(), Lost> {
+    let stopped = |stop: Stop| Lost::Here(stop.into());
+    output.accept(event).map_err(stopped)?;
+    while let Some((event, sender)) = output.next() {
+        sender.send(event).await.map_err(|_| stopped(output::closed()))?;
+    }
+    Ok(())
 }
 
 /// Arrow's stream loses track of the rows of unions that are cut out of longer ones.

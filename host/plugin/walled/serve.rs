@@ -18,6 +18,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 use wasmtime::component::Component;
 
+use super::lanes::{self, Lane, Lanes};
 use super::wire::{self, Answer, Format, Request};
 use super::{Wall, attempt, confine};
 use crate::domain::{Failure, Layer, OutputEvent, Retry};
@@ -38,11 +39,13 @@ const CODE: &str = "/proc/self/fd/1";
 
 /// Serves the daemon at the other end of stdin until it is gone.
 pub fn serve(stack_bytes: usize) -> io::Result<()> {
+    keep_memory();
     let socket = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
     socket.set_read_timeout(Some(IDLE))?;
     // Before it may no longer make another of it.
     let to = Arc::new(Mutex::new(socket.try_clone()?));
-    let (code, wall, runtime, helpers) = match prepare(stack_bytes, &socket, &to) {
+    let lanes = Lanes::take(&socket)?;
+    let (code, wall, runtime, helpers) = match prepare(stack_bytes, &socket, &to, lanes) {
         Ok(ready) => ready,
         Err(why) => {
             // It is answered in place of the question.
@@ -53,11 +56,23 @@ pub fn serve(stack_bytes: usize) -> io::Result<()> {
     Server { code, wall, runtime, from: socket, to, helpers: Some(helpers) }.run()
 }
 
+/// Chunks of output come and go all the time: what the C library gave back to the kernel
+/// after each, it would have to ask for again, and the kernel to make it zero.
+fn keep_memory() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: both take any number, and there is one thread yet.
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, 4 << 20);
+        libc::mallopt(libc::M_TRIM_THRESHOLD, 64 << 20);
+    }
+}
+
 /// Loads the component, which is trusted; then gives up everything that only that needed.
 fn prepare(
     stack_bytes: usize,
     socket: &UnixStream,
     to: &Arc<Mutex<UnixStream>>,
+    lanes: Lanes,
 ) -> wasmtime::Result<(Code, Wall, Runtime, Helpers)> {
     let Machine { engine, linker } = Machine::at_rest(stack_bytes, None)?;
     // SAFETY: the daemon wrote what its own engine had compiled into this memory and
@@ -68,7 +83,7 @@ fn prepare(
     let mut wall = confine::process();
     engine::tick(&engine, None)?;
     end_with(socket.try_clone()?)?;
-    let helpers = Helpers::start(socket.try_clone()?, to)?;
+    let helpers = Helpers::start(socket.try_clone()?, to, lanes)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     confine::calls(&mut wall)?;
     Ok((Code { engine, prepared, observed: None }, wall, runtime, helpers))
@@ -141,11 +156,11 @@ impl Server {
         let ends = Ends { spent, stem, ..Ends::of(output) };
         let batch_number = Cell::new(0);
         let host = |why: &str| Failed::new(Cause::Host, why);
-        let Helpers { reads, frames, events: hands_on, handed_on } =
+        let Helpers { reads, frames, events: hands_on, handed_on, rows } =
             self.helpers.take().ok_or_else(|| host("a process formats once"))?;
         reads.send(()).map_err(|_| host("what reads the batches has ended"))?;
         hands_on.send(events).map_err(|_| host("what hands on the output has ended"))?;
-        let batches = stream::iter(batches(frames, &self.to, &batch_number));
+        let batches = stream::iter(batches((frames, rows), &self.to, &batch_number));
         let (formatted, _) = self.runtime.block_on(self.code.format(&job, batches, logs, ends));
         // The output's only sender is gone.
         let handed_on = handed_on.recv().map_err(|_| host("what hands on the output has ended"))?;
@@ -183,18 +198,23 @@ type Frame = io::Result<(u8, Vec<u8>)>;
 struct Helpers {
     /// Has the batches of a run read.
     reads: SyncSender<()>,
-    /// What is read. One is read ahead.
+    /// What is read, but for what the output waits for.
     frames: Receiver<Frame>,
     /// Takes the output of a run.
     events: SyncSender<mpsc::Receiver<OutputEvent>>,
     /// All of it is sent.
     handed_on: Receiver<io::Result<()>>,
+    rows: Arc<Lane>,
 }
 
 impl Helpers {
-    fn start(mut from: UnixStream, to: &Arc<Mutex<UnixStream>>) -> io::Result<Self> {
+    fn start(mut from: UnixStream, to: &Arc<Mutex<UnixStream>>, lanes: Lanes) -> io::Result<Self> {
+        let Lanes { rows, output } = lanes;
         let (reads, begins) = sync_channel(1);
-        let (ahead, frames) = sync_channel(0);
+        // All that may be sent, the end and an error: who reads must not wait for the guest, which may be waiting
+        // for room for its output.
+        let (ahead, frames) = sync_channel(lanes::BATCHES + 2);
+        let (frees, freed) = sync_channel(lanes::CHUNKS);
         let read = move || {
             // Until then what comes are requests.
             if begins.recv().is_err() {
@@ -202,8 +222,17 @@ impl Helpers {
             }
             loop {
                 let frame = wire::told_patiently(&mut from);
-                let is_last = !matches!(frame, Ok((wire::BATCH, _)));
-                if ahead.send(frame).is_err() || is_last {
+                let is_last = frame.is_err();
+                // Whoever is gone needs nothing any more.
+                match &frame {
+                    Ok((wire::FREED, count)) => {
+                        for _ in 0..wire::freed(count).unwrap_or(0) {
+                            let _ = frees.try_send(());
+                        }
+                    }
+                    _ => drop(ahead.try_send(frame)),
+                }
+                if is_last {
                     return;
                 }
             }
@@ -214,39 +243,92 @@ impl Helpers {
         let write = move || {
             let Ok(events) = runs.recv() else { return };
             // Whoever waits for it may be gone.
-            drop(all_sent.send(hand_on(events, &to)));
+            drop(all_sent.send(hand_on(events, &to, (&output, &freed))));
         };
         let spawn = |name: &str, work: Box<dyn FnOnce() + Send>| {
             std::thread::Builder::new().name(name.into()).spawn(work).map(drop)
         };
         spawn("plugin-reads", Box::new(read))?;
         spawn("plugin-writes", Box::new(write))?;
-        Ok(Self { reads, frames, events, handed_on })
+        Ok(Self { reads, frames, events, handed_on, rows: Arc::new(rows) })
     }
 }
 
 /// Sends what the guest writes.
-fn hand_on(mut events: mpsc::Receiver<OutputEvent>, to: &Mutex<UnixStream>) -> io::Result<()> {
+fn hand_on(
+    mut events: mpsc::Receiver<OutputEvent>,
+    to: &Mutex<UnixStream>,
+    (lane, freed): (&Lane, &Receiver<()>),
+) -> io::Result<()> {
+    let (mut turn, mut free) = (0, lanes::CHUNKS);
     while let Some(event) = events.blocking_recv() {
-        wire::tell_output(&mut *lock(to), event)?;
+        match event {
+            OutputEvent::Bytes { object, bytes } if lane.fits(bytes.len()) => {
+                while freed.try_recv().is_ok() {
+                    free += 1;
+                }
+                if free == 0 {
+                    freed.recv().map_err(|_| io::ErrorKind::BrokenPipe)?;
+                    free += 1;
+                }
+                free -= 1;
+                lane.write(turn, std::iter::once(&bytes[..]))?;
+                turn += 1;
+                lock(to).write_all(&wire::lent_frame(object.into(), bytes.len())?)?;
+            }
+            event => wire::tell_output(&mut *lock(to), event)?,
+        }
     }
     lock(to).flush()
 }
 
+/// What a batch is in, until the plugin is done with it: then there is room for another.
+struct Held {
+    _lane: Arc<Lane>,
+    /// What came through the socket instead.
+    _sent: Option<Buffer>,
+    to: Arc<Mutex<UnixStream>>,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        // Should the daemon be gone, so is this process, any moment now.
+        drop(wire::freed_frame(1).and_then(|frame| lock(&self.to).write_all(&frame)));
+    }
+}
+
 /// The batches, as they come. Blocks: there is nothing else to do meanwhile.
 fn batches(
-    frames: Receiver<Frame>,
-    to: &Mutex<UnixStream>,
+    (frames, rows): (Receiver<Frame>, Arc<Lane>),
+    to: &Arc<Mutex<UnixStream>>,
     batch_number: &Cell<u64>,
 ) -> impl Iterator<Item = Result<RecordBatch, Failure>> {
     // SAFETY: the other end is the daemon, which encodes arrays that are valid.
     let mut decoder = unsafe { StreamDecoder::new().with_skip_validation(true) };
-    let mut next = move |payload: Vec<u8>| -> Result<RecordBatch, String> {
-        let mut buffer = Buffer::from_vec(payload);
-        let (number, _) = buffer.split_first_chunk().ok_or("it is empty")?;
-        batch_number.set(u64::from_le_bytes(*number));
-        wire::tell_begun(&mut *lock(to), batch_number.get()).map_err(|error| error.to_string())?;
-        buffer.advance(size_of::<u64>());
+    let mut turn = 0;
+    let mut place = move |kind: u8, payload: Vec<u8>| -> Option<(u64, Buffer)> {
+        let held = |sent| Arc::new(Held { _lane: rows.clone(), _sent: sent, to: to.clone() });
+        let placed = if kind == wire::LENT {
+            let (number, bytes) = wire::lent(&payload)?;
+            // SAFETY: the daemon writes a slot again when it is told that it is free, as it is
+            // when its holder is dropped.
+            (number, unsafe { rows.lend(turn, bytes, held(None)) }?)
+        } else {
+            let mut buffer = Buffer::from_vec(payload);
+            let (number, _) = buffer.split_first_chunk()?;
+            let number = u64::from_le_bytes(*number);
+            buffer.advance(size_of::<u64>());
+            let (start, bytes) = (std::ptr::NonNull::from(buffer.as_slice()).cast(), buffer.len());
+            // SAFETY: it is what its holder has.
+            (number, unsafe { Buffer::from_custom_allocation(start, bytes, held(Some(buffer))) })
+        };
+        turn += 1;
+        Some(placed)
+    };
+    let mut next = move |kind: u8, payload: Vec<u8>| -> Result<RecordBatch, String> {
+        let (number, mut buffer) = place(kind, payload).ok_or("it is not where it should be")?;
+        batch_number.set(number);
+        wire::tell_begun(&mut *lock(to), number).map_err(|error| error.to_string())?;
         let mut decoded = decoder.decode(&mut buffer).map_err(|error| error.to_string())?;
         if decoded.is_none() {
             // A body without a byte is read when there is more to read, which then stays.
@@ -256,7 +338,7 @@ fn batches(
     };
     std::iter::from_fn(move || {
         let batch = match frames.recv() {
-            Ok(Ok((wire::BATCH, payload))) => next(payload),
+            Ok(Ok((kind @ (wire::BATCH | wire::LENT), payload))) => next(kind, payload),
             Ok(Ok(_)) | Err(_) => return None,
             Ok(Err(error)) => Err(error.to_string()),
         };

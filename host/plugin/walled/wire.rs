@@ -2,10 +2,16 @@
 //! (u32, little-endian) and that many bytes.
 //!
 //! ```text
-//! to the worker     REQUEST JSON, SCHEMA Arrow's, BATCH number and Arrow's stream, END
+//! to the worker     REQUEST JSON, SCHEMA Arrow's, BATCH number and Arrow's stream, END,
+//!                   LENT number and length of a batch, FREED count
 //! from the worker   CREATE JSON, BYTES object and bytes, FINISH object and rows,
-//!                   LINE source and text, BEGUN number of a batch, ANSWER JSON
+//!                   LINE source and text, BEGUN number of a batch, ANSWER JSON,
+//!                   LENT object and length of a chunk, FREED count
 //! ```
+//!
+//! What is LENT is in the next slot of the side's lane ([`super::lanes`]); FREED are as
+//! many as the other side may send beside those that are on their way: batches, and chunks
+//! of output in the lane.
 
 use std::io::{self, Read, Write};
 use std::time::Duration;
@@ -30,6 +36,12 @@ use crate::plugin::{Description, Diagnostic, Formatted};
 pub const REQUEST: u8 = 1;
 pub const SCHEMA: u8 = 2;
 pub const BATCH: u8 = 3;
+
+/// What waits in a lane.
+pub const LENT: u8 = 5;
+
+/// As many more may be sent.
+pub const FREED: u8 = 6;
 
 /// No more batches.
 pub const END: [u8; HEADER] = [4, 0, 0, 0, 0];
@@ -83,6 +95,13 @@ pub enum Heard {
     Line(Source, Vec<u8>),
     /// The plugin gets the batch of this number.
     Begun(u64),
+    /// Output of an object, so many bytes in the lane.
+    Lent {
+        object: u32,
+        bytes: usize,
+    },
+    /// As many batches are no longer needed.
+    Freed(usize),
     Answer(Answer),
 }
 
@@ -108,13 +127,18 @@ pub fn request(to: &mut Vec<u8>, request: &Request, schema: Option<&Schema>) -> 
     Ok(())
 }
 
+/// Bytes of a part of Arrow's stream.
+pub fn length(buffers: &[Buffer]) -> usize {
+    buffers.iter().map(Buffer::len).sum()
+}
+
 /// Sends a part of Arrow's stream; its large buffers as they are.
 pub async fn send_batch(
     writer: &mut (impl AsyncWrite + Unpin),
     batch_number: u64,
     buffers: &[Buffer],
 ) -> io::Result<()> {
-    let bytes: usize = buffers.iter().map(Buffer::len).sum();
+    let bytes = length(buffers);
     let mut small = Vec::with_capacity(2 * SMALL);
     small.extend(header(BATCH, 8 + bytes)?);
     small.extend(batch_number.to_le_bytes());
@@ -200,6 +224,11 @@ fn heard(kind: u8, payload: Vec<u8>) -> io::Result<Heard> {
             None => Err(nonsense("sent an empty line")),
         },
         BEGUN => Ok(Heard::Begun(read(&payload)?)),
+        LENT => {
+            let (object, bytes) = lent(&payload).ok_or_else(too_short)?;
+            Ok(Heard::Lent { object: u32::try_from(object).map_err(|_| too_short())?, bytes })
+        }
+        FREED => Ok(Heard::Freed(freed(&payload).ok_or_else(too_short)?)),
         ANSWER => Ok(Heard::Answer(read(&payload)?)),
         kind => Err(nonsense(&format!("sent a frame of the unknown kind {kind}"))),
     }
@@ -210,14 +239,45 @@ pub fn read<T: DeserializeOwned>(payload: &[u8]) -> io::Result<T> {
 }
 
 fn number(bytes: &mut Bytes) -> io::Result<u32> {
-    let Some((number, _)) = bytes.split_first_chunk() else { return Err(nonsense("sent a frame that is too short")) };
+    let Some((number, _)) = bytes.split_first_chunk() else { return Err(too_short()) };
     let number = u32::from_le_bytes(*number);
     let _ = bytes.split_to(4);
     Ok(number)
 }
 
+fn too_short() -> io::Error {
+    nonsense("sent a frame that is too short")
+}
+
 fn nonsense(what: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, what)
+}
+
+/// What waits in the lane: of which batch or object, and how much.
+pub fn lent(payload: &[u8]) -> Option<(u64, usize)> {
+    let (of, rest) = payload.split_first_chunk()?;
+    let (bytes, _) = rest.split_first_chunk()?;
+    Some((u64::from_le_bytes(*of), usize::try_from(u64::from_le_bytes(*bytes)).ok()?))
+}
+
+/// How many more may be sent.
+pub fn freed(payload: &[u8]) -> Option<usize> {
+    payload.first().map(|count| usize::from(*count))
+}
+
+/// The frame of what waits in the lane.
+pub fn lent_frame(of: u64, bytes: usize) -> io::Result<Vec<u8>> {
+    let mut all = header(LENT, 16)?.to_vec();
+    all.extend(of.to_le_bytes());
+    all.extend((bytes as u64).to_le_bytes());
+    Ok(all)
+}
+
+/// The frame that says how many more may be sent.
+pub fn freed_frame(count: u8) -> io::Result<Vec<u8>> {
+    let mut all = header(FREED, 1)?.to_vec();
+    all.push(count);
+    Ok(all)
 }
 
 const SPOKEN: [Source; 7] = [

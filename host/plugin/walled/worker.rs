@@ -11,6 +11,7 @@ use std::time::Duration;
 use arrow::datatypes::Schema;
 use rustix::process::{Pid, Resource, Rlimit, Signal, prlimit};
 
+use super::lanes::Lanes;
 use super::wire::{self, Answer, Heard, Request};
 use super::{Failed, GRACE, nonsense};
 use crate::limits::Limits;
@@ -31,6 +32,7 @@ const PRINTED_BYTES: u64 = 2 << 10;
 pub struct Worker {
     child: Child,
     socket: UnixStream,
+    pub lanes: Lanes,
 }
 
 impl Worker {
@@ -38,6 +40,7 @@ impl Worker {
     /// has them and nothing else from its first instruction on.
     pub fn start(program: &Path, code: &File, stack_bytes: usize) -> io::Result<Self> {
         let (socket, theirs) = UnixStream::pair()?;
+        let lanes = Lanes::make(&socket)?;
         let child = Command::new(program)
             .args([COMMAND, &stack_bytes.to_string()])
             .env_clear()
@@ -46,7 +49,7 @@ impl Worker {
             .stdout(code.try_clone()?)
             .stderr(Stdio::piped())
             .spawn()?;
-        Ok(Self { child, socket })
+        Ok(Self { child, socket, lanes })
     }
 
     /// What the kernel holds it to, should it forget the plugin's limits.
@@ -79,7 +82,9 @@ impl Worker {
             match wire::hear_blocking(&mut self.socket) {
                 Ok(Heard::Answer(answer)) => return Ok((self, answer)),
                 Ok(Heard::Line(source, text)) => logs.line(source, &text)?,
-                Ok(Heard::Output(_) | Heard::Begun(_)) => return Err(nonsense("wrote output to a question")),
+                Ok(Heard::Output(_) | Heard::Lent { .. } | Heard::Begun(_) | Heard::Freed(_)) => {
+                    return Err(nonsense("wrote output to a question"));
+                }
                 Err(error) if error.kind() == io::ErrorKind::InvalidData => return Err(nonsense(&error.to_string())),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     return Err(Failed::new(Cause::WallTime, "did not answer in time"));

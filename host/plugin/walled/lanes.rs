@@ -1,0 +1,153 @@
+//! Memory that the daemon and a worker have in common, for what is too much to go
+//! through a socket: rows one way, output the other.
+//!
+//! Each lane has one side that writes. The rows' cannot be written by the worker at
+//! all, by the kernel's word; what the worker writes into the other, the daemon copies
+//! once and takes for bytes that mean nothing to it. Neither can be made shorter, which
+//! would end whoever reads it. What is where is said in the socket ([`super::wire`]),
+//! where the daemon holds it against the lane's size.
+
+use std::fs::File;
+use std::io::{self, IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::ptr::NonNull;
+use std::sync::Arc;
+
+use arrow::alloc::Allocation;
+use arrow::buffer::Buffer;
+use memmap2::{MmapOptions, MmapRaw};
+use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
+    recvmsg, sendmsg,
+};
+
+/// Batches that are on their way or with the plugin at the same time.
+pub const BATCHES: usize = 3;
+
+/// Of a batch, as it is sent: what the contract allows, and what Arrow's stream adds.
+/// A longer one goes through the socket.
+const BATCH_BYTES: usize = 17 << 20;
+
+/// Chunks of output that are on their way at the same time.
+pub const CHUNKS: usize = 8;
+
+/// Of these, how many are freed by one word.
+pub const CHUNKS_FREED: u8 = 4;
+
+/// Of a chunk of output.
+const CHUNK_BYTES: usize = crate::plugin::output::CHUNK_BYTES;
+
+/// Slots of one size, used one after the other.
+pub struct Lane {
+    map: MmapRaw,
+    slot_bytes: usize,
+}
+
+/// Both lanes, as one side has them.
+pub struct Lanes {
+    pub rows: Lane,
+    pub output: Lane,
+}
+
+impl Lanes {
+    /// For the daemon, which passes them on through the socket.
+    pub fn make(socket: &UnixStream) -> io::Result<Self> {
+        let fixed = SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL;
+        let rows = memory("consign-rows", BATCHES * BATCH_BYTES)?;
+        let output = memory("consign-output", CHUNKS * CHUNK_BYTES)?;
+        // From here on nobody can get what may write the rows but who has it already.
+        let lanes = Self {
+            rows: Lane { map: MmapOptions::new().map_raw(&rows)?, slot_bytes: BATCH_BYTES },
+            output: Lane { map: MmapOptions::new().map_raw_read_only(&output)?, slot_bytes: CHUNK_BYTES },
+        };
+        fcntl_add_seals(&rows, fixed | SealFlags::FUTURE_WRITE)?;
+        fcntl_add_seals(&output, fixed)?;
+        let files = [rows.as_fd(), output.as_fd()];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        control.push(SendAncillaryMessage::ScmRights(&files));
+        sendmsg(socket, &[IoSlice::new(&[0])], &mut control, SendFlags::empty())?;
+        Ok(lanes)
+    }
+
+    /// For the worker, before anything else is read from the socket.
+    pub fn take(socket: &UnixStream) -> io::Result<Self> {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
+        let mut control = RecvAncillaryBuffer::new(&mut space);
+        recvmsg(socket, &mut [IoSliceMut::new(&mut [0])], &mut control, RecvFlags::CMSG_CLOEXEC)?;
+        let files: Vec<OwnedFd> = control
+            .drain()
+            .flat_map(|message| match message {
+                RecvAncillaryMessage::ScmRights(files) => files.collect(),
+                _ => Vec::new(),
+            })
+            .collect();
+        let [rows, output] = files.as_slice() else { return Err(io::Error::other("it was passed no memory")) };
+        Ok(Self {
+            rows: Lane { map: MmapOptions::new().map_raw_read_only(rows)?, slot_bytes: BATCH_BYTES },
+            output: Lane { map: MmapOptions::new().map_raw(output)?, slot_bytes: CHUNK_BYTES },
+        })
+    }
+}
+
+fn memory(name: &str, bytes: usize) -> io::Result<File> {
+    let file = File::from(memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?);
+    file.set_len(bytes as u64)?;
+    Ok(file)
+}
+
+impl Lane {
+    pub fn fits(&self, bytes: usize) -> bool {
+        bytes <= self.slot_bytes
+    }
+
+    /// Writes the slot of this turn, which nobody may be reading.
+    pub fn write<'a>(&self, turn: usize, pieces: impl Iterator<Item = &'a [u8]>) -> io::Result<()> {
+        let mut written = 0;
+        for piece in pieces {
+            if !self.fits(written + piece.len()) {
+                return Err(io::ErrorKind::InvalidInput.into());
+            }
+            let to = self.slot(turn).wrapping_add(written);
+            // SAFETY: all of it is within the slot, as seen above, and so within the mapping,
+            // which is this side's to write; no reference to it is ever made on this side.
+            unsafe { to.copy_from_nonoverlapping(piece.as_ptr(), piece.len()) };
+            written += piece.len();
+        }
+        Ok(())
+    }
+
+    /// A copy of the beginning of the slot of this turn. None when the slot is not so long.
+    pub fn copy(&self, turn: usize, bytes: usize) -> Option<Vec<u8>> {
+        if !self.fits(bytes) {
+            return None;
+        }
+        let mut copy = Vec::with_capacity(bytes);
+        // SAFETY: both are so long. Should the other side write at the same time, against
+        // what was agreed, the bytes are any bytes, which is what they are taken for.
+        unsafe {
+            self.slot(turn).copy_to_nonoverlapping(copy.as_mut_ptr(), bytes);
+            copy.set_len(bytes);
+        }
+        Some(copy)
+    }
+
+    /// The beginning of the slot of this turn, without a copy; `owner` has this lane.
+    ///
+    /// # Safety
+    ///
+    /// Until the owner is dropped, the other side does not write the slot.
+    pub unsafe fn lend(&self, turn: usize, bytes: usize, owner: Arc<dyn Allocation>) -> Option<Buffer> {
+        let slot = NonNull::new(self.slot(turn)).filter(|_| self.fits(bytes))?;
+        // SAFETY: it is so long, mapped as long as its owner is there, and does not change.
+        Some(unsafe { Buffer::from_custom_allocation(slot, bytes, owner) })
+    }
+
+    fn slot(&self, turn: usize) -> *mut u8 {
+        let slots = self.map.len() / self.slot_bytes;
+        self.map.as_mut_ptr().wrapping_add(turn % slots * self.slot_bytes)
+    }
+}
