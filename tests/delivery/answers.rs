@@ -2,10 +2,9 @@
 //! (`docs/decisions/0022-what-an-answer-proves.md`).
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use chrono::TimeDelta;
-use consign::config::{Aws, Compression, Customer};
+use consign::config::{Compression, Customer};
 use consign::delivery::{Committed, Delivery, Left, Sealed, Target};
 use consign::domain::{Completion, Failure, Layer, Leaves, Mode, Retry, RunId};
 
@@ -52,11 +51,8 @@ impl Case {
         Self { wire, customer, run: run_id(), mode, journal: Arc::default() }
     }
 
-    /// Of a little patience.
     async fn target(&self) -> Target {
-        let second = Duration::from_secs(1);
-        let aws = Aws { attempt_timeout: second, operation_timeout: second * 20, ..aws(&self.wire.url) };
-        Target::bucket(&vendor(&aws).await, &self.customer, self.run).unwrap()
+        Target::bucket(&vendor(&aws(&self.wire.url)).await, &self.customer, self.run).unwrap()
     }
 
     async fn first(&self) -> Result<Committed, Failure> {
@@ -345,6 +341,34 @@ async fn an_upload_of_the_manifest_that_cannot_be_aborted_is_told() {
     let committed = case.again().await.unwrap();
     let ids = case.journal.upload_ids();
     assert_eq!((committed.left.as_slice(), case.wire.open()), (&ids[2..], vec![MANIFEST.to_owned()]));
+}
+
+/// A lifecycle rule may have ended it: that it is gone proves nothing.
+#[tokio::test]
+async fn an_old_upload_of_the_manifest_is_no_proof_and_is_not_forgotten() {
+    let old = |case: &Case| {
+        let mut left = case.journal.left();
+        left.manifest_uploads.iter_mut().for_each(|(_, created)| *created -= TimeDelta::hours(25));
+        left
+    };
+    let put = async |case: &Case| {
+        let completed = case.resume(old(case)).await.unwrap().complete().await.unwrap();
+        let manifest = manifest(&case.customer, case.run, completed.objects());
+        completed.manifest(&manifest).await?.mark().await
+    };
+    let case = Case::new(Mode::Slot, |_, _| None).await;
+    case.first().await.unwrap();
+    let failure = put(&case).await.unwrap_err();
+    assert_eq!((failure.layer, failure.retry), (Layer::Conflict, Retry::Never));
+    assert!(failure.message.contains("cannot be told"), "{failure:?}");
+
+    for can_be_aborted in [false, true] {
+        let case = Case::new(Mode::Slot, |_, _| None).await;
+        drop(case.sealed().await);
+        case.wire.obey(move |seen, _| (seen.call == Call::Abort && !can_be_aborted).then(refused));
+        let committed = put(&case).await.unwrap();
+        assert_eq!((committed.left.len(), case.wire.open_uploads()), if can_be_aborted { (0, 0) } else { (1, 1) });
+    }
 }
 
 /// The reply to a creation was lost, and the delivery fails when it was sealed.
