@@ -415,7 +415,8 @@ impl Intercept for Attempts {
             let (status, body) = (response.status().as_u16(), response.body().bytes());
             // S3 has not looked at the request. Any other 503 may be of somebody in between, who has passed it on.
             let is_slow_down = || body.is_some_and(|body| String::from_utf8_lossy(body).contains(SLOW_DOWN));
-            (300..500).contains(&status) || (status == 503 && is_slow_down())
+            // 501 says that the store knows no such request.
+            matches!(status, 300..500 | 501) || (status == 503 && is_slow_down())
         });
         self.refused.fetch_add(u32::from(is_refused), Ordering::Relaxed);
         Ok(())

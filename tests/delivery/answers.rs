@@ -204,6 +204,15 @@ async fn only_slow_down_is_a_503_that_proves_something() {
     }
 }
 
+/// A store that has no such request has not carried it out.
+#[tokio::test]
+async fn what_is_not_implemented_is_not_in_doubt() {
+    let lacks = || Fault::Answer(501, vec![], s3_error("NotImplemented", "If-None-Match is not implemented"));
+    let case = Case::new(Mode::Slot, move |seen, _| is(seen, Call::Complete, MANIFEST).then(lacks)).await;
+    let failure = case.first().await.unwrap_err();
+    assert_eq!((failure.layer, failure.retry, failure.leaves), (Layer::Config, Retry::Never, Leaves::Whole));
+}
+
 /// Whatever the attempts before it were told.
 #[tokio::test]
 async fn at_each_412_the_upload_is_asked_for() {
