@@ -416,7 +416,7 @@ impl Intercept for Attempts {
             // S3 has not looked at the request. Any other 503 may be of somebody in between, who has passed it on.
             let is_slow_down = || body.is_some_and(|body| String::from_utf8_lossy(body).contains(SLOW_DOWN));
             // 501 says that the store knows no such request.
-            matches!(status, 300..500 | 501) || (status == 503 && is_slow_down())
+            matches!(status, 300..=499 | 501) || (status == 503 && is_slow_down())
         });
         self.refused.fetch_add(u32::from(is_refused), Ordering::Relaxed);
         Ok(())
