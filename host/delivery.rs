@@ -21,6 +21,7 @@
 
 mod bucket;
 mod buffer;
+mod completing;
 mod compress;
 mod contents;
 mod directory;
@@ -43,27 +44,25 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use futures::{StreamExt as _, TryStreamExt as _};
 use tokio::sync::{AcquireError, mpsc, watch};
 use tokio_util::task::AbortOnDropHandle;
 
+pub use completing::{Completed, Manifested, Sealed};
 pub use probe::{Check, Finding, LeftUpload, Outcome, Preflight, Probe, essential};
 pub use store::Target;
 pub use vendor::{Vendor, VendorKeys};
 
 use crate::clock::Instant;
 use crate::config::Compression;
-use crate::crash::{self, Point};
 use crate::domain::{
-    Failure, Interval, Invalid, KeyFacts, KeyTemplate, Layer, LeafName, ManifestObject, ObjectKey, OutputEvent, Retry,
-    Role, SealedObject, ShareName, UploadJournal,
+    Completion, Failure, Interval, Invalid, KeyFacts, KeyTemplate, Layer, LeafName, ManifestObject, ObjectKey,
+    OutputEvent, Retry, SealedObject, ShareName, UploadJournal,
 };
-use bucket::Completing;
 use compress::Compressor;
-use markers::{Marker, Markers};
+use manifest::Place;
+use markers::Marker;
 use object::{Common, Step};
-use store::Store;
-use uploads::REQUESTS_AT_ONCE;
+use store::{Created, Store};
 
 /// Settings that no delivery can work with.
 #[derive(Debug, thiserror::Error)]
@@ -98,8 +97,10 @@ pub struct Left {
     /// Also what comes after the manifest.
     pub objects: Vec<SealedObject>,
     pub manifest_key: String,
-    /// Uploads of the manifest that may be there still, and when they were created.
+    /// Uploads of the manifest that may be there still, and when they were created; the newest last.
     pub manifest_uploads: Vec<(String, Instant)>,
+    /// The manifest is known to be there.
+    pub manifested: bool,
 }
 
 /// How far a delivery is.
@@ -136,8 +137,8 @@ pub struct Delivery {
     /// What comes after the manifest.
     markers: Vec<Marker>,
     taken: Mutex<Taken>,
-    /// Once all of them are.
-    stored: Option<Vec<SealedObject>>,
+    /// Once all of them are, with the upload that is to be the manifest.
+    stored: Option<(Vec<SealedObject>, Created)>,
 }
 
 /// What was begun. Objects are in the order of pieces, and in each in that of creation.
@@ -157,32 +158,6 @@ struct Writing {
     task: AbortOnDropHandle<Result<SealedObject, Failure>>,
 }
 
-/// Every byte is stored, and the journal says so.
-pub struct Sealed {
-    common: Arc<Common>,
-    manifest_key: ObjectKey,
-    objects: Vec<SealedObject>,
-    markers: Markers,
-    /// Uploads of the manifest by earlier processes.
-    earlier: Vec<String>,
-}
-
-/// All objects are visible; the manifest is not.
-pub struct Completed {
-    common: Arc<Common>,
-    manifest_key: ObjectKey,
-    objects: Vec<ManifestObject>,
-    markers: Markers,
-    earlier: Vec<String>,
-}
-
-/// The manifest is there, and not yet what comes after it.
-pub struct Manifested {
-    common: Arc<Common>,
-    markers: Markers,
-    committed: Committed,
-}
-
 /// The delivery is done.
 #[derive(Clone, Debug)]
 pub struct Committed {
@@ -191,6 +166,8 @@ pub struct Committed {
     pub objects: Vec<ManifestObject>,
     /// Uploads that are of no use and may be there still.
     pub left: Vec<String>,
+    /// Why not all is there that comes after the manifest, if that may pass: their uploads are in `left`.
+    pub lacking: Option<Failure>,
 }
 
 impl Delivery {
@@ -208,29 +185,6 @@ impl Delivery {
         common.store.open().await?;
         let compressor = Compressor::new(spec.compression, spec.in_pieces);
         Ok(Self { common, spec, compressor, markers, taken: taken.into(), stored: None })
-    }
-
-    /// Takes up a delivery that an earlier process sealed.
-    ///
-    /// # Errors
-    /// The role cannot be assumed, or the profile's prefix has changed since.
-    pub async fn resume(
-        target: Target,
-        journal: Arc<dyn UploadJournal>,
-        spill_dir: PathBuf,
-        left: Left,
-    ) -> Result<Sealed, Failure> {
-        let manifest_key = target.0.recorded(&left.manifest_key)?;
-        for object in &left.objects {
-            target.0.recorded(&object.key)?;
-        }
-        let store = &target.0;
-        let earlier = left.manifest_uploads.into_iter().filter(|(_, created)| store.is_young(*created));
-        let earlier = earlier.map(|(upload_id, _)| upload_id).collect();
-        let common = Common::new(target.0.clone(), journal, spill_dir);
-        common.store.open().await?;
-        let (objects, markers) = left.objects.into_iter().partition(|object| object.role == Role::Data);
-        Ok(Sealed { common, manifest_key, objects, markers: Markers { objects: markers, resumed: true }, earlier })
     }
 
     /// Pieces whose output may come at the same time.
@@ -279,7 +233,10 @@ impl Delivery {
         for marker in &self.markers {
             stored.push(marker.store(&self.common).await?);
         }
-        self.stored = Some(stored);
+        // Whether it may be written is known before anything is visible.
+        let key = key_of(&self.common.store, &self.spec, &LeafName::manifest())?;
+        let manifest = self.common.uploads.create(&self.common.store, &key, manifest::MEDIA_TYPE).await?;
+        self.stored = Some((stored, manifest));
         Ok(())
     }
 
@@ -296,12 +253,12 @@ impl Delivery {
             }
             return Err(failure);
         }
-        let stored = self.stored.unwrap_or_default();
-        let manifest_key = key_of(&self.common.store, &self.spec, &LeafName::manifest())?;
+        let Some((mut stored, created)) = self.stored else { return Err(local("nothing is stored")) };
+        let key = key_of(&self.common.store, &self.spec, &LeafName::manifest())?;
+        // For whoever comes after a crash each of them may have been asked for: from here on they are.
         self.common.uploads.journal().sealed(&stored).await?;
-        let (objects, markers) = stored.into_iter().partition(|object| object.role == Role::Data);
-        let markers = Markers { objects: markers, resumed: false };
-        Ok(Sealed { common: self.common, manifest_key, objects, markers, earlier: Vec::new() })
+        stored.iter_mut().for_each(|object| object.completion = Completion::Open);
+        Ok(Sealed::new(self.common, stored, Place::new(key, created)))
     }
 
     /// Stops all work and aborts every upload.
@@ -319,7 +276,7 @@ impl Delivery {
             }
         }
         let aborted = self.common.uploads.abort(&self.common.store).await;
-        self.common.store.end_strays(self.common.uploads.journal()).await;
+        self.common.store.end_strays(&self.common.uploads).await;
         aborted
     }
 
@@ -394,51 +351,6 @@ impl Delivery {
             Err(error) => Err(local(format!("an object's upload ended: {error}"))),
         }
     }
-}
-
-impl Sealed {
-    /// What the manifest is to name.
-    pub fn objects(&self) -> &[SealedObject] {
-        &self.objects
-    }
-
-    /// Makes all objects visible.
-    ///
-    /// # Errors
-    /// An object did not complete. Others may have: the delivery stays sealed,
-    /// and [`Delivery::resume`] goes on from here.
-    pub async fn complete(self) -> Result<Completed, Failure> {
-        let how = Completing { if_none_match: false, resumed: self.markers.resumed };
-        let store = &self.common.store;
-        let objects: Vec<ManifestObject> = futures::stream::iter(self.objects)
-            // Owned, so that the whole can be sent between threads (rust-lang/rust#102211).
-            .map(|object| complete(store, object, how))
-            .buffered(REQUESTS_AT_ONCE)
-            .try_collect()
-            .await?;
-        let Self { common, manifest_key, markers, earlier, .. } = self;
-        Ok(Completed { common, manifest_key, objects, markers, earlier })
-    }
-}
-
-impl Completed {
-    /// What the manifest has to name, in order of creation.
-    pub fn objects(&self) -> &[ManifestObject] {
-        &self.objects
-    }
-}
-
-async fn complete(store: &Store, object: SealedObject, how: Completing) -> Result<ManifestObject, Failure> {
-    let stored = store.complete(&object, how).await.map_err(|incomplete| incomplete.failure)?;
-    crash::point(Point::ObjectCompleted);
-    Ok(ManifestObject {
-        key: object.key,
-        bytes: object.bytes,
-        rows: object.rows,
-        checksum_crc64nvme: object.checksum_crc64nvme,
-        etag: stored.etag,
-        media_type: object.media_type,
-    })
 }
 
 fn key_of(store: &Store, spec: &DeliverySpec, name: &LeafName) -> Result<ObjectKey, Failure> {

@@ -13,13 +13,13 @@ mod secret;
 mod slot;
 
 pub use destination::Destination;
-pub use failure::{Asked, Failure, Layer, Retry};
+pub use failure::{Asked, Failure, Layer, Leaves, Retry};
 pub use key::{CustomerPrefix, KeyFacts, KeyTemplate, LATEST_NAME, LeafName, MANIFEST_NAME, ObjectKey, SUCCESS_NAME};
 pub use manifest::{Interval as ManifestInterval, Manifest, ManifestField, ManifestObject, ManifestPlugin, Mode};
 pub use name::{CustomerName, DatasetName, GroupName, PluginName, ShareName, TableName};
 pub(crate) use oci::is_registry;
 pub use oci::{ContentDigest, OciReference};
-pub use output::{OutputEvent, Role, SealedObject, SealedPart, UploadJournal};
+pub use output::{Completion, OutputEvent, Role, SealedObject, SealedPart, UploadJournal};
 pub use profile::{AccountId, BucketName, ExternalId, ParamValue, Principal, Region, RoleArn};
 pub use refused::{Blame, Refused};
 pub use secret::Secret;

@@ -8,6 +8,7 @@
 
 mod admin;
 mod claim;
+mod completing;
 mod db;
 mod delivered;
 mod error;

@@ -5,6 +5,7 @@
 
 mod components;
 mod gauge;
+mod journal;
 mod parts;
 pub mod quarantine;
 pub mod ready;
@@ -38,8 +39,9 @@ pub(crate) use components::{
     digest as component_digest, earlier as earlier_component, file as component_file, previous as previous_component,
 };
 pub use gauge::{Gauge, Reading};
+pub use journal::NoJournal;
 pub use parts::Parts;
-pub use record::{NoJournal, Outcome, Recorder};
+pub use record::{Outcome, Recorder};
 pub use report::{Fared, Fate, Report};
 pub use retry::Retrying;
 pub use stop::{Stop, Stopper, passed};

@@ -11,6 +11,7 @@ mod commands;
 mod customers;
 mod daemon;
 mod demo;
+mod doubts;
 mod fairness;
 mod flights;
 mod inputs;

@@ -1,6 +1,7 @@
 //! Delivery against a scripted server at the wire, against ministack, and into a
 //! directory. The AWS SDK is the real one everywhere.
 
+mod answers;
 mod compression;
 mod directory;
 mod enforced;

@@ -17,6 +17,7 @@ macro_rules! on_postgres {
 
 mod admin;
 mod admission;
+mod completing;
 mod crash;
 mod durable;
 mod faults;
@@ -38,8 +39,9 @@ use chrono::DateTime;
 use consign::clock::{Clock, Instant};
 use consign::config::Database;
 use consign::domain::{
-    AccountId, BucketName, CustomerName, CustomerPrefix, Destination, Failure, Interval, KeyFacts, KeyTemplate, Layer,
-    LeafName, ManifestObject, ObjectKey, Origin, Retry, Role, SealedObject, ShareName, SkipReason, Slot,
+    AccountId, BucketName, Completion, CustomerName, CustomerPrefix, Destination, Failure, Interval, KeyFacts,
+    KeyTemplate, Layer, LeafName, ManifestObject, ObjectKey, Origin, Retry, Role, SealedObject, ShareName, SkipReason,
+    Slot,
 };
 use consign::ledger::{
     AttemptId, AttemptState, Committed, DeliveryState, History, Ledger, LedgerError, Planned, Reader, RunState,
@@ -144,6 +146,7 @@ fn object(key: &ObjectKey, upload_id: &str) -> SealedObject {
         checksum_crc64nvme: "AAAAAAAAAAA=".into(),
         full_checksum: true,
         parts: Vec::new(),
+        completion: Completion::InDoubt,
     }
 }
 

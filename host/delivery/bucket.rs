@@ -21,7 +21,6 @@ use aws_smithy_runtime_api::box_error::BoxError;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
-use bytes::Bytes;
 use chrono::TimeDelta;
 use url::form_urlencoded;
 
@@ -33,7 +32,7 @@ use super::store::{Created, Stored};
 use super::vendor::Vendor;
 use crate::clock::Instant;
 use crate::config::{Customer, Encryption};
-use crate::domain::{Failure, ObjectKey, RunId, SealedObject, SealedPart};
+use crate::domain::{Failure, Leaves, ObjectKey, RunId, SealedObject, SealedPart};
 
 /// S3 User Guide, "Configuring a bucket lifecycle configuration to delete
 /// incomplete multipart uploads": one day at least. Before that, an upload that
@@ -56,8 +55,8 @@ pub(super) struct Bucket {
 pub(super) struct Completing {
     /// Only where nothing is yet.
     pub(super) if_none_match: bool,
-    /// An earlier process may have completed it already.
-    pub(super) resumed: bool,
+    /// It may have been asked for before, and carried out.
+    pub(super) in_doubt: bool,
 }
 
 impl Bucket {
@@ -124,17 +123,6 @@ impl Bucket {
             .map_err(|fault| self.failure(&fault, Operation::UploadPart, part.key.as_str()))
     }
 
-    /// Whether the upload has neither completed nor been aborted. Asked by a part,
-    /// which needs no further right and changes nothing that is visible.
-    pub(super) async fn is_open(&self, key: &ObjectKey, upload_id: &str) -> Result<bool, Failure> {
-        let part = Part { key, upload_id, number: 1, offset: 0 };
-        match self.send_part(part, Contents::in_memory(Bytes::from_static(b"?"))).await {
-            Ok(_) => Ok(true),
-            Err(fault) if fault.no_such_upload() => Ok(false),
-            Err(fault) => Err(self.failure(&fault, Operation::UploadPart, key.as_str())),
-        }
-    }
-
     async fn send_part(&self, part: Part<'_>, contents: Contents) -> Result<SealedPart, Fault> {
         let usual = self.vendor.aws().part_bytes.max(1);
         let weight = u32::try_from(contents.len().div_ceil(usual)).unwrap_or(u32::MAX).max(1);
@@ -168,9 +156,10 @@ impl Bucket {
     /// Makes the object visible.
     ///
     /// A reply can be lost after the store has acted. Asking again then finds the
-    /// upload gone, which is the proof that it was ours that completed: an upload
-    /// id disappears only by completion, by an abort, or by a lifecycle rule after
-    /// a day. No right to read is needed for that.
+    /// upload gone, and that is the proof: an upload id disappears only by completion, by an
+    /// abort, which nobody asks for while that is in doubt, or by a lifecycle rule after
+    /// a day. No right to read is needed for it. Without a request in doubt it proves the
+    /// opposite (`docs/decisions/0022-what-an-answer-proves.md`).
     pub(super) async fn complete(&self, object: &SealedObject, how: Completing) -> Result<Stored, Incomplete> {
         let attempts = Attempts::default();
         let timeouts = self.vendor.timeouts(parts::completion_weight(object.parts.len()));
@@ -188,23 +177,21 @@ impl Bucket {
                 if said.is_some_and(|said| said != object.checksum_crc64nvme) {
                     let fault =
                         Fault::garbled("the store has another checksum of the whole object than the one that was sent");
-                    return Err(self.failure(&fault, Operation::CompleteUpload, &object.key).into());
+                    let failure = self.failure(&fault, Operation::CompleteUpload, &object.key);
+                    let failure = Failure { leaves: Leaves::Torn, ..failure };
+                    return Err(Incomplete { failure, in_doubt: false, why: Why::Spoiled });
                 }
                 let etag = answer.e_tag().unwrap_or_default().trim_matches('"').to_owned();
                 return Ok(Stored { etag });
             }
             Err(fault) => fault,
         };
-        let may_have_acted = self.is_young(object.created) && (attempts.may_have_acted() || how.resumed);
-        if fault.no_such_upload() && may_have_acted {
+        let in_doubt = how.in_doubt || attempts.may_have_acted();
+        if fault.no_such_upload() && in_doubt && self.is_young(object.created) {
             return Ok(Stored { etag: String::new() });
         }
-        Err(Incomplete {
-            failure: self.failure(&fault, Operation::CompleteUpload, &object.key),
-            may_have_acted,
-            exists: fault.precondition_failed(),
-            contended: fault.concurrent_write(),
-        })
+        let failure = self.failure(&fault, Operation::CompleteUpload, &object.key);
+        Err(Incomplete { failure, in_doubt, why: Why::of(&fault) })
     }
 
     /// Whether no lifecycle rule can have ended an upload of this age.
@@ -212,12 +199,13 @@ impl Bucket {
         self.vendor.clock().now() - created < UPLOAD_LIVES
     }
 
-    pub(super) async fn abort(&self, key: &str, upload_id: &str) -> Result<Aborted, Failure> {
+    /// One that is gone already is no error, and proves nothing: the request may have been made twice.
+    pub(super) async fn abort(&self, key: &str, upload_id: &str) -> Result<(), Failure> {
         self.end(key, upload_id, Some(self.customer.bucket_owner.as_str())).await
     }
 
     /// Aborts an upload as [`Bucket::begin`] began it.
-    pub(super) async fn end(&self, key: &str, upload_id: &str, owner: Option<&str>) -> Result<Aborted, Failure> {
+    pub(super) async fn end(&self, key: &str, upload_id: &str, owner: Option<&str>) -> Result<(), Failure> {
         let answer = self
             .call(|| {
                 self.client
@@ -230,8 +218,8 @@ impl Bucket {
             })
             .await;
         match answer {
-            Ok(_) => Ok(Aborted::Now),
-            Err(fault) if fault.no_such_upload() => Ok(Aborted::WasGone),
+            Ok(_) => Ok(()),
+            Err(fault) if fault.no_such_upload() => Ok(()),
             Err(fault) => Err(self.failure(&fault, Operation::AbortUpload, key)),
         }
     }
@@ -324,24 +312,39 @@ pub(super) struct Part<'a> {
 pub(super) struct Incomplete {
     pub(super) failure: Failure,
     /// The store may have completed it all the same: whether the upload is still there tells.
-    pub(super) may_have_acted: bool,
+    pub(super) in_doubt: bool,
+    pub(super) why: Why,
+}
+
+/// What the last answer says, if there was one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Why {
     /// There is an object of this key already.
-    pub(super) exists: bool,
+    Exists,
     /// Somebody wrote the same key at that moment: the upload has to be made anew.
-    pub(super) contended: bool,
+    Contended,
+    /// Its upload is gone, and it was no request of ours that completed it.
+    Gone,
+    /// It has become something else than what was sent.
+    Spoiled,
+    Other,
+}
+
+impl Why {
+    fn of(fault: &Fault) -> Self {
+        match fault {
+            fault if fault.precondition_failed() => Why::Exists,
+            fault if fault.concurrent_write() => Why::Contended,
+            fault if fault.no_such_upload() => Why::Gone,
+            _ => Why::Other,
+        }
+    }
 }
 
 impl From<Failure> for Incomplete {
     fn from(failure: Failure) -> Self {
-        Self { failure, may_have_acted: false, exists: false, contended: false }
+        Self { failure, in_doubt: false, why: Why::Other }
     }
-}
-
-/// What an abort found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Aborted {
-    Now,
-    WasGone,
 }
 
 /// Signs a request by the hash that its body is known to have. The SDK signs a body
@@ -364,6 +367,8 @@ impl Intercept for SignedBy {
         Ok(())
     }
 }
+
+const SLOW_DOWN: &str = "<Code>SlowDown</Code>";
 
 /// Counts the attempts whose outcome nobody knows, which an SDK error does not tell.
 #[derive(Clone, Debug, Default)]
@@ -406,11 +411,14 @@ impl Intercept for Attempts {
         _: &RuntimeComponents,
         _: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        let status = context.response().map_or(0, |response| response.status().as_u16());
-        // 503 is SlowDown: S3 has not looked at the request.
-        if (300..500).contains(&status) || status == 503 {
-            self.refused.fetch_add(1, Ordering::Relaxed);
-        }
+        let is_refused = context.response().is_some_and(|response| {
+            let (status, body) = (response.status().as_u16(), response.body().bytes());
+            // S3 has not looked at the request. Any other 503 may be of somebody in between, who has passed it on.
+            let is_slow_down = || body.is_some_and(|body| String::from_utf8_lossy(body).contains(SLOW_DOWN));
+            // 501 says that the store knows no such request.
+            matches!(status, 300..=499 | 501) || (status == 503 && is_slow_down())
+        });
+        self.refused.fetch_add(u32::from(is_refused), Ordering::Relaxed);
         Ok(())
     }
 }

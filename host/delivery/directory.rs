@@ -7,7 +7,7 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::bucket::{Aborted, Completing, Incomplete, Part};
+use super::bucket::{Completing, Incomplete, Part};
 use super::contents::Contents;
 use super::store::{Created, Stored};
 use super::vendor::Vendor;
@@ -66,7 +66,7 @@ impl Directory {
         let temporary = temporary(&path);
         let exists = self
             .on_disk(path, move |path| match (how.if_none_match, File::open(&temporary)) {
-                (_, Err(error)) if error.kind() == io::ErrorKind::NotFound && how.resumed => Ok(false),
+                (_, Err(error)) if error.kind() == io::ErrorKind::NotFound && how.in_doubt => Ok(false),
                 (_, Err(error)) => Err(error),
                 (false, Ok(file)) => {
                     file.sync_all()?;
@@ -93,16 +93,11 @@ impl Directory {
         Ok(Stored { etag: String::new() })
     }
 
-    pub(super) async fn is_open(&self, key: &ObjectKey) -> Result<bool, Failure> {
-        self.on_disk(temporary(&self.path(key.as_str())), |temporary| temporary.try_exists()).await
-    }
-
-    pub(super) async fn abort(&self, key: &str, _upload_id: &str) -> Result<Aborted, Failure> {
+    pub(super) async fn abort(&self, key: &str) -> Result<(), Failure> {
         let temporary = temporary(&self.path(key));
         self.on_disk(temporary, |temporary| match fs::remove_file(temporary) {
-            Ok(()) => Ok(Aborted::Now),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Aborted::WasGone),
-            Err(error) => Err(error),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
         })
         .await
     }

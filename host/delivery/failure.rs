@@ -13,7 +13,7 @@ use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
 use super::policy;
 use crate::config::Customer;
-use crate::domain::{Asked, Failure, Layer, Retry};
+use crate::domain::{Asked, Failure, Layer, Leaves, Retry};
 
 /// What was being asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -149,7 +149,8 @@ pub(super) fn diagnose(fault: &Fault, operation: Operation, on: &str, customer: 
         None => of_s3(fault, customer),
     };
     let asked = Some(if operation == Operation::AssumeRole { Asked::Sts } else { Asked::S3 });
-    Failure { asked, ..Failure::new(layer, retry, describe(fault, operation, on, customer), remedy) }
+    let leaves = if fault.no_such_upload() { Leaves::Torn } else { Leaves::Whole };
+    Failure { asked, leaves, ..Failure::new(layer, retry, describe(fault, operation, on, customer), remedy) }
 }
 
 /// Why the vendor does not get to know who it is.
@@ -275,8 +276,8 @@ fn of_s3(fault: &Fault, customer: &Customer) -> Verdict {
         ),
         "NoSuchUpload" => later(
             Layer::Bucket,
-            "the upload was aborted by somebody else: a lifecycle rule that ends uploads after a day or more is right, anything \
-             faster is not; the delivery starts again",
+            "somebody else has ended the upload: a lifecycle rule that ends uploads after a day or more is right, anything \
+             faster is not. The delivery begins anew",
         ),
         "AccessControlListNotSupported" => {
             never(Layer::Acl, format!("the bucket has ACLs disabled: remove acl from customer '{}'", customer.name))

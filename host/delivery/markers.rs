@@ -7,14 +7,14 @@
 use bytes::Bytes;
 use serde::Serialize;
 
-use super::bucket::Completing;
+use super::completing::completed;
 use super::object::Common;
 use super::store::Store;
 use super::{Committed, DeliverySpec, Manifested, key_in, key_of, local};
 use crate::clock::Instant;
 use crate::crash::{self, Point};
 use crate::domain::{
-    CustomerName, Failure, LeafName, ManifestInterval, ObjectKey, Retry, Role, SealedObject, ShareName,
+    CustomerName, Failure, LeafName, Leaves, ManifestInterval, ObjectKey, Retry, Role, SealedObject, ShareName,
 };
 
 /// To be stored.
@@ -22,13 +22,6 @@ pub(super) struct Marker {
     role: Role,
     pub(super) key: ObjectKey,
     contents: Bytes,
-}
-
-/// Stored, and not visible.
-pub(super) struct Markers {
-    pub(super) objects: Vec<SealedObject>,
-    /// An earlier process may have completed them already.
-    pub(super) resumed: bool,
 }
 
 /// `latest.json`. Fields are only ever added.
@@ -79,33 +72,46 @@ impl Marker {
 
 impl Manifested {
     /// Makes visible what comes after the manifest. `latest.json` only where the customer
-    /// has got no later slot, so that it never goes back.
+    /// has got no later slot, so that it never goes back. What does not complete is told in
+    /// [`Committed::lacking`] if it may do so later, when the delivery goes on from here.
     ///
     /// # Errors
-    /// One of them did not complete: the delivery stays sealed, and goes on from here.
+    /// The journal cannot be read or written.
     pub async fn mark(self) -> Result<Committed, Failure> {
-        let Self { common, markers, mut committed } = self;
-        let how = Completing { if_none_match: false, resumed: markers.resumed };
-        for object in markers.objects {
-            let key = &object.key;
-            if object.role == Role::LatestPointer && !common.uploads.journal().is_newest().await? {
-                if let Err(failure) = common.uploads.abort_one(&common.store, key, &object.upload_id).await {
-                    tracing::warn!(key, %failure, "an upload is left behind, and is tried again later");
-                    committed.left.push(object.upload_id);
-                }
+        let Self { common, mut markers, put_by, mut committed } = self;
+        let (store, uploads, journal) = (&common.store, &common.uploads, common.uploads.journal());
+        for object in markers.iter_mut().filter(|object| !object.completion.is_done()) {
+            if committed.lacking.is_some() {
+                committed.left.push(object.upload_id.clone());
                 continue;
             }
-            match common.store.complete(&object, how).await.map_err(|incomplete| incomplete.failure) {
-                Ok(_) => crash::point(Point::MarkerCompleted),
-                Err(failure) if failure.retry == Retry::Later => return Err(failure),
-                // The manifest is there: a repeat would only find it in its way.
-                Err(failure) => {
-                    tracing::warn!(key, %failure, remedy = failure.remedy, "delivered, but without this object");
-                    committed.left.push(object.upload_id);
+            let key = &object.key;
+            if object.role == Role::LatestPointer && !journal.is_newest().await.map_err(Failure::in_doubt)? {
+                committed.left.extend(uploads.abort_if_possible(store, key, &object.upload_id).await);
+                continue;
+            }
+            let failure = match completed(store, object).await {
+                Ok(()) => {
+                    crash::point(Point::MarkerCompleted);
+                    continue;
                 }
+                Err(failure) => failure,
+            };
+            let (key, left) = (&object.key, object.upload_id.clone());
+            committed.left.push(left);
+            match failure.retry {
+                Retry::Later if failure.leaves != Leaves::Torn => committed.lacking = Some(failure),
+                // The manifest is there: a repeat would only find it in its way.
+                _ => tracing::warn!(key, %failure, remedy = failure.remedy, "delivered, but without this object"),
             }
         }
-        common.store.end_strays(common.uploads.journal()).await;
+        if committed.lacking.is_some() {
+            if let Some(upload_id) = put_by {
+                journal.manifested(&upload_id).await.map_err(Failure::in_doubt)?;
+            }
+            journal.completions(&markers).await.map_err(Failure::in_doubt)?;
+        }
+        store.end_strays(uploads).await;
         Ok(committed)
     }
 }

@@ -15,7 +15,7 @@ use super::parts::{Checksum, OBJECT_BYTES_MAX, PARTS_MAX, part_bytes};
 use super::store::{Created, Store};
 use super::uploads::Uploads;
 use super::{Progress, closed};
-use crate::domain::{Failure, Layer, ObjectKey, Retry, Role, SealedObject, SealedPart, UploadJournal};
+use crate::domain::{Completion, Failure, Layer, ObjectKey, Retry, Role, SealedObject, SealedPart, UploadJournal};
 
 /// Bytes of open objects that wait in memory to become parts, per delivery;
 /// beyond that they wait in temporary files.
@@ -147,6 +147,7 @@ impl Object {
             checksum_crc64nvme: self.checksum.base64(),
             full_checksum: self.created.full_checksum,
             parts: self.parts.into_iter().map(|(_, part)| part).collect(),
+            completion: Completion::InDoubt,
         })
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::bucket::{Aborted, Bucket, Completing, Incomplete, Part};
+use super::bucket::{Bucket, Completing, Incomplete, Part};
 use super::contents::Contents;
 use super::directory::Directory;
 use super::nowhere::Nowhere;
@@ -14,7 +14,7 @@ use super::policy;
 use super::vendor::Vendor;
 use crate::clock::Instant;
 use crate::config::Customer;
-use crate::domain::{Failure, Invalid, Layer, ObjectKey, Retry, Role, RunId, SealedObject, SealedPart};
+use crate::domain::{Completion, Failure, Invalid, Layer, ObjectKey, Retry, Role, RunId, SealedObject, SealedPart};
 
 /// Where a delivery goes.
 #[derive(Clone)]
@@ -76,7 +76,7 @@ impl Target {
     /// The key is outside the profile's prefix, or the store refuses.
     pub async fn abort_upload(&self, key: &str, upload_id: &str) -> Result<(), Failure> {
         self.0.recorded(key)?;
-        self.0.abort(key, upload_id).await.map(drop)
+        self.0.abort(key, upload_id).await
     }
 }
 
@@ -166,6 +166,7 @@ impl Store {
             checksum_crc64nvme: checksum.base64(),
             full_checksum,
             parts: vec![part],
+            completion: Completion::InDoubt,
         })
     }
 
@@ -177,20 +178,11 @@ impl Store {
         }
     }
 
-    /// Whether the upload has neither completed nor been aborted.
-    pub(super) async fn is_open(&self, key: &ObjectKey, upload_id: &str) -> Result<bool, Failure> {
-        match self {
-            Store::Bucket(bucket) => bucket.is_open(key, upload_id).await,
-            Store::Directory(directory) => directory.is_open(key).await,
-            Store::Nowhere(_) => Ok(false),
-        }
-    }
-
-    pub(super) async fn abort(&self, key: &str, upload_id: &str) -> Result<Aborted, Failure> {
+    pub(super) async fn abort(&self, key: &str, upload_id: &str) -> Result<(), Failure> {
         match self {
             Store::Bucket(bucket) => bucket.abort(key, upload_id).await,
-            Store::Directory(directory) => directory.abort(key, upload_id).await,
-            Store::Nowhere(_) => Ok(Aborted::Now),
+            Store::Directory(directory) => directory.abort(key).await,
+            Store::Nowhere(_) => Ok(()),
         }
     }
 }

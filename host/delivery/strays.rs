@@ -10,6 +10,7 @@ use super::bucket::Bucket;
 use super::failure::{Fault, Operation};
 use super::policy;
 use super::store::{Store, Target};
+use super::uploads::Uploads;
 use crate::crash::{self, Point};
 use crate::domain::{Failure, UploadJournal};
 
@@ -26,24 +27,25 @@ impl Target {
         }
         let Some(end) = manifest_key.rfind('/') else { return };
         let folder = &manifest_key[..=end];
-        let is_of_it = |key: &str| key.strip_prefix(folder).is_some_and(|leaf| !leaf.contains('/'));
+        let is_of_it = |key: &str, _: &str| key.strip_prefix(folder).is_some_and(|leaf| !leaf.contains('/'));
         bucket.end_strays_of(folder, is_of_it, journal).await;
     }
 }
 
 impl Store {
-    /// Aborts uploads that this delivery may have created without having been told. None
-    /// of its own is open any more.
-    pub(super) async fn end_strays(&self, journal: &dyn UploadJournal) {
+    /// Aborts uploads that this delivery may have created without having been told, and none that it knows of.
+    pub(super) async fn end_strays(&self, uploads: &Uploads) {
         let Store::Bucket(bucket) = self else { return };
+        let known = uploads.known();
         for key in bucket.doubtful() {
-            bucket.end_strays_of(&key, |found| found == key, journal).await;
+            let is_stray = |found: &str, id: &str| found == key && !known.contains(id);
+            bucket.end_strays_of(&key, is_stray, uploads.journal()).await;
         }
     }
 }
 
 impl Bucket {
-    async fn end_strays_of(&self, prefix: &str, which: impl Fn(&str) -> bool, journal: &dyn UploadJournal) {
+    async fn end_strays_of(&self, prefix: &str, which: impl Fn(&str, &str) -> bool, journal: &dyn UploadJournal) {
         let ended = self.try_to_end(prefix, which, journal).await;
         let (bucket, customer) = (&self.customer.bucket, &self.customer.name);
         match ended {
@@ -64,7 +66,7 @@ impl Bucket {
     async fn try_to_end(
         &self,
         prefix: &str,
-        which: impl Fn(&str) -> bool,
+        which: impl Fn(&str, &str) -> bool,
         journal: &dyn UploadJournal,
     ) -> Result<usize, Failure> {
         let Some(run) = self.run else { return Ok(0) };
@@ -84,7 +86,7 @@ impl Bucket {
                 .await
                 .map_err(|error| self.failure(&Fault::of(&error), Operation::ListUploads, prefix))?;
             let uploads = page.uploads().iter().filter_map(|upload| upload.key().zip(upload.upload_id()));
-            let of_it = uploads.filter(|(key, _)| which(key)).map(|(key, id)| (key.to_owned(), id.to_owned()));
+            let of_it = uploads.filter(|(key, id)| which(key, id)).map(|(key, id)| (key.to_owned(), id.to_owned()));
             strays.extend(of_it);
             if page.is_truncated() != Some(true) {
                 break;

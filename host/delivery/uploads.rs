@@ -1,6 +1,7 @@
 //! The uploads that a delivery has created: written down before they hold
 //! anything, so that none is left behind unknown.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::StreamExt as _;
@@ -60,7 +61,20 @@ impl Uploads {
         self.known.lock().unwrap_or_else(PoisonError::into_inner).push((key.to_owned(), upload_id.to_owned()));
     }
 
-    pub(super) async fn abort_one(&self, store: &Store, key: &str, upload_id: &str) -> Result<(), Failure> {
+    /// Those that this delivery is known to have.
+    pub(super) fn known(&self) -> BTreeSet<String> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.iter().map(|(_, upload_id)| upload_id.clone()).collect()
+    }
+
+    /// Of no more use. Tells it again if it may be there still.
+    pub(super) async fn abort_if_possible(&self, store: &Store, key: &str, upload_id: &str) -> Option<String> {
+        let failure = self.abort_one(store, key, upload_id).await.err()?;
+        tracing::warn!(key, %failure, "an upload is left behind, and is tried again later");
+        Some(upload_id.to_owned())
+    }
+
+    async fn abort_one(&self, store: &Store, key: &str, upload_id: &str) -> Result<(), Failure> {
         crash::point(Point::Aborting);
         store.abort(key, upload_id).await?;
         self.journal.upload_aborted(upload_id).await

@@ -99,6 +99,21 @@ pub struct Failure {
     /// Who was asked, and refused or did not answer. Not kept.
     #[serde(skip)]
     pub asked: Option<Asked>,
+    /// Not kept.
+    #[serde(skip)]
+    pub leaves: Leaves,
+}
+
+/// What a failure leaves of a delivery whose every byte was stored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Leaves {
+    /// All that it was: it goes on from where it stands.
+    #[default]
+    Whole,
+    /// An upload of it is gone: only another attempt can deliver it.
+    Torn,
+    /// Its manifest may be there: it has not failed before that is known.
+    InDoubt,
 }
 
 /// A service of the customer's.
@@ -110,7 +125,20 @@ pub enum Asked {
 
 impl Failure {
     pub fn new(layer: Layer, retry: Retry, message: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self { layer, retry, message: message.into(), remedy: remedy.into(), plugin_fault: false, asked: None }
+        Self {
+            layer,
+            retry,
+            message: message.into(),
+            remedy: remedy.into(),
+            plugin_fault: false,
+            asked: None,
+            leaves: Leaves::Whole,
+        }
+    }
+
+    /// Of a delivery whose manifest may be there: only asking later tells, whatever was answered now.
+    pub fn in_doubt(self) -> Self {
+        Self { retry: Retry::Later, leaves: Leaves::InDoubt, ..self }
     }
 
     /// The customer's own role or bucket refuses, and refuses whatever is delivered until somebody

@@ -68,6 +68,33 @@ pub struct SealedObject {
     pub full_checksum: bool,
     /// In order, numbered from 1.
     pub parts: Vec<SealedPart>,
+    #[serde(default)]
+    pub completion: Completion,
+}
+
+/// How far an object's completion is, for whoever asks for it next.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Completion {
+    /// A consign that did not keep this has sealed it: the manifest may have been asked for too.
+    #[default]
+    Unsaid,
+    /// It may have been asked for, and nobody knows what came of that.
+    InDoubt,
+    /// Nobody has asked for it, or it was refused: its upload is there, unless somebody else has ended it.
+    Open,
+    /// The object can be seen. With its ETag, which is empty where the answer was lost.
+    Done(String),
+}
+
+impl Completion {
+    pub fn is_in_doubt(&self) -> bool {
+        matches!(self, Completion::Unsaid | Completion::InDoubt)
+    }
+
+    pub fn is_done(&self) -> bool {
+        matches!(self, Completion::Done(_))
+    }
 }
 
 /// A stored part.
@@ -94,6 +121,13 @@ pub trait UploadJournal: Send + Sync {
     /// Every byte of every object is stored. Awaited before the first completion;
     /// from here the delivery rolls forward and its source is not read again.
     async fn sealed(&self, objects: &[SealedObject]) -> Result<(), Failure>;
+
+    /// How far the completion of each of these is. Awaited before any is asked for that was
+    /// written down as open, and before the manifest is.
+    async fn completions(&self, objects: &[SealedObject]) -> Result<(), Failure>;
+
+    /// The manifest is there, put by this upload, and what comes after it is not.
+    async fn manifested(&self, upload_id: &str) -> Result<(), Failure>;
 
     /// Nobody else has taken the delivery over: what was found in the bucket before is its own.
     async fn is_ours(&self) -> Result<(), Failure>;

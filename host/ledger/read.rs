@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::claim::LEFT_OUT;
+use super::completing::is_manifested;
 use super::db::{Db, Row, Value, values};
 use super::row::{
     at, count, customer, destination, json, maybe_at, maybe_json, maybe_reason, number, origin, run_id, share, size,
@@ -111,7 +112,7 @@ pub struct ObjectDetail {
     pub key: String,
     pub bytes: u64,
     pub rows: u64,
-    /// None until the delivery committed.
+    /// None until it can be seen, as far as that is known.
     pub etag: Option<String>,
 }
 
@@ -177,6 +178,8 @@ pub struct OpenAttempt {
     /// What the manifest is to say, its objects aside.
     pub draft: Option<Manifest>,
     pub destination: Option<Destination>,
+    /// Its manifest is known to be in the bucket.
+    pub manifested: bool,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -467,8 +470,9 @@ fn open_attempt(ledger: &Db, delivery: DeliveryId) -> Result<Option<OpenAttempt>
         let objects = sealed_objects(ledger, id)?;
         let (state, started) = (state(row, "state")?, at(row, "started_at")?);
         let draft = maybe_json(row, "draft")?;
-        let destination = destination(row)?;
-        Ok(OpenAttempt { id, number: number(row, "number")?, state, started, objects, draft, destination })
+        let (destination, manifested) = (destination(row)?, is_manifested(ledger, id)?);
+        let number = number(row, "number")?;
+        Ok(OpenAttempt { id, number, state, started, objects, draft, destination, manifested })
     })
 }
 

@@ -8,6 +8,7 @@
 //! run       running ─succeed→ succeeded, ─fail→ failed
 //! delivery  pending ─work→ working ─seal→ sealed ─commit→ committed
 //!           working ─wait→ waiting ─work→ working             (a failure that may pass; what is sealed stays so)
+//!           sealed ─wait→ waiting                             (somebody else has ended an upload of it)
 //!           pending ─wait→ waiting                            (its bucket does not answer)
 //!           pending, waiting ─hold→ waiting                   (its customer is not ready)
 //!           pending, working, sealed, waiting ─fail→ failed
@@ -129,7 +130,7 @@ states! {
     | Pending | Waiting, Work => Working;
     | Working, Seal => Sealed;
     | Sealed, Commit => Committed;
-    | Pending | Working, Wait => Waiting;
+    | Pending | Working | Sealed, Wait => Waiting;
     | Pending | Waiting, Hold => Waiting;
     | Pending | Working | Sealed | Waiting, Fail => Failed;
     | Working | Sealed, Interrupt => Pending;

@@ -9,7 +9,7 @@ use super::state::{
 };
 use super::{Attempt, AttemptId, Committed, DeliveryId, Formatter, LedgerError, Order, faults, order as orders, ready};
 use crate::clock::Instant;
-use crate::domain::{Destination, Failure, Manifest, RunId, SealedObject, Slot};
+use crate::domain::{Destination, Failure, Leaves, Manifest, RunId, SealedObject, Slot};
 
 pub(super) fn attempt_started(
     ledger: &Db,
@@ -177,7 +177,8 @@ pub(super) fn failed(
     again: Option<Instant>,
 ) -> Result<(), LedgerError> {
     let (delivery, text) = (delivery_of(ledger, attempt)?, to_json(failure)?);
-    if let Some(again) = again {
+    // Where an upload of it is gone, nothing is left to go on with.
+    if let Some(again) = again.filter(|_| failure.leaves != Leaves::Torn) {
         let postponed = ledger.execute(
             "UPDATE deliveries SET failure = ?2, due_at = ?3, tries = tries + 1 WHERE id = ?1 AND state = 'sealed'
                  AND EXISTS (SELECT 1 FROM attempts WHERE id = ?4 AND state = 'sealed')",

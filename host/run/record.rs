@@ -1,20 +1,18 @@
 //! One delivery with its steps written down, so that a later process can go on.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
-use async_trait::async_trait;
 use chrono::TimeDelta;
 
+use super::journal::Journal;
 use super::retry::{self, Retrying};
 use super::{Delivered, Gauge, Parts, Stop, Work, deliver, quarantine};
 use crate::clock::{Instant, exact};
 use crate::config::{Config, Customer, Missed, Preflight};
 use crate::crash::{self, Point};
 use crate::delivery::{Delivery, Left, Target};
-use crate::domain::{
-    CustomerName, Failure, Layer, Manifest, ObjectKey, Retry, RunId, SealedObject, Slot, UploadJournal,
-};
+use crate::domain::{CustomerName, Failure, Layer, Leaves, Manifest, Retry, RunId, Slot};
 use crate::ledger::{
     self, AttemptId, AttemptState, Begun, DeliveryId, DeliveryState, Ledger, LedgerError, OpenAttempt, OpenDelivery,
     OpenUpload, Setback,
@@ -56,81 +54,6 @@ pub struct Recorder<'a> {
     pub retrying: Retrying,
     pub stop: Stop,
     pub gauge: Gauge,
-}
-
-/// Writes into the ledger what [`UploadJournal`] asks for.
-struct Journal {
-    ledger: Ledger,
-    attempt: AttemptId,
-    sealed: AtomicBool,
-}
-
-#[async_trait]
-impl UploadJournal for Journal {
-    async fn upload_created(&self, key: &ObjectKey, upload_id: &str) -> Result<(), Failure> {
-        crash::point(Point::UploadAnswered);
-        self.ledger.upload_created(self.attempt, key, upload_id).await.map_err(|error| error.to_failure())?;
-        crash::point(Point::UploadCreated);
-        Ok(())
-    }
-
-    async fn upload_aborted(&self, upload_id: &str) -> Result<(), Failure> {
-        crash::point(Point::AbortAnswered);
-        self.ledger.upload_aborted(self.attempt, upload_id).await.map_err(|error| error.to_failure())?;
-        crash::point(Point::Aborted);
-        Ok(())
-    }
-
-    async fn drafted(&self, draft: &Manifest) -> Result<(), Failure> {
-        self.ledger.drafted(self.attempt, draft).await.map_err(|error| error.to_failure())?;
-        crash::point(Point::Drafted);
-        Ok(())
-    }
-
-    async fn sealed(&self, objects: &[SealedObject]) -> Result<(), Failure> {
-        self.ledger.sealed(self.attempt, objects).await.map_err(|error| error.to_failure())?;
-        self.sealed.store(true, Ordering::Relaxed);
-        crash::point(Point::Sealed);
-        Ok(())
-    }
-
-    async fn is_ours(&self) -> Result<(), Failure> {
-        self.ledger.is_ours().await.map_err(|error| error.to_failure())
-    }
-
-    async fn is_newest(&self) -> Result<bool, Failure> {
-        self.ledger.is_newest(self.attempt).await.map_err(|error| error.to_failure())
-    }
-}
-
-/// Remembers nothing: for output that stays on this machine.
-pub struct NoJournal;
-
-#[async_trait]
-impl UploadJournal for NoJournal {
-    async fn upload_created(&self, _: &ObjectKey, _: &str) -> Result<(), Failure> {
-        Ok(())
-    }
-
-    async fn upload_aborted(&self, _: &str) -> Result<(), Failure> {
-        Ok(())
-    }
-
-    async fn drafted(&self, _: &Manifest) -> Result<(), Failure> {
-        Ok(())
-    }
-
-    async fn sealed(&self, _: &[SealedObject]) -> Result<(), Failure> {
-        Ok(())
-    }
-
-    async fn is_ours(&self) -> Result<(), Failure> {
-        Ok(())
-    }
-
-    async fn is_newest(&self) -> Result<bool, Failure> {
-        Ok(true)
-    }
 }
 
 /// An attempt at work, and how often its delivery has failed.
@@ -283,6 +206,11 @@ impl Recorder<'_> {
         let OpenDelivery { tries, attempt, uploads, .. } = self.ledger.open_delivery(delivery).await?;
         let Some(attempt) = attempt else { return self.refuse(delivery, failure).await };
         let sealed = attempt.state == AttemptState::Sealed;
+        let left = self::sealed(&attempt, &uploads);
+        let failure = match left.is_some_and(|(left, _)| left.may_be_manifested()) {
+            true => failure.in_doubt(),
+            false => failure,
+        };
         if !sealed {
             self.end_uploads(uploads).await?;
         }
@@ -308,6 +236,15 @@ impl Recorder<'_> {
         sealed: bool,
         delivered: Result<Delivered, Failure>,
     ) -> Result<Outcome, LedgerError> {
+        let now = self.parts.clock.now();
+        let again = |failure: &Failure, sealed| {
+            let (tries, seed) = (at_work.tries, at_work.delivery.seed());
+            work.and_then(|work| retry::again(self.retrying, &work.share.retry, failure, (sealed, tries), (now, seed)))
+        };
+        let delivered = delivered.and_then(|delivered| match &delivered.committed.lacking {
+            Some(lacking) if again(lacking, sealed).is_some() => Err(lacking.clone()),
+            _ => Ok(delivered),
+        });
         let mut failure = match delivered {
             Ok(Delivered { manifest, committed }) => {
                 let committed = ledger::Committed {
@@ -330,14 +267,12 @@ impl Recorder<'_> {
             }
             Err(failure) => failure,
         };
+        // Of what is torn nothing is left to complete: it begins anew.
+        let (was_sealed, sealed) = (sealed, sealed && failure.leaves != Leaves::Torn);
         if let Some(work) = work.filter(|work| !sealed && failure.is_of_setup() && self.holds(work)) {
             return self.set_back(at_work, work, failure).await;
         }
-        let now = self.parts.clock.now();
-        let seed = at_work.delivery.seed();
-        let due = work.and_then(|work| {
-            retry::again(self.retrying, &work.share.retry, &failure, (sealed, at_work.tries), (now, seed))
-        });
+        let due = again(&failure, sealed);
         // What is sealed is only completed, however late.
         let late = due.filter(|_| !sealed).and_then(|due| self.stop.too_late(due));
         if let Some(deadline) = late {
@@ -350,13 +285,13 @@ impl Recorder<'_> {
             crash::point(Point::Quarantined);
         }
         crash::point(if due.is_some() { Point::Waiting } else { Point::Failed });
-        if let Some(due) = due {
-            return Ok(Outcome::Waits { failure, due, sealed });
-        }
-        if sealed {
+        if was_sealed && !(sealed && due.is_some()) {
             self.end_uploads(self.ledger.open_delivery(at_work.delivery).await?.uploads).await?;
         }
-        Ok(Outcome::Failed(failure))
+        match due {
+            Some(due) => Ok(Outcome::Waits { failure, due, sealed }),
+            None => Ok(Outcome::Failed(failure)),
+        }
     }
 
     /// The customer's set-up refuses: it waits until that is right. If it is, and only this
@@ -477,5 +412,6 @@ fn sealed(attempt: &OpenAttempt, uploads: &[OpenUpload]) -> Option<(Left, Manife
     let (draft, manifest_key) = (attempt.draft.clone()?, attempt.destination.as_ref()?.manifest_key.clone());
     let manifests = uploads.iter().filter(|upload| upload.attempt == attempt.id && upload.key == manifest_key);
     let manifest_uploads = manifests.map(|upload| (upload.upload_id.clone(), upload.created)).collect();
-    Some((Left { objects: attempt.objects.clone(), manifest_key, manifest_uploads }, draft))
+    let (objects, manifested) = (attempt.objects.clone(), attempt.manifested);
+    Some((Left { objects, manifest_key, manifest_uploads, manifested }, draft))
 }

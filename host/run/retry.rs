@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::clock::Instant;
 use crate::config::RetryPolicy;
-use crate::domain::{Failure, Retry};
+use crate::domain::{Failure, Leaves, Retry};
 
 /// Who tries again.
 #[derive(Clone, Copy, Debug)]
@@ -18,7 +18,8 @@ pub enum Retrying {
 }
 
 /// When, after a failure that came on top of `tries` others; None for never.
-/// What is sealed is never given up by a person's one try: it waits for the next.
+/// What is sealed is never given up by a person's one try: it waits for the next. What may have its
+/// manifest is never given up.
 pub(super) fn again(
     retrying: Retrying,
     policy: &RetryPolicy,
@@ -26,10 +27,11 @@ pub(super) fn again(
     (sealed, tries): (bool, u32),
     (now, seed): (Instant, u64),
 ) -> Option<Instant> {
+    let (is_last, in_doubt) = (tries + 1 >= policy.attempts, failure.leaves == Leaves::InDoubt);
     match (failure.retry, retrying) {
         (Retry::Never, _) => None,
         (Retry::Later, Retrying::Person) => sealed.then_some(now),
-        (Retry::Later, Retrying::Daemon | Retrying::Schedule) if tries + 1 >= policy.attempts => None,
+        (Retry::Later, Retrying::Daemon | Retrying::Schedule) if is_last && !in_doubt => None,
         (Retry::Later, Retrying::Daemon | Retrying::Schedule) => Some(now + wait(policy, tries, seed)),
     }
 }
@@ -75,6 +77,15 @@ mod tests {
         let waits: std::collections::BTreeSet<_> =
             (0..100).map(|seed| due(Retrying::Daemon, Retry::Later, false, 0, seed)).collect();
         assert_eq!(waits.len(), 100);
+    }
+
+    #[test]
+    fn what_may_have_its_manifest_is_never_given_up() {
+        let failure = Failure::new(Layer::RolePolicy, Retry::Never, "Access Denied", "").in_doubt();
+        for tries in [3, 40, u32::MAX - 1] {
+            let now = Instant::UNIX_EPOCH;
+            assert!(again(Retrying::Daemon, &policy(), &failure, (true, tries), (now, 0)).is_some());
+        }
     }
 
     #[test]

@@ -274,7 +274,7 @@ fn daemon_outlives_the_task_of_a_delivery() {
     let retry = "[shares.tick]\nretry = { attempts = 2, backoff = \"100ms\" }";
     let world = World::new(&config("\"AS\"").replace("[shares.tick]", retry).replace("\"allow\"", "\"skip\""));
     let _sandbox = world.sandbox();
-    for (point, state) in [("started", "failed"), ("completed", "sealed")] {
+    for (point, state) in [("started", "failed"), ("object-completed", "sealed")] {
         let before = in_state(&world.runs(), "failed").len();
         let mut daemon = world.start(&[], &["run"], &[("CONSIGN_PANIC_AT", point)]);
         wait(&world, &mut daemon, "two runs have failed", |runs| in_state(runs, "failed").len() >= before + 2);

@@ -63,7 +63,7 @@ fn the_latest_pointer_stays_at_the_latest() {
 /// A slot that was left on its way is in the way of all others, and nobody else brings it to its end.
 #[test]
 fn send_alone_takes_up_what_an_earlier_slot_left() {
-    for point in ["upload-created", "sealed", "completed"] {
+    for point in ["upload-created", "sealed", "completed", "manifest"] {
         let world = World::new(&config("mode = \"replace\""));
         let _sandbox = world.sandbox();
         let args = ["--config", "consign.toml", "send", "daily", "--at", "2026-01-02T00:00:00Z"];

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use consign::config::Compression;
-use consign::delivery::{Delivery, DeliverySpec, Left, Target};
+use consign::delivery::{Delivery, DeliverySpec, Target};
 use consign::domain::{KeyTemplate, Mode};
 use serde_json::Value;
 
@@ -38,7 +38,7 @@ async fn markers_are_stored_with_all_else_and_come_after_the_manifest() {
     let sealed = delivery.seal().await.unwrap();
     assert_eq!(journal.sealed.lock().unwrap().as_ref().unwrap().len(), 3, "a later process knows of them");
     assert_eq!(sealed.objects().len(), 1, "the manifest does not name them");
-    assert_eq!(wire.open_uploads(), 3);
+    assert_eq!(wire.open_uploads(), 4, "the manifest's too");
     let done = sealed.complete().await.unwrap();
     let written = manifest(&customer, run, done.objects());
     let manifested = done.manifest(&written).await.unwrap();
@@ -68,36 +68,44 @@ async fn markers_that_did_not_complete_are_completed_by_another_process() {
     for key in [SUCCESS, LATEST] {
         let wire = Wire::start(move |seen, _| {
             let fails = seen.call == Call::Complete && seen.key == key;
-            fails.then(|| Fault::Answer(404, vec![], s3_error("NoSuchUpload", "not now")))
+            fails.then(|| Fault::Answer(503, vec![], s3_error("SlowDown", "not now")))
         })
         .await;
-        let (customer, run) = (customer(), run_id());
-        let journal = Arc::new(Journal::default());
-        let begun = Delivery::begin(target(&wire).await, marked(), journal.clone()).await.unwrap();
-        for event in object(0, "a.csv", b"x") {
-            begun.accept(event).await.unwrap();
-        }
-        let done = begun.seal().await.unwrap().complete().await.unwrap();
-        let first = manifest(&customer, run, done.objects());
-        let failure = done.manifest(&first).await.unwrap().mark().await.unwrap_err();
-        assert!(failure.message.contains(key), "{failure:?}");
+        let (customer, of, journal) = (customer(), (run_id(), Mode::Slot), Arc::new(Journal::default()));
+        let events = object(0, "a.csv", b"x");
+        let first = deliver_as(target(&wire).await, &customer, of, journal.clone(), marked(), events).await.unwrap();
+        assert!(first.lacking.unwrap().message.contains(key));
+        assert!(first.left.len() == if key == SUCCESS { 2 } else { 1 }, "{:?}", first.left);
 
         wire.heal();
-        let uploads = journal.uploads.lock().unwrap().clone();
-        let of_manifest = uploads.iter().filter(|(key, _)| key == MANIFEST).map(|(_, id)| id.clone());
-        let now = consign::clock::Clock::system().now();
-        let left = Left {
-            objects: journal.sealed.lock().unwrap().clone().unwrap(),
-            manifest_key: MANIFEST.into(),
-            manifest_uploads: of_manifest.map(|id| (id, now)).collect(),
-        };
-        let resumed = Delivery::resume(target(&wire).await, journal.clone(), std::env::temp_dir(), left).await.unwrap();
-        let done = resumed.complete().await.unwrap();
-        let again = manifest(&customer, run, done.objects());
-        done.manifest(&again).await.unwrap().mark().await.unwrap();
+        let asked = wire.seen().len();
+        let second = resume_as(target(&wire).await, &customer, of, &journal).await.unwrap();
+        assert!(second.lacking.is_none() && second.left.is_empty(), "{second:?}");
         assert!(wire.objects().contains_key(SUCCESS) && wire.objects().contains_key(LATEST), "{key}");
         assert_eq!(wire.open_uploads(), 0, "{key}");
+        let again = wire.seen().split_off(asked);
+        assert!(again.iter().all(|seen| ![MANIFEST, "a.csv"].iter().any(|key| seen.key.ends_with(key))), "{again:?}");
     }
+}
+
+/// Who refuses what comes after the manifest does not undo it, not even by refusing the role.
+#[tokio::test]
+async fn a_delivery_whose_manifest_is_there_commits_whoever_refuses_it_then() {
+    let wire = Wire::start(|seen, _| {
+        let fails = seen.call == Call::Complete && seen.key == SUCCESS;
+        fails.then(|| Fault::Answer(503, vec![], s3_error("SlowDown", "not now")))
+    })
+    .await;
+    let (customer, of, journal) = (customer(), (run_id(), Mode::Slot), Arc::new(Journal::default()));
+    let events = object(0, "a.csv", b"x");
+    deliver_as(target(&wire).await, &customer, of, journal.clone(), marked(), events).await.unwrap();
+    wire.obey(|seen, _| {
+        let refused = || Fault::Answer(403, vec![], s3_error("AccessDenied", "not any more"));
+        (seen.call == Call::AssumeRole).then(refused)
+    });
+    let second = resume_as(target(&wire).await, &customer, of, &journal).await.unwrap();
+    assert!(second.lacking.is_none(), "{second:?}");
+    assert_eq!(second.left.len(), 2, "they are aborted later");
 }
 
 /// The manifest is there, and a repeat would only meet it.

@@ -6,8 +6,8 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use consign::clock::Clock;
 use consign::config::{Compression, Customer, Encryption};
-use consign::delivery::{Delivery, Left, Progress, Target, Vendor};
-use consign::domain::{CustomerPrefix, Layer, Manifest, OutputEvent};
+use consign::delivery::{Delivery, Progress, Target, Vendor};
+use consign::domain::{Completion, CustomerPrefix, Layer, Manifest, OutputEvent, SealedObject};
 use proptest::prelude::*;
 
 use super::wire::{Call, Fault, Seen, Wire, crc};
@@ -31,8 +31,11 @@ async fn a_delivery_is_invisible_until_sealed_and_the_manifest_comes_last() {
     }
     let sealed = delivery.seal().await.unwrap();
     assert!(wire.objects().is_empty(), "sealed is not visible");
-    assert_eq!(journal.sealed.lock().unwrap().as_deref(), Some(sealed.objects()));
-    assert_eq!(journal.uploads.lock().unwrap().len(), 3);
+    let kept = journal.sealed.lock().unwrap().clone().unwrap();
+    assert!(kept.iter().all(|object| object.completion == Completion::InDoubt), "nobody knows after a crash");
+    let open = kept.into_iter().map(|object| SealedObject { completion: Completion::Open, ..object });
+    assert_eq!(open.collect::<Vec<_>>(), sealed.objects());
+    assert_eq!(journal.uploads.lock().unwrap().len(), 4, "the manifest's too");
     let bytes = 12 * MIB as u64 + 5;
     let moved = progress.borrow().moved;
     assert!(moved.is_some());
@@ -99,8 +102,8 @@ async fn a_session_is_renewed_ahead_of_its_end_while_the_upload_goes_on() {
     delivery.seal().await.unwrap().complete().await.unwrap();
     let token = |seen: Seen| seen.headers["x-amz-security-token"].to_str().unwrap().to_owned();
     let used: Vec<_> = wire.seen().into_iter().filter(|seen| seen.call != Call::AssumeRole).map(token).collect();
-    // Created and two parts before the 55th minute, a part and the completion after it.
-    assert_eq!(used, ["token-1", "token-1", "token-1", "token-2", "token-2"]);
+    // Created and two parts before the 55th minute; a part, the manifest's creation and the completion after it.
+    assert_eq!(used, ["token-1", "token-1", "token-1", "token-2", "token-2", "token-2"]);
     assert_eq!(wire.count(Call::AssumeRole), 2);
 }
 
@@ -211,14 +214,8 @@ async fn a_sealed_delivery_rolls_forward_in_another_process() {
     drop(delivery.seal().await.unwrap());
 
     // Three processes, each of which dies a step further on.
-    let resume = async || {
-        let sealed = journal.sealed.lock().unwrap().clone().unwrap();
-        let uploads = journal.uploads.lock().unwrap().clone();
-        let manifests = uploads.into_iter().filter(|(key, _)| key == MANIFEST);
-        let manifest_uploads = manifests.map(|(_, id)| (id, Clock::system().now())).collect();
-        let left = Left { objects: sealed, manifest_key: MANIFEST.into(), manifest_uploads };
-        Delivery::resume(target(), journal.clone(), std::env::temp_dir(), left).await.unwrap()
-    };
+    let resume =
+        async || Delivery::resume(target(), journal.clone(), std::env::temp_dir(), journal.left()).await.unwrap();
     drop(resume().await.complete().await.unwrap());
     assert_eq!(wire.objects().len(), 2);
     let completed = resume().await.complete().await.unwrap();
@@ -272,7 +269,7 @@ async fn another_committed_delivery_is_a_conflict_and_stays() {
     assert_eq!(failure.layer, Layer::Conflict, "{failure:?}");
     assert!(failure.message.contains("this attempt did not write it"), "{failure:?}");
     assert_eq!(wire.objects()[MANIFEST], "theirs");
-    assert_eq!(wire.open_uploads(), 0);
+    assert_eq!(wire.open(), [MANIFEST], "left to whoever writes the failure down");
 }
 
 /// A plugin may open thousands of objects in an instant.

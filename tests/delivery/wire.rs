@@ -96,6 +96,16 @@ impl Wire {
         state.uploads.insert(id, upload);
     }
 
+    /// Somebody aborts whatever uploads of this key there are.
+    pub fn end(&self, key: &str) {
+        self.state().uploads.retain(|_, upload| upload.key != key);
+    }
+
+    /// From now on this goes wrong.
+    pub fn obey(&self, script: impl FnMut(&Seen, usize) -> Option<Fault> + Send + 'static) {
+        self.front.obey(Box::new(script));
+    }
+
     /// Nothing goes wrong any more.
     pub fn heal(&self) {
         self.front.obey(Box::new(|_, _| None));

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use consign::clock::Clock;
 use consign::config::{Aws, Compression, Credentials, Customer, Encryption, StaticCredentials};
-use consign::delivery::{Committed, Delivery, DeliverySpec, Target, Vendor};
+use consign::delivery::{Committed, Delivery, DeliverySpec, Left, Target, Vendor};
 use consign::domain::{
     AccountId, BucketName, CustomerName, CustomerPrefix, ExternalId, Failure, Interval, KeyTemplate, Layer, LeafName,
     Manifest, ManifestInterval, Mode, ObjectKey, OutputEvent, Region, Retry, RoleArn, RunId, SealedObject, Secret,
@@ -160,12 +160,27 @@ pub async fn deliver_as(
     completed.manifest(&manifest).await?.mark().await
 }
 
+/// Goes on with what an earlier try or process had sealed.
+pub async fn resume_as(
+    target: Target,
+    customer: &Customer,
+    (run, mode): (RunId, Mode),
+    journal: &Arc<Journal>,
+) -> Result<Committed, Failure> {
+    let resumed = Delivery::resume(target, journal.clone(), std::env::temp_dir(), journal.left()).await?;
+    let completed = resumed.complete().await?;
+    let manifest = Manifest { mode, ..manifest(customer, run, completed.objects()) };
+    completed.manifest(&manifest).await?.mark().await
+}
+
 /// Remembers what it was told.
 #[derive(Default)]
 pub struct Journal {
     pub uploads: Mutex<Vec<(String, String)>>,
     pub aborted: Mutex<Vec<String>>,
     pub sealed: Mutex<Option<Vec<SealedObject>>>,
+    /// The upload that has become the manifest.
+    pub manifested: Mutex<Option<String>>,
     /// A later slot has been delivered.
     pub is_old: bool,
     /// Another process has taken over.
@@ -178,6 +193,21 @@ impl Journal {
         let mut ids: Vec<_> = self.uploads.lock().unwrap().iter().map(|(_, id)| id.clone()).collect();
         ids.sort();
         ids
+    }
+
+    /// What a later try or process finds of a sealed delivery.
+    pub fn left(&self) -> Left {
+        let (uploads, aborted) = (self.uploads.lock().unwrap().clone(), self.aborted.lock().unwrap().clone());
+        let manifested = self.manifested.lock().unwrap().clone();
+        let is_left = |id: &String| !aborted.contains(id) && Some(id) != manifested.as_ref();
+        let manifests = uploads.into_iter().filter(|(key, id)| key == MANIFEST && is_left(id));
+        let now = Clock::system().now();
+        Left {
+            objects: self.sealed.lock().unwrap().clone().unwrap(),
+            manifest_key: MANIFEST.into(),
+            manifest_uploads: manifests.map(|(_, id)| (id, now)).collect(),
+            manifested: manifested.is_some(),
+        }
     }
 
     /// The uploads that were aborted, sorted.
@@ -206,6 +236,20 @@ impl UploadJournal for Journal {
 
     async fn sealed(&self, objects: &[SealedObject]) -> Result<(), Failure> {
         *self.sealed.lock().unwrap() = Some(objects.to_vec());
+        Ok(())
+    }
+
+    async fn completions(&self, objects: &[SealedObject]) -> Result<(), Failure> {
+        let mut sealed = self.sealed.lock().unwrap();
+        for object in objects {
+            let kept = sealed.iter_mut().flatten().find(|kept| kept.key == object.key).unwrap();
+            *kept = object.clone();
+        }
+        Ok(())
+    }
+
+    async fn manifested(&self, upload_id: &str) -> Result<(), Failure> {
+        *self.manifested.lock().unwrap() = Some(upload_id.into());
         Ok(())
     }
 

@@ -159,8 +159,8 @@ const PAUSED_AT: [Step; 20] = [
     Step::Plain("upload-created:1", "interrupted committed"),
     // A sealed upload is completed by both.
     Step::Plain("sealed:1", "committed"),
-    // The manifest: begun by this one, put by the other.
-    Step::Plain("upload-created:2", "committed"),
+    // The manifest: to be put by this one, put by the other.
+    Step::Plain("completed:1", "committed"),
     // Uploads of a sealed attempt: asked whether they are its own, and not aborted yet.
     Step::GivenUp(Point::Aborting),
     Step::Plain("claimed:1", "committed"),
@@ -168,8 +168,8 @@ const PAUSED_AT: [Step; 20] = [
     Step::Plain("upload-answered:1", "interrupted committed"),
     Step::Plain("drafted:1", "interrupted committed"),
     Step::Plain("object-completed:1", "committed"),
-    Step::Plain("completed:1", "committed"),
-    Step::Plain("upload-answered:2", "committed"),
+    Step::Plain("upload-created:2", "interrupted committed"),
+    Step::Plain("upload-answered:2", "interrupted committed"),
     Step::Plain("manifest:1", "committed"),
     Step::Plain("committed:1", "committed"),
     // Uploads of an attempt at work.

@@ -1,0 +1,44 @@
+//! How far a sealed attempt's objects are on their way to be seen.
+
+use super::db::{Db, values};
+use super::row::to_json;
+use super::state::UploadEvent;
+use super::{AttemptId, Ledger, LedgerError, write};
+use crate::domain::{Completion, SealedObject};
+
+impl Ledger {
+    /// Keeps how far the completion of each of these objects is.
+    pub async fn completions(&self, attempt: AttemptId, objects: &[SealedObject]) -> Result<(), LedgerError> {
+        let objects = objects.to_vec();
+        self.writer.run(move |ledger| completions(ledger, attempt, &objects)).await
+    }
+
+    /// The manifest is in the bucket, put by this upload. What comes after it may not be.
+    pub async fn manifested(&self, attempt: AttemptId, upload_id: &str) -> Result<(), LedgerError> {
+        let (now, upload_id) = (self.clock.now(), upload_id.to_owned());
+        let work = move |ledger: &Db| write::upload_ended(ledger, now, attempt, &upload_id, UploadEvent::Complete);
+        self.writer.run(work).await
+    }
+}
+
+fn completions(ledger: &Db, attempt: AttemptId, objects: &[SealedObject]) -> Result<(), LedgerError> {
+    let keep = "UPDATE objects SET etag = ?3, sealed = ?4 WHERE attempt = ?1 AND key = ?2
+                AND EXISTS (SELECT 1 FROM attempts WHERE id = ?1 AND state = 'sealed')";
+    for object in objects {
+        let etag = match &object.completion {
+            Completion::Done(etag) => Some(etag.as_str()),
+            _ => None,
+        };
+        if ledger.execute(keep, values![attempt.0, &object.key, etag, &to_json(object)?])? == 0 {
+            return Err(LedgerError::Unknown { record: format!("object {} of a sealed attempt", object.key) });
+        }
+    }
+    Ok(())
+}
+
+/// Whether the manifest of an attempt is known to be in the bucket.
+pub(super) fn is_manifested(ledger: &Db, attempt: AttemptId) -> Result<bool, LedgerError> {
+    let find = "SELECT EXISTS (SELECT 1 FROM attempts a JOIN uploads u ON u.attempt = a.id AND u.key = a.manifest_key
+                               WHERE a.id = ?1 AND u.state = 'completed')";
+    ledger.only(find, values![attempt.0])
+}

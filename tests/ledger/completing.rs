@@ -1,0 +1,80 @@
+//! How far a sealed attempt's objects are on their way to be seen.
+
+use consign::domain::{Completion, Failure, Leaves, SealedObject};
+use consign::ledger::{DeliveryState, LedgerError, UploadState};
+
+use super::{customers, destination, key, object, open, passing, slot, start};
+
+on_postgres! {
+    how_far_each_object_is_outlives_the_process,
+    a_manifest_that_is_there_is_known_to_be,
+    what_is_torn_begins_anew,
+}
+
+fn is(completion: Completion, object: SealedObject) -> SealedObject {
+    SealedObject { completion, ..object }
+}
+
+#[tokio::test]
+async fn how_far_each_object_is_outlives_the_process() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = open(dir.path());
+    let claim = ledger.start_manual(slot("a", 1), customers(&["acme"])).await.unwrap().claim.unwrap();
+    let id = claim.deliveries[0].1;
+    let attempt = ledger.attempt_started(id, None).await.unwrap().id;
+    let [one, two] = ["one", "two"].map(|name| object(&key(&slot("a", 1), name), name));
+    let unknown = ledger.completions(attempt, std::slice::from_ref(&one)).await;
+    assert!(matches!(unknown, Err(LedgerError::Unknown { .. })), "it is not sealed");
+    ledger.sealed(attempt, &[one.clone(), two.clone()]).await.unwrap();
+    let (one, two) = (is(Completion::Done("e1".into()), one), is(Completion::Open, two));
+    ledger.completions(attempt, &[one.clone(), two.clone()]).await.unwrap();
+    ledger.failed(attempt, passing(), Some(start())).await.unwrap();
+    drop(ledger);
+    let ledger = open(dir.path());
+    assert_eq!(ledger.open_delivery(id).await.unwrap().attempt.unwrap().objects, [one.clone(), two.clone()]);
+    let shown = ledger.reader().run(claim.run).await.unwrap();
+    let etags: Vec<_> = shown.deliveries[0].attempts[0].objects.iter().map(|object| object.etag.as_deref()).collect();
+    assert_eq!(etags, [Some("e1"), None]);
+    // It is asked for once more: whoever comes next cannot know.
+    let two = is(Completion::InDoubt, two);
+    ledger.completions(attempt, std::slice::from_ref(&two)).await.unwrap();
+    assert_eq!(ledger.open_delivery(id).await.unwrap().attempt.unwrap().objects, [one, two]);
+}
+
+#[tokio::test]
+async fn a_manifest_that_is_there_is_known_to_be() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = open(dir.path());
+    let claim = ledger.start_manual(slot("a", 1), customers(&["acme"])).await.unwrap().claim.unwrap();
+    let id = claim.deliveries[0].1;
+    let manifest = key(&slot("a", 1), "rows.csv");
+    let attempt = ledger.attempt_started(id, Some(destination(manifest.as_str()))).await.unwrap().id;
+    ledger.upload_created(attempt, &key(&slot("a", 1), "other.csv"), "u1").await.unwrap();
+    ledger.upload_created(attempt, &manifest, "m1").await.unwrap();
+    ledger.sealed(attempt, &[]).await.unwrap();
+    let is_there = async || ledger.open_delivery(id).await.unwrap().attempt.unwrap().manifested;
+    ledger.manifested(attempt, "u1").await.unwrap();
+    assert!(!is_there().await, "that is another object's");
+    for _ in 0..2 {
+        ledger.manifested(attempt, "m1").await.unwrap();
+        assert!(is_there().await);
+    }
+    let shown = ledger.reader().run(claim.run).await.unwrap();
+    assert_eq!(shown.deliveries[0].attempts[0].uploads[1].state, UploadState::Completed);
+}
+
+/// Nothing is left to go on with, so that its retry is another attempt.
+#[tokio::test]
+async fn what_is_torn_begins_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = open(dir.path());
+    let claim = ledger.start_manual(slot("a", 1), customers(&["acme"])).await.unwrap().claim.unwrap();
+    let id = claim.deliveries[0].1;
+    let attempt = ledger.attempt_started(id, None).await.unwrap().id;
+    ledger.sealed(attempt, &[object(&key(&slot("a", 1), "rows.csv"), "u1")]).await.unwrap();
+    let torn = Failure { leaves: Leaves::Torn, ..passing() };
+    ledger.failed(attempt, torn, Some(start())).await.unwrap();
+    let open = ledger.open_delivery(id).await.unwrap();
+    assert_eq!((open.state, open.tries, open.due, open.attempt), (DeliveryState::Waiting, 1, Some(start()), None));
+    assert_eq!(ledger.attempt_started(id, None).await.unwrap().number, 2);
+}
