@@ -57,7 +57,7 @@ impl Ledger {
     ) -> Result<Attempt, LedgerError> {
         let now = self.clock.now();
         let begin = move |ledger: &Db| {
-            write::attempt_started(ledger, now, delivery, destination.as_ref(), (formatter.as_ref(), order))
+            write::attempt_started(ledger, now, delivery, destination.as_ref(), (formatter.as_ref(), &order))
         };
         self.writer.run(begin).await
     }

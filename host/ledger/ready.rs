@@ -57,7 +57,7 @@ impl Ledger {
         let begin = move |ledger: &Db| match hold(ledger, delivery)? {
             Some(unready) => Ok(Begun::Held(Box::new(unready))),
             None => {
-                let by = (formatter.as_ref(), order);
+                let by = (formatter.as_ref(), &order);
                 write::attempt_started(ledger, now, delivery, destination.as_ref(), by).map(Begun::Attempt)
             }
         };

@@ -16,7 +16,7 @@ pub(super) fn attempt_started(
     now: Instant,
     delivery: DeliveryId,
     destination: Option<&Destination>,
-    (formatter, order): (Option<&Formatter>, Order),
+    (formatter, order): (Option<&Formatter>, &Order),
 ) -> Result<Attempt, LedgerError> {
     if let Some(formatter) = formatter {
         faults::refuse(ledger, formatter)?;
@@ -66,11 +66,13 @@ fn key_taken(
     ledger: &Db,
     delivery: DeliveryId,
     destination: &Destination,
-    order: Order,
+    order: &Order,
 ) -> Result<Option<Slot>, LedgerError> {
     let Destination { endpoint, bucket, manifest_key, .. } = destination;
     let other = match order {
-        Order::Any | Order::OneByOne => "(d.slot, d.customer) <> (SELECT slot, customer FROM deliveries WHERE id = ?4)",
+        Order::Any | Order::OneByOne { .. } => {
+            "(d.slot, d.customer) <> (SELECT slot, customer FROM deliveries WHERE id = ?4)"
+        }
         Order::Forward => "s.share <> (SELECT s.share FROM deliveries d JOIN slots s ON s.id = d.slot WHERE d.id = ?4)",
     };
     let taken = format!(
