@@ -85,6 +85,11 @@ impl Job {
             Task::Resume(open) => open.has_begun(),
         }
     }
+
+    /// When it is too late for it. What is in a bucket already is looked at in its turn, however late.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.delivery.deadline.filter(|_| !self.has_begun())
+    }
 }
 
 /// One try, and what the log says of it.
