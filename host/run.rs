@@ -12,6 +12,7 @@ mod record;
 mod report;
 mod retry;
 mod stop;
+mod uploads;
 mod verify;
 pub mod wanted;
 

@@ -8,6 +8,7 @@ mod faults;
 mod layers;
 mod markers;
 mod protocol;
+mod recorded;
 mod session;
 mod spilled;
 mod strays;

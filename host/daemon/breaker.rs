@@ -47,7 +47,7 @@ fn signs(failure: &Failure) -> [Sign; 2] {
 fn signs_of_end(progress: &Progress) -> [Sign; 2] {
     match progress {
         Progress::Delivered(_) => [Sign::Answers; 2],
-        Progress::Waits { failure, .. } | Progress::Failed(failure) | Progress::Held(failure) => signs(failure),
+        Progress::Waits { failure, .. } | Progress::Failed(failure) | Progress::Held { failure, .. } => signs(failure),
         Progress::Tidied | Progress::Interrupted | Progress::Quarantined | Progress::NotYet => [Sign::None; 2],
     }
 }

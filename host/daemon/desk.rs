@@ -304,8 +304,8 @@ impl Desk {
                 self.wait_for_turn(delivery, &stopper);
                 return Ok(());
             }
-            Ok(Ok(Progress::Held(failure))) => {
-                let job = Job { delivery, task: Task::Again { begun: false } };
+            Ok(Ok(Progress::Held { failure, sealed })) => {
+                let job = Job { delivery, task: Task::Again { begun: sealed } };
                 self.wait_for_customer(job, failure, stopper.is_told());
                 return Ok(());
             }

@@ -63,7 +63,10 @@ pub(super) enum Progress {
     /// Another slot of its share goes first.
     NotYet,
     /// It waits until its customer is ready.
-    Held(Failure),
+    Held {
+        failure: Failure,
+        sealed: bool,
+    },
 }
 
 impl Job {
@@ -145,9 +148,9 @@ pub(super) async fn carry_out(
             tracing::debug!("not begun: {}", why.message);
             Ok(Progress::NotYet)
         }
-        Outcome::Held(failure) => {
+        Outcome::Held { failure, sealed } => {
             tracing::debug!("waits for its customer to be ready: {}", failure.message);
-            Ok(Progress::Held(failure))
+            Ok(Progress::Held { failure, sealed })
         }
         Outcome::Failed(failure) => {
             let layer = failure.layer.as_str();

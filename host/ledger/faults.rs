@@ -80,6 +80,12 @@ impl Ledger {
         self.writer.run(fail).await
     }
 
+    /// As [`Ledger::failed`] with `again`, and without a try: nothing of the delivery was tried.
+    pub async fn unanswered(&self, attempt: AttemptId, failure: Failure, again: Instant) -> Result<(), LedgerError> {
+        let now = self.clock.now();
+        self.writer.run(move |ledger| write::ended(ledger, now, attempt, (&failure, 0), Some(again))).await
+    }
+
     /// Lets a plugin's components go, and the one of this digest, whatever it was called.
     /// Returns those that were in quarantine.
     pub async fn release(

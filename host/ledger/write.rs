@@ -178,12 +178,23 @@ pub(super) fn failed(
     failure: &Failure,
     again: Option<Instant>,
 ) -> Result<(), LedgerError> {
+    ended(ledger, now, attempt, (failure, 1), again)
+}
+
+/// An attempt has ended without its object, which is so many tries.
+pub(super) fn ended(
+    ledger: &Db,
+    now: Instant,
+    attempt: AttemptId,
+    (failure, tries): (&Failure, i64),
+    again: Option<Instant>,
+) -> Result<(), LedgerError> {
     let (delivery, text) = (delivery_of(ledger, attempt)?, to_json(failure)?);
     if let Some(again) = again {
         let postponed = ledger.execute(
-            "UPDATE deliveries SET failure = ?2, due_at = ?3, tries = tries + 1 WHERE id = ?1 AND state = 'sealed'
+            "UPDATE deliveries SET failure = ?2, due_at = ?3, tries = tries + ?5 WHERE id = ?1 AND state = 'sealed'
                  AND EXISTS (SELECT 1 FROM attempts WHERE id = ?4 AND state = 'sealed')",
-            values![delivery, &text, again, attempt.0],
+            values![delivery, &text, again, attempt.0, tries],
         )?;
         if postponed > 0 {
             return release(ledger, delivery);
@@ -192,8 +203,8 @@ pub(super) fn failed(
     let also = "ended_at = ?3, failure = ?4";
     step::<AttemptState>(ledger, attempt.0, AttemptEvent::Fail, also, values![now, &text])?;
     let event = if again.is_some() { DeliveryEvent::Wait } else { DeliveryEvent::Fail };
-    let also = "failure = ?3, due_at = ?4, tries = tries + 1";
-    step::<DeliveryState>(ledger, delivery, event, also, values![&text, again])?;
+    let also = "failure = ?3, due_at = ?4, tries = tries + ?5";
+    step::<DeliveryState>(ledger, delivery, event, also, values![&text, again, tries])?;
     release(ledger, delivery)
 }
 

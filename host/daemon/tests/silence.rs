@@ -4,9 +4,11 @@ use tokio::sync::mpsc;
 
 use super::super::admin::Order;
 use super::super::breaker::Sign;
+use super::super::generation::Generation;
 use super::super::notify::Manager;
 use super::super::queue::Of;
 use super::*;
+use crate::config::Aws;
 use crate::domain::BucketName;
 
 fn silent() -> [Of; 2] {
@@ -102,4 +104,26 @@ async fn what_is_sent_by_hand_asks_at_once() {
         desk.go_on();
         assert_eq!(counts(&desk), (1, 0, 0), "{of}");
     }
+}
+
+/// Each of them would ask for as long as the first.
+#[tokio::test(flavor = "multi_thread")]
+async fn uploads_are_not_ended_one_by_one_where_sts_does_not_answer() {
+    let world = World::new();
+    let mut desk = world.desk(world.config("", "old", &["a"])).await;
+    // Nobody waits for its answer for long.
+    let hasty = Duration::from_millis(200);
+    let aws = Aws { attempt_timeout: hasty, operation_timeout: hasty, ..desk.generation.config.aws.clone() };
+    let hasty = Arc::new(Config { aws, ..Config::clone(&desk.generation.config) });
+    let parts = world.parts(&hasty).await;
+    desk.generation = Arc::new(Generation { number: 1, config: hasty, parts });
+    let left = ends::with_uploads(&desk, 30).await;
+    ends::fails(&desk, left).await;
+    desk.sweep();
+    until(&mut desk, "it is at work", |desk| desk.queue.at_work() == 1).await;
+    until(&mut desk, "it has ended", |desk| desk.queue.at_work() == 0 && desk.calls.is_empty()).await;
+    let asked = world.silence.asked_for("old");
+    assert!(asked <= 4, "{asked}");
+    let left = desk.ledger.ended_with_uploads().await.unwrap();
+    assert_eq!(left[0].deliveries[0].uploads.len(), 30);
 }
