@@ -399,13 +399,11 @@ impl Recorder<'_> {
         Ok(Outcome::Failed(failure))
     }
 
-    /// STS has not answered, so that nothing of the delivery was tried: it costs none of its
-    /// tries, for as long as the share makes up for what is missed.
+    /// STS has not answered, so that nothing of the delivery was tried: if it is on schedule, it costs
+    /// none of its tries, for as long as the share makes up for what is missed.
     fn spares(&self, work: &Work, failure: &Failure, now: Instant) -> bool {
-        let catch_up = work.share.catch_up;
-        let is_made_up_for = self.run.began().is_some_and(|began| now < began + catch_up.window);
-        let is_tried_again = !matches!(self.retrying, Retrying::Person) && catch_up.missed != Missed::None;
-        failure.asked == Some(Asked::Sts) && failure.is_silence() && is_tried_again && is_made_up_for
+        let is_made_up_for = self.run.began().is_some_and(|began| now < began + work.share.catch_up.window);
+        failure.asked == Some(Asked::Sts) && failure.is_silence() && self.holds(work) && is_made_up_for
     }
 
     /// The customer's set-up refuses: it waits until that is right. If it is, and only this
