@@ -193,7 +193,7 @@ async fn drain(
     }
     let deadline = tokio::time::Instant::now() + patience;
     let mut is_cut_off = false;
-    while !desk.work.is_empty() || !desk.calls.is_empty() || desk.waiting.is_looking() {
+    while !desk.work.is_empty() || !desk.calls.is_empty() || desk.is_looking() {
         let now = tokio::time::Instant::now();
         desk.stop_what_is_late();
         if now >= deadline + DRAIN_GRACE {

@@ -13,6 +13,7 @@ mod record;
 mod report;
 mod retry;
 mod stop;
+mod uploads;
 mod verify;
 pub mod wanted;
 
@@ -27,8 +28,8 @@ use crate::crash::{self, Point};
 use crate::dataset::Request;
 use crate::delivery::{Committed, Delivery, DeliverySpec, Sealed, Target};
 use crate::domain::{
-    CustomerName, Destination, Failure, Invalid, KeyFacts, Layer, LeafName, Manifest, ManifestField, ManifestInterval,
-    ManifestPlugin, Mode, ObjectKey, OutputEvent, Retry, RunId, Slot, UploadJournal,
+    CustomerName, Destination, Failure, Invalid, KeyFacts, KeyTemplate, Layer, LeafName, Manifest, ManifestField,
+    ManifestInterval, ManifestPlugin, Mode, ObjectKey, OutputEvent, Retry, RunId, Slot, UploadJournal,
 };
 use crate::ledger::Order;
 use crate::limits::Limits;
@@ -285,13 +286,17 @@ impl Work {
 
     /// Where the manifest goes.
     pub fn manifest_key(&self) -> Result<ObjectKey, Invalid> {
+        self.key(&self.share.key, &LeafName::manifest())
+    }
+
+    fn key(&self, template: &KeyTemplate, name: &LeafName) -> Result<ObjectKey, Invalid> {
         let facts = KeyFacts {
             share: &self.share.name,
             customer: &self.customer.name,
             slot: self.slot.at,
             interval: self.slot.interval,
         };
-        self.customer.prefix.key(&self.share.key, &facts, &LeafName::manifest())
+        self.customer.prefix.key(template, &facts, name)
     }
 
     /// Where the delivery goes, to be written down.
@@ -317,15 +322,22 @@ impl Work {
 
     /// How the share's slots are to each other.
     fn order(&self) -> Order {
-        match self.share.mode {
-            Mode::Replace => Order::Forward,
-            Mode::Slot if self.share.is_in_order() => Order::OneByOne,
-            Mode::Slot => Order::Any,
+        match (self.share.mode, &self.share.latest_pointer) {
+            (Mode::Replace, _) => Order::Forward,
+            (Mode::Slot, Some(template)) => match self.key(template, &LeafName::latest()) {
+                Ok(pointer) => Order::OneByOne { pointer: pointer.to_string() },
+                // It fails before it asks for an upload.
+                Err(_) => Order::Any,
+            },
+            (Mode::Slot, None) => Order::Any,
         }
     }
 
     fn overtaken(&self, by: &Slot) -> Failure {
-        let message = format!("slot {by}, which is later, has been delivered, and slot {} would replace it", self.slot);
+        let message = format!(
+            "slot {by}, which is later, has been delivered, at least in part, and slot {} would replace it",
+            self.slot
+        );
         let remedy = format!(
             "nothing, if the latest is all that is wanted; with mode = \"slot\" each slot of share {} has keys of its own",
             self.share.name

@@ -9,6 +9,8 @@ mod faults;
 mod layers;
 mod markers;
 mod protocol;
+mod recorded;
+mod session;
 mod spilled;
 mod strays;
 mod wire;

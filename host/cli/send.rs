@@ -205,7 +205,7 @@ impl Sending {
                 | Outcome::Interrupted(failure)
                 | Outcome::Quarantined(failure)
                 | Outcome::NotYet(failure)
-                | Outcome::Held(failure) => Fared::failed(customer, Fate::Failed, failure),
+                | Outcome::Held { failure, .. } => Fared::failed(customer, Fate::Failed, failure),
             })
         };
         let deliveries = stream::iter(claim.deliveries.clone()).map(one);

@@ -7,7 +7,7 @@ use super::output::{self, CliError, Exit, bytes, count, line, thousands};
 use super::{Global, setup};
 use crate::clock::{Clock, Instant, to_the_second};
 use crate::daemon::admin::ask::Ask;
-use crate::daemon::admin::{Halted, Kept, Moving, NotReady, Now, Overview, Running, Shut};
+use crate::daemon::admin::{Halted, Kept, Moving, NotReady, Now, Overview, Running, Shut, Unasked};
 use crate::domain::Blame;
 use crate::ledger::{DeliveryState, FailedRun, FailedShare, Open, Quarantine, Unready};
 use crate::run::component_digest;
@@ -96,6 +96,10 @@ fn earlier(state: &Now) -> BTreeMap<u64, usize> {
     earlier
 }
 
+fn again(until: Option<Instant>) -> String {
+    until.map_or("one delivery tries it".to_owned(), |until| format!("tried again at {}", to_the_second(until)))
+}
+
 fn print_wrong(daemon: Option<&Running>, kept: Option<&Kept>) {
     let mut wrong = Vec::new();
     match daemon.map(|daemon| &daemon.now) {
@@ -105,12 +109,13 @@ fn print_wrong(daemon: Option<&Running>, kept: Option<&Kept>) {
                 wrong.push(format!("{why}, and nothing new begins; once that is mended it goes on by itself"));
             }
             for Shut { bucket, until } in now.shut.iter().take(SHOWN) {
-                let again = until.map_or("one delivery tries it".to_owned(), |until| {
-                    format!("tried again at {}", to_the_second(until))
-                });
-                wrong.push(format!("bucket {bucket} does not answer; {again}"));
+                wrong.push(format!("bucket {bucket} does not answer; {}", again(*until)));
             }
             more(&mut wrong, now.shut.len() as u64);
+            for Unasked { customer, until } in now.unasked.iter().take(SHOWN) {
+                wrong.push(format!("STS does not answer for customer {customer}; {}", again(*until)));
+            }
+            more(&mut wrong, now.unasked.len() as u64);
             if now.stopping {
                 wrong.push("it is stopping: what is at work ends, and nothing new begins".to_owned());
             }

@@ -26,7 +26,7 @@ use crate::domain::{Blame, Refused};
 use ask::{Event, LINE_MAX, Preamble, Request, Said, VERSION};
 pub(super) use office::{Office, Order, Watch};
 pub use office::{cancelled_by, is_open, pause, release, resume, to_retry};
-pub use overview::{Halted, Kept, LastReload, Moving, NotReady, Now, Overview, Running, Shut};
+pub use overview::{Halted, Kept, LastReload, Moving, NotReady, Now, Overview, Running, Shut, Unasked};
 use socket::{Bound, SocketError};
 
 /// How long a caller may take with its line, and with taking one.

@@ -1,6 +1,6 @@
-//! Buckets that do not answer: after some failures in a row nothing more is begun
-//! there for a while, then one delivery, to see. So a bucket that is down is asked
-//! little, its deliveries do not use up their tries, and the others have the places.
+//! Buckets that do not answer, and customers for whom STS does not: after some failures in
+//! a row nothing more is begun there for a while, then one delivery, to see. So what is down
+//! is asked little, its deliveries do not use up their tries, and the others have the places.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -11,9 +11,10 @@ use super::admin::ask::Event;
 use super::calls::Answer;
 use super::desk::{AtWork, Desk};
 use super::job::{Delivery, Job, Progress, Task};
+use super::queue::{Of, Place};
 use crate::clock::{Instant, exact};
 use crate::crash::{self, Point};
-use crate::domain::{Asked, BucketName, Failure, Layer, Retry};
+use crate::domain::{Asked, Failure, Layer, Origin, Retry};
 use crate::ledger::LedgerError;
 use crate::run::Stopper;
 
@@ -24,7 +25,7 @@ const FAILURES: u32 = 3;
 const FIRST: Duration = Duration::from_secs(15);
 const LONGEST: Duration = Duration::from_secs(10 * 60);
 
-/// What the end of a try says of its bucket.
+/// What the end of a try says of whom it has asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Sign {
     Answers,
@@ -33,25 +34,25 @@ pub(super) enum Sign {
     None,
 }
 
-impl Sign {
-    fn of(failure: &Failure) -> Self {
-        match failure.asked {
-            Some(Asked::S3) if failure.layer == Layer::Network && failure.retry == Retry::Later => Sign::Silent,
-            Some(Asked::S3) => Sign::Answers,
-            Some(Asked::Sts) | None => Sign::None,
-        }
-    }
-
-    fn of_end(progress: &Progress) -> Self {
-        match progress {
-            Progress::Delivered(_) => Sign::Answers,
-            Progress::Waits { failure, .. } | Progress::Failed(failure) | Progress::Held(failure) => Sign::of(failure),
-            Progress::Tidied | Progress::Interrupted | Progress::Quarantined | Progress::NotYet => Sign::None,
-        }
+/// Of STS and of S3: without a session nobody gets as far as the bucket.
+fn signs(failure: &Failure) -> [Sign; 2] {
+    let sign = if failure.is_silence() { Sign::Silent } else { Sign::Answers };
+    match failure.asked {
+        Some(Asked::Sts) => [sign, Sign::None],
+        Some(Asked::S3) => [Sign::Answers, sign],
+        None => [Sign::None; 2],
     }
 }
 
-/// What changes for a bucket.
+fn signs_of_end(progress: &Progress) -> [Sign; 2] {
+    match progress {
+        Progress::Delivered(_) => [Sign::Answers; 2],
+        Progress::Waits { failure, .. } | Progress::Failed(failure) | Progress::Held { failure, .. } => signs(failure),
+        Progress::Tidied | Progress::Interrupted | Progress::Quarantined | Progress::NotYet => [Sign::None; 2],
+    }
+}
+
+/// What changes there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Change {
     /// Nothing is begun there until then.
@@ -70,22 +71,23 @@ struct Breaker {
     until: Option<Instant>,
     /// Since when one may that is to try.
     tried: Option<Instant>,
-    /// Parts that the deliveries at work there had stored when they were looked at last.
-    parts: u64,
+    /// How many parts were stored by what is at work there, or sessions open, when it was
+    /// looked at last since it is shut.
+    seen: Option<u64>,
 }
 
-/// Those of which the last that is known is a failure.
+/// Buckets, and customers by their roles, of which the last that is known is a failure.
 #[derive(Debug, Default)]
-pub(super) struct Breakers(HashMap<BucketName, Breaker>);
+pub(super) struct Breakers(HashMap<Of, Breaker>);
 
 impl Breakers {
     /// A try has ended that `began` then and had its place there.
-    fn saw(&mut self, bucket: &BucketName, sign: Sign, began: Instant, now: Instant) -> Option<Change> {
+    fn saw(&mut self, of: &Of, sign: Sign, began: Instant, now: Instant) -> Option<Change> {
         match sign {
             Sign::None => None,
-            Sign::Answers => self.0.remove(bucket).filter(|breaker| breaker.shut > 0).map(|_| Change::Open),
+            Sign::Answers => self.0.remove(of).filter(|breaker| breaker.shut > 0).map(|_| Change::Open),
             Sign::Silent => {
-                let breaker = self.0.entry(bucket.clone()).or_default();
+                let breaker = self.0.entry(of.clone()).or_default();
                 // What had begun before it was shut says nothing new.
                 if breaker.until.is_some() || breaker.tried.is_some_and(|tried| began < tried) {
                     return None;
@@ -94,108 +96,129 @@ impl Breakers {
                 if breaker.failures < FAILURES && breaker.shut == 0 {
                     return None;
                 }
-                let until = now + pause(bucket, breaker.shut);
-                *breaker =
-                    Breaker { shut: breaker.shut.saturating_add(1), until: Some(until), tried: None, ..*breaker };
+                let until = now + pause(of, breaker.shut);
+                let shut = breaker.shut.saturating_add(1);
+                *breaker = Breaker { shut, until: Some(until), tried: None, ..*breaker };
                 Some(Change::Shut(until))
             }
         }
     }
 
-    /// What is at work there has stored so many parts.
-    fn stored(&mut self, bucket: &BucketName, parts: u64) -> Option<Change> {
-        let breaker = self.0.get_mut(bucket)?;
-        let before = std::mem::replace(&mut breaker.parts, parts);
-        if parts <= before {
+    /// What is at work there has so many parts stored, or sessions open.
+    fn sees(&mut self, of: &Of, now: u64) -> Option<Change> {
+        let before = self.0.get_mut(of)?.seen.replace(now);
+        // What there was before says nothing new.
+        if before.is_none_or(|before| now <= before) {
             return None;
         }
-        self.0.remove(bucket).map(|_| Change::Open)
+        self.0.remove(of).map(|_| Change::Open)
     }
 
     /// Those whose time is over: each is tried.
-    fn due(&mut self, now: Instant) -> Vec<BucketName> {
+    fn due(&mut self, now: Instant) -> Vec<Of> {
         let mut due = Vec::new();
-        for (bucket, breaker) in &mut self.0 {
+        for (of, breaker) in &mut self.0 {
             if breaker.until.is_some_and(|until| until <= now) {
                 (breaker.until, breaker.tried) = (None, Some(now));
-                due.push(bucket.clone());
+                due.push(of.clone());
             }
         }
         due
     }
 
     /// Where nothing begins, and until when; None while one is trying.
-    pub fn shut(&self) -> impl Iterator<Item = (&BucketName, Option<Instant>)> {
-        self.0.iter().filter(|(_, breaker)| breaker.shut > 0).map(|(bucket, breaker)| (bucket, breaker.until))
+    pub fn shut(&self) -> impl Iterator<Item = (&Of, Option<Instant>)> {
+        self.0.iter().filter(|(_, breaker)| breaker.shut > 0).map(|(of, breaker)| (of, breaker.until))
     }
 
-    fn until(&self, bucket: &BucketName) -> Option<Instant> {
-        self.0.get(bucket)?.until
+    fn until(&self, of: &Of) -> Option<Instant> {
+        self.0.get(of)?.until
     }
 }
 
-/// Up to a quarter is taken off by the bucket's name, so that those that went down
-/// together are not tried together.
-fn pause(bucket: &BucketName, shut: u32) -> Duration {
+/// Up to a quarter is taken off by the name, so that those that went down together are not
+/// tried together.
+fn pause(of: &Of, shut: u32) -> Duration {
     let whole = FIRST.saturating_mul(1 << shut.min(10)).min(LONGEST);
-    let hash = crc_fast::checksum(crc_fast::CrcAlgorithm::Crc32IsoHdlc, bucket.as_str().as_bytes());
+    let hash = crc_fast::checksum(crc_fast::CrcAlgorithm::Crc32IsoHdlc, of.to_string().as_bytes());
     whole - whole / 4 * u32::try_from(hash % 1000).unwrap_or_default() / 1000
 }
 
 impl Desk {
-    /// What a try that had its place there says of its bucket.
-    pub fn look_at_bucket(&mut self, bucket: Option<&BucketName>, ended: Option<&Progress>, began: Instant) {
-        let (Some(bucket), Some(ended)) = (bucket, ended) else { return };
-        let change = self.breakers.saw(bucket, Sign::of_end(ended), began, self.clock.now());
-        change.into_iter().for_each(|change| self.change_bucket(bucket, change));
+    /// What a try that had this place says of whom it has asked.
+    pub fn look_at_answers(&mut self, place: &Place, ended: Option<&Progress>, began: Instant) {
+        let Some(ended) = ended else { return };
+        let asked = [Some(place.customer()), place.bucket()];
+        for (of, sign) in asked.into_iter().zip(signs_of_end(ended)) {
+            of.into_iter().for_each(|of| self.hear_of(&of, sign, began));
+        }
     }
 
-    /// Each second: who is to be tried again, and who stores parts, however long a delivery takes.
-    pub fn look_at_buckets(&mut self) {
-        let shut: Vec<BucketName> = self.breakers.shut().map(|(bucket, _)| bucket.clone()).collect();
-        for bucket in &shut {
-            let there = self.at_work.values().filter(|at_work| at_work.bucket() == Some(bucket));
-            let parts = there.map(|at_work| at_work.gauge.read().parts).sum();
-            let change = self.breakers.stored(bucket, parts);
-            change.into_iter().for_each(|change| self.change_bucket(bucket, change));
+    /// A try that `began` then says this of whom it has asked.
+    pub fn hear_of(&mut self, of: &Of, sign: Sign, began: Instant) {
+        let change = self.breakers.saw(of, sign, began, self.clock.now());
+        change.into_iter().for_each(|change| self.change(of, change));
+    }
+
+    /// Each second: who stores parts, or has got a session, however long a delivery takes.
+    pub fn look_at_work(&mut self) {
+        let shut: Vec<Of> = self.breakers.shut().map(|(of, _)| of.clone()).collect();
+        for of in &shut {
+            let there = self.at_work.values().filter(|at_work| at_work.asks(of)).map(|at_work| &at_work.gauge);
+            let seen: u64 = match of {
+                Of::Customer(_) => there.map(|gauge| u64::from(gauge.has_session())).sum(),
+                _ => there.map(|gauge| gauge.read().parts).sum(),
+            };
+            let change = self.breakers.sees(of, seen);
+            change.into_iter().for_each(|change| self.change(of, change));
         }
-        for bucket in self.breakers.due(self.clock.now()) {
-            tracing::debug!(%bucket, "one delivery tries whether the bucket answers");
+    }
+
+    /// Has one delivery begin where it is time to see whether there is an answer again.
+    pub fn try_again(&mut self, now: Instant) {
+        for of in self.breakers.due(now) {
+            tracing::debug!("one delivery tries whether {of} answers");
             // Besides what had begun before, which may take long.
-            let began = self.at_work.values().filter(|at_work| at_work.bucket() == Some(&bucket)).count();
-            self.queue.narrow(&bucket, Some(began + 1));
+            let began = self.at_work.values().filter(|at_work| at_work.asks(&of)).count();
+            self.queue.narrow(&of, Some(began + 1));
         }
     }
 
-    fn change_bucket(&mut self, bucket: &BucketName, change: Change) {
+    fn change(&mut self, of: &Of, change: Change) {
         match change {
             Change::Shut(until) => {
                 let again = exact(until);
-                tracing::warn!(%bucket, until = again, "a bucket does not answer: nothing more is begun there for a while");
+                tracing::warn!(until = again, "{of} does not answer: nothing more is begun there for a while");
                 let config = self.generation.config.clone();
-                let is_there = |job: &Job| job.turn(&config).bucket.as_ref() == Some(bucket);
-                let jobs = self.queue.take(is_there);
-                self.put_off(jobs, bucket, until);
+                let jobs = self.queue.take(|job: &Job| job.turn(&config).asks(of));
+                self.put_off(jobs, of, until);
             }
             Change::Open => {
-                tracing::info!(%bucket, "the bucket answers again");
-                self.queue.narrow(bucket, None);
+                tracing::info!("{of} answers again");
+                self.queue.narrow(of, None);
             }
         }
     }
 
-    /// Until when nothing is begun in a job's bucket.
-    pub fn shut_until(&self, job: &Job) -> Option<(BucketName, Instant)> {
-        let bucket = job.turn(&self.generation.config).bucket?;
-        let until = self.breakers.until(&bucket)?;
-        Some((bucket, until))
+    /// Who is not asked for a job, and until when. What is too late for that ends without asking,
+    /// and who sends something by hand wants to know.
+    pub fn shut_until(&self, job: &Job) -> Option<(Of, Instant)> {
+        let is_wanted_now = job.delivery.origin == Origin::Manual && matches!(job.task, Task::Deliver);
+        if is_wanted_now || job.deadline().is_some_and(|deadline| deadline <= self.clock.now()) {
+            return None;
+        }
+        let turn = job.turn(&self.generation.config);
+        let shut =
+            turn.asked().into_iter().flatten().filter_map(|of| self.breakers.until(&of).map(|until| (of, until)));
+        shut.max_by_key(|(_, until)| *until)
     }
 
     /// Has deliveries wait as one does that has failed, but without a try: so they are in
     /// no other slot's way.
-    pub fn put_off(&mut self, jobs: Vec<Job>, bucket: &BucketName, until: Instant) {
-        let message = format!("bucket '{bucket}' does not answer, and is not asked before {}", exact(until));
-        let remedy = "nothing, if it passes; `consign status` lists such buckets, and `consign retry` asks at once";
+    pub fn put_off(&mut self, jobs: Vec<Job>, of: &Of, until: Instant) {
+        let message = format!("{of} does not answer, and is not asked before {}", exact(until));
+        let remedy =
+            "nothing, if it passes; `consign status` lists who does not answer, and `consign retry` asks at once";
         let failure = Failure::new(Layer::Network, Retry::Later, message, remedy);
         let mut not_begun = Vec::new();
         for job in jobs {
@@ -233,19 +256,20 @@ impl Desk {
 }
 
 impl AtWork {
-    fn bucket(&self) -> Option<&BucketName> {
-        self.place.as_ref()?.bucket()
+    fn asks(&self, of: &Of) -> bool {
+        self.place.as_ref().is_some_and(|place| place.asks(of))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::BucketName;
 
     const START: Instant = Instant::UNIX_EPOCH;
 
-    fn bucket() -> BucketName {
-        BucketName::parse("acme-data").unwrap()
+    fn bucket() -> Of {
+        Of::Bucket(BucketName::parse("acme-data").unwrap())
     }
 
     fn shut(change: Option<Change>, now: Instant) -> Duration {
@@ -304,19 +328,22 @@ mod tests {
     #[test]
     fn a_part_that_is_stored_is_an_answer() {
         let (mut breakers, _) = tried();
-        assert_eq!(breakers.stored(&bucket(), 0), None);
-        assert_eq!(breakers.stored(&bucket(), 1), Some(Change::Open));
-        assert_eq!(breakers.stored(&bucket(), 2), None, "it is open");
+        assert_eq!(breakers.sees(&bucket(), 7), None, "what was stored before it was shut");
+        assert_eq!(breakers.sees(&bucket(), 7), None);
+        assert_eq!(breakers.sees(&bucket(), 3), None, "one that had stored some has ended");
+        assert_eq!(breakers.sees(&bucket(), 4), Some(Change::Open));
+        assert_eq!(breakers.sees(&bucket(), 5), None, "it is open");
     }
 
     #[test]
-    fn only_s3_that_does_not_answer_is_silence() {
-        let sign = |asked, layer, retry| Sign::of(&Failure { asked, ..Failure::new(layer, retry, "", "") });
-        assert_eq!(sign(Some(Asked::S3), Layer::Network, Retry::Later), Sign::Silent);
-        assert_eq!(sign(Some(Asked::S3), Layer::RolePolicy, Retry::Never), Sign::Answers);
-        assert_eq!(sign(Some(Asked::Sts), Layer::Network, Retry::Later), Sign::None);
+    fn whoever_was_asked_last_has_answered_or_not() {
+        let of = |asked, layer, retry| signs(&Failure { asked, ..Failure::new(layer, retry, "", "") });
+        assert_eq!(of(Some(Asked::S3), Layer::Network, Retry::Later), [Sign::Answers, Sign::Silent]);
+        assert_eq!(of(Some(Asked::S3), Layer::RolePolicy, Retry::Never), [Sign::Answers, Sign::Answers]);
+        assert_eq!(of(Some(Asked::Sts), Layer::Network, Retry::Later), [Sign::Silent, Sign::None]);
+        assert_eq!(of(Some(Asked::Sts), Layer::TrustPolicy, Retry::Never), [Sign::Answers, Sign::None]);
         for layer in [Layer::Dataset, Layer::Network, Layer::Conflict, Layer::Ledger] {
-            assert_eq!(sign(None, layer, Retry::Later), Sign::None, "{layer}");
+            assert_eq!(of(None, layer, Retry::Later), [Sign::None; 2], "{layer}");
         }
     }
 }

@@ -45,7 +45,7 @@ pub(super) struct Desk {
     pub(super) queue: Queue<Job>,
     /// What waits for its next try.
     pub(super) retries: Retries,
-    /// Buckets that do not answer.
+    /// Who does not answer.
     pub(super) breakers: Breakers,
     /// What waits for its plugin to be let go.
     pub(super) quarantine: Quarantined,
@@ -151,7 +151,7 @@ impl Desk {
         self.keep_what_waits();
         self.end_what_waits_in_vain();
         self.look_for_leftover();
-        self.look_at_buckets();
+        self.look_at_work();
     }
 
     /// Begins all that may begin.
@@ -161,8 +161,10 @@ impl Desk {
         self.look_at_quarantine();
         self.look_at_customers();
         self.plan(now);
+        // First: what is put off until now would be put off until now again.
+        self.try_again(now);
         self.take_up_unrecorded();
-        while let Some(job) = self.retries.next(now) {
+        for job in self.retries.due(now) {
             self.enqueue(job);
         }
         while let Some(job) = self.queue.overdue(now) {
@@ -222,7 +224,7 @@ impl Desk {
     /// Has it wait for a place, or for what it cannot begin without: its bucket, its plugin.
     pub fn enqueue(&mut self, job: Job) {
         match self.shut_until(&job) {
-            Some((bucket, until)) => self.put_off(vec![job], &bucket, until),
+            Some((of, until)) => self.put_off(vec![job], &of, until),
             None => self.enqueue_now(job),
         }
     }
@@ -234,9 +236,7 @@ impl Desk {
             return self.park(job);
         }
         let turn = job.turn(&self.generation.config);
-        // What is in a bucket already is looked at in its turn, however late.
-        let deadline = job.delivery.deadline.filter(|_| !job.has_begun());
-        self.queue.push(job.delivery.id, turn, deadline, job);
+        self.queue.push(job.delivery.id, turn, job.deadline(), job);
     }
 
     /// Its task finds why: what it is told, that it is too late, or what the ledger has against it.
@@ -304,8 +304,8 @@ impl Desk {
                 self.wait_for_turn(delivery, &stopper);
                 return Ok(());
             }
-            Ok(Ok(Progress::Held(failure))) => {
-                let job = Job { delivery, task: Task::Again { begun: false } };
+            Ok(Ok(Progress::Held { failure, sealed })) => {
+                let job = Job { delivery, task: Task::Again { begun: sealed } };
                 self.wait_for_customer(job, failure, stopper.is_told());
                 return Ok(());
             }
@@ -362,10 +362,10 @@ impl Desk {
         Ok(())
     }
 
-    /// Gives the place of a delivery back, whose end says something of its bucket.
+    /// Gives the place of a delivery back, whose end says something of STS and its bucket.
     fn give_back(&mut self, place: Option<Place>, ended: Option<&Progress>, began: Instant) {
         if let Some(place) = place {
-            self.look_at_bucket(place.bucket(), ended, began);
+            self.look_at_answers(&place, ended, began);
             self.queue.done(place);
         }
     }

@@ -63,7 +63,10 @@ pub(super) enum Progress {
     /// Another slot of its share goes first.
     NotYet,
     /// It waits until its customer is ready.
-    Held(Failure),
+    Held {
+        failure: Failure,
+        sealed: bool,
+    },
 }
 
 impl Job {
@@ -84,6 +87,11 @@ impl Job {
             Task::Again { begun } => *begun,
             Task::Resume(open) => open.has_begun(),
         }
+    }
+
+    /// When it is too late for it. What is in a bucket already is looked at in its turn, however late.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.delivery.deadline.filter(|_| !self.has_begun())
     }
 }
 
@@ -140,9 +148,9 @@ pub(super) async fn carry_out(
             tracing::debug!("not begun: {}", why.message);
             Ok(Progress::NotYet)
         }
-        Outcome::Held(failure) => {
+        Outcome::Held { failure, sealed } => {
             tracing::debug!("waits for its customer to be ready: {}", failure.message);
-            Ok(Progress::Held(failure))
+            Ok(Progress::Held { failure, sealed })
         }
         Outcome::Failed(failure) => {
             let layer = failure.layer.as_str();

@@ -7,11 +7,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::watch;
 
 use super::admin::ask::{Event, Reloaded};
-use super::admin::{LastReload, Moving, Now, Order, Shut, Watch};
+use super::admin::{LastReload, Moving, Now, Order, Shut, Unasked, Watch};
 use super::desk::{AtWork, Desk};
 use super::generation::Generation;
 use super::left_out;
 use super::notify::Manager;
+use super::queue::Of;
 use super::reload::{Loaded, stopping};
 use crate::clock::Instant;
 use crate::domain::Refused;
@@ -148,9 +149,16 @@ impl Desk {
 
     fn now(&self) -> Now {
         let config = &self.generation.config;
-        let shut = self.breakers.shut().map(|(bucket, until)| Shut { bucket: bucket.to_string(), until });
-        let mut shut: Vec<Shut> = shut.collect();
+        let (mut shut, mut unasked) = (Vec::new(), Vec::new());
+        for (of, until) in self.breakers.shut() {
+            match of {
+                Of::Bucket(bucket) => shut.push(Shut { bucket: bucket.to_string(), until }),
+                Of::Customer(customer) => unasked.push(Unasked { customer: customer.clone(), until }),
+                Of::Share(_) | Of::Plugin(_) | Of::Within(_) => {}
+            }
+        }
         shut.sort_unstable();
+        unasked.sort_unstable();
         Now {
             generation: self.generation.number,
             since: self.callers.since,
@@ -163,6 +171,7 @@ impl Desk {
             failed: self.tally.failed,
             left_out: self.tally.left_out,
             shut,
+            unasked,
             at_work: self.at_work.values().map(moving).collect(),
             next: self.intake.coming(COMING),
             reload: self.callers.last.clone(),

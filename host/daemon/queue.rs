@@ -40,8 +40,17 @@ pub(super) struct Turn {
 
 impl Place {
     /// Where the delivery goes.
-    pub fn bucket(&self) -> Option<&BucketName> {
-        self.0.bucket.as_ref()
+    pub fn bucket(&self) -> Option<Of> {
+        self.0.bucket.clone().map(Of::Bucket)
+    }
+
+    /// Whose role it goes under.
+    pub fn customer(&self) -> Of {
+        Of::Customer(self.0.customer.clone())
+    }
+
+    pub fn asks(&self, of: &Of) -> bool {
+        self.0.asks(of)
     }
 }
 
@@ -52,7 +61,7 @@ pub(super) struct Place(Turn);
 
 /// Something of which only so many deliveries are at work at the same time.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-enum Of {
+pub(super) enum Of {
     Share(ShareName),
     Plugin(PluginName),
     Bucket(BucketName),
@@ -102,8 +111,8 @@ pub(super) struct Queue<J> {
     aside: HashMap<Of, [VecDeque<Branch>; 2]>,
     /// What had a place left when more was set aside there.
     unsure: BTreeSet<Of>,
-    /// Buckets with fewer places than the others, for now.
-    narrowed: HashMap<BucketName, usize>,
+    /// Buckets and customers with fewer places than the others, for now.
+    narrowed: HashMap<Of, usize>,
     numbers: u64,
     given: u64,
 }
@@ -191,15 +200,15 @@ impl<J> Queue<J> {
         }
     }
 
-    /// Lets a bucket have so many places at most, also 0; None for as many as usual.
-    pub fn narrow(&mut self, bucket: &BucketName, places: Option<usize>) {
+    /// Lets a bucket or a customer have so many places at most, also 0; None for as many as usual.
+    pub fn narrow(&mut self, of: &Of, places: Option<usize>) {
         match places {
-            Some(places) => self.narrowed.insert(bucket.clone(), places),
-            None => self.narrowed.remove(bucket),
+            Some(places) => self.narrowed.insert(of.clone(), places),
+            None => self.narrowed.remove(of),
         };
         // Nothing is given back that would bring them.
         for lane in LANES {
-            while self.come_back(&Of::Bucket(bucket.clone()), lane) {}
+            while self.come_back(of, lane) {}
         }
     }
 
@@ -284,10 +293,7 @@ impl<J> Queue<J> {
     }
 
     fn is_full(&self, of: &Of) -> bool {
-        let narrowed = match of {
-            Of::Bucket(bucket) => self.narrowed.get(bucket).copied(),
-            _ => None,
-        };
+        let narrowed = self.narrowed.get(of).copied();
         let limit = narrowed.map_or(self.limit(of), |narrowed| narrowed.min(self.limit(of)));
         self.uses.get(of).copied().unwrap_or_default() >= limit
     }
@@ -364,6 +370,15 @@ impl<J> Queue<J> {
 }
 
 impl Turn {
+    /// Who is asked for it: STS for its customer's role, and its bucket.
+    pub fn asked(&self) -> [Option<Of>; 2] {
+        [self.bucket.as_ref().map(|_| Of::Customer(self.customer.clone())), self.bucket.clone().map(Of::Bucket)]
+    }
+
+    pub fn asks(&self, of: &Of) -> bool {
+        self.asked().contains(&Some(of.clone()))
+    }
+
     fn lane(&self) -> usize {
         if self.late { LATE } else { ON_TIME }
     }
@@ -378,6 +393,19 @@ impl Turn {
             path.push(place);
         }
         path
+    }
+}
+
+/// As who does not answer.
+impl std::fmt::Display for Of {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Of::Bucket(bucket) => write!(f, "bucket '{bucket}'"),
+            Of::Customer(customer) => write!(f, "STS for customer '{customer}'"),
+            Of::Share(share) => write!(f, "share {share}"),
+            Of::Plugin(plugin) => write!(f, "plugin {plugin}"),
+            Of::Within(of) => write!(f, "{} in {}", of[0], of[1]),
+        }
     }
 }
 

@@ -13,16 +13,21 @@ pub(super) struct Retries {
 }
 
 impl Retries {
+    /// Comes out when its deadline has passed at the latest, unless something of it is in a bucket.
     pub fn push(&mut self, due: Instant, job: Job) {
+        let due = job.deadline().map_or(due, |deadline| deadline.min(due));
         self.due.insert(job.delivery.id, due);
         self.jobs.insert((due, job.delivery.id), job);
     }
 
-    /// One that is due.
-    pub fn next(&mut self, now: Instant) -> Option<Job> {
-        let entry = self.jobs.first_entry().filter(|entry| entry.key().0 <= now)?;
-        self.due.remove(&entry.key().1);
-        Some(entry.remove())
+    /// Takes out those that are due. What comes back meanwhile is left for the next time.
+    pub fn due(&mut self, now: Instant) -> Vec<Job> {
+        let mut due = Vec::new();
+        while let Some(entry) = self.jobs.first_entry().filter(|entry| entry.key().0 <= now) {
+            self.due.remove(&entry.key().1);
+            due.push(entry.remove());
+        }
+        due
     }
 
     pub fn remove(&mut self, delivery: DeliveryId) -> Option<Job> {

@@ -3,6 +3,7 @@
 
 mod ends;
 mod reloads;
+mod silence;
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;

@@ -14,7 +14,7 @@ use tokio::time;
 use super::admin::ask::Event;
 use super::calls::Answer;
 use super::desk::Desk;
-use super::job::{Job, Task};
+use super::job::Job;
 use crate::clock::{Instant, to_the_second};
 use crate::config::{Config, Customer, Missed, Overlap, Preflight};
 use crate::crash::{self, Point};
@@ -87,7 +87,7 @@ impl Waiting {
         self.looks.join_next().await
     }
 
-    pub fn is_looking(&self) -> bool {
+    fn is_looking(&self) -> bool {
         !self.looks.is_empty()
     }
 
@@ -100,7 +100,7 @@ impl Waiting {
         }
         let why = |job: &Job, unready: Option<&Unready>| {
             let (slot, customer) = (&job.delivery.slot, &job.delivery.customer);
-            if let Some(deadline) = job.delivery.deadline.filter(|deadline| *deadline <= now) {
+            if let Some(deadline) = job.deadline().filter(|deadline| *deadline <= now) {
                 return Some(passed(slot, deadline).message);
             }
             let catch_up = config.shares.get(&slot.share)?.catch_up;
@@ -110,6 +110,10 @@ impl Waiting {
             if slot.at + catch_up.window <= now {
                 return Some(ready::too_old(slot.at, catch_up.window));
             }
+            // What is stored whole only has to complete.
+            if job.has_begun() {
+                return None;
+            }
             let newer = newest.get(&(&slot.share, customer)).filter(|newest| **newest > slot.at)?;
             let newer = to_the_second(*newer);
             (catch_up.missed == Missed::Latest).then(|| format!("only the latest slot, {newer}, is made up for"))
@@ -117,7 +121,7 @@ impl Waiting {
         let told = |(id, job): (&DeliveryId, &Job)| {
             let unready = self.unready.get(&job.delivery.customer);
             let why = why(job, unready)?;
-            Some((*id, unready.map(|unready| ready::given_up(unready, &why))))
+            Some((*id, unready.map(|unready| gives_up(job, unready, &why))))
         };
         self.jobs.iter().filter_map(told).collect()
     }
@@ -150,12 +154,26 @@ impl Waiting {
     }
 }
 
+/// What a delivery is told that has waited in vain. What is stored is tried once more, and says itself
+/// what is wrong.
+fn gives_up(job: &Job, unready: &Unready, why: &str) -> Failure {
+    match job.has_begun() {
+        true => Failure { message: ready::waited(unready, why), ..unready.failure.clone() },
+        false => ready::given_up(unready, why),
+    }
+}
+
 /// Nobody has asked for this slot by itself: the share's `catch_up` says what becomes of it.
 fn is_made_up_for(job: &Job) -> bool {
     matches!(job.delivery.origin, Origin::Schedule | Origin::CatchUp)
 }
 
 impl Desk {
+    /// Some customer is being looked at, which is not cut off: it would leave an upload.
+    pub fn is_looking(&self) -> bool {
+        self.waiting.is_looking() || self.generation.parts.is_looking()
+    }
+
     /// Has customers looked at, as far as there is anything to look for.
     pub fn look_at_customers(&mut self) {
         let Waiting { unsure, asking, asked, .. } = self.waiting;
@@ -240,7 +258,7 @@ impl Desk {
         self.waiting.unsure |= std::mem::take(&mut self.waiting.postponed);
         for (id, why) in self.waiting.in_vain(&self.generation.config, self.clock.now()) {
             let Some(job) = self.waiting.remove(id) else { continue };
-            self.end(Job { task: Task::Again { begun: false }, ..job }, why);
+            self.end(job, why);
         }
     }
 

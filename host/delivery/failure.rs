@@ -1,7 +1,7 @@
 //! What the SDK reports → which layer failed, and what to do about it.
 //!
 //! `docs/delivery.md` has the same as a table; `tests/delivery/layers.rs` holds
-//! every row of it against real wire responses.
+//! the rows of it that matter most against answers on the wire.
 
 pub(super) mod denied;
 

@@ -1,13 +1,17 @@
 //! A session of one customer's role, for one run.
 
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{Hash, Hasher};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{ProvideCredentials, future};
+use aws_sdk_sts::config::retry::RetryPartition;
 use chrono::TimeDelta;
 use tokio::sync::Mutex;
+use tracing::Instrument as _;
 
 use super::failure::{self, Fault, Operation};
 use crate::clock::{Clock, Instant};
@@ -16,6 +20,9 @@ use crate::domain::{Failure, Layer, Retry};
 
 /// A session is renewed this long before it ends; a short one at half its life.
 const AHEAD: TimeDelta = TimeDelta::minutes(5);
+
+/// How long a renewal that failed is left alone, and up to twice as long: the old one does meanwhile.
+const AGAIN: TimeDelta = TimeDelta::seconds(15);
 
 /// What is asked of STS.
 pub(super) struct AssumeRole {
@@ -27,14 +34,14 @@ pub(super) struct AssumeRole {
     pub(super) customer: Arc<Customer>,
 }
 
-/// Opened at its first use, renewed ahead of its end, by one caller at a time.
+/// Opened at its first use, and renewed ahead of its end while all go on with the old one.
 pub(super) struct Session {
     request: AssumeRole,
     /// STS near the customer, then the vendor's own region, should the former be switched off.
     clients: Vec<aws_sdk_sts::Client>,
     clock: Clock,
     lease: RwLock<Option<Lease>>,
-    renewing: Mutex<()>,
+    renewing: Arc<Mutex<()>>,
 }
 
 #[derive(Clone)]
@@ -47,34 +54,22 @@ struct Lease {
 
 impl Session {
     pub(super) fn new(request: AssumeRole, clients: Vec<aws_sdk_sts::Client>, clock: Clock) -> Self {
-        Self { request, clients, clock, lease: RwLock::default(), renewing: Mutex::default() }
+        Self { request, clients, clock, lease: RwLock::default(), renewing: Arc::default() }
     }
 
     /// Credentials that are good for now.
     ///
     /// # Errors
     /// STS's refusal, as a layer.
-    pub(super) async fn credentials(&self) -> Result<Credentials, Failure> {
-        let seen = self.lease();
+    pub(super) async fn credentials(self: &Arc<Self>) -> Result<Credentials, Failure> {
         let now = self.clock.now();
-        match &seen {
-            Some(lease) if now < lease.renew_at => return Ok(lease.credentials.clone()),
-            // Somebody is renewing already; until then the old ones do.
-            Some(lease) if now < lease.ends && self.renewing.try_lock().is_err() => {
-                return Ok(lease.credentials.clone());
+        if let Some(lease) = self.lease().filter(|lease| now < lease.ends) {
+            if now >= lease.renew_at {
+                self.renew_meanwhile(lease.number);
             }
-            _ => {}
+            return Ok(lease.credentials);
         }
-        match self.renew(self.number()).await {
-            Ok(()) => {}
-            Err(failure) => match seen {
-                Some(lease) if self.clock.now() < lease.ends => {
-                    tracing::warn!(customer = %self.request.customer.name, failure = %failure, "session not renewed yet");
-                    return Ok(lease.credentials);
-                }
-                _ => return Err(failure),
-            },
-        }
+        self.renew(self.number()).await?;
         match self.lease() {
             Some(lease) => Ok(lease.credentials),
             None => Err(Failure::new(Layer::Identity, Retry::Later, "the session vanished while it was renewed", "")),
@@ -95,6 +90,31 @@ impl Session {
         let lease = self.assume(seen + 1).await?;
         *self.lease.write().unwrap_or_else(PoisonError::into_inner) = Some(lease);
         Ok(())
+    }
+
+    /// The same beside all that goes on, unless somebody does so already.
+    fn renew_meanwhile(self: &Arc<Self>, seen: u64) {
+        let Ok(turn) = self.renewing.clone().try_lock_owned() else { return };
+        let now = self.clock.now();
+        // Somebody else has been at it since.
+        if self.lease().is_none_or(|lease| lease.number != seen || now < lease.renew_at) {
+            return;
+        }
+        let this = self.clone();
+        let renewing = async move {
+            let renewed = this.assume(seen + 1).await;
+            let mut lease = this.lease.write().unwrap_or_else(PoisonError::into_inner);
+            match (renewed, lease.as_mut()) {
+                (Ok(renewed), _) => *lease = Some(renewed),
+                (Err(failure), Some(lease)) => {
+                    tracing::warn!(customer = %this.request.customer.name, %failure, "session not renewed yet");
+                    lease.renew_at = this.clock.now() + AGAIN + spread(&this.request.name, lease.renew_at);
+                }
+                (Err(_), None) => {}
+            }
+            drop(turn);
+        };
+        tokio::spawn(renewing.in_current_span());
     }
 
     fn lease(&self) -> Option<Lease> {
@@ -125,6 +145,8 @@ impl Session {
     async fn assume_at(&self, client: &aws_sdk_sts::Client, number: u64) -> Result<Lease, Fault> {
         let AssumeRole { policy, name, duration, customer } = &self.request;
         let asked_at = self.clock.now();
+        // One customer's outage does not use up the patience for all.
+        let budget = RetryPartition::new(format!("sts/{}", customer.role_arn));
         let answer = client
             .assume_role()
             .role_arn(customer.role_arn.as_str())
@@ -132,6 +154,8 @@ impl Session {
             .set_external_id(customer.external_id.as_ref().map(|id| id.as_str().to_owned()))
             .set_policy(policy.clone())
             .duration_seconds(i32::try_from(duration.as_secs()).unwrap_or(i32::MAX))
+            .customize()
+            .config_override(aws_sdk_sts::Config::builder().retry_partition(budget))
             .send()
             .await
             .map_err(|error| Fault::of(&error))?;
@@ -165,6 +189,13 @@ impl Session {
             number,
         })
     }
+}
+
+/// Up to [`AGAIN`], so that what fails together does not come back together.
+fn spread(name: &str, at: Instant) -> TimeDelta {
+    let mut hasher = DefaultHasher::new();
+    (name, at).hash(&mut hasher);
+    AGAIN * i32::try_from(hasher.finish() % 1000).unwrap_or_default() / 1000
 }
 
 /// Hands a session's credentials to the S3 client. Its errors carry our own

@@ -70,6 +70,14 @@ impl Target {
         Self(Arc::new(Store::Nowhere(Nowhere { customer: customer.clone(), vendor: vendor.clone() })))
     }
 
+    /// Opens the customer's session, which is else opened at its first use.
+    ///
+    /// # Errors
+    /// The role cannot be assumed.
+    pub async fn open(&self) -> Result<(), Failure> {
+        self.0.open().await
+    }
+
     /// Aborts an upload that an earlier process left behind. One that is gone is no error.
     ///
     /// # Errors

@@ -149,6 +149,11 @@ impl Failure {
         is_theirs && self.retry == Retry::Never
     }
 
+    /// Whoever was asked has not answered, or only that it cannot now.
+    pub fn is_silence(&self) -> bool {
+        self.layer == Layer::Network && self.retry == Retry::Later
+    }
+
     /// The chain of an error's causes as one line: `Display` of each, joined by `: `.
     pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
         let mut text = error.to_string();

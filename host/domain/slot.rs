@@ -124,6 +124,12 @@ impl RunId {
         Self(Uuid::new_v7(stamp))
     }
 
+    /// When the run began, as its id has it.
+    pub fn began(self) -> Option<Instant> {
+        let (seconds, nanos) = self.0.get_timestamp()?.to_unix();
+        Instant::from_timestamp(i64::try_from(seconds).ok()?, nanos)
+    }
+
     pub fn parse(text: &str) -> Result<Self, Invalid> {
         Uuid::try_parse(text).map(Self).map_err(|_| Invalid::new("is not a run id; `consign history` lists them"))
     }

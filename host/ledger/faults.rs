@@ -57,7 +57,7 @@ impl Ledger {
     ) -> Result<Attempt, LedgerError> {
         let now = self.clock.now();
         let begin = move |ledger: &Db| {
-            write::attempt_started(ledger, now, delivery, destination.as_ref(), (formatter.as_ref(), order))
+            write::attempt_started(ledger, now, delivery, destination.as_ref(), (formatter.as_ref(), &order))
         };
         self.writer.run(begin).await
     }
@@ -78,6 +78,12 @@ impl Ledger {
             Ok(counted)
         };
         self.writer.run(fail).await
+    }
+
+    /// As [`Ledger::failed`] with `again`, and without a try: nothing of the delivery was tried.
+    pub async fn unanswered(&self, attempt: AttemptId, failure: Failure, again: Instant) -> Result<(), LedgerError> {
+        let now = self.clock.now();
+        self.writer.run(move |ledger| write::ended(ledger, now, attempt, (&failure, 0), Some(again))).await
     }
 
     /// Lets a plugin's components go, and the one of this digest, whatever it was called.

@@ -54,19 +54,26 @@ impl Ledger {
         destination: Option<Destination>,
     ) -> Result<Begun, LedgerError> {
         let now = self.clock.now();
-        let begin = move |ledger: &Db| match hold(ledger, delivery)? {
+        let begin = move |ledger: &Db| match hold(ledger, now, delivery)? {
             Some(unready) => Ok(Begun::Held(Box::new(unready))),
             None => {
-                let by = (formatter.as_ref(), order);
+                let by = (formatter.as_ref(), &order);
                 write::attempt_started(ledger, now, delivery, destination.as_ref(), by).map(Begun::Attempt)
             }
         };
         self.writer.run(begin).await
     }
 
-    /// An attempt has failed because of its customer's set-up. The first time that this happens
+    /// Has a delivery wait that is sealed, if its customer is not ready: it stays sealed.
+    pub async fn hold(&self, delivery: DeliveryId) -> Result<Option<Unready>, LedgerError> {
+        let now = self.clock.now();
+        self.writer.run(move |ledger| hold(ledger, now, delivery)).await
+    }
+
+    /// An attempt was refused because of its customer's set-up. The first time that this happens
     /// to a delivery it waits, and its customer is not ready from then on. Another time,
-    /// although its customer was found to be, it is tried `again`, if that is said.
+    /// although its customer was found to be, it is tried `again`, if that is said. What is
+    /// sealed stays so, unless it has failed.
     pub async fn refused(
         &self,
         attempt: AttemptId,
@@ -135,8 +142,8 @@ fn unready(row: &Row<'_>) -> Result<Unready, LedgerError> {
 fn with_waiting(ledger: &Db) -> Result<Vec<(Unready, u64)>, LedgerError> {
     let waiting = format!(
         "SELECT d.customer AS name, count(*) AS deliveries FROM runs r JOIN deliveries d ON d.run = r.seq
-         WHERE r.state = 'running' AND d.state IN ('pending', 'waiting')
-           AND d.customer IN (SELECT value ->> 0 FROM {}) GROUP BY d.customer",
+         WHERE r.state = 'running'
+           AND (d.state IN ('pending', 'waiting') OR (d.state = 'sealed' AND d.due_at IS NOT NULL)) AND d.customer IN (SELECT value ->> 0 FROM {}) GROUP BY d.customer",
         ledger.given()
     );
     let unready = all(ledger)?;
@@ -150,11 +157,16 @@ fn with_waiting(ledger: &Db) -> Result<Vec<(Unready, u64)>, LedgerError> {
 }
 
 /// Has a delivery wait whose customer is not ready. What is to be ended is not held.
-fn hold(ledger: &Db, delivery: DeliveryId) -> Result<Option<Unready>, LedgerError> {
+fn hold(ledger: &Db, now: Instant, delivery: DeliveryId) -> Result<Option<Unready>, LedgerError> {
     let of = format!("{UNREADY} AND name = (SELECT customer FROM deliveries WHERE id = ?1 AND cancel IS NULL)");
     let Some(found) = ledger.first(&of, values![delivery.0], unready)? else { return Ok(None) };
     let why = to_json(&found.failure)?;
-    step::<DeliveryState>(ledger, delivery.0, DeliveryEvent::Hold, "due_at = NULL, failure = ?3", values![&why])?;
+    let sealed = "UPDATE deliveries SET due_at = coalesce(due_at, ?2), failure = coalesce(failure, ?3)
+                  WHERE id = ?1 AND state = 'sealed'";
+    // It is due, and so in no other slot's way.
+    if ledger.execute(sealed, values![delivery.0, now, &why])? == 0 {
+        step::<DeliveryState>(ledger, delivery.0, DeliveryEvent::Hold, "due_at = NULL, failure = ?3", values![&why])?;
+    }
     release(ledger, delivery.0)?;
     Ok(Some(found))
 }
@@ -178,16 +190,21 @@ fn refused(
         return Ok(if again.is_some() { Setback::Again } else { Setback::Failed });
     }
     let why = to_json(failure)?;
-    step::<AttemptState>(ledger, attempt.0, AttemptEvent::Fail, "ended_at = ?3, failure = ?4", values![now, &why])?;
-    step::<DeliveryState>(ledger, delivery, DeliveryEvent::Wait, "due_at = NULL, failure = ?3", values![&why])?;
+    let sealed = "UPDATE deliveries SET due_at = ?2, failure = ?3 WHERE id = ?1 AND state = 'sealed'";
+    if ledger.execute(sealed, values![delivery, now, &why])? == 0 {
+        step::<AttemptState>(ledger, attempt.0, AttemptEvent::Fail, "ended_at = ?3, failure = ?4", values![now, &why])?;
+        step::<DeliveryState>(ledger, delivery, DeliveryEvent::Wait, "due_at = NULL, failure = ?3", values![&why])?;
+    }
     not_ready(ledger, now, &customer, failure)?;
     release(ledger, delivery)?;
     Ok(Setback::Held)
 }
 
-/// By its customer's set-up, by an earlier attempt.
+/// By its customer's set-up: an earlier attempt, or the completion of one that is sealed.
 fn has_been_refused(ledger: &Db, delivery: i64) -> Result<bool, LedgerError> {
-    let failed = "SELECT failure FROM attempts WHERE delivery = ?1 AND state = 'failed'";
+    let failed = "SELECT failure FROM attempts WHERE delivery = ?1 AND state = 'failed'
+                  UNION ALL SELECT failure FROM deliveries
+                  WHERE id = ?1 AND state = 'sealed' AND due_at IS NOT NULL AND failure IS NOT NULL";
     let failures = ledger.all(failed, values![delivery], |row| json::<Failure>(row.get("failure")?))?;
     Ok(failures.iter().any(Failure::is_of_setup))
 }

@@ -10,7 +10,7 @@
 //!           working ─wait→ waiting ─work→ working             (a failure that may pass; what is sealed stays so)
 //!           sealed ─wait→ waiting                             (somebody else has ended an upload of it)
 //!           pending ─wait→ waiting                            (its bucket does not answer)
-//!           pending, waiting ─hold→ waiting                   (its customer is not ready)
+//!           pending, waiting ─hold→ waiting                   (its customer is not ready; what is sealed stays so)
 //!           pending, working, sealed, waiting ─fail→ failed
 //!           working, sealed ─interrupt→ pending               (the process died)
 //! attempt   working ─seal→ sealed ─commit→ committed

@@ -16,7 +16,7 @@ pub(super) fn attempt_started(
     now: Instant,
     delivery: DeliveryId,
     destination: Option<&Destination>,
-    (formatter, order): (Option<&Formatter>, Order),
+    (formatter, order): (Option<&Formatter>, &Order),
 ) -> Result<Attempt, LedgerError> {
     if let Some(formatter) = formatter {
         faults::refuse(ledger, formatter)?;
@@ -66,11 +66,13 @@ fn key_taken(
     ledger: &Db,
     delivery: DeliveryId,
     destination: &Destination,
-    order: Order,
+    order: &Order,
 ) -> Result<Option<Slot>, LedgerError> {
     let Destination { endpoint, bucket, manifest_key, .. } = destination;
     let other = match order {
-        Order::Any | Order::OneByOne => "(d.slot, d.customer) <> (SELECT slot, customer FROM deliveries WHERE id = ?4)",
+        Order::Any | Order::OneByOne { .. } => {
+            "(d.slot, d.customer) <> (SELECT slot, customer FROM deliveries WHERE id = ?4)"
+        }
         Order::Forward => "s.share <> (SELECT s.share FROM deliveries d JOIN slots s ON s.id = d.slot WHERE d.id = ?4)",
     };
     let taken = format!(
@@ -176,13 +178,24 @@ pub(super) fn failed(
     failure: &Failure,
     again: Option<Instant>,
 ) -> Result<(), LedgerError> {
+    ended(ledger, now, attempt, (failure, 1), again)
+}
+
+/// An attempt has ended without its object, which is so many tries.
+pub(super) fn ended(
+    ledger: &Db,
+    now: Instant,
+    attempt: AttemptId,
+    (failure, tries): (&Failure, i64),
+    again: Option<Instant>,
+) -> Result<(), LedgerError> {
     let (delivery, text) = (delivery_of(ledger, attempt)?, to_json(failure)?);
     // Where an upload of it is gone, nothing is left to go on with.
     if let Some(again) = again.filter(|_| failure.leaves != Leaves::Torn) {
         let postponed = ledger.execute(
-            "UPDATE deliveries SET failure = ?2, due_at = ?3, tries = tries + 1 WHERE id = ?1 AND state = 'sealed'
+            "UPDATE deliveries SET failure = ?2, due_at = ?3, tries = tries + ?5 WHERE id = ?1 AND state = 'sealed'
                  AND EXISTS (SELECT 1 FROM attempts WHERE id = ?4 AND state = 'sealed')",
-            values![delivery, &text, again, attempt.0],
+            values![delivery, &text, again, attempt.0, tries],
         )?;
         if postponed > 0 {
             return release(ledger, delivery);
@@ -191,8 +204,8 @@ pub(super) fn failed(
     let also = "ended_at = ?3, failure = ?4";
     step::<AttemptState>(ledger, attempt.0, AttemptEvent::Fail, also, values![now, &text])?;
     let event = if again.is_some() { DeliveryEvent::Wait } else { DeliveryEvent::Fail };
-    let also = "failure = ?3, due_at = ?4, tries = tries + 1";
-    step::<DeliveryState>(ledger, delivery, event, also, values![&text, again])?;
+    let also = "failure = ?3, due_at = ?4, tries = tries + ?5";
+    step::<DeliveryState>(ledger, delivery, event, also, values![&text, again, tries])?;
     release(ledger, delivery)
 }
 

@@ -45,6 +45,11 @@ impl Gauge {
         });
     }
 
+    /// The delivery has got a session of its customer's role.
+    pub fn has_session(&self) -> bool {
+        self.state(|state| state.stored.is_some())
+    }
+
     pub fn read(&self) -> Reading {
         self.state(|State { rows, moved, stored }| {
             let stored = stored.as_ref().map(|stored| *stored.borrow()).unwrap_or_default();

@@ -61,7 +61,13 @@ impl Parts {
         let spill_dir = config.daemon.cache_dir.join("spill");
         let datasets = datasets(config, &vendor, &spill_dir, earlier)?;
         let crew = crew(&config.daemon, earlier);
-        Ok((Self { clock, datasets, vendor, spill_dir, crew, components, readiness: Readiness::default() }, bad))
+        let readiness = Readiness::beside(earlier.map(|earlier| &earlier.readiness));
+        Ok((Self { clock, datasets, vendor, spill_dir, crew, components, readiness }, bad))
+    }
+
+    /// Customers are being looked at before the first delivery to them.
+    pub fn is_looking(&self) -> bool {
+        self.readiness.is_looking()
     }
 
     /// The share's plugin and what it may use up.

@@ -4,38 +4,57 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use tokio_util::task::TaskTracker;
+
 use crate::clock::{Instant, to_the_second};
 use crate::config::Customer;
 use crate::delivery::{self, Vendor};
 use crate::domain::{CustomerName, Failure};
 use crate::ledger::{Ledger, LedgerError, Unready};
 
-#[derive(Default)]
-pub struct Readiness(Mutex<HashMap<CustomerName, Arc<Seen>>>);
+pub struct Readiness {
+    seen: Mutex<HashMap<CustomerName, Arc<Seen>>>,
+    looks: TaskTracker,
+}
 
 /// True once the ledger knows of the customer. Whoever looks has others wait.
 type Seen = tokio::sync::Mutex<bool>;
 
 impl Readiness {
+    /// Knows of the looks that go on beside an `earlier` one's.
+    pub(super) fn beside(earlier: Option<&Self>) -> Self {
+        Self { seen: Mutex::default(), looks: earlier.map(|earlier| earlier.looks.clone()).unwrap_or_default() }
+    }
+
     /// Looks at a customer of whom nothing is known yet, and writes down what was found, if that
-    /// says something of the customer.
+    /// says something of the customer. Goes on to its end when nobody waits for it any more: a look
+    /// that is cut off leaves an upload in the bucket that nobody knows of.
     pub(super) async fn look_first(
         &self,
         ledger: &Ledger,
         vendor: &Vendor,
         customer: &Arc<Customer>,
     ) -> Result<(), LedgerError> {
-        let seen = self.of(&customer.name);
-        let mut seen = seen.lock().await;
+        let mut seen = self.of(&customer.name).lock_owned().await;
         if *seen {
             return Ok(());
         }
-        *seen = ledger.has_seen(customer.name.clone()).await? || look(ledger, vendor, customer).await?.is_some();
-        Ok(())
+        let (ledger, vendor, customer) = (ledger.clone(), vendor.clone(), customer.clone());
+        let looked = self.looks.spawn(async move {
+            *seen = ledger.has_seen(customer.name.clone()).await? || look(&ledger, &vendor, &customer).await?.is_some();
+            Ok::<_, LedgerError>(())
+        });
+        // Without it the delivery itself finds out.
+        looked.await.unwrap_or(Ok(()))
+    }
+
+    /// Some look has not come to its end.
+    pub(super) fn is_looking(&self) -> bool {
+        !self.looks.is_empty()
     }
 
     fn of(&self, customer: &CustomerName) -> Arc<Seen> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(customer.clone()).or_default().clone()
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).entry(customer.clone()).or_default().clone()
     }
 }
 
@@ -64,12 +83,13 @@ pub async fn look(
 
 /// As a delivery has it in the end that waited for its customer in vain.
 pub fn given_up(unready: &Unready, why: &str) -> Failure {
-    let message = format!(
-        "{}; it waited, because the customer is not ready since {}, and {why}",
-        unready.failure.message,
-        to_the_second(unready.since)
-    );
+    let message = format!("{}; {}", unready.failure.message, waited(unready, why));
     Failure { message, ..unready.failure.clone() }
+}
+
+/// Why it is not waited for any longer.
+pub fn waited(unready: &Unready, why: &str) -> String {
+    format!("it waited, because the customer is not ready since {}, and {why}", to_the_second(unready.since))
 }
 
 /// Why what waited has to end: nothing older than this is made up for.

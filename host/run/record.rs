@@ -3,23 +3,18 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use chrono::TimeDelta;
-
 use super::journal::Journal;
 use super::retry::{self, Retrying};
 use super::{Delivered, Gauge, Parts, Stop, Work, deliver, quarantine};
 use crate::clock::{Instant, exact};
-use crate::config::{Config, Customer, Missed, Preflight};
+use crate::config::{Config, Missed, Preflight};
 use crate::crash::{self, Point};
 use crate::delivery::{Delivery, Left, Target};
-use crate::domain::{CustomerName, Failure, Layer, Leaves, Manifest, Retry, RunId, Slot};
+use crate::domain::{Asked, CustomerName, Failure, Layer, Leaves, Manifest, Retry, RunId, Slot};
 use crate::ledger::{
     self, AttemptId, AttemptState, Begun, DeliveryId, DeliveryState, Ledger, LedgerError, OpenAttempt, OpenDelivery,
     OpenUpload, Setback,
 };
-
-/// For how long an upload is tried again that could not be aborted.
-const ABANDONED_AFTER: TimeDelta = TimeDelta::days(7);
 
 /// How a try at a delivery ended.
 pub enum Outcome {
@@ -33,7 +28,11 @@ pub enum Outcome {
     },
     Failed(Failure),
     /// Its customer is not ready, for this reason; it waits until that is over.
-    Held(Failure),
+    Held {
+        failure: Failure,
+        /// Every byte is stored.
+        sealed: bool,
+    },
     /// Nothing of its plugin is started, which is in quarantine; the delivery is as it was.
     Quarantined(Failure),
     /// Another slot of the share goes first; the delivery is as it was.
@@ -95,25 +94,45 @@ impl Recorder<'_> {
             say_attempt(attempt.number);
             let journal = self.journal(attempt.id, true);
             self.ledger.is_ours().await?;
+            if self.stop.ends().is_none()
+                && self.holds(work)
+                && let Some(unready) = self.ledger.hold(id).await?
+            {
+                crash::point(Point::HeldBack);
+                return Ok(Some(Outcome::Held { failure: unready.failure, sealed: true }));
+            }
             let finished = self.roll_forward(work, journal, left, draft).await;
             let at_work = Try { delivery: id, attempt: attempt.id, tries };
             return self.record(at_work, Some(work), true, finished).await.map(Some);
         }
-        self.end_uploads(uploads).await?;
         if matches!(state, DeliveryState::Committed | DeliveryState::Failed) {
+            self.end_uploads_until_told(uploads).await?;
             return Ok(None);
         }
         let work = match cancel {
             Some(why) => Err(why),
             None => self.work(),
         };
-        let work = match (work, &attempt) {
-            (Ok(work), _) => work,
-            (Err(failure), Some(attempt)) => {
-                let at_work = Try { delivery: id, attempt: attempt.id, tries };
-                return self.record(at_work, None, false, Err(failure)).await.map(Some);
+        // What begins anew leaves nothing behind. What is too late has failed first: nobody waits for that.
+        let work = match work {
+            Ok(work) => self.end_uploads_until_told(uploads).await?.map_or(Ok(work), Err),
+            too_late => too_late,
+        };
+        let work = match work {
+            Ok(work) => work,
+            Err(failure) => {
+                let outcome = match &attempt {
+                    Some(attempt) => {
+                        let at_work = Try { delivery: id, attempt: attempt.id, tries };
+                        self.record(at_work, None, false, Err(failure)).await?
+                    }
+                    None => self.refuse(id, failure).await?,
+                };
+                if matches!(outcome, Outcome::Failed(_)) {
+                    self.end_left(id).await?;
+                }
+                return Ok(Some(outcome));
             }
-            (Err(failure), None) => return self.refuse(id, failure).await.map(Some),
         };
         if let Some(attempt) = attempt {
             self.end_strays(&work, &attempt).await;
@@ -138,7 +157,7 @@ impl Recorder<'_> {
             Ok(Begun::Attempt(attempt)) => attempt,
             Ok(Begun::Held(unready)) => {
                 crash::point(Point::HeldBack);
-                return Ok(Outcome::Held(unready.failure));
+                return Ok(Outcome::Held { failure: unready.failure, sealed: false });
             }
             Err(LedgerError::KeyTaken { key, slot }) => {
                 return self.refuse(delivery, work.key_taken(&key, &slot)).await;
@@ -269,10 +288,19 @@ impl Recorder<'_> {
         };
         // Of what is torn nothing is left to complete: it begins anew.
         let (was_sealed, sealed) = (sealed, sealed && failure.leaves != Leaves::Torn);
-        if let Some(work) = work.filter(|work| !sealed && failure.is_of_setup() && self.holds(work)) {
-            return self.set_back(at_work, work, failure).await;
+        // What is sealed waits until it is told that it has waited in vain.
+        let told = self.stop.ends().filter(|_| sealed && failure.is_of_setup());
+        if let Some(why) = &told {
+            failure.message = format!("{}; {}", failure.message, why.message);
         }
-        let due = again(&failure, sealed);
+        if let Some(work) = work.filter(|work| told.is_none() && failure.is_of_setup() && self.holds(work)) {
+            return self.set_back(at_work, work, sealed, failure).await;
+        }
+        let spared = work.filter(|work| self.spares(work, &failure, now));
+        let due = match spared {
+            Some(work) => Some(now + retry::wait(&work.share.retry, at_work.tries, at_work.delivery.seed())),
+            None => again(&failure, sealed),
+        };
         // What is sealed is only completed, however late.
         let late = due.filter(|_| !sealed).and_then(|due| self.stop.too_late(due));
         if let Some(deadline) = late {
@@ -280,40 +308,64 @@ impl Recorder<'_> {
             failure.message.push_str(&too_late);
         }
         let due = due.filter(|_| late.is_none());
+        if let Some(due) = due.filter(|_| spared.is_some()) {
+            self.ledger.unanswered(at_work.attempt, failure.clone(), due).await?;
+            crash::point(Point::Waiting);
+            return Ok(Outcome::Waits { failure, due, sealed });
+        }
         let formatter = work.and_then(|work| self.parts.formatter(&work.config, &work.share));
         if self.ledger.failed_by(formatter, at_work.attempt, failure.clone(), due).await? {
             crash::point(Point::Quarantined);
         }
         crash::point(if due.is_some() { Point::Waiting } else { Point::Failed });
-        if was_sealed && !(sealed && due.is_some()) {
-            self.end_uploads(self.ledger.open_delivery(at_work.delivery).await?.uploads).await?;
+        let Some(due) = due else { return self.fails(at_work, was_sealed, failure).await };
+        if was_sealed && !sealed {
+            self.end_left(at_work.delivery).await?;
         }
-        match due {
-            Some(due) => Ok(Outcome::Waits { failure, due, sealed }),
-            None => Ok(Outcome::Failed(failure)),
+        Ok(Outcome::Waits { failure, due, sealed })
+    }
+
+    /// It has failed; what was stored of it is of no more use.
+    async fn fails(&self, at_work: Try, sealed: bool, failure: Failure) -> Result<Outcome, LedgerError> {
+        if sealed {
+            self.end_left(at_work.delivery).await?;
         }
+        Ok(Outcome::Failed(failure))
+    }
+
+    /// STS has not answered, so that nothing of the delivery was tried: if it is on schedule, it costs
+    /// none of its tries, for as long as the share makes up for what is missed.
+    fn spares(&self, work: &Work, failure: &Failure, now: Instant) -> bool {
+        let is_made_up_for = self.run.began().is_some_and(|began| now < began + work.share.catch_up.window);
+        failure.asked == Some(Asked::Sts) && failure.is_silence() && self.holds(work) && is_made_up_for
     }
 
     /// The customer's set-up refuses: it waits until that is right. If it is, and only this
     /// delivery is refused, it is tried again as if that might pass.
-    async fn set_back(&self, at_work: Try, work: &Work, mut failure: Failure) -> Result<Outcome, LedgerError> {
+    async fn set_back(
+        &self,
+        at_work: Try,
+        work: &Work,
+        sealed: bool,
+        mut failure: Failure,
+    ) -> Result<Outcome, LedgerError> {
         let (now, passing) = (self.parts.clock.now(), Failure { retry: Retry::Later, ..failure.clone() });
         let tried = (at_work.tries, at_work.delivery.seed());
-        let due = retry::again(self.retrying, &work.share.retry, &passing, (false, tried.0), (now, tried.1));
-        let due = due.filter(|due| self.stop.too_late(*due).is_none());
+        let due = retry::again(self.retrying, &work.share.retry, &passing, (sealed, tried.0), (now, tried.1));
+        let due = due.filter(|due| sealed || self.stop.too_late(*due).is_none());
         match self.ledger.refused(at_work.attempt, failure.clone(), due).await? {
             Setback::Held => {
                 crash::point(Point::HeldBack);
-                Ok(Outcome::Held(failure))
+                Ok(Outcome::Held { failure, sealed })
             }
             Setback::Again => {
                 crash::point(Point::Waiting);
                 failure.retry = Retry::Later;
-                Ok(Outcome::Waits { failure, due: due.unwrap_or(now), sealed: false })
+                Ok(Outcome::Waits { failure, due: due.unwrap_or(now), sealed })
             }
             Setback::Failed => {
                 crash::point(Point::Failed);
-                Ok(Outcome::Failed(failure))
+                self.fails(at_work, sealed, failure).await
             }
         }
     }
@@ -334,55 +386,6 @@ impl Recorder<'_> {
         super::finish(self.parts, sealed, draft).await
     }
 
-    /// Aborts uploads that are of no more use. What cannot be aborted now stays in
-    /// the ledger for another try, and is given up when nothing leads to it.
-    async fn end_uploads(&self, uploads: Vec<OpenUpload>) -> Result<(), LedgerError> {
-        // One target, because each has a session of its own.
-        let profile = self.config.customers.get(self.customer);
-        let way = profile.map(|profile| (profile, Target::bucket(&self.parts.vendor, profile, self.run)));
-        for upload in uploads {
-            self.end_upload(upload, way.as_ref()).await?;
-        }
-        Ok(())
-    }
-
-    async fn end_upload(
-        &self,
-        upload: OpenUpload,
-        way: Option<&(&Arc<Customer>, Result<Target, Failure>)>,
-    ) -> Result<(), LedgerError> {
-        let OpenUpload { attempt, destination, key, upload_id, created } = upload;
-        let leads = |profile| destination.as_ref().is_some_and(|to| super::leads_to(self.config, profile, to, &key));
-        let Some((_, target)) = way.filter(|(profile, _)| leads(profile)) else {
-            let bucket = destination.map(|to| to.to_string()).unwrap_or_default();
-            tracing::warn!(key, bucket, "an upload is left to its bucket's lifecycle rule: no profile leads there");
-            return self.abandon(attempt, &upload_id).await;
-        };
-        // Another consign that has taken over may be completing it.
-        self.ledger.is_ours().await?;
-        crash::point(Point::Aborting);
-        let aborted = match target {
-            Ok(target) => target.abort_upload(&key, &upload_id).await,
-            Err(failure) => Err(failure.clone()),
-        };
-        match aborted {
-            Ok(()) => {
-                crash::point(Point::AbortAnswered);
-                self.ledger.upload_aborted(attempt, &upload_id).await?;
-                crash::point(Point::Aborted);
-                Ok(())
-            }
-            Err(failure) if self.parts.clock.now() - created > ABANDONED_AFTER => {
-                tracing::warn!(key, %failure, "an upload is left to its bucket's lifecycle rule: it cannot be aborted");
-                self.abandon(attempt, &upload_id).await
-            }
-            Err(failure) => {
-                tracing::warn!(key, %failure, "an upload is left behind, and is tried again later");
-                Ok(())
-            }
-        }
-    }
-
     /// A process that died may not have written down every upload that it had created.
     async fn end_strays(&self, work: &Work, attempt: &OpenAttempt) {
         let to = attempt.destination.as_ref().filter(|to| work.leads_to(to, &to.manifest_key));
@@ -390,12 +393,6 @@ impl Recorder<'_> {
         if let Ok(target) = Target::bucket(&self.parts.vendor, &work.customer, work.run) {
             target.end_strays(&to.manifest_key, self.journal(attempt.id, false).as_ref()).await;
         }
-    }
-
-    async fn abandon(&self, attempt: AttemptId, upload_id: &str) -> Result<(), LedgerError> {
-        self.ledger.upload_abandoned(attempt, upload_id).await?;
-        crash::point(Point::Abandoned);
-        Ok(())
     }
 }
 

@@ -38,7 +38,7 @@ pub(super) fn again(
 
 /// Doubles with each try. Up to half of it is taken off by `seed`, so that what
 /// failed together does not come back together.
-fn wait(policy: &RetryPolicy, tries: u32, seed: u64) -> Duration {
+pub(super) fn wait(policy: &RetryPolicy, tries: u32, seed: u64) -> Duration {
     let whole = policy.backoff.saturating_mul(1_u32.checked_shl(tries).unwrap_or(u32::MAX)).min(policy.max_backoff);
     // The multiplier of Knuth's hashing, for numbers that follow one another.
     let spread =

@@ -80,6 +80,14 @@ impl Stop {
         }
     }
 
+    /// Why it is to end, if it was told so.
+    pub fn ends(&self) -> Option<Failure> {
+        match &*self.told.borrow() {
+            Some(Told::End(why)) => Some(why.clone()),
+            Some(Told::Interrupt) | None => None,
+        }
+    }
+
     /// Why nothing may begin any more.
     pub fn reason(&self, slot: &Slot, now: Instant) -> Option<Failure> {
         let told = self.told.borrow().clone().map(Failure::from);

@@ -89,6 +89,19 @@ fn a_customer_who_is_renamed_gets_the_next_slot_and_no_earlier_one() {
     assert_eq!((&manifest["customer"], &manifest["slot"]), (&"acme-inc".into(), &"2026-01-03T00:00:00Z".into()));
 }
 
+#[test]
+fn the_latest_pointer_stays_at_the_latest_of_a_customer_who_is_renamed() {
+    let world = World::new(&config("latest_pointer = true"));
+    let _sandbox = world.sandbox();
+    send(&world, 2).ended(0);
+    let text = world.text().replace("[customers.acme]", "[customers.acme-inc]").replace("\"acme\"", "\"acme-inc\"");
+    world.write("consign.toml", text);
+    for (day, latest) in [(1, 2), (3, 3)] {
+        send(&world, day).ended(0);
+        assert_eq!(object(&world, "daily/latest.json")["slot"], format!("2026-01-{latest:02}T00:00:00Z"), "{day}");
+    }
+}
+
 /// What an earlier slot could take the place of is not forgotten.
 #[test]
 fn the_newest_slot_outlives_retention() {

@@ -154,6 +154,34 @@ fn what_waits_for_its_customer_survives_restarts_and_kills() {
     stop(daemon);
 }
 
+/// Its role is taken away when all is stored, and given back.
+#[test]
+fn what_is_sealed_waits_for_its_customer_and_is_completed() {
+    let keys = "schedule = \"* * * * * *\"\nto = { customers = [\"acme\"] }\ncatch_up = \"all\"";
+    let world = World::new(&world::flights(&world::customer("acme", 1, "us-east-1", "\"AS\""), "each", keys));
+    let sandbox = world.sandbox();
+    let mut dies = world.start(&[], &["run"], &[("CONSIGN_CRASH_AT", "sealed")]);
+    assert_eq!(dies.wait(SOON).code(), None);
+    drop(sandbox);
+    let run = world.runs().last().unwrap()["run"].as_str().unwrap().to_owned();
+    let delivery = || world.run(&["show", &run, "--json"]).ended(0).json()["deliveries"][0].clone();
+    let sandbox = world.sandbox_of(&WRONG);
+    let daemon = world.daemon();
+    waits(&world);
+    until("it has been refused", SOON, || delivery()["failure"]["layer"] == "trust-policy");
+    assert_eq!(delivery()["state"], "sealed");
+    // What follows is neither begun nor left out.
+    until("others wait", SOON, || waits(&world)["waiting"].as_u64() > Some(2));
+    assert!(failures(&world).is_empty(), "{:?}", failures(&world));
+    drop(sandbox);
+    let _sandbox = world.sandbox_of(&[]);
+    world.run(&["preflight", "acme"]).ended(0);
+    until("it is completed", SOON, || delivery()["state"] == "committed");
+    assert_eq!(delivery()["attempts"].as_array().unwrap().len(), 1, "it is not read again");
+    acme_gets_its_own(&world);
+    stop(daemon);
+}
+
 #[test]
 fn a_reload_looks_at_who_is_not_ready() {
     let world = world("");

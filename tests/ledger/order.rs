@@ -4,7 +4,7 @@ use std::path::Path;
 
 use chrono::TimeDelta;
 use consign::clock::Clock;
-use consign::domain::Destination;
+use consign::domain::{Destination, Role, SealedObject};
 use consign::ledger::{AttemptId, DeliveryId, DeliveryState, Ledger, LedgerError, Order};
 
 use super::{customers, deliver, open_at, passing, slot, start};
@@ -28,6 +28,19 @@ fn destination(name: &str) -> Destination {
 async fn attempt(ledger: &Ledger, order: Order, delivery: DeliveryId) -> Result<AttemptId, LedgerError> {
     let attempt = ledger.attempt_by(None, order, delivery, Some(destination("acme"))).await;
     attempt.map(|attempt| attempt.id)
+}
+
+/// With a pointer in the folder of all of a customer's slots.
+fn one_by_one(customer: &str) -> Order {
+    Order::OneByOne { pointer: format!("{customer}/latest.json") }
+}
+
+fn object(upload_id: &str, role: Role) -> SealedObject {
+    let object = super::object(&super::key(&slot("a", 1), "rows.csv"), upload_id);
+    match role {
+        Role::LatestPointer => SealedObject { key: "acme/latest.json".into(), role, ..object },
+        _ => object,
+    }
 }
 
 fn behind(refused: Result<AttemptId, LedgerError>) -> i64 {
@@ -79,10 +92,10 @@ async fn customers_are_apart() {
     let dir = tempfile::tempdir().unwrap();
     let ledger = open(dir.path());
     let ([acme, globex], [acme_again, _]) = (begin(&ledger, 2).await, begin(&ledger, 1).await);
-    attempt(&ledger, Order::OneByOne, acme).await.unwrap();
-    let of_globex = ledger.attempt_by(None, Order::OneByOne, globex, Some(destination("globex"))).await.unwrap();
+    attempt(&ledger, one_by_one("acme"), acme).await.unwrap();
+    let of_globex = ledger.attempt_by(None, one_by_one("globex"), globex, Some(destination("globex"))).await.unwrap();
     deliver(&ledger, &slot("a", 2), of_globex.id, "u2").await.unwrap();
-    assert_eq!(behind(attempt(&ledger, Order::OneByOne, acme_again).await), 2);
+    assert_eq!(behind(attempt(&ledger, one_by_one("acme"), acme_again).await), 2);
 }
 
 #[tokio::test]
@@ -90,14 +103,14 @@ async fn an_earlier_slot_is_not_the_newest() {
     let dir = tempfile::tempdir().unwrap();
     let ledger = open(dir.path());
     let [acme, globex] = begin(&ledger, 2).await;
-    let late = ledger.attempt_by(None, Order::OneByOne, acme, Some(destination("2"))).await.unwrap();
+    let late = ledger.attempt_by(None, one_by_one("acme"), acme, Some(destination("2"))).await.unwrap();
     assert!(ledger.is_newest(late.id).await.unwrap());
     deliver(&ledger, &slot("a", 2), late.id, "u2").await.unwrap();
     let of_globex = ledger.attempt_started(globex, None).await.unwrap();
     ledger.failed(of_globex.id, passing(), None).await.unwrap();
     let [acme, globex] = begin(&ledger, 1).await;
     for (delivery, is_newest) in [(acme, false), (globex, true)] {
-        let early = ledger.attempt_by(None, Order::OneByOne, delivery, Some(destination("1"))).await.unwrap();
+        let early = ledger.attempt_by(None, one_by_one("acme"), delivery, Some(destination("1"))).await.unwrap();
         assert_eq!(ledger.is_newest(early.id).await.unwrap(), is_newest);
         ledger.failed(early.id, passing(), None).await.unwrap();
     }
@@ -119,6 +132,54 @@ async fn a_place_belongs_to_one_share() {
     let other = ledger.start_manual(slot("b", 4), customers(&["acme"])).await.unwrap().claim.unwrap();
     let taken = attempt(&ledger, Order::Forward, other.deliveries[0].1).await;
     assert!(matches!(taken, Err(LedgerError::KeyTaken { .. })), "{taken:?}");
+}
+
+/// Its objects are there, and newer, though nobody says so.
+#[tokio::test]
+async fn what_was_seen_of_a_later_slot_is_not_taken_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = open(dir.path());
+    let ([first, _], [second, _], [third, _]) =
+        (begin(&ledger, 1).await, begin(&ledger, 2).await, begin(&ledger, 3).await);
+    let at_work = attempt(&ledger, Order::Forward, first).await.unwrap();
+    ledger.failed(at_work, passing(), Some(start())).await.unwrap();
+    let at_work = attempt(&ledger, Order::Forward, second).await.unwrap();
+    ledger.failed(at_work, passing(), Some(start())).await.unwrap();
+    let at_work = attempt(&ledger, Order::Forward, first).await.unwrap();
+    ledger.failed(at_work, passing(), Some(start())).await.unwrap();
+    let at_work = attempt(&ledger, Order::Forward, second).await.unwrap();
+    ledger.sealed(at_work, &[object("u2", Role::Data)]).await.unwrap();
+    ledger.failed(at_work, super::lasting(), None).await.unwrap();
+    assert_eq!(overtaken(attempt(&ledger, Order::Forward, first).await), 2);
+    attempt(&ledger, Order::Forward, third).await.unwrap();
+}
+
+/// A customer may be called otherwise by now: what counts is where the pointer is.
+#[tokio::test]
+async fn a_pointer_is_one_whatever_its_customer_is_called() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = open(dir.path());
+    let begins = async |hour: i64, name: &str| {
+        let claim = ledger.start_manual(slot("a", hour), customers(&[name])).await.unwrap().claim.unwrap();
+        claim.deliveries[0].1
+    };
+    let attempt = async |delivery, hour: i64| {
+        let to = Some(destination(&format!("acme/hour-{hour}")));
+        ledger.attempt_by(None, one_by_one("acme"), delivery, to).await.map(|attempt| attempt.id)
+    };
+    let (second, first, third) = (begins(2, "acme").await, begins(1, "acme-inc").await, begins(3, "acme-inc").await);
+    let at_work = attempt(second, 2).await.unwrap();
+    assert_eq!(behind(attempt(first, 1).await), 2);
+    ledger.sealed(at_work, &[object("u2", Role::LatestPointer)]).await.unwrap();
+    assert_eq!(behind(attempt(third, 3).await), 2);
+    assert!(ledger.is_newest(at_work).await.unwrap());
+    ledger.committed(at_work, super::receipt(&[])).await.unwrap();
+    for (delivery, hour, is_newest) in [(first, 1, false), (third, 3, true)] {
+        let at_work = attempt(delivery, hour).await.unwrap();
+        ledger.sealed(at_work, &[object("u", Role::LatestPointer)]).await.unwrap();
+        assert_eq!(ledger.is_newest(at_work).await.unwrap(), is_newest, "{hour}");
+        ledger.failed(at_work, super::lasting(), None).await.unwrap();
+    }
 }
 
 /// The clock was ahead when it was delivered, and is right again.
@@ -158,6 +219,8 @@ on_postgres! {
     customers_are_apart,
     an_earlier_slot_is_not_the_newest,
     a_place_belongs_to_one_share,
+    what_was_seen_of_a_later_slot_is_not_taken_back,
+    a_pointer_is_one_whatever_its_customer_is_called,
     a_slot_yet_to_come_is_in_nobodys_way,
     what_waits_for_its_bucket_has_used_up_nothing,
 }

@@ -61,6 +61,9 @@ pub struct Now {
     /// Buckets that do not answer, by name.
     #[serde(default)]
     pub shut: Vec<Shut>,
+    /// Customers for whose roles STS does not answer, by name.
+    #[serde(default)]
+    pub unasked: Vec<Unasked>,
     /// How far what is at work here is.
     #[serde(default)]
     pub at_work: Vec<Moving>,
@@ -73,6 +76,14 @@ pub struct Now {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Shut {
     pub bucket: String,
+    /// None while one delivery tries.
+    pub until: Option<Instant>,
+}
+
+/// A customer for whom nothing is begun for a while, because STS did not answer.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Unasked {
+    pub customer: CustomerName,
     /// None while one delivery tries.
     pub until: Option<Instant>,
 }

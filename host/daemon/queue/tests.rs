@@ -344,7 +344,7 @@ fn a_share_with_very_many_customers_leaves_the_others_their_slots() {
 
 #[test]
 fn a_bucket_that_is_narrowed_has_so_many_places_and_all_again_afterwards() {
-    let bucket = BucketName::parse("bucket-0").unwrap();
+    let bucket = Of::Bucket(BucketName::parse("bucket-0").unwrap());
     let limits = Limits { all: 100, late: 50, share: 100, plugin: 100, customer: 100, bucket: 3 };
     for lane in [turn, late] {
         let jobs = (0..6).map(|n| lane(n % 3, 0)).chain((0..4).map(|n| lane(n, 2)));

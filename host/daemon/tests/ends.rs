@@ -11,8 +11,10 @@ use super::super::job::{Delivery, Progress};
 use super::super::notify::Manager;
 use super::super::{DRAIN_GRACE, backlog, drain};
 use super::*;
-use crate::domain::{Destination, Failure, KeyFacts, Layer, LeafName, Manifest, ManifestInterval, PluginName, Retry};
-use crate::ledger::{DeliveryId, LedgerError, Quarantine};
+use crate::domain::{
+    Destination, Failure, KeyFacts, Layer, LeafName, Manifest, ManifestInterval, PluginName, Retry, RunId,
+};
+use crate::ledger::{AttemptId, DeliveryId, LedgerError, Quarantine};
 use crate::run::Fate;
 
 /// A daemon with one delivery at work, which waits for an answer of the endpoint.
@@ -247,12 +249,9 @@ async fn a_delivery_that_was_cancelled_on_its_way_here_ends_when_it_begins() {
     assert_eq!(shown.deliveries[0].failure, Some(why));
 }
 
-/// The abort failed with the delivery, so that the customer pays for what is stored.
-#[tokio::test(flavor = "multi_thread")]
-async fn uploads_that_an_ended_run_left_are_tried_again() {
-    let world = World::new();
-    let config = world.config("", "old", &["a"]);
-    let mut desk = world.desk(config.clone()).await;
+/// A run by hand whose only attempt has so many uploads.
+pub(super) async fn with_uploads(desk: &Desk, uploads: usize) -> (RunId, AttemptId) {
+    let config = desk.generation.config.clone();
     let (share, acme) = (ShareName::parse("a").unwrap(), CustomerName::parse("acme").unwrap());
     let interval = Interval { start: start() - TimeDelta::seconds(1), end: start() };
     let slot = Slot { share: share.clone(), at: start(), interval };
@@ -267,12 +266,27 @@ async fn uploads_that_an_ended_run_left_are_tried_again() {
         manifest_key: key.to_string(),
     };
     let attempt = desk.ledger.attempt_started(claim.deliveries[0].1, Some(destination)).await.unwrap().id;
-    desk.ledger.upload_created(attempt, &key, "an-upload").await.unwrap();
+    for number in 0..uploads {
+        desk.ledger.upload_created(attempt, &key, &format!("upload-{number}")).await.unwrap();
+    }
+    (claim.run, attempt)
+}
+
+pub(super) async fn fails(desk: &Desk, (run, attempt): (RunId, AttemptId)) {
+    desk.ledger.failed(attempt, no_answer(), None).await.unwrap();
+    desk.ledger.run_finished(run).await.unwrap();
+}
+
+/// The abort failed with the delivery, so that the customer pays for what is stored.
+#[tokio::test(flavor = "multi_thread")]
+async fn uploads_that_an_ended_run_left_are_tried_again() {
+    let world = World::new();
+    let mut desk = world.desk(world.config("", "old", &["a"])).await;
+    let left = with_uploads(&desk, 1).await;
     desk.sweep();
     until(&mut desk, "the ledger is asked", |desk| desk.calls.is_empty()).await;
     assert_eq!(desk.queue.at_work(), 0, "what is at work is left alone");
-    desk.ledger.failed(attempt, no_answer(), None).await.unwrap();
-    desk.ledger.run_finished(claim.run).await.unwrap();
+    fails(&desk, left).await;
 
     desk.sweep();
     until(&mut desk, "the role is asked for", |_| world.silence.asked_for("old") == 1).await;

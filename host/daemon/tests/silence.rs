@@ -1,0 +1,129 @@
+//! Who does not answer is left alone for a while, and asked again on time.
+
+use tokio::sync::mpsc;
+
+use super::super::admin::Order;
+use super::super::breaker::Sign;
+use super::super::generation::Generation;
+use super::super::notify::Manager;
+use super::super::queue::Of;
+use super::*;
+use crate::config::Aws;
+use crate::domain::BucketName;
+
+fn silent() -> [Of; 2] {
+    let (bucket, acme) = (BucketName::parse("acme-data").unwrap(), CustomerName::parse("acme").unwrap());
+    [Of::Bucket(bucket), Of::Customer(acme)]
+}
+
+/// Three tries in vain, after which nothing is begun there until the instant that this returns.
+fn shut(desk: &mut Desk, of: &Of) -> Instant {
+    let now = desk.clock.now();
+    (0..3).for_each(|_| desk.hear_of(of, Sign::Silent, now));
+    until_when(desk)
+}
+
+fn until_when(desk: &Desk) -> Instant {
+    desk.breakers.shut().next().unwrap().1.unwrap()
+}
+
+/// So many seconds go by, each with a slot, of which nothing begins.
+async fn puts_off(world: &World, desk: &mut Desk, slots: usize) {
+    for second in 1..=slots {
+        world.second(desk, i64::try_from(second).unwrap());
+        until(desk, "it waits", |desk| desk.retries.len() == second && desk.calls.is_empty()).await;
+    }
+}
+
+fn counts(desk: &Desk) -> (usize, usize, usize) {
+    (desk.queue.at_work(), desk.queue.waiting(), desk.retries.len())
+}
+
+/// The loop is woken by whatever happens, and not by ticks alone.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_tries_as_soon_as_the_pause_is_over() {
+    for of in silent() {
+        let world = World::new();
+        let mut desk = world.desk(world.config("", "old", &["a"])).await;
+        let again = shut(&mut desk, &of);
+        puts_off(&world, &mut desk, 3).await;
+        assert_eq!(world.silence.asked_for("old"), 0, "{of}");
+
+        world.clock.set(again - TimeDelta::milliseconds(1));
+        desk.go_on();
+        assert_eq!(counts(&desk), (0, 0, 3), "{of}");
+        world.clock.set(again);
+        desk.go_on();
+        assert_eq!(counts(&desk), (1, 2, 0), "{of}: one, without a tick");
+        // In vain: the others wait for longer, and have used up none of their tries.
+        desk.hear_of(&of, Sign::Silent, again);
+        assert_eq!(counts(&desk), (1, 0, 2), "{of}");
+        let later = until_when(&desk);
+        assert!(later - again > again - start(), "{of}: {later}");
+        world.clock.set(later);
+        desk.go_on();
+        assert_eq!(counts(&desk), (2, 1, 0), "{of}: another one, beside the first");
+        desk.hear_of(&of, Sign::Answers, later);
+        desk.go_on();
+        assert_eq!(counts(&desk), (3, 0, 0), "{of}: there is an answer");
+        assert_eq!(desk.breakers.shut().count(), 0, "{of}");
+    }
+}
+
+/// Nobody is asked for what is too late, and it does not wait for the pause to end.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_put_off_heeds_its_deadline() {
+    let world = World::new();
+    let share = "[shares.a]\nschedule = \"* * * * * *\"\ndeadline = \"5s\"\ndataset = \"files\"\noverlap = \"allow\"\n\
+                 to = { customers = [\"acme\"] }\n";
+    let mut desk = world.desk(world.config(share, "old", &[])).await;
+    let again = shut(&mut desk, &silent()[0]);
+    puts_off(&world, &mut desk, 1).await;
+    world.clock.set(start() + TimeDelta::seconds(6));
+    assert!(again > desk.clock.now());
+    until(&mut desk, "it has failed", |desk| desk.tally.failed == 1 && desk.calls.is_empty()).await;
+    assert_eq!(counts(&desk), (0, 0, 0));
+    let run = desk.ledger.reader().history(History { limit: 9, ..History::default() }).await.unwrap().remove(0).run;
+    let failure = desk.ledger.reader().run(run).await.unwrap().deliveries.remove(0).failure.unwrap();
+    assert!(failure.message.contains("the deadline"), "{failure:?}");
+    assert_eq!((world.silence.asked_for("old"), desk.breakers.shut().count()), (0, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_sent_by_hand_asks_at_once() {
+    for of in silent() {
+        let world = World::new();
+        let mut desk = world.desk(world.config("", "old", &["a"])).await;
+        shut(&mut desk, &of);
+        let (share, interval) = (ShareName::parse("a").unwrap(), Interval { start: start(), end: start() });
+        let slot = Slot { share, at: start(), interval };
+        let acme = CustomerName::parse("acme").unwrap();
+        let claim = desk.ledger.start_manual(slot, vec![acme]).await.unwrap().claim.unwrap();
+        let (watch, _heard) = mpsc::unbounded_channel();
+        desk.obey(Order::Begin { claim, watch }, &mut Manager::of_process());
+        desk.go_on();
+        assert_eq!(counts(&desk), (1, 0, 0), "{of}");
+    }
+}
+
+/// Each of them would ask for as long as the first.
+#[tokio::test(flavor = "multi_thread")]
+async fn uploads_are_not_ended_one_by_one_where_sts_does_not_answer() {
+    let world = World::new();
+    let mut desk = world.desk(world.config("", "old", &["a"])).await;
+    // Nobody waits for its answer for long.
+    let hasty = Duration::from_millis(200);
+    let aws = Aws { attempt_timeout: hasty, operation_timeout: hasty, ..desk.generation.config.aws.clone() };
+    let hasty = Arc::new(Config { aws, ..Config::clone(&desk.generation.config) });
+    let parts = world.parts(&hasty).await;
+    desk.generation = Arc::new(Generation { number: 1, config: hasty, parts });
+    let left = ends::with_uploads(&desk, 30).await;
+    ends::fails(&desk, left).await;
+    desk.sweep();
+    until(&mut desk, "it is at work", |desk| desk.queue.at_work() == 1).await;
+    until(&mut desk, "it has ended", |desk| desk.queue.at_work() == 0 && desk.calls.is_empty()).await;
+    let asked = world.silence.asked_for("old");
+    assert!(asked <= 4, "{asked}");
+    let left = desk.ledger.ended_with_uploads().await.unwrap();
+    assert_eq!(left[0].deliveries[0].uploads.len(), 30);
+}
