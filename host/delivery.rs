@@ -226,9 +226,9 @@ impl Delivery {
         }
         let store = &target.0;
         let earlier = left.manifest_uploads.into_iter().filter(|(_, created)| store.is_young(*created));
-        let earlier = earlier.map(|(upload_id, _)| upload_id).collect();
+        let earlier: Vec<String> = earlier.map(|(upload_id, _)| upload_id).collect();
         let common = Common::new(target.0.clone(), journal, spill_dir);
-        common.store.open().await?;
+        common.store.open().await.map_err(|failure| before_known(failure, &earlier))?;
         let (objects, markers) = left.objects.into_iter().partition(|object| object.role == Role::Data);
         Ok(Sealed { common, manifest_key, objects, markers: Markers { objects: markers, resumed: true }, earlier })
     }
@@ -415,7 +415,8 @@ impl Sealed {
             .map(|object| complete(store, object, how))
             .buffered(REQUESTS_AT_ONCE)
             .try_collect()
-            .await?;
+            .await
+            .map_err(|failure| before_known(failure, &self.earlier))?;
         let Self { common, manifest_key, markers, earlier, .. } = self;
         Ok(Completed { common, manifest_key, objects, markers, earlier })
     }
@@ -426,6 +427,11 @@ impl Completed {
     pub fn objects(&self) -> &[ManifestObject] {
         &self.objects
     }
+}
+
+/// The manifest that an earlier process put may be there: before that is known, no failure is the last.
+fn before_known(failure: Failure, earlier: &[String]) -> Failure {
+    if earlier.is_empty() { failure } else { Failure { retry: Retry::Later, ..failure } }
 }
 
 async fn complete(store: &Store, object: SealedObject, how: Completing) -> Result<ManifestObject, Failure> {

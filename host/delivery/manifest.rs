@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::bucket::{Aborted, Completing, Incomplete};
 use super::store::Store;
-use super::{Committed, Completed, Manifested, failure, local};
+use super::{Committed, Completed, Manifested, before_known, failure, local};
 use crate::domain::{Failure, Layer, Manifest, Mode, Retry, Role};
 
 /// How often it is tried while somebody else writes the same key.
@@ -43,7 +43,7 @@ impl Completed {
                 self.end_earlier().await;
                 return Ok(self.manifested());
             }
-            return Err(incomplete.failure);
+            return Err(before_known(incomplete.failure, &self.earlier));
         }
     }
 
@@ -105,10 +105,12 @@ impl Completed {
     /// upload of it that is no longer there.
     async fn was_ours(&mut self) -> Result<bool, Failure> {
         let (store, key) = (&self.common.store, &self.manifest_key);
-        while !self.earlier.is_empty() {
-            let upload_id = self.earlier.remove(0);
+        while let Some(upload_id) = self.earlier.first().cloned() {
             // Only asked, and not aborted: whoever comes after a crash has to find the same.
-            if !store.is_open(key, &upload_id).await? {
+            let asked = store.is_open(key, &upload_id).await;
+            let is_open = asked.map_err(|failure| before_known(failure, &self.earlier))?;
+            self.earlier.remove(0);
+            if !is_open {
                 return Ok(true);
             }
             // First, for the same reason as in `give_up`.
