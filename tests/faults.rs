@@ -4,6 +4,7 @@
 //! By default a part of it; `make soak` does it all.
 
 mod forged;
+mod outages;
 mod pair;
 mod scene;
 mod seeds;

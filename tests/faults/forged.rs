@@ -9,12 +9,19 @@ use serde_json::json;
 use url::form_urlencoded;
 
 use crate::cli::world::crc64nvme;
-use crate::support::promises::{Ledger, Profile, Recorded, Rule, Story};
-use crate::support::proxy::canary;
+use crate::support::promises::{LATEST, Ledger, Profile, Recorded, Rule, Share, Story};
+use crate::support::proxy::{canary, stamp};
 use crate::support::wire::{Answer, Call, Event, Fault, Seen, s3_error};
 
+/// Of the first delivery.
 const FOLDER: &str = "in/rows/2020-01-01";
-const RUN: &str = "019cae34-7b68-7c3e-9b1f-3d1f0f6f2a55";
+const RUN: &str = "rows-1";
+
+/// Of a day of January 2020.
+fn second(day: u32) -> i64 {
+    let date = chrono::NaiveDate::from_ymd_opt(2020, 1, day).unwrap();
+    date.and_time(chrono::NaiveTime::MIN).and_utc().timestamp()
+}
 
 fn profile(name: &str, number: u8) -> Profile {
     Profile {
@@ -32,6 +39,8 @@ fn profile(name: &str, number: u8) -> Profile {
 struct Forger {
     story: Story,
     now: u64,
+    /// Of the session that requests are made under.
+    access_key: String,
 }
 
 impl Forger {
@@ -49,13 +58,17 @@ impl Forger {
     }
 
     fn assumes(&mut self, profile: &Profile, access_key: &str) {
+        self.assumes_for(RUN, profile, access_key);
+    }
+
+    fn assumes_for(&mut self, run: &str, profile: &Profile, access_key: &str) {
         let objects = format!("arn:aws:s3:::{}/{}*", profile.bucket, profile.prefix);
         let statement = json!({ "Effect": "Allow", "Action": ["s3:PutObject"], "Resource": objects });
         let policy = json!({ "Version": "2012-10-17", "Statement": [statement] }).to_string();
         let form = form_urlencoded::Serializer::new(String::new())
             .append_pair("Action", "AssumeRole")
             .append_pair("RoleArn", &profile.role_arn)
-            .append_pair("RoleSessionName", RUN)
+            .append_pair("RoleSessionName", run)
             .append_pair("ExternalId", &profile.external_id)
             .append_pair("Policy", &policy)
             .finish();
@@ -64,7 +77,8 @@ impl Forger {
     }
 
     fn asks(&mut self, method: Method, target: &str, headers: &[(&str, &str)], body: impl Into<Bytes>, answer: Answer) {
-        let usual = [("authorization", "AWS4-HMAC-SHA256 Credential=ASIA1/20200101/x"), OWNER];
+        let signed = format!("AWS4-HMAC-SHA256 Credential={}/20200101/x", self.access_key);
+        let usual = [("authorization", signed.as_str()), OWNER];
         let headers = usual
             .iter()
             .chain(headers)
@@ -94,6 +108,67 @@ impl Forger {
         self.fills(key, id, canary("acme"));
         self.completes(key, id, &[]);
     }
+
+    /// Has an object in the end, as the ledger knows.
+    fn has(&mut self, key: &str, id: &str, body: &str) {
+        self.story.objects.insert(("acme-data".to_owned(), key.to_owned()), body.to_owned().into());
+        self.story.ledger.uploads.push((id.to_owned(), "completed".to_owned()));
+    }
+
+    /// A whole delivery as it should be: these objects with so many rows, their manifest, and
+    /// its markers. In `newest` it takes the place of the one before, and has none.
+    fn delivers(&mut self, share: &str, day: u32, rows: &[(&str, u64)]) {
+        let (run, replaces) = (format!("{share}-{day}"), share == "newest");
+        let folder = if replaces { format!("in/{share}") } else { format!("in/{share}/2020-01-{day:02}") };
+        let key = |name: &str| format!("{folder}/{name}");
+        let now = self.now;
+        let id = |name: &str| if run == RUN { name.to_owned() } else { format!("{name}-{now}") };
+        let (acme, session) = (self.story.profiles[0].clone(), std::mem::take(&mut self.access_key));
+        self.access_key = format!("ASIA-{run}");
+        self.assumes_for(&run, &acme, &self.access_key.clone());
+        let row = canary("acme") + &stamp(second(day));
+        let bodies = rows.iter().map(|(_, rows)| row.repeat(usize::try_from(*rows).unwrap()));
+        let objects: Vec<_> = rows.iter().zip(bodies).map(|((name, _), body)| (key(name), id(name), body)).collect();
+        let named = objects.iter().zip(rows).map(|((key, id, body), (_, rows))| {
+            json!({
+                "key": key, "bytes": body.len(), "rows": rows,
+                "checksum_crc64nvme": crc64nvme(body.as_bytes()), "etag": format!("whole-{id}"),
+            })
+        });
+        let (named, slot): (Vec<_>, _) = (named.collect(), format!("2020-01-{day:02}T00:00:00Z"));
+        let total: u64 = rows.iter().map(|(_, rows)| rows).sum();
+        let manifest =
+            json!({ "customer": "acme", "run": run, "slot": slot, "rows": total, "plugin": {}, "objects": named });
+        let manifest = (key("_manifest.json"), id("m"), manifest.to_string());
+        let pointer = json!({ "slot": slot, "manifest": manifest.0 }).to_string();
+        let markers =
+            [(key("_SUCCESS"), id("s"), String::new()), (format!("in/{share}/latest.json"), id("l"), pointer)];
+        let markers = if replaces { &[] } else { &markers[..] };
+        for (key, id, body) in objects.iter().chain(markers) {
+            self.creates(key, id);
+            self.fills(key, id, body.clone());
+        }
+        for (key, id, _) in &objects {
+            self.completes(key, id, &[]);
+        }
+        self.creates(&manifest.0, &manifest.1);
+        self.fills(&manifest.0, &manifest.1, manifest.2.clone());
+        self.completes(&manifest.0, &manifest.1, if replaces { &[] } else { &[WHERE_NONE_IS] });
+        for (key, id, _) in markers {
+            self.completes(key, id, &[]);
+        }
+        for (key, id, body) in objects.iter().chain([&manifest]).chain(markers) {
+            self.has(key, id, body);
+        }
+        let (slot, customer) = ((second(day) * 1_000_000).to_string(), "acme".to_owned());
+        self.story.ledger.slots.insert((share.to_owned(), slot.clone(), customer.clone()));
+        let planned = self.story.ledger.planned.entry(share.to_owned()).or_default();
+        planned.insert(second(day) * 1_000_000, String::new());
+        let (share, state) = (share.to_owned(), "committed".to_owned());
+        let manifest_key = manifest.0;
+        self.story.ledger.deliveries.push(Recorded { share, slot, customer, run, state, manifest_key, rows: total });
+        self.access_key = session;
+    }
 }
 
 const OWNER: (&str, &str) = ("x-amz-expected-bucket-owner", "100000000001");
@@ -103,55 +178,32 @@ fn key(name: &str) -> String {
     format!("{FOLDER}/{name}")
 }
 
-/// A delivery as it should be: two objects and their manifest.
+const TWO: &[(&str, u64)] = &[("a.jsonl", 2), ("b.jsonl", 1)];
+
+/// Deliveries as they should be: of two slots that have keys of their own, and of two of
+/// which the second takes the place of the first and has one object less.
 fn good() -> Forger {
-    let profiles = vec![profile("acme", 1), profile("beta", 2)];
+    let share = |name: &str, replaces| Share {
+        name: name.to_owned(),
+        replaces,
+        success: !replaces,
+        latest: !replaces,
+        every: Some(2 * 86_400),
+    };
     let story = Story {
-        profiles,
+        profiles: vec![profile("acme", 1), profile("beta", 2)],
+        shares: vec![share("rows", false), share("newest", true)],
         events: Vec::new(),
         objects: Default::default(),
         uploads: Default::default(),
         ledger: Ledger::default(),
         kills: 0,
     };
-    let mut forger = Forger { story, now: 0 };
-    let acme = forger.story.profiles[0].clone();
-    forger.assumes(&acme, "ASIA1");
-    let objects = [("a.jsonl", canary("acme").repeat(2)), ("b.jsonl", canary("acme"))];
-    for (name, bytes) in &objects {
-        forger.creates(&key(name), name);
-        forger.fills(&key(name), name, bytes.clone());
-    }
-    for (name, _) in &objects {
-        forger.completes(&key(name), name, &[]);
-    }
-    forger.creates(&key("_manifest.json"), "m");
-    forger.fills(&key("_manifest.json"), "m", String::new());
-    forger.completes(&key("_manifest.json"), "m", &[WHERE_NONE_IS]);
-    let named = objects.iter().zip([2, 1]).map(|((name, bytes), rows)| {
-        json!({
-            "key": key(name), "bytes": bytes.len(), "rows": rows,
-            "checksum_crc64nvme": crc64nvme(bytes.as_bytes()), "etag": format!("whole-{name}"),
-        })
-    });
-    let named: Vec<_> = named.collect();
-    let manifest = json!({ "customer": "acme", "run": RUN, "rows": 3, "plugin": {}, "objects": named });
-    for (name, bytes) in objects.into_iter().chain([("_manifest.json", manifest.to_string())]) {
-        forger.story.objects.insert(("acme-data".to_owned(), key(name)), bytes.into());
-    }
-    let slot = ("rows".to_owned(), "0".to_owned(), "acme".to_owned());
-    forger.story.ledger.slots.insert(slot);
-    forger.story.ledger.deliveries.push(Recorded {
-        share: "rows".to_owned(),
-        slot: "0".to_owned(),
-        customer: "acme".to_owned(),
-        run: RUN.to_owned(),
-        state: "committed".to_owned(),
-        manifest_key: key("_manifest.json"),
-        rows: 3,
-    });
-    let completed = |id: &str| (id.to_owned(), "completed".to_owned());
-    forger.story.ledger.uploads = ["a.jsonl", "b.jsonl", "m"].map(completed).into();
+    let mut forger = Forger { story, now: 0, access_key: format!("ASIA-{RUN}") };
+    forger.delivers("rows", 1, TWO);
+    forger.delivers("rows", 3, TWO);
+    forger.delivers("newest", 1, TWO);
+    forger.delivers("newest", 3, &[("a.jsonl", 3)]);
     forger
 }
 
@@ -162,8 +214,16 @@ fn event(forger: &mut Forger, call: Call, key_ends: &str) -> usize {
     forger.story.events.iter().position(is_it).unwrap()
 }
 
+fn object<'a>(forger: &'a mut Forger, key: &str) -> &'a mut Bytes {
+    forger.story.objects.get_mut(&("acme-data".to_owned(), key.to_owned())).unwrap()
+}
+
 fn manifest(forger: &mut Forger) -> &mut Bytes {
-    forger.story.objects.get_mut(&("acme-data".to_owned(), key("_manifest.json"))).unwrap()
+    object(forger, &key("_manifest.json"))
+}
+
+fn remove(forger: &mut Forger, key: &str) {
+    forger.story.objects.remove(&("acme-data".to_owned(), key.to_owned())).unwrap();
 }
 
 /// Exchanges when two events happened.
@@ -274,17 +334,94 @@ const FORGERIES: &[(Rule, Forgery)] = &[
         // With the same content, so that only the order tells.
         says(forger, "whole-a.jsonl", "whole-a.jsonl-2");
     }),
+    (Rule::Unchanged, |forger| {
+        // The slot that is there is sent once more in its own place.
+        forger.delivers("newest", 3, &[("a.jsonl", 3)]);
+    }),
+    (Rule::OneManifest, |forger| forger.delivers("newest", 3, &[("a.jsonl", 3)])),
+    // With the ledger, manifest and all.
+    (Rule::Forward, |forger| forger.delivers("newest", 2, TWO)),
+    (Rule::Forward, |forger| {
+        // One object of a delivery that was given up.
+        forger.delivers("newest", 2, TWO);
+        let from = forger.story.events.iter().rposition(|event| event.seen.key.ends_with("b.jsonl")).unwrap();
+        forger.story.events.truncate(from);
+        forger.story.ledger.deliveries.last_mut().unwrap().state = "failed".to_owned();
+    }),
+    (Rule::Forward, |forger| {
+        // The pointer alone.
+        forger.delivers("rows", 2, TWO);
+    }),
+    (Rule::Forward, |forger| {
+        // It is of the newest slot, and stayed where it was.
+        let earlier = object(forger, "in/rows/latest.json").clone();
+        forger.delivers("rows", 4, TWO);
+        *object(forger, "in/rows/latest.json") = earlier;
+    }),
+    (Rule::Forward, |forger| {
+        // In the end the manifest is of an earlier one, whoever put it back.
+        let earlier = object(forger, "in/newest/_manifest.json").clone();
+        forger.delivers("newest", 4, TWO);
+        *object(forger, "in/newest/_manifest.json") = earlier;
+    }),
+    (Rule::OneByOne, |forger| {
+        // Of a later slot, which has begun before the one that is there was done.
+        forger.delivers("newest", 5, TWO);
+        let began = event(forger, Call::Complete, "newest/a.jsonl");
+        let create = forger.story.events.iter().rposition(|event| event.seen.call == Call::Create).unwrap();
+        forger.story.events[create].began = forger.story.events[began].began + 1;
+    }),
+    (Rule::Marker, |forger| {
+        let (put, marker) =
+            (event(forger, Call::Complete, "_manifest.json"), event(forger, Call::Complete, "_SUCCESS"));
+        swap(forger, put, marker);
+    }),
+    (Rule::Marker, |forger| {
+        let (put, marker) = (event(forger, Call::Complete, "_manifest.json"), event(forger, Call::Complete, LATEST));
+        swap(forger, put, marker);
+    }),
+    (Rule::Marker, |forger| {
+        // While the manifest's completion is on its way.
+        let (put, marker) =
+            (event(forger, Call::Complete, "_manifest.json"), event(forger, Call::Complete, "_SUCCESS"));
+        forger.story.events[marker].began = forger.story.events[put].began;
+    }),
+    (Rule::Marker, |forger| remove(forger, &key("_SUCCESS"))),
+    (Rule::Marker, |forger| remove(forger, "in/rows/latest.json")),
+    (Rule::Marker, |forger| *object(forger, &key("_SUCCESS")) = "more".into()),
+    (Rule::Marker, |forger| {
+        let pointer = object(forger, "in/rows/latest.json");
+        *pointer = String::from_utf8(pointer.to_vec()).unwrap().replace("2020-01-03/", "2020-01-02/").into();
+    }),
+    (Rule::Marker, |forger| {
+        // There is such a manifest, of another slot than it says.
+        let pointer = object(forger, "in/rows/latest.json");
+        *pointer = String::from_utf8(pointer.to_vec()).unwrap().replace("2020-01-03/", "2020-01-01/").into();
+    }),
+    (Rule::Seal, |forger| {
+        // What leads to the manifest is stored before anything can be seen, as all else.
+        let (part, completion) = (event(forger, Call::Part, LATEST), event(forger, Call::Complete, "a.jsonl"));
+        swap(forger, part, completion);
+    }),
     (Rule::Content, |forger| {
-        let object = forger.story.objects.get_mut(&("acme-data".to_owned(), key("a.jsonl"))).unwrap();
+        // As many rows as there should be, of another slot.
+        let object = object(forger, &key("a.jsonl"));
+        let text = String::from_utf8(object.to_vec()).unwrap();
+        let (old, new) = (text.replace(&stamp(second(1)), &stamp(second(2))), text);
+        *object = old.clone().into();
+        says(forger, &crc64nvme(new.as_bytes()), &crc64nvme(old.as_bytes()));
+    }),
+    (Rule::Content, |forger| {
+        let object = object(forger, &key("a.jsonl"));
         *object = canary("acme").repeat(3).into();
     }),
     (Rule::Content, |forger| {
         // As many bytes, and not the same.
-        let object = forger.story.objects.get_mut(&("acme-data".to_owned(), key("a.jsonl"))).unwrap();
+        let object = object(forger, &key("a.jsonl"));
         *object = "x".repeat(object.len()).into();
     }),
     (Rule::Content, |forger| {
-        forger.story.objects.remove(&("acme-data".to_owned(), key("b.jsonl")));
+        remove(forger, &key("b.jsonl"));
     }),
     (Rule::Content, |forger| {
         // One row less than the customer has.
@@ -293,6 +430,11 @@ const FORGERIES: &[(Rule, Forgery)] = &[
         forger.story.ledger.deliveries[0].rows = 2;
     }),
     (Rule::Content, |forger| says(forger, "whole-b.jsonl", "whole-other")),
+    (Rule::Unnamed, |forger| {
+        // There since before the manifest, and of no earlier slot.
+        let of_this = forger.story.events.iter().rposition(|event| event.seen.key == "in/newest/a.jsonl").unwrap();
+        forger.story.events[of_this].seen.key = "in/newest/b.jsonl".to_owned();
+    }),
     (Rule::Unnamed, |forger| {
         forger.story.objects.insert(("acme-data".to_owned(), key("c.jsonl")), canary("acme").into());
     }),
@@ -323,6 +465,32 @@ const FORGERIES: &[(Rule, Forgery)] = &[
         // Nobody died, and its answer was not lost.
         forger.story.uploads.insert("unknown".to_owned(), 0);
     }),
+    (Rule::Ledger, |forger| {
+        // Nobody put a manifest of that.
+        let mut more = forger.story.ledger.deliveries.last().unwrap().clone();
+        (more.slot, more.run) = ((second(2) * 1_000_000).to_string(), "newest-2".to_owned());
+        forger.story.ledger.deliveries.push(more);
+    }),
+    (Rule::Planned, |forger| {
+        // It went on two firings later.
+        forger.delivers("rows", 7, TWO);
+    }),
+    (Rule::Planned, |forger| {
+        let planned = forger.story.ledger.planned.get_mut("rows").unwrap();
+        planned.insert(second(5) * 1_000_000, "missed while down".to_owned());
+    }),
+    (Rule::Slots, |forger| {
+        // An earlier one, and nobody knows why it was left out.
+        let slot = (second(2) * 1_000_000).to_string();
+        forger.story.ledger.slots.insert(("newest".to_owned(), slot, "acme".to_owned()));
+    }),
+    (Rule::Slots, |forger| {
+        // The newest was given up.
+        let mut more = forger.story.ledger.deliveries.last().unwrap().clone();
+        (more.slot, more.state) = ((second(4) * 1_000_000).to_string(), "failed".to_owned());
+        forger.story.ledger.slots.insert((more.share.clone(), more.slot.clone(), more.customer.clone()));
+        forger.story.ledger.deliveries.push(more);
+    }),
     (Rule::Slots, |forger| {
         forger.story.ledger.slots.insert(("rows".to_owned(), "86400".to_owned(), "acme".to_owned()));
     }),
@@ -342,11 +510,25 @@ fn faults_a_history_without_a_breach_has_none() {
     let completion = event(&mut forger, Call::Complete, "a.jsonl");
     forger.story.events[completion].told = None;
     forger.completes(&key("a.jsonl"), "a.jsonl", &[]);
+    forger.story.events.last_mut().unwrap().began = forger.story.events[completion].began;
     forger.creates(&key("b.jsonl"), "unheard");
     let mut last = forger.story.events.pop().unwrap();
     (last.told, last.fault, last.began) = (None, Some(Fault::LoseReply), 0);
     forger.story.events.insert(1, last);
     forger.story.uploads.insert("unheard".to_owned(), 0);
+    assert_eq!(rules(&forger.story), []);
+    // Nor is a slot that a later one has overtaken, and that was refused therefore.
+    let mut more = forger.story.ledger.deliveries.last().unwrap().clone();
+    (more.slot, more.run, more.state) =
+        ((second(2) * 1_000_000).to_string(), "newest-2".to_owned(), "failed".to_owned());
+    forger.story.ledger.slots.insert((more.share.clone(), more.slot.clone(), more.customer.clone()));
+    forger.story.ledger.deliveries.push(more);
+    assert_eq!(rules(&forger.story), []);
+    // Nor is a marker that S3 refused when its manifest was there.
+    let marker = event(&mut forger, Call::Complete, "_SUCCESS");
+    let refused = &mut forger.story.events[marker];
+    (refused.carried_out, refused.told) = (None, Some((refused.began, 403)));
+    remove(&mut forger, &key("_SUCCESS"));
     assert_eq!(rules(&forger.story), []);
 }
 

@@ -1,6 +1,6 @@
 //! A vendor with three customers behind a faulting proxy, at either server.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
 use std::process::ExitStatus;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -11,12 +11,21 @@ use serde_json::json;
 use crate::cli::world::{Running, SOON, World, until};
 use crate::support::ministack::{ACCOUNT, Ministack};
 use crate::support::postgres::Postgres;
-use crate::support::promises::{Ledger, Profile, Recorded, Story};
+use crate::support::promises::{Ledger, Profile, Recorded, Share, Story};
 use crate::support::proxy::{Proxy, canary};
 
 pub const CUSTOMERS: [&str; 3] = ["acme", "beta", "gamma"];
+pub const SHARES: [&str; 3] = ["rows", "files", "newest"];
+/// Deliveries of one customer.
+pub const AT_ONCE: u64 = 2;
 /// Of each customer, in several objects.
-const ROWS: u64 = 48;
+const ROWS: u64 = 24;
+/// Each row says which slot it is of, and every other slot (by day and second) has less objects: what
+/// one had and the next has not stays where slots take each other's place.
+const QUERY: &str = "select n, tenant, canary, \
+    concat('slot:', cast(date_part('epoch', now()) as bigint), ';') as slot, \
+    repeat('.', 60 * ((1 + cast(date_part('epoch', now()) as bigint) / 86400 \
+        + cast(date_part('second', now()) as bigint)) % 2)) as padding from rows";
 const MIB: usize = 1 << 20;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -30,21 +39,24 @@ pub struct Scene {
     pub proxy: Proxy,
     server: Server,
     sandbox: Option<Running>,
-    profiles: Vec<Profile>,
+    shares: [Share; 3],
+    /// Who gets each.
+    to: [Vec<&'static str>; 3],
+    pub profiles: Vec<Profile>,
     keys: Vec<(&'static str, String)>,
     /// The ledger's schema, if it is in PostgreSQL.
     schema: Option<(String, String)>,
 }
 
 /// What is configured besides what all scenes have.
-#[derive(Clone, Copy)]
 pub struct Plan {
     pub server: Server,
-    /// The keys of each share, `to` among them.
-    pub rows: &'static str,
-    pub files: &'static str,
-    /// How long a request may take.
-    pub patience: &'static str,
+    /// The keys of each share, `to` among them, besides what makes it what it is.
+    pub rows: String,
+    pub files: String,
+    pub newest: String,
+    /// How long a request may take, and an operation with its retries.
+    pub patience: [&'static str; 2],
     /// Whether a file has two parts.
     pub large: bool,
     pub postgres: Option<&'static Postgres>,
@@ -54,28 +66,34 @@ impl Scene {
     pub fn new(plan: &Plan) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let (profiles, keys) = match plan.server {
+        let (profiles, users) = match plan.server {
             Server::Sandbox => (CUSTOMERS.iter().zip(1..).map(in_sandbox).collect(), Vec::new()),
             Server::Ministack => in_ministack(number),
         };
         let schema = plan.postgres.map(|server| (server.url(), format!("faults{number}")));
         // Of `[daemon]`. Killed while it only tries, consign leaves an upload that nobody knows of.
-        let mut text = "preflight = \"never\"\n".to_owned();
+        let mut text = format!("preflight = \"never\"\ncustomer_concurrency = {AT_ONCE}\n");
         if let Some((url, schema)) = &schema {
             text.push_str(&format!("[ledger]\nurl = \"{url}\"\nschema = \"{schema}\"\nlease = \"2s\"\n"));
         }
-        let patience = plan.patience;
+        let [request, operation] = plan.patience;
         text.push_str(&format!(
-            "@AWS@attempt_timeout = \"{patience}\"\noperation_timeout = \"8s\"\npart_size = \"5 MiB\"\n"
+            "@AWS@attempt_timeout = \"{request}\"\noperation_timeout = \"{operation}\"\npart_size = \"5 MiB\"\n"
         ));
         text.push_str(&profiles.iter().map(customer).collect::<String>());
         text.push_str("[datasets.rows]\ntables.rows = \"rows.csv\"\ntenant_column = \"tenant\"\n");
+        text.push_str(&format!("query = \"{QUERY}\"\n"));
         text.push_str("[datasets.files]\nfiles = \"files/{customer}/*\"\n");
-        text.push_str(&format!(
-            "[shares.rows]\ndataset = \"rows\"\nplugin = \"jsonl\"\nmax_object_size = \"1 KiB\"\n{}\n",
-            plan.rows
-        ));
-        text.push_str(&format!("[shares.files]\ndataset = \"files\"\n{}\n", plan.files));
+        let keys = [&plan.rows, &plan.files, &plan.newest];
+        let shares: [Share; 3] = std::array::from_fn(|number| share(SHARES[number], keys[number]));
+        let to = keys.map(|keys| {
+            let gets = |name: &&str| keys.contains("all = true") || keys.contains(&format!("\"{name}\""));
+            CUSTOMERS.into_iter().filter(gets).collect()
+        });
+        for (share, keys) in shares.iter().zip(keys) {
+            text.push_str(&section(share));
+            text.push_str(&format!("{keys}\n"));
+        }
         let world = World::new(&text);
         write_data(&world, plan.large);
         let (sandbox, behind) = match plan.server {
@@ -87,7 +105,19 @@ impl Scene {
         };
         let proxy = Proxy::start(&behind);
         world.configure(&proxy.endpoint, "", "");
-        Self { world, proxy, server: plan.server, sandbox, profiles, keys, schema }
+        Self { world, proxy, server: plan.server, sandbox, shares, to, profiles, keys: users, schema }
+    }
+
+    /// From now on whoever is started, or reads its configuration again, has time, however busy the machine is.
+    pub fn has_time(&self, configs: &[&str]) {
+        for config in configs {
+            let text = fs::read_to_string(self.world.path(config)).unwrap();
+            let slow = |line: &str| match line.split_once("_timeout = ") {
+                Some((what, _)) => format!("{what}_timeout = \"{}\"\n", if what == "attempt" { "60s" } else { "120s" }),
+                None => format!("{line}\n"),
+            };
+            self.world.write(config, text.lines().map(slow).collect::<String>());
+        }
     }
 
     /// A process that the proxy may kill, with a configuration file of its own.
@@ -128,16 +158,25 @@ impl Scene {
         rows.map(Result::unwrap).collect()
     }
 
-    /// Share and instant of what some customer has not got, as `send --at` takes it.
-    pub fn missing(&self) -> BTreeSet<(String, String)> {
+    /// What some customer has not got, in the order of its slots.
+    pub fn missing(&self) -> Vec<Missing> {
         let ledger = self.ledger();
-        let has = |share: &str, slot: &str, customer: &str| {
-            let theirs =
-                |of: &&Recorded| (of.share.as_str(), of.slot.as_str(), of.customer.as_str()) == (share, slot, customer);
-            ledger.deliveries.iter().filter(theirs).any(|of| of.state == "committed")
+        let has = |share: &str, customer: &str, is_it: &dyn Fn(&str) -> bool| {
+            let theirs = |of: &&Recorded| of.share == share && of.customer == customer && of.state == "committed";
+            ledger.deliveries.iter().filter(theirs).any(|of| is_it(&of.slot))
         };
-        let missing = ledger.slots.iter().filter(|(share, slot, customer)| !has(share, slot, customer));
-        missing.map(|(share, slot, _)| (share.clone(), instant(slot))).collect()
+        let mut missing: BTreeMap<(&str, i64), bool> = BTreeMap::new();
+        for (share, slot, customer) in &ledger.slots {
+            if !has(share, customer, &|of| of == slot) {
+                let at: i64 = slot.parse().unwrap();
+                let overtaken = share == "newest" && has(share, customer, &|of| of.parse::<i64>().unwrap() > at);
+                *missing.entry((share, at)).or_default() |= overtaken;
+            }
+        }
+        let missing = missing.into_iter();
+        missing
+            .map(|((share, at), overtaken)| Missing { share: share.to_owned(), at: instant(at), overtaken })
+            .collect()
     }
 
     /// Why what failed did, for a person who looks at a test that failed.
@@ -146,16 +185,28 @@ impl Scene {
         failures.iter().map(|row| row.join(" ") + "\n").collect()
     }
 
+    /// One number that the ledger knows.
+    pub fn count(&self, sql: &str) -> u64 {
+        self.ask(&format!("SELECT count(*) FROM {sql}"))[0][0].parse().unwrap()
+    }
+
     /// The daemon that was started last has begun, so that it heeds a signal.
     pub fn settles(&self) {
         until("the daemon can be asked", SOON, || self.world.run(&["status"]).code == 0);
     }
 
     fn ledger(&self) -> Ledger {
-        let slots = self.ask("SELECT share, at, customers FROM slots WHERE state <> 'skipped'");
+        let mut planned: BTreeMap<String, BTreeMap<i64, String>> = BTreeMap::new();
+        for row in self.ask("SELECT share, at, coalesce(reason, '') FROM slots") {
+            let [share, at, reason] = row.try_into().unwrap();
+            planned.entry(share).or_default().insert(at.parse().unwrap(), reason);
+        }
+        // To all who get the share: a slot that waits is only to those for whom it does.
+        let slots = self.ask("SELECT share, at FROM slots WHERE state <> 'skipped'");
         let slots = slots.into_iter().flat_map(|row| {
-            let customers: Vec<String> = serde_json::from_str(&row[2]).unwrap();
-            customers.into_iter().map(move |customer| (row[0].clone(), row[1].clone(), customer))
+            let [share, at] = row.try_into().unwrap();
+            let number = SHARES.iter().position(|name| *name == share).unwrap();
+            self.to[number].iter().map(move |customer| (share.clone(), at.clone(), (*customer).to_owned()))
         });
         let deliveries = self.ask(
             "SELECT s.share, s.at, d.customer, r.id, d.state, d.manifest_key, d.rows
@@ -167,7 +218,7 @@ impl Scene {
         });
         let uploads = self.ask("SELECT upload_id, state FROM uploads");
         let uploads = uploads.into_iter().map(|row| (row[0].clone(), row[1].clone()));
-        Ledger { slots: slots.collect(), deliveries: deliveries.collect(), uploads: uploads.collect() }
+        Ledger { slots: slots.collect(), planned, deliveries: deliveries.collect(), uploads: uploads.collect() }
     }
 
     /// All that there is to judge by. Nothing is at work any more.
@@ -178,7 +229,8 @@ impl Scene {
             Server::Ministack => self.in_buckets(),
         };
         let kills = kills + self.proxy.kills();
-        Story { profiles: self.profiles.clone(), events, objects, uploads, ledger: self.ledger(), kills }
+        let (profiles, shares) = (self.profiles.clone(), self.shares.clone().into());
+        Story { profiles, shares, events, objects, uploads, ledger: self.ledger(), kills }
     }
 
     fn in_files(&self) -> (BTreeMap<(String, String), Bytes>, BTreeMap<String, usize>) {
@@ -231,9 +283,35 @@ impl Scene {
     }
 }
 
+/// A slot that some customer has not got.
+#[derive(Debug)]
+pub struct Missing {
+    pub share: String,
+    /// As `send --at` takes it.
+    pub at: String,
+    /// And will not get any more, because a later one has its place.
+    pub overtaken: bool,
+}
+
 /// An instant of the ledger, as people write it.
-fn instant(micros: &str) -> String {
-    chrono::DateTime::from_timestamp_micros(micros.parse().unwrap()).unwrap().to_rfc3339()
+fn instant(micros: i64) -> String {
+    chrono::DateTime::from_timestamp_micros(micros).unwrap().to_rfc3339()
+}
+
+/// Slots of rows may go on side by side, so nothing leads to the newest of them.
+fn share(name: &str, keys: &str) -> Share {
+    let (name, replaces) = (name.to_owned(), name == "newest");
+    let (success, latest) = (!replaces, name == "files");
+    let every = keys.split_once("\"*/").and_then(|(_, rest)| rest.split_once(' ')?.0.parse().ok());
+    Share { name, replaces, success, latest, every }
+}
+
+fn section(share: &Share) -> String {
+    let Share { name, replaces, success, latest, .. } = share;
+    let of_rows = "dataset = \"rows\"\nplugin = \"jsonl\"\nmax_object_size = \"1 KiB\"\n";
+    let dataset = if name == "files" { "dataset = \"files\"\n" } else { of_rows };
+    let mode = if *replaces { "mode = \"replace\"\n" } else { "" };
+    format!("[shares.{name}]\n{dataset}{mode}success_marker = {success}\nlatest_pointer = {latest}\n")
 }
 
 fn customer(profile: &Profile) -> String {

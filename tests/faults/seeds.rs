@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use super::scene::{Plan, Scene, Server};
+use super::scene::{Missing, Plan, SHARES, Scene, Server};
 use super::storm::{Chance, storm};
 use crate::cli::world::{Running, SOON, until};
 use crate::support::postgres::Postgres;
@@ -25,10 +25,14 @@ const LANES: usize = 4;
 const FEW: u64 = 24;
 
 /// Slots come all the time, and whatever fails is tried again at once.
-const OFTEN: &str = "schedule = \"*/2 * * * * *\"\noverlap = \"allow\"\ncatch_up = \"all\"\ncatch_up_window = \"1h\"\n\
-    retry = { attempts = 20, backoff = \"50ms\", max_backoff = \"200ms\" }\nto = { all = true }";
-const SELDOM: &str = "schedule = \"*/3 * * * * *\"\noverlap = \"queue\"\ncatch_up = \"all\"\ncatch_up_window = \"1h\"\n\
-    retry = { attempts = 3, backoff = \"50ms\", max_backoff = \"200ms\" }\nto = { customers = [\"acme\", \"beta\"] }";
+const OFTEN: &str = "schedule = \"*/2 * * * * *\"\noverlap = \"allow\"\nto = { all = true }\n\
+    retry = { attempts = 20, backoff = \"50ms\", max_backoff = \"200ms\" }";
+const SELDOM: &str = "schedule = \"*/3 * * * * *\"\noverlap = \"queue\"\nto = { customers = [\"acme\", \"beta\"] }\n\
+    retry = { attempts = 3, backoff = \"50ms\", max_backoff = \"200ms\" }";
+/// One takes the place of another.
+const NEWEST: &str = "schedule = \"*/3 * * * * *\"\nto = { customers = [\"beta\", \"gamma\"] }\n\
+    retry = { attempts = 6, backoff = \"50ms\", max_backoff = \"200ms\" }";
+const CATCH_UP: &str = "catch_up = \"all\"\ncatch_up_window = \"1h\"\n";
 
 fn number(variable: &str) -> Option<u64> {
     Some(std::env::var(variable).ok()?.parse().unwrap_or_else(|_| panic!("{variable} is no number")))
@@ -137,10 +141,16 @@ pub fn weather(scene: &Scene, configs: &[&'static str], seed: u64) -> String {
         sleep(Duration::from_millis(20));
     }
     scene.proxy.heal();
+    scene.has_time(configs);
+    // Which also has customers looked at who seemed not to be ready: by itself a daemon waits a minute and more.
+    until("the daemons know it", SOON, || {
+        daemons.tend();
+        configs.iter().all(|config| scene.start(config, &["reload"]).wait(SOON).code() == Some(0))
+    });
     // A daemon that is told to end at this moment ends; the next one stays.
     until("nothing is planned any more", SOON, || {
         daemons.tend();
-        ["rows", "files"].iter().all(|share| scene.run(&["pause", share]).code() == Some(0))
+        SHARES.iter().all(|share| scene.run(&["pause", share]).code() == Some(0))
     });
     until("all has come to its end", SOON, || {
         daemons.tend();
@@ -150,9 +160,12 @@ pub fn weather(scene: &Scene, configs: &[&'static str], seed: u64) -> String {
     });
     let (kills, starts) = daemons.stop();
     let missing = scene.missing();
-    for (share, slot) in &missing {
-        let status = scene.run(&["send", share, "--at", slot]);
-        assert_eq!(status.code(), Some(0), "seed {seed}, {share} {slot}: {}\n{}", scene.log(), scene.failures());
+    let (overtaken, wanted): (Vec<_>, Vec<_>) = missing.iter().partition(|missing| missing.overtaken);
+    // Of those whose place is taken one tells as much as all.
+    for Missing { share, at, overtaken } in wanted.into_iter().chain(overtaken.into_iter().next_back()) {
+        let status = scene.run(&["send", share, "--at", at]);
+        let told = || format!("seed {seed}, {share} {at}: {}\n{}", scene.log(), scene.failures());
+        assert_eq!(status.code(), Some(i32::from(*overtaken)), "{}", told());
     }
     // Uploads that could not be aborted are tried again at the next start.
     let mut last = Daemons::start(scene, &configs[..1]);
@@ -178,11 +191,15 @@ pub fn weather(scene: &Scene, configs: &[&'static str], seed: u64) -> String {
 }
 
 /// Every fourth at the other server; every fifth of the others with files of two parts, which take longer.
+/// Where slots take each other's place, the next one waits or has the one before given up.
 fn plan(seed: u64, postgres: Option<&'static Postgres>) -> Plan {
     let server = if seed % 4 == 3 { Server::Ministack } else { Server::Sandbox };
     let large = server == Server::Sandbox && seed.is_multiple_of(5);
-    let patience = if large { "1500ms" } else { "500ms" };
-    Plan { server, rows: OFTEN, files: SELDOM, patience, large, postgres }
+    let patience = [if large { "1500ms" } else { "500ms" }, "8s"];
+    let [rows, files, newest] = [OFTEN, SELDOM, NEWEST].map(|keys| format!("{keys}\n{CATCH_UP}"));
+    let overlap = if seed.is_multiple_of(2) { "queue" } else { "cancel" };
+    let newest = format!("{newest}overlap = \"{overlap}\"");
+    Plan { server, rows, files, newest, patience, large, postgres }
 }
 
 fn one(seed: u64) -> String {

@@ -1,6 +1,7 @@
 //! Each single fault at each request of a delivery. The next process makes it good,
 //! where that is needed at all.
 
+use std::collections::HashSet;
 use std::os::unix::process::ExitStatusExt as _;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -63,11 +64,13 @@ impl Action {
             Action::Refuse(200, code) if call == Call::Complete => refusal(call, 200, code),
             Action::Refuse(200, _) => return None,
             Action::Refuse(409 | 404, _) if call == Call::AssumeRole => return None,
+            // Of no upload that is open.
+            Action::Refuse(404, _) if call == Call::Abort => return None,
             Action::Refuse(status, code) => refusal(call, status, code),
             Action::Stall => Fault::Stall,
             Action::Late => Fault::Late(Duration::from_millis(300)),
-            // Longer than anybody waits: a second, and three for a completion.
-            Action::Delayed => Fault::Delayed(Duration::from_millis(if call == Call::Complete { 3500 } else { 1500 })),
+            // Longer than anybody waits: two seconds, and six for a completion.
+            Action::Delayed => Fault::Delayed(Duration::from_millis(if call == Call::Complete { 6500 } else { 2500 })),
             Action::Reset => Fault::Reset,
             Action::LoseReply => Fault::LoseReply,
             Action::Truncate => Fault::Truncate,
@@ -94,19 +97,19 @@ impl Action {
     }
 }
 
-/// One delivery and what goes wrong with it.
-#[derive(Clone, Copy, Debug)]
+/// One delivery and what goes wrong with it, in one process after the other: at which request, and what.
+#[derive(Clone, Debug)]
 struct Life {
-    request: usize,
-    action: Action,
-    /// Days of January 2020 and on, so that each has a slot of its own.
+    faults: Vec<(usize, Action)>,
+    /// Days of January 2020 and on, so that each has a slot of its own. Every other has as many objects.
     day: u32,
 }
 
 /// ministack takes seconds for a part of 5 MiB: there files are small, and the sandbox alone has those of two parts.
 fn scene(server: Server) -> Scene {
     let large = server == Server::Sandbox;
-    Scene::new(&Plan { server, rows: TO_ONE, files: TO_ONE, patience: "1s", large, postgres: None })
+    let [rows, files, newest] = [(); 3].map(|()| TO_ONE.to_owned());
+    Scene::new(&Plan { server, rows, files, newest, patience: ["2s", "20s"], large, postgres: None })
 }
 
 fn slot(day: u32) -> String {
@@ -119,78 +122,114 @@ fn send(scene: &Scene, share: &str, day: u32) -> Option<i32> {
     scene.run(&["send", share, "--at", &slot(day)]).code()
 }
 
-/// Of all lives every `step`-th, unless all are wanted.
+/// One fault for each life. Of all lives every `step`-th, unless all are wanted, and whoever dies when
+/// something has just become visible.
 fn sweep(server: Server, share: &'static str, step: usize) {
-    let first = scene(server);
-    assert_eq!(send(&first, share, 0), Some(0), "{}", first.log());
-    let calls: Vec<Call> = first.proxy.history().iter().map(|event| event.seen.call).collect();
-    first.story(0).holds("without a fault");
-    drop(first);
-
-    let all = (0..calls.len()).flat_map(|request| ACTIONS.map(|action| (request, action)));
-    let all: Vec<_> = all.filter(|(request, action)| action.fault(calls[*request]).is_some()).collect();
+    let calls = calls(server, share);
     // Steps that have no divisor in common with the number of actions come by each of them.
     let step = if is_whole() { 1 } else { step };
-    let lives: Vec<Life> = (all.iter().step_by(step).zip(1..))
-        .map(|((request, action), day)| Life { request: *request, action: *action, day })
-        .collect();
+    let is_wanted = |(number, (request, action)): &(usize, (usize, Action))| {
+        number % step == 0 || *action == Action::KillAfter && calls[*request] == Call::Complete
+    };
+    let lives = single(&calls).into_iter().enumerate().filter(is_wanted).map(|(_, fault)| vec![fault]);
+    live_all(server, share, calls.len(), lives.collect());
+}
+
+/// A death for each life, and a fault while it is made good. As many as there can be are too many.
+fn sweep_twice(server: Server, share: &'static str, step: usize) {
+    let calls = calls(server, share);
+    let all = single(&calls);
+    let deaths = all.iter().filter(|(_, action)| action.kills());
+    // Nor is an upload said to be gone that may have completed.
+    let thens = || all.iter().filter(|(_, action)| !matches!(action, Action::Refuse(404, _)));
+    let step = if is_whole() { step / 20 } else { step };
+    let mut lives: Vec<_> = deaths.flat_map(|death| thens().map(|then| vec![*death, *then])).step_by(step).collect();
+    // The manifest is there, nobody knows, and everything is refused that could tell.
+    let put = (1..calls.len()).rfind(|number| calls[number - 1..=*number] == [Call::Part, Call::Complete]).unwrap();
+    let refused = Action::Refuse(403, "AccessDenied");
+    lives.extend((0..8).map(|request| vec![(put, Action::KillAfter), (request, refused)]));
+    live_all(server, share, calls.len(), lives);
+}
+
+/// The requests of a delivery.
+fn calls(server: Server, share: &str) -> Vec<Call> {
+    let scene = scene(server);
+    assert_eq!(send(&scene, share, 0), Some(0), "{}", scene.log());
+    scene.story(0).holds("without a fault");
+    scene.proxy.history().iter().map(|event| event.seen.call).collect()
+}
+
+fn single(calls: &[Call]) -> Vec<(usize, Action)> {
+    let all = (0..calls.len()).flat_map(|request| ACTIONS.map(|action| (request, action)));
+    all.filter(|(request, action)| action.fault(calls[*request]).is_some()).collect()
+}
+
+fn live_all(server: Server, share: &str, requests: usize, lives: Vec<Vec<(usize, Action)>>) {
+    let lives: Vec<Life> = lives.into_iter().zip((2..).step_by(2)).map(|(faults, day)| Life { faults, day }).collect();
     let begun = Instant::now();
     let lanes: Vec<Vec<Life>> =
-        (0..LANES).map(|lane| lives.iter().skip(lane).step_by(LANES).copied().collect()).collect();
+        (0..LANES).map(|lane| lives.iter().skip(lane).step_by(LANES).cloned().collect()).collect();
     let (hit, stumbled) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     in_lanes(LANES, &lanes, |lives| {
         let scene = scene(server);
         for life in lives {
-            if live(&scene, share, *life, &stumbled) {
-                hit.fetch_add(1, Ordering::Relaxed);
-            }
+            hit.fetch_add(live(&scene, share, life, &stumbled), Ordering::Relaxed);
         }
+        // What leads to the newest slot stays, and so does what has the place of an earlier one.
+        let earlier = send(&scene, share, 1);
+        assert_eq!(earlier, Some(i32::from(share == "newest")), "{}\n{}", scene.log(), scene.failures());
         scene.story(0).holds(&format!("{server:?}, {share}: {lives:?}"));
         assert!(scene.world.run(&["ledger", "check"]).code == 0);
     });
     let (hit, stumbled) = (hit.into_inner(), stumbled.into_inner().unwrap());
-    println!(
-        "{server:?}, {share}: {} requests, {} lives, {hit} hit, {:.0?}",
-        calls.len(),
-        lives.len(),
-        begun.elapsed()
-    );
+    println!("{server:?}, {share}: {requests} requests, {} lives, {hit} hit, {:.0?}", lives.len(), begun.elapsed());
     assert!(stumbled.is_empty(), "{server:?}, {share}: one fault was too many:\n{}", stumbled.join("\n"));
     assert!(hit * 10 >= lives.len() * 9, "{hit} of {} faults came to pass", lives.len());
 }
 
-/// Whether the fault came to pass.
-fn live(scene: &Scene, share: &str, life: Life, stumbled: &Mutex<Vec<String>>) -> bool {
-    let Life { request, action, day } = life;
-    let before = scene.proxy.requests();
-    let mut number = 0;
+/// As S3 does after a while, the server no longer knows uploads that have completed.
+fn forgets_what_completed(scene: &Scene) {
+    let done = scene.proxy.history().into_iter().filter(|event| event.seen.call == Call::Complete);
+    let done = done.filter(|event| event.carried_out.as_ref().is_some_and(|(_, answer)| answer.is_success()));
+    let done: HashSet<String> = done.map(|event| event.seen.upload_id().to_owned()).collect();
     scene.proxy.obey(move |seen, _| {
-        number += 1;
-        if number - 1 == request { action.fault(seen.call) } else { None }
+        let is_gone = seen.call == Call::Complete && done.contains(seen.upload_id());
+        is_gone.then(|| refusal(seen.call, 404, "NoSuchUpload"))
     });
-    let status = scene.run(&["send", share, "--at", &slot(day)]);
-    scene.proxy.heal();
-    let history = scene.proxy.history();
-    let met = history[before..].iter().find(|event| event.fault.is_some()).map(|event| event.seen.call);
-    let Some(call) = met else { return false };
-    let told = || format!("{life:?} at {call:?}: {status}");
-    match status.code() {
-        _ if action.kills() => assert!(status.signal().is_some(), "{}", told()),
-        Some(0) => {}
-        Some(_) if !action.passes(call) => {}
-        _ => stumbled.lock().unwrap().push(told()),
+}
+
+/// How many of the faults came to pass.
+fn live(scene: &Scene, share: &str, life: &Life, stumbled: &Mutex<Vec<String>>) -> usize {
+    let Life { faults, day } = life;
+    let (mut hit, mut is_done) = (0, false);
+    for (request, action) in faults.iter().copied() {
+        let before = scene.proxy.requests();
+        let mut number = 0;
+        scene.proxy.obey(move |seen, _| {
+            number += 1;
+            if number - 1 == request { action.fault(seen.call) } else { None }
+        });
+        let status = scene.run(&["send", share, "--at", &slot(*day)]);
+        scene.proxy.heal();
+        is_done = status.code() == Some(0);
+        let history = scene.proxy.history();
+        let met = history[before..].iter().find(|event| event.fault.is_some()).map(|event| event.seen.call);
+        let Some(call) = met else { continue };
+        hit += 1;
+        let told = || format!("{life:?}: {action:?} at {call:?}: {status}");
+        match status.code() {
+            _ if action.kills() => assert!(status.signal().is_some(), "{}", told()),
+            Some(0) => {}
+            Some(_) if !action.passes(call) => {}
+            _ => stumbled.lock().unwrap().push(told()),
+        }
     }
-    if status.code() != Some(0) {
-        assert_eq!(
-            send(scene, share, day),
-            Some(0),
-            "{} and then again:\n{}\n{}",
-            told(),
-            scene.log(),
-            scene.failures()
-        );
+    if !is_done {
+        forgets_what_completed(scene);
+        let (sent, failures) = (send(scene, share, *day), scene.failures());
+        assert_eq!(sent, Some(0), "{life:?} and then again:\n{}\n{failures}", scene.log());
     }
-    true
+    hit
 }
 
 #[test]
@@ -212,4 +251,26 @@ fn faults_each_alone_at_each_request_of_rows_elsewhere() {
 #[test]
 fn faults_each_alone_at_each_request_of_files_elsewhere() {
     sweep(Server::Ministack, "files", 13);
+}
+
+/// In the place of the slot before.
+#[test]
+fn faults_each_alone_at_each_request_of_the_newest() {
+    sweep(Server::Sandbox, "newest", 19);
+}
+
+#[test]
+fn faults_each_alone_at_each_request_of_the_newest_elsewhere() {
+    sweep(Server::Ministack, "newest", 29);
+}
+
+/// Also while it is made good that somebody has died.
+#[test]
+fn faults_each_alone_after_a_death() {
+    sweep_twice(Server::Sandbox, "rows", 311);
+}
+
+#[test]
+fn faults_each_alone_after_a_death_elsewhere() {
+    sweep_twice(Server::Ministack, "newest", 613);
 }

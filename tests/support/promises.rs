@@ -3,6 +3,7 @@
 
 mod bucket;
 mod ledger;
+mod order;
 mod requests;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,6 +15,8 @@ use serde_json::Value;
 use super::wire::Event;
 
 pub const MANIFEST: &str = "_manifest.json";
+pub const SUCCESS: &str = "_SUCCESS";
+pub const LATEST: &str = "latest.json";
 
 /// What must hold. Each is broken by a forged history of its own in `tests/faults/forged.rs`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -40,8 +43,16 @@ pub enum Rule {
     ManifestCondition,
     /// And once.
     OneManifest,
-    /// Nothing changes after that.
+    /// Nothing changes after that, until a later slot takes its place.
     Unchanged,
+    /// Where slots take each other's place, and in `latest.json`, none comes after a later
+    /// one, and the last one stays.
+    Forward,
+    /// Of such a share one slot at a time is on its way.
+    OneByOne,
+    /// `_SUCCESS` and `latest.json` come after their manifest, say what it says, and are there
+    /// unless they were refused.
+    Marker,
     /// What the manifest names is there, byte by byte, and all rows are.
     Content,
     /// Nothing is there that no manifest names.
@@ -51,12 +62,14 @@ pub enum Rule {
     /// No upload is left that the ledger knows, none that has parts, and no other
     /// but those whose answer got lost.
     Uploads,
-    /// Every customer has every slot once.
+    /// Each firing of a share is a slot, and is left out for a reason that there was.
+    Planned,
+    /// Every customer has every slot once; of those that take each other's place the newest.
     Slots,
 }
 
 impl Rule {
-    pub const ALL: [Rule; 17] = [
+    pub const ALL: [Rule; 21] = [
         Rule::Rights,
         Rule::Owner,
         Rule::Prefix,
@@ -69,10 +82,14 @@ impl Rule {
         Rule::ManifestCondition,
         Rule::OneManifest,
         Rule::Unchanged,
+        Rule::Forward,
+        Rule::OneByOne,
+        Rule::Marker,
         Rule::Content,
         Rule::Unnamed,
         Rule::Ledger,
         Rule::Uploads,
+        Rule::Planned,
         Rule::Slots,
     ];
 }
@@ -102,6 +119,20 @@ pub struct Profile {
     pub rows: u64,
 }
 
+/// A share as configured. Its folder has its name.
+#[derive(Clone, Debug, Default)]
+pub struct Share {
+    pub name: String,
+    /// Its slots take each other's place.
+    pub replaces: bool,
+    /// `_SUCCESS` is next to each manifest.
+    pub success: bool,
+    /// `latest.json` leads to the newest one.
+    pub latest: bool,
+    /// Seconds from one firing to the next, where it fires while the story goes on, and all is caught up.
+    pub every: Option<i64>,
+}
+
 /// One delivery as the ledger has it.
 #[derive(Clone, Debug)]
 pub struct Recorded {
@@ -115,10 +146,22 @@ pub struct Recorded {
     pub rows: u64,
 }
 
+impl Recorded {
+    fn at(&self) -> i64 {
+        self.slot.parse().unwrap()
+    }
+
+    fn is_committed(&self) -> bool {
+        self.state == "committed"
+    }
+}
+
 #[derive(Clone, Debug, Default)]
 pub struct Ledger {
     /// Share, instant and customer of every slot that was not left out.
     pub slots: BTreeSet<(String, String, String)>,
+    /// Of each share every slot, and why it was left out.
+    pub planned: BTreeMap<String, BTreeMap<i64, String>>,
     pub deliveries: Vec<Recorded>,
     /// Id and state.
     pub uploads: Vec<(String, String)>,
@@ -127,6 +170,7 @@ pub struct Ledger {
 /// All that there is to judge by, when all is over.
 pub struct Story {
     pub profiles: Vec<Profile>,
+    pub shares: Vec<Share>,
     pub events: Vec<Event>,
     /// By bucket and key.
     pub objects: BTreeMap<(String, String), Bytes>,
@@ -142,6 +186,7 @@ impl Story {
         let mut found = Vec::new();
         self.requests(&mut found);
         self.order(&mut found);
+        self.sequence(&mut found);
         self.contents(&mut found);
         self.records(&mut found);
         found
@@ -167,6 +212,22 @@ impl Story {
         self.profiles.iter().find(|profile| profile.bucket == bucket)
     }
 
+    /// Whose folder a key is in.
+    fn share(&self, bucket: &str, key: &str) -> Option<&Share> {
+        let inner = key.strip_prefix(&self.profile(bucket)?.prefix)?;
+        self.shares.iter().find(|share| inner.split('/').next() == Some(share.name.as_str()))
+    }
+
+    fn replaces(&self, bucket: &str, key: &str) -> bool {
+        self.share(bucket, key).is_some_and(|share| share.replaces)
+    }
+
+    /// What is committed to a customer of a share.
+    fn committed_of<'a>(&'a self, share: &'a str, customer: &'a str) -> impl Iterator<Item = &'a Recorded> {
+        let all = self.ledger.deliveries.iter().filter(|of| of.is_committed());
+        all.filter(move |of| of.share == share && of.customer == customer)
+    }
+
     fn manifests(&self) -> impl Iterator<Item = (&str, &str, Value)> {
         let manifests = self.objects.iter().filter(|((_, key), _)| key.ends_with(MANIFEST));
         manifests.map(|((bucket, key), bytes)| {
@@ -177,6 +238,16 @@ impl Story {
 
 fn folder(key: &str) -> &str {
     key.rsplit_once('/').map_or("", |(folder, _)| folder)
+}
+
+fn leaf(key: &str) -> &str {
+    key.rsplit('/').next().unwrap_or_default()
+}
+
+/// The slot that a manifest or a pointer is of, in the ledger's way.
+fn slot_in(value: &Value) -> Option<i64> {
+    let text = value["slot"].as_str()?;
+    Some(chrono::DateTime::parse_from_rfc3339(text).ok()?.timestamp_micros())
 }
 
 fn say(found: &mut Vec<Breach>, rule: Rule, what: impl Into<String>) {

@@ -121,6 +121,17 @@ impl Seen {
         self.query.get("uploadId").map_or("", String::as_str)
     }
 
+    /// Whom it is signed by.
+    pub fn access_key(&self) -> &str {
+        let signed = self.header("authorization").and_then(|text| text.split_once("Credential="));
+        signed.and_then(|(_, rest)| rest.split('/').next()).unwrap_or_default()
+    }
+
+    /// The fields of a form.
+    pub fn form(&self) -> HashMap<String, String> {
+        form_urlencoded::parse(&self.body).into_owned().collect()
+    }
+
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).and_then(|value| value.to_str().ok())
     }

@@ -4,14 +4,16 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
+use super::order::Put;
 use super::requests::{at, bare, is_done};
-use super::{Breach, MANIFEST, Profile, Rule, Story, folder, say};
-use crate::support::proxy::canaries;
+use super::{Breach, LATEST, MANIFEST, Profile, Rule, SUCCESS, Story, folder, leaf, say, slot_in};
+use crate::support::proxy::{canaries, stamps};
 use crate::support::wire::element;
 
 impl Story {
     pub(super) fn contents(&self, found: &mut Vec<Breach>) {
         let mut named = BTreeSet::new();
+        let puts = self.puts();
         for (bucket, key, manifest) in self.manifests() {
             let Some(profile) = self.profile(bucket) else { continue };
             let objects: Vec<&Value> = manifest["objects"].as_array().into_iter().flatten().collect();
@@ -19,7 +21,7 @@ impl Story {
             for object in &objects {
                 let name = object["key"].as_str().unwrap_or_default();
                 rows += object["rows"].as_u64().unwrap_or_default();
-                if let Some(why) = self.differs(profile, object, name) {
+                if let Some(why) = self.differs(profile, (object, name), slot_in(&manifest)) {
                     say(found, Rule::Content, format!("{bucket}/{name} {why}"));
                 }
                 if folder(name) != folder(key) || !named.insert((bucket.to_owned(), name.to_owned())) {
@@ -43,14 +45,31 @@ impl Story {
             if canaries(bytes).iter().any(|name| *name != profile.name) {
                 say(found, Rule::Foreign, format!("{bucket}/{key} is there"));
             }
-            if !key.ends_with(MANIFEST) && !named.contains(&(bucket.clone(), key.clone())) {
+            if !named.contains(&(bucket.clone(), key.clone())) && !self.is_beside(&puts, bucket, key) {
                 say(found, Rule::Unnamed, format!("{bucket}/{key}"));
             }
         }
     }
 
+    /// Whether an object need not be named: it is a manifest, what belongs to one, or what an
+    /// earlier slot had and the one that took its place has not.
+    fn is_beside(&self, puts: &[Put<'_>], bucket: &str, key: &str) -> bool {
+        let Some(share) = self.share(bucket, key) else { return false };
+        let manifest = format!("{}/{MANIFEST}", folder(key));
+        let last = |key: &str| puts.iter().rfind(|put| put.is_at(bucket, key));
+        match leaf(key) {
+            MANIFEST => true,
+            SUCCESS => share.success && last(&manifest).is_some(),
+            LATEST => share.latest,
+            _ => {
+                share.replaces
+                    && last(key).zip(last(&manifest)).is_some_and(|(object, manifest)| object.slot < manifest.slot)
+            }
+        }
+    }
+
     /// How an object is not what its manifest says.
-    fn differs(&self, profile: &Profile, object: &Value, name: &str) -> Option<String> {
+    fn differs(&self, profile: &Profile, (object, name): (&Value, &str), slot: Option<i64>) -> Option<String> {
         let Some(bytes) = self.objects.get(&(profile.bucket.clone(), name.to_owned())) else {
             return Some("is not there".to_owned());
         };
@@ -62,6 +81,9 @@ impl Story {
         let canaries = canaries(bytes).len() as u64;
         if rows > 0 && rows != canaries {
             return Some(format!("has {canaries} rows, not {rows}"));
+        }
+        if let Some(other) = stamps(bytes).into_iter().find(|of| Some(*of) != slot) {
+            return Some(format!("has rows of slot {other}, not {slot:?}"));
         }
         let here = |event: &&super::Event| event.seen.bucket == profile.bucket && event.seen.key == name;
         let last = self.completions().filter(here).filter(|event| is_done(event)).max_by_key(|event| at(event))?;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::{Breach, Recorded, Rule, Story, say};
+use super::{Breach, Recorded, Rule, Share, Story, say};
 use crate::support::wire::{Call, element};
 
 /// Uploads that may be between S3's answer and the ledger at one instant, of one delivery.
@@ -15,6 +15,7 @@ const PATIENCE_MIN: Duration = Duration::from_millis(300);
 impl Story {
     pub(super) fn records(&self, found: &mut Vec<Breach>) {
         self.committed(found);
+        self.planned(found);
         self.slots(found);
         self.left(found);
     }
@@ -22,12 +23,21 @@ impl Story {
     fn committed(&self, found: &mut Vec<Breach>) {
         let mut unsaid: BTreeMap<(&str, &str), _> =
             self.manifests().map(|(bucket, key, manifest)| ((bucket, key), manifest)).collect();
+        let puts = self.puts();
         for recorded in &self.ledger.deliveries {
-            let Recorded { customer, run, state, manifest_key, rows, .. } = recorded;
+            let Recorded { share, customer, run, state, manifest_key, rows, .. } = recorded;
             match state.as_str() {
                 "committed" => {
                     let bucket = self.profiles.iter().find(|profile| profile.name == *customer);
                     let bucket = bucket.map_or("", |profile| profile.bucket.as_str());
+                    let newest = self.committed_of(share, customer).map(Recorded::at).max();
+                    if self.replaces(bucket, manifest_key) && newest > Some(recorded.at()) {
+                        // Its manifest was there once.
+                        if !puts.iter().any(|put| put.is_at(bucket, manifest_key) && put.run == *run) {
+                            say(found, Rule::Ledger, format!("{recorded:?}, and it put no manifest"));
+                        }
+                        continue;
+                    }
                     match unsaid.remove(&(bucket, manifest_key.as_str())) {
                         Some(manifest) if manifest["run"] == run.as_str() && manifest["rows"] == *rows => {}
                         manifest => say(found, Rule::Ledger, format!("{recorded:?}, and its manifest is {manifest:?}")),
@@ -42,17 +52,45 @@ impl Story {
         }
     }
 
+    fn planned(&self, found: &mut Vec<Breach>) {
+        let planned = self.shares.iter().filter_map(|share| Some((share, self.ledger.planned.get(&share.name)?)));
+        for (Share { name, replaces, every, .. }, slots) in planned {
+            let Some(every) = every else { continue };
+            let missed = slots.keys().zip(slots.keys().skip(1)).filter(|(at, next)| *next - *at != every * 1_000_000);
+            for (at, next) in missed {
+                say(found, Rule::Planned, format!("{name} has no slot between {at} and {next}"));
+            }
+            // One that a later one is wanted for has not begun.
+            let reasons = ["", "the share was paused", "another slot of the share was at work"];
+            let reasons = if *replaces { &reasons[..] } else { &reasons[..2] };
+            for (at, reason) in slots.iter().filter(|(_, reason)| !reasons.contains(&reason.as_str())) {
+                say(found, Rule::Planned, format!("{name} {at} was left out: {reason}"));
+            }
+        }
+    }
+
     fn slots(&self, found: &mut Vec<Breach>) {
         let mut times: BTreeMap<(&str, &str, &str), usize> = BTreeMap::new();
         for (share, slot, customer) in &self.ledger.slots {
             times.insert((share, slot, customer), 0);
         }
-        for of in self.ledger.deliveries.iter().filter(|of| of.state == "committed") {
+        for of in self.ledger.deliveries.iter().filter(|of| of.is_committed()) {
             *times.entry((&of.share, &of.slot, &of.customer)).or_default() += 1;
         }
         for (slot, times) in times.iter().filter(|(_, times)| **times != 1) {
-            say(found, Rule::Slots, format!("{slot:?} was delivered {times} times"));
+            if *times > 1 || !self.is_overtaken(*slot) {
+                say(found, Rule::Slots, format!("{slot:?} was delivered {times} times"));
+            }
         }
+    }
+
+    /// A later slot has taken its place before it was delivered, and that is on record.
+    fn is_overtaken(&self, (share, slot, customer): (&str, &str, &str)) -> bool {
+        let replaces = self.shares.iter().any(|of| of.name == share && of.replaces);
+        let mut of_it = self.ledger.deliveries.iter().filter(|of| of.slot == slot);
+        let is_told = of_it.any(|of| of.share == share && of.customer == customer && of.state == "failed");
+        let mut others = self.committed_of(share, customer);
+        replaces && is_told && others.any(|of| of.at() > slot.parse().unwrap())
     }
 
     fn left(&self, found: &mut Vec<Breach>) {

@@ -3,9 +3,8 @@
 use std::collections::{BTreeMap, HashMap};
 
 use serde_json::Value;
-use url::form_urlencoded;
 
-use super::{Breach, MANIFEST, Profile, Rule, Story, folder, say};
+use super::{Breach, MANIFEST, Profile, Rule, Story, say};
 use crate::support::proxy::canaries;
 use crate::support::wire::{Call, Event, element};
 
@@ -19,7 +18,7 @@ struct Session {
 /// (`host/delivery/probe.rs`). Nothing completes under one.
 const PROBE: &str = "consign-preflight";
 
-/// One run's work on one folder.
+/// One run's work in one bucket: a run is of one slot of one share.
 #[derive(Default)]
 struct Work<'a> {
     creates: Vec<&'a Event>,
@@ -41,7 +40,7 @@ impl Story {
             if seen.call == Call::Other {
                 say(found, Rule::Rights, format!("{} {}", seen.method, seen.target));
             }
-            if sessions.get(access_key(event)).is_some_and(|session| session.run == PROBE) {
+            if sessions.get(event.seen.access_key()).is_some_and(|session| session.run == PROBE) {
                 if !matches!(seen.call, Call::Create | Call::Part | Call::Abort) {
                     say(found, Rule::Rights, format!("{who}, to try something"));
                 }
@@ -57,7 +56,7 @@ impl Story {
             if seen.call != Call::List && !seen.key.starts_with(&profile.prefix) {
                 say(found, Rule::Prefix, who.clone());
             }
-            if sessions.get(access_key(event)).is_none_or(|session| session.role_arn != profile.role_arn) {
+            if sessions.get(event.seen.access_key()).is_none_or(|session| session.role_arn != profile.role_arn) {
                 say(found, Rule::Session, who.clone());
             }
             if canaries(&seen.body).iter().any(|name| *name != profile.name) {
@@ -68,7 +67,7 @@ impl Story {
 
     /// How a session is asked for.
     fn session(&self, event: &Event, found: &mut Vec<Breach>) {
-        let asked = form(event);
+        let asked = event.seen.form();
         if asked.get("RoleSessionName").is_some_and(|name| name == PROBE) {
             return;
         }
@@ -90,7 +89,7 @@ impl Story {
         let granted = self.events.iter().filter(|event| event.seen.call == Call::AssumeRole).filter_map(|event| {
             let (_, answer) = event.carried_out.as_ref()?;
             let key = element(std::str::from_utf8(&answer.body).ok()?, "AccessKeyId")?;
-            let asked = form(event);
+            let asked = event.seen.form();
             Some((key, Session { role_arn: asked.get("RoleArn")?.clone(), run: asked.get("RoleSessionName")?.clone() }))
         });
         granted.collect()
@@ -103,18 +102,18 @@ impl Story {
         creations.any(|event| {
             let text = event.carried_out.as_ref().map(|(_, answer)| String::from_utf8_lossy(&answer.body).into_owned());
             text.and_then(|text| element(&text, "UploadId")).is_some_and(|id| id == upload_id)
-                && sessions.get(access_key(event)).is_some_and(|session| session.run == PROBE)
+                && sessions.get(event.seen.access_key()).is_some_and(|session| session.run == PROBE)
         })
     }
 
     pub(super) fn order(&self, found: &mut Vec<Breach>) {
         let sessions = self.sessions();
-        let mut works: BTreeMap<(&str, &str, &str), Work<'_>> = BTreeMap::new();
+        let mut works: BTreeMap<(&str, &str), Work<'_>> = BTreeMap::new();
         let is_data = |event: &&Event| event.seen.call != Call::AssumeRole && !event.seen.key.ends_with(MANIFEST);
         for event in self.events.iter().filter(is_data) {
             let seen = &event.seen;
-            let run = sessions.get(access_key(event)).map_or("", |session| session.run.as_str());
-            let work = works.entry((&seen.bucket, folder(&seen.key), run)).or_default();
+            let run = sessions.get(event.seen.access_key()).map_or("", |session| session.run.as_str());
+            let work = works.entry((&seen.bucket, run)).or_default();
             match seen.call {
                 Call::Create => work.creates.push(event),
                 Call::Part => work.parts.push(event),
@@ -122,50 +121,22 @@ impl Story {
                 _ => {}
             }
         }
-        for ((bucket, folder, run), work) in &works {
-            work.is_sealed_first(&format!("{bucket}/{folder} by {run}"), found);
+        for ((bucket, run), work) in &works {
+            work.is_sealed_first(&format!("{bucket} by {run}"), found);
         }
-        self.manifests_come_last(found);
+        for event in self.completions().filter(|event| event.seen.key.ends_with(MANIFEST)) {
+            let seen = &event.seen;
+            if !self.replaces(&seen.bucket, &seen.key) && seen.header("if-none-match") != Some("*") {
+                say(found, Rule::ManifestCondition, format!("{} at {}", seen.key, event.began));
+            }
+        }
     }
 
-    fn manifests_come_last(&self, found: &mut Vec<Breach>) {
-        for event in self.completions().filter(|event| event.seen.key.ends_with(MANIFEST)) {
-            if event.seen.header("if-none-match") != Some("*") {
-                say(found, Rule::ManifestCondition, format!("{} at {}", event.seen.key, event.began));
-            }
-        }
-        for (bucket, key, manifest) in self.manifests() {
-            let here = |event: &&Event| event.seen.bucket == bucket;
-            let puts: Vec<&Event> =
-                self.completions().filter(here).filter(|event| event.seen.key == key && is_done(event)).collect();
-            let Some(put) = puts.first() else {
-                say(found, Rule::ManifestLast, format!("{bucket}/{key} was put by nobody"));
-                continue;
-            };
-            if puts.iter().any(|other| other.seen.upload_id() != put.seen.upload_id()) {
-                say(found, Rule::OneManifest, format!("{bucket}/{key} was put {} times", puts.len()));
-            }
-            let objects = manifest["objects"].as_array().into_iter().flatten();
-            for name in objects.filter_map(|object| object["key"].as_str()) {
-                let mut done = self.completions().filter(here).filter(|event| event.seen.key == name && is_done(event));
-                if !done.any(|event| at(event) < put.began) {
-                    say(
-                        found,
-                        Rule::ManifestLast,
-                        format!("{bucket}/{name} was not complete when the manifest was put"),
-                    );
-                }
-            }
-            let earlier: Vec<&str> = (self.completions().filter(here))
-                .filter(|event| is_done(event) && at(event) <= at(put))
-                .map(|event| event.seen.upload_id())
-                .collect();
-            let later = self.completions().filter(here).filter(|event| is_done(event) && at(event) > at(put));
-            // A completion that is asked for again answers as it did, and changes nothing.
-            let changes = later.filter(|event| !earlier.contains(&event.seen.upload_id()));
-            for event in changes.filter(|event| folder(&event.seen.key) == folder(key) && event.seen.key != key) {
-                say(found, Rule::Unchanged, format!("{bucket}/{} at {}", event.seen.key, at(event)));
-            }
+    /// The run that a request was made for.
+    pub(super) fn runs(&self) -> impl Fn(&Event) -> String {
+        let sessions = self.sessions();
+        move |event: &Event| {
+            sessions.get(event.seen.access_key()).map(|session| session.run.clone()).unwrap_or_default()
         }
     }
 
@@ -204,7 +175,7 @@ impl Work<'_> {
 }
 
 /// Number and ETag of the parts that a completion names.
-fn listed(completion: &Event) -> Vec<(String, String)> {
+pub(super) fn listed(completion: &Event) -> Vec<(String, String)> {
     let body = String::from_utf8_lossy(&completion.seen.body).into_owned();
     let parts = body.split("<Part>").skip(1);
     parts
@@ -224,15 +195,6 @@ pub(super) fn is_done(event: &Event) -> bool {
 /// When.
 pub(super) fn at(event: &Event) -> u64 {
     event.carried_out.as_ref().map_or(u64::MAX, |(at, _)| *at)
-}
-
-fn access_key(event: &Event) -> &str {
-    let signed = event.seen.header("authorization").and_then(|text| text.split_once("Credential="));
-    signed.and_then(|(_, rest)| rest.split('/').next()).unwrap_or_default()
-}
-
-fn form(event: &Event) -> HashMap<String, String> {
-    form_urlencoded::parse(&event.seen.body).into_owned().collect()
 }
 
 /// Nothing but the customer's folder, and keys by way of S3.

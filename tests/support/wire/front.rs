@@ -15,6 +15,7 @@ use http_body_util::{BodyExt as _, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::RwLock;
 
 use super::{Answer, Call, Event, Fault, Script, Seen};
 
@@ -35,6 +36,8 @@ pub trait Behind: Send + Sync + 'static {
 pub struct Front<B> {
     pub behind: B,
     state: Mutex<State>,
+    /// Shut while somebody dies, who gets no further meanwhile.
+    gate: RwLock<()>,
 }
 
 #[derive(Default)]
@@ -59,7 +62,7 @@ type Body = BoxBody<Bytes, io::Error>;
 impl<B: Behind> Front<B> {
     pub fn new(behind: B, script: Script) -> Arc<Self> {
         let state = State { script: Some(script), ..State::default() };
-        Arc::new(Self { behind, state: Mutex::new(state) })
+        Arc::new(Self { behind, state: Mutex::new(state), gate: RwLock::default() })
     }
 
     /// Goes by another script from now on, counts anew, and ends any partition.
@@ -108,6 +111,7 @@ impl<B: Behind> Front<B> {
     async fn answer(self: Arc<Self>, request: Request<Incoming>, port: u16) -> io::Result<Response<Body>> {
         let seen = Seen::read(request).await?;
         let came = Instant::now();
+        drop(self.gate.read().await);
         let (number, fault) = self.begin(&seen);
         let respond = |answer, dripping| self.respond((number, came), answer, dripping);
         let cut = || Err(io::Error::other("the connection ends here"));
@@ -138,6 +142,7 @@ impl<B: Behind> Front<B> {
                 cut()
             }
             Some(Fault::Kill { carried_out }) => {
+                let _shut = self.gate.write().await;
                 if carried_out {
                     self.carry_out(number, seen, Duration::ZERO).await?;
                 }
