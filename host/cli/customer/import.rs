@@ -14,7 +14,7 @@ use super::profile::{Profile, param};
 use super::rows::{self, Cell, Row, Unread};
 use crate::cli::output::{CliError, Exit};
 use crate::config::{Config, ConfigErrors, Location, Problem, Severity, SourceFile, listed, near, quote};
-use crate::domain::{CustomerName, ParamValue};
+use crate::domain::{CustomerName, ParamValue, shell_word};
 
 /// What a column can be, and how its heading may be spelt, without case, blanks and punctuation.
 const FIELDS: [(Field, &[&str]); 12] = [
@@ -184,7 +184,7 @@ impl List {
             let (message, help) = match (field(&cell.heading), param_name(&cell.heading)) {
                 (Some(Field::ExternalId), _) => (
                     "consign makes the external IDs, another one for each customer".to_owned(),
-                    format!("leave the column out: --ignore '{}'", cell.heading),
+                    format!("leave the column out: --ignore {}", shell_word(&cell.heading)),
                 ),
                 (Some(_), _) | (None, Some(_)) => continue,
                 (None, None) => {
@@ -196,7 +196,7 @@ impl List {
                             format!("write one of {}, or `params.NAME`; or leave it out: ", listed(known()))
                         }
                     };
-                    (format!("unknown column {}", quote(&cell.heading)), format!("{hint}--ignore '{}'", cell.heading))
+                    (format!("unknown column {}", quote(&cell.heading)), format!("{hint}--ignore {}", shell_word(&cell.heading)))
                 }
             };
             self.error(cell.heading_at.clone(), message, help);

@@ -13,7 +13,7 @@ use crate::delivery::failure::denied;
 use crate::delivery::failure::paste;
 use crate::delivery::policy;
 use crate::delivery::session::Session;
-use crate::domain::{AccountId, Failure, Layer, Retry};
+use crate::domain::{AccountId, Failure, Layer, Retry, shell_word};
 
 const MEDIA_TYPE: &str = "application/octet-stream";
 /// What the one part holds, should anybody ever read it.
@@ -391,12 +391,18 @@ impl<'a> Uploads<'a> {
         Finding::ok(check, "every upload was aborted")
     }
 
+    /// To be pasted into a shell, and keys are the customer's words.
     fn abort_by_hand(&self, left: &LeftUpload) -> String {
-        let LeftUpload { bucket, key, upload_id } = left;
-        let region = &self.customer.region;
-        format!(
-            "aws s3api abort-multipart-upload --region {region} --bucket '{bucket}' --key '{key}' --upload-id '{upload_id}'"
-        )
+        let Customer { region, bucket_owner, .. } = &**self.customer;
+        let values = [
+            ("region", region.as_str()),
+            ("bucket", &left.bucket),
+            ("expected-bucket-owner", bucket_owner.as_str()),
+            ("key", &left.key),
+            ("upload-id", &left.upload_id),
+        ];
+        let values = values.map(|(name, value)| format!(" --{name} {}", shell_word(value)));
+        format!("aws s3api abort-multipart-upload{}", values.concat())
     }
 }
 
