@@ -50,7 +50,7 @@ pub use ledger::{Database, DatabaseUrl, Tls};
 pub use model::{
     Aws, CatchUp, Compression, Config, Customer, Daemon, Dataset, Empty, Encryption, FileDataset, FileFormat,
     LedgerSettings, Missed, Overlap, Plugin, PluginSource, Preflight, Registry, RegistryLogin, RetryPolicy, Share,
-    Signatures, TableDataset, TableSource, Tenant,
+    Sharer, Signatures, TableDataset, TableSource, Tenant,
 };
 pub use origin::Origin;
 pub use pins::{Pin, lock_text, read as read_lock};

@@ -197,7 +197,7 @@ async fn preflight_tells_how_long_sessions_may_last() {
     scene.aws.session_duration = std::time::Duration::from_secs(12 * 3600);
     let found = scene.looked_at().await;
     let says = ["the longest that is granted is 5 h", "session_duration", "--max-session-duration"];
-    only(&found, Check::Session, Outcome::Failed, Layer::Config, &says);
+    only(&found, Check::Session, Outcome::Failed, Layer::RolePolicy, &says);
     assert_eq!(outcome(&found, Check::Write), Outcome::Ok, "what is tried needs no long session");
 }
 
@@ -379,7 +379,7 @@ async fn preflight_tells_what_it_could_not_take_away() {
 /// A prefix is the customer's words, and the command is pasted into a shell.
 #[tokio::test]
 async fn preflight_quotes_what_is_pasted_into_a_shell() {
-    let folder = "it's `id`; $HOME";
+    let folder = "it's `id`; x & y";
     let mut scene = Scene::with(|config| {
         config.accounts[0].roles[0].policy = Policy::write_only(BUCKET, folder);
         config.accounts[0].buckets[0].policy = Some(deny("s3:AbortMultipartUpload", ""));

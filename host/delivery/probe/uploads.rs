@@ -77,7 +77,7 @@ impl Extra {
         }
         let (layer, remedy) = match self {
             Extra::Encryption if customer.encryption != Encryption::S3 => {
-                let (layer, _, remedy) = denied::kms(customer);
+                let (layer, _, remedy) = denied::kms(&failure.message, customer);
                 (layer, remedy)
             }
             Extra::Encryption => (
