@@ -47,7 +47,7 @@ use futures::{StreamExt as _, TryStreamExt as _};
 use tokio::sync::{AcquireError, mpsc, watch};
 use tokio_util::task::AbortOnDropHandle;
 
-pub use probe::{Check, Finding, LeftUpload, Outcome, Preflight, Probe, essential};
+pub use probe::{Check, Finding, LeftUpload, Outcome, Preflight, Probe, essential, exposure};
 pub use store::Target;
 pub use vendor::{Vendor, VendorKeys};
 

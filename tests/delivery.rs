@@ -7,6 +7,7 @@ mod enforced;
 mod faults;
 mod layers;
 mod markers;
+mod probed;
 mod protocol;
 mod spilled;
 mod strays;
