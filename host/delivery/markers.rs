@@ -100,7 +100,7 @@ impl Manifested {
                 Err(failure) if failure.retry == Retry::Later => return Err(failure),
                 // The manifest is there: a repeat would only find it in its way.
                 Err(failure) => {
-                    tracing::warn!(key, %failure, remedy = failure.remedy, "delivered, but without this object");
+                    tracing::warn!(key, %failure, remedy = failure.logged_remedy(), "delivered, but without this object");
                     committed.left.push(object.upload_id);
                 }
             }
