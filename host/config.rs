@@ -55,6 +55,7 @@ pub use model::{
 pub use origin::Origin;
 pub use pins::{Pin, lock_text, read as read_lock};
 pub use plugin::SHIPPED;
+pub(crate) use regions::partition;
 pub use report::{ConfigErrors, Problem, SHOWN_MAX, Severity, rendered};
 pub(crate) use report::{listed, near, quote};
 pub use schema::{reference, schema};
