@@ -178,6 +178,7 @@ async fn what_is_to_be_ended_is_not_held() {
 
 on_postgres!(
     what_its_customers_set_up_refuses_waits_and_holds_back_what_follows,
+    who_is_exposed_is_remembered_and_gets_its_own,
     what_is_refused_by_who_is_ready_does_not_wait_for_ever,
     customers_are_looked_at_by_one_at_a_time,
     who_gets_something_by_hand_is_ready,
