@@ -50,11 +50,12 @@ pub use ledger::{Database, DatabaseUrl, Tls};
 pub use model::{
     Aws, CatchUp, Compression, Config, Customer, Daemon, Dataset, Empty, Encryption, FileDataset, FileFormat,
     LedgerSettings, Missed, Overlap, Plugin, PluginSource, Preflight, Registry, RegistryLogin, RetryPolicy, Share,
-    Signatures, TableDataset, TableSource, Tenant,
+    Sharer, Signatures, TableDataset, TableSource, Tenant,
 };
 pub use origin::Origin;
 pub use pins::{Pin, lock_text, read as read_lock};
 pub use plugin::SHIPPED;
+pub(crate) use regions::partition;
 pub use report::{ConfigErrors, Problem, SHOWN_MAX, Severity, rendered};
 pub(crate) use report::{listed, near, quote};
 pub use schema::{reference, schema};

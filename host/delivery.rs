@@ -48,7 +48,7 @@ use tokio::sync::{AcquireError, mpsc, watch};
 use tokio_util::task::AbortOnDropHandle;
 
 pub use completing::{Completed, Manifested, Sealed};
-pub use probe::{Check, Finding, LeftUpload, Outcome, Preflight, Probe, essential};
+pub use probe::{Check, Finding, LeftUpload, Outcome, Preflight, Probe, essential, exposure};
 pub use store::Target;
 pub use vendor::{Vendor, VendorKeys};
 

@@ -40,6 +40,11 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     })
 }
 
+/// A word of a command for `sh`: everything between single quotes is itself.
+pub(crate) fn shell_word(text: &str) -> String {
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
 impl Invalid {
     pub(crate) fn new(why: impl Into<String>) -> Self {
         Self(why.into())

@@ -51,7 +51,7 @@ pub use read::{
     Skipped, Unfinished, UploadDetail,
 };
 pub use reader::Reader;
-pub use ready::{Begun, Setback, Unready};
+pub use ready::{Begun, Exposed, Setback, Unready};
 pub use slots::{Pausing, Recorded};
 use state::UploadEvent;
 pub use state::{AttemptState, DeliveryState, RunState, SlotState, UploadState};

@@ -40,10 +40,6 @@ pub enum Format {
     Cli,
 }
 
-/// Of a policy that is added beside the role's own.
-const POLICY_NAME: &str = "consign-delivery";
-const KMS_POLICY_NAME: &str = "consign-kms";
-
 /// What a role's sessions last unless its owner says otherwise (IAM User Guide,
 /// "Update the maximum session duration for a role").
 const SESSION_SECONDS_USUAL: u64 = 3600;
@@ -120,6 +116,45 @@ impl<'a> Pack<'a> {
         })
     }
 
+    /// Of the role's inline policies. It may have those of other profiles, too.
+    fn policy_name(&self) -> String {
+        format!("consign-delivery-{}", self.customer.name)
+    }
+
+    fn kms_policy_name(&self) -> String {
+        format!("consign-kms-{}", self.customer.name)
+    }
+
+    /// What is left to be done by hand, as comments. `lifecycle`: why the rule is; None where it is set.
+    fn by_hand(&self, lifecycle: Option<&str>) -> String {
+        let mut notes: Vec<(String, Option<Value>)> = Vec::new();
+        if let Some(others) = policy::others_of_role(self.customer) {
+            let says = format!(
+                "The role is that of {others} too: its trust policy has the external IDs of all.\nMake the role once, and give \
+                 it the policies of each."
+            );
+            notes.push((says, None));
+        }
+        if self.is_bucket_elsewhere() {
+            let owner = &self.customer.bucket_owner;
+            let says =
+                format!("The bucket belongs to account {owner}. There, add this statement to the bucket's policy:");
+            notes.push((says, Some(self.bucket_policy())));
+        }
+        if let Some(why) = lifecycle {
+            notes.push((format!("{why}, please add this rule by hand:"), Some(policy::lifecycle(self.customer))));
+        }
+        if let Some(statement) = self.key_statement() {
+            let says = "Only if the policy of the KMS key does not leave it to IAM, add this statement to that:";
+            notes.push((says.to_owned(), Some(statement)));
+        }
+        let paste = |value: Value| format!("\n\n  {}", indented(&policy::pretty(&value), 2));
+        let text = notes.into_iter().map(|(says, value)| format!("\n{says}{}", value.map(paste).unwrap_or_default()));
+        let text: Vec<String> = text.collect();
+        let lines = text.iter().flat_map(|note| note.split('\n'));
+        lines.map(|line| format!("# {line}").trim_end().to_owned() + "\n").collect()
+    }
+
     fn role_name(&self) -> &str {
         self.customer.role_arn.as_str().rsplit('/').next().unwrap_or_default()
     }
@@ -160,7 +195,7 @@ impl<'a> Pack<'a> {
     /// of KMS: to be added then.
     fn kms_policy(&self) -> Option<Value> {
         let is_the_buckets = self.customer.encryption == Encryption::Bucket;
-        is_the_buckets.then(|| policy::kms(self.customer)).flatten().map(|statement| policy::document(vec![statement]))
+        is_the_buckets.then(|| policy::document(vec![policy::kms(self.customer)]))
     }
 
     /// For the policy of a key of one's own. That of `aws/s3` cannot be changed, and need not be.

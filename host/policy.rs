@@ -13,18 +13,25 @@ use crate::domain::Principal;
 /// abort what it left behind.
 pub const UNFINISHED_DAYS: u32 = 7;
 
-/// What a session of the customer's role may do at most.
+/// What a session of the customer's role may do at most. The bucket's own default may be a KMS key.
 pub fn session(customer: &Customer) -> Value {
     let mut statements = vec![objects(customer)];
-    statements.extend(kms(customer));
+    if customer.encryption != Encryption::S3 {
+        statements.push(kms(customer));
+    }
     document(statements)
+}
+
+/// The same for what is tried without the profile's encryption, and so with whichever the bucket has.
+pub fn session_for_any_key(customer: &Customer) -> Value {
+    session(&Customer { encryption: Encryption::Bucket, ..customer.clone() })
 }
 
 /// The permissions that the customer's role needs, no more.
 pub fn permissions(customer: &Customer) -> Value {
     let mut statements = vec![objects(customer)];
     if matches!(customer.encryption, Encryption::Kms { .. }) {
-        statements.extend(kms(customer));
+        statements.push(kms(customer));
     }
     document(statements)
 }
@@ -37,21 +44,19 @@ pub fn objects(customer: &Customer) -> Value {
 
 /// The statement about the key: part of multipart uploads is reading back what
 /// was encrypted (S3 User Guide, "Protecting data using SSE-KMS", multipart).
-/// Present unless SSE-S3 is asked for, because the bucket's own default may be a
-/// KMS key; `kms:ViaService` limits it to what S3 does with it.
-pub fn kms(customer: &Customer) -> Option<Value> {
+/// `kms:ViaService` limits it to what S3 does with it.
+pub fn kms(customer: &Customer) -> Value {
     let key = match &customer.encryption {
-        Encryption::S3 => return None,
         Encryption::Kms { key: Some(key) } if key.starts_with("arn:") && key.contains(":key/") => key.clone(),
         // Aliases are no resources for a policy, and a bare id says no account.
-        Encryption::Kms { .. } | Encryption::Bucket => "*".to_owned(),
+        _ => "*".to_owned(),
     };
-    Some(json!({
+    json!({
         "Effect": "Allow",
         "Action": KEY_ACTIONS,
         "Resource": key,
         "Condition": via_s3(customer),
-    }))
+    })
 }
 
 /// For the policy of the key itself, where that does not leave it to IAM.
@@ -68,7 +73,8 @@ pub fn of_key(customer: &Customer) -> Value {
 }
 
 /// Who may assume the role: whom `[aws] principal` names, or else the account of the
-/// `caller` that STS named. While the external ID changes, the earlier and the next do.
+/// `caller` that STS named. While the external ID changes, the earlier and the next do. A role
+/// of several profiles has one trust policy, so it is the same for each of them.
 pub fn trust(customer: &Customer, caller: Option<&str>) -> Value {
     let partition = customer.role_arn.partition();
     let principal = customer.trusts.clone().or_else(|| caller.and_then(Principal::of_caller));
@@ -77,12 +83,28 @@ pub fn trust(customer: &Customer, caller: Option<&str>) -> Value {
         None => format!("arn:{partition}:iam::<the vendor's account id>:root"),
     };
     let mut statement = json!({ "Effect": "Allow", "Principal": { "AWS": principal }, "Action": "sts:AssumeRole" });
-    match (&customer.external_id, &customer.next_external_id) {
-        (Some(id), None) => statement["Condition"] = external_ids(json!(id.as_str())),
-        (Some(id), Some(next)) => statement["Condition"] = external_ids(json!([id.as_str(), next.as_str()])),
-        (None, _) => {}
+    if customer.external_id.is_some() {
+        let ids = customer.external_ids_of_role();
+        let ids: Vec<&str> = ids.iter().map(|id| id.as_str()).collect();
+        statement["Condition"] = external_ids(if let [only] = ids[..] { json!(only) } else { json!(ids) });
     }
     document(vec![statement])
+}
+
+/// Whom the trust policy lets in besides: nobody is to put that in place unawares. Empty for
+/// the only profile of its role.
+pub fn also_trusts(customer: &Customer) -> String {
+    let told = |others| format!(" (with the external IDs of {others} too, which have the same role)");
+    others_of_role(customer).map(told).unwrap_or_default()
+}
+
+/// The other profiles of its role, a few by name.
+pub fn others_of_role(customer: &Customer) -> Option<String> {
+    const NAMED: usize = 5;
+    let named: Vec<String> = customer.others_of_role().take(NAMED).map(|other| format!("'{}'", other.name)).collect();
+    let more = customer.others_of_role().count().saturating_sub(NAMED);
+    let more = if more == 0 { String::new() } else { format!(" and {more} more") };
+    (!named.is_empty()).then(|| named.join(", ") + &more)
 }
 
 /// What the vendor's own identity needs.
@@ -116,10 +138,12 @@ pub fn rule_name(customer: &Customer) -> String {
     format!("consign-{}", customer.name)
 }
 
-/// Of statements in policies that hold others too: letters and digits alone.
+/// Of statements in policies that hold others too: letters and digits alone. `acme-eu` and
+/// `acme_eu` are two customers.
 pub fn statement_id(customer: &Customer) -> String {
-    let name = customer.name.as_str().split(|c: char| !c.is_ascii_alphanumeric());
-    let words = name.map(|word| word[..word.len().min(1)].to_ascii_uppercase() + word.get(1..).unwrap_or(""));
+    let name = customer.name.as_str().replace('_', "-u-");
+    let words = name.split('-');
+    let words = words.map(|word| word[..word.len().min(1)].to_ascii_uppercase() + word.get(1..).unwrap_or(""));
     format!("Consign{}", words.collect::<String>())
 }
 

@@ -8,6 +8,7 @@ mod enforced;
 mod faults;
 mod layers;
 mod markers;
+mod probed;
 mod protocol;
 mod recorded;
 mod session;

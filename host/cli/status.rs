@@ -9,7 +9,7 @@ use crate::clock::{Clock, Instant, to_the_second};
 use crate::daemon::admin::ask::Ask;
 use crate::daemon::admin::{Halted, Kept, Moving, NotReady, Now, Overview, Running, Shut, Unasked};
 use crate::domain::Blame;
-use crate::ledger::{DeliveryState, FailedRun, FailedShare, Open, Quarantine, Unready};
+use crate::ledger::{DeliveryState, Exposed, FailedRun, FailedShare, Open, Quarantine, Unready};
 use crate::run::component_digest;
 
 /// Entries of each list for people.
@@ -149,6 +149,8 @@ fn print_wrong(daemon: Option<&Running>, kept: Option<&Kept>) {
         more(&mut wrong, kept.quarantined.len() as u64);
         kept.unready.iter().take(SHOWN).for_each(|found| wrong.extend(told_unready(found)));
         more(&mut wrong, kept.unready.len() as u64);
+        kept.exposed.iter().take(SHOWN).for_each(|found| wrong.extend(told_exposed(found)));
+        more(&mut wrong, kept.exposed.len() as u64);
         for pause in kept.paused.iter().take(SHOWN) {
             wrong.push(format!("share {} is paused since {}", pause.share, to_the_second(pause.since)));
         }
@@ -206,6 +208,15 @@ fn told_unready(NotReady { unready, waiting }: &NotReady) -> Vec<String> {
         both_ends(&format!("  {}", remedy.trim_end_matches(':')), WIDTH - 2),
         format!("  looked at {looks} times in vain, again at {next}"),
         format!("  consign preflight {customer}"),
+    ]
+}
+
+/// Which, why, what to do. Nothing waits.
+fn told_exposed(Exposed { customer, failure, .. }: &Exposed) -> [String; 3] {
+    [
+        format!("customer {customer}: critical: its role lets in whoever names it"),
+        both_ends(&format!("  {failure}"), WIDTH - 2),
+        format!("  deliveries go on all the same; consign preflight {customer}"),
     ]
 }
 

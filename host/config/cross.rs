@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::dataset::placeholders;
-use super::model::{Config, Customer, Dataset, Share, TableDataset};
+use super::model::{Config, Customer, Dataset, Share, Sharer, TableDataset};
 use super::report::{Problems, Severity};
 use super::source::Span;
 use super::tree::{Node, Value};
@@ -12,6 +12,7 @@ use crate::domain::{BucketName, ExternalId, ParamValue};
 
 pub(crate) fn check(config: &Config, problems: &mut Problems) {
     external_ids(config, problems);
+    roles(config, problems);
     prefixes(config, problems);
     buckets(config, problems);
     for share in config.shares.values() {
@@ -85,6 +86,33 @@ fn prefixes(config: &Config, problems: &mut Problems) {
                 );
             }
         }
+    }
+}
+
+/// A role has one trust policy. It has to accept the external IDs of all who name the role, and
+/// whoever learns an ARN could have been made a customer by it.
+fn roles(config: &Config, problems: &mut Problems) {
+    for customer in config.customers.values() {
+        let [first, second, rest @ ..] = &*customer.sharers else { continue };
+        // Once for each role.
+        if customer.name != second.name {
+            continue;
+        }
+        let more = if rest.is_empty() { String::new() } else { format!(" (and {} more)", rest.len()) };
+        let message = format!("customers `{}` and `{}`{more} have the same role", first.name, second.name);
+        let mut help =
+            "right only if they are the same company; its trust policy then has to accept the external IDs of all, \
+                        as `consign customer pack` prints it"
+                .to_owned();
+        if let Some(open) = customer.sharers.iter().find(|sharer| sharer.external_ids.is_empty()) {
+            help.push_str(&format!(
+                ". It cannot, because `{0}` has none: `consign customer rotate-external-id {0}`",
+                open.name
+            ));
+        }
+        let at = |sharer: &Sharer| place(config, &["customers", sharer.name.as_str(), "role_arn"]);
+        let also = [(at(first), format!("that of `{}`", first.name))];
+        problems.add(Severity::Warning, at(second), message, help, &also);
     }
 }
 

@@ -1,12 +1,12 @@
 //! `[customers.NAME]`
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use chrono::DateTime;
 
 use super::aws::REGION;
-use super::model::{Customer, Encryption};
+use super::model::{Customer, Encryption, Sharer};
 use super::regions;
 use super::report::{Problems, quote};
 use super::section::Section;
@@ -167,7 +167,45 @@ pub(crate) fn read(
             read.insert(name, Arc::new(Customer { trusts: trusts.cloned(), ..customer }));
         }
     }
+    for (name, sharers) in sharers(&read) {
+        if let Some(customer) = read.get_mut(&name) {
+            Arc::make_mut(customer).sharers = sharers;
+        }
+    }
     read
+}
+
+/// Of each role that several profiles name, for each of these.
+fn sharers(customers: &BTreeMap<CustomerName, Arc<Customer>>) -> Vec<(CustomerName, Arc<[Sharer]>)> {
+    let mut by_role: HashMap<&RoleArn, Vec<&Customer>> = HashMap::new();
+    for customer in customers.values() {
+        by_role.entry(&customer.role_arn).or_default().push(customer);
+    }
+    let shared = by_role.into_values().filter(|of_role| of_role.len() > 1);
+    let each = shared.flat_map(|of_role| {
+        let all: Arc<[Sharer]> = of_role.iter().map(|customer| customer.as_sharer()).collect();
+        of_role.into_iter().map(move |customer| (customer.name.clone(), all.clone()))
+    });
+    each.collect()
+}
+
+impl Customer {
+    fn as_sharer(&self) -> Sharer {
+        let external_ids = self.external_id.iter().chain(&self.next_external_id).cloned().collect();
+        Sharer { name: self.name.clone(), external_ids }
+    }
+
+    /// The other profiles of its role.
+    pub fn others_of_role(&self) -> impl Iterator<Item = &Sharer> {
+        self.sharers.iter().filter(|sharer| sharer.name != self.name)
+    }
+
+    /// What the trust policy of its role has to accept: in one order, whichever profile asks.
+    pub fn external_ids_of_role(&self) -> Vec<ExternalId> {
+        let mut all: Vec<Sharer> = self.others_of_role().cloned().chain([self.as_sharer()]).collect();
+        all.sort_by(|a, b| a.name.cmp(&b.name));
+        all.into_iter().flat_map(|sharer| sharer.external_ids).collect()
+    }
 }
 
 fn customer(section: &Section<'_>, name: CustomerName, of_aws: bool, problems: &mut Problems) -> Option<Customer> {
@@ -189,6 +227,7 @@ fn customer(section: &Section<'_>, name: CustomerName, of_aws: bool, problems: &
         role_arn,
         external_id: external_id?,
         next_external_id,
+        sharers: Arc::default(),
         trusts: None,
         bucket: bucket?,
         region: region?,

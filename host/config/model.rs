@@ -167,6 +167,8 @@ pub struct Customer {
     pub external_id: Option<ExternalId>,
     /// What takes its place once the customer's role accepts it.
     pub next_external_id: Option<ExternalId>,
+    /// All profiles of this role, this one too, by name; empty where it is the only one.
+    pub sharers: Arc<[Sharer]>,
     /// Whom the role's trust policy is to name: `[aws] principal`, if it is said.
     pub trusts: Option<Principal>,
     pub bucket: BucketName,
@@ -183,6 +185,14 @@ pub struct Customer {
     pub acl: Option<String>,
     /// Object tags, at most 10.
     pub tags: BTreeMap<String, String>,
+}
+
+/// One of the profiles that name the same role, which has one trust policy for all of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sharer {
+    pub name: CustomerName,
+    /// The one until now and the next, as far as there are any.
+    pub external_ids: Vec<ExternalId>,
 }
 
 /// Server-side encryption asked for in each upload.

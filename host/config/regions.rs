@@ -76,21 +76,28 @@ pub(crate) fn check_known(region: &Region, span: Span, problems: &mut Problems) 
     problems.warn(span, message, help);
 }
 
+fn known(region: &str) -> Option<&'static str> {
+    REGIONS.iter().find(|(name, _)| *name == region).map(|(_, partition)| *partition)
+}
+
+/// The partition that a region is in, as far as that can be told by its name.
+pub(crate) fn partition(region: &str) -> &'static str {
+    known(region).unwrap_or_else(|| match region.split('-').next() {
+        Some("cn") => "aws-cn",
+        Some("eusc") => "aws-eusc",
+        _ if region.starts_with("us-gov-") => "aws-us-gov",
+        _ => "aws",
+    })
+}
+
 /// A role reaches buckets of its own partition only.
 pub(crate) fn check_partition(region: &Region, role: &RoleArn, span: Span, problems: &mut Problems) {
     let text = region.as_str();
-    let known = REGIONS.iter().find(|(name, _)| *name == text).map(|(_, partition)| *partition);
-    let guessed = || match text.split('-').next() {
-        Some("cn") => "aws-cn",
-        Some("eusc") => "aws-eusc",
-        _ if text.starts_with("us-gov-") => "aws-us-gov",
-        _ => "aws",
-    };
     // Of regions that nobody may know, nothing is guessed.
-    if known.is_none() && text.contains("-iso") {
+    if known(text).is_none() && text.contains("-iso") {
         return;
     }
-    let partition = known.unwrap_or_else(guessed);
+    let partition = partition(text);
     if role.partition() != partition {
         let message =
             format!("region `{text}` is in the partition {partition}, but the role is in {}", role.partition());

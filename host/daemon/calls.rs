@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use crate::domain::{RunId, ShareName, SkipReason, Slot};
 use crate::ledger::{
-    Claims, DeliveryId, LedgerError, OpenDelivery, Quarantine, Recorded, RunState, Unfinished, Unready,
+    Claims, DeliveryId, Exposed, LedgerError, OpenDelivery, Quarantine, Recorded, RunState, Unfinished, Unready,
 };
 use crate::schedule::Plan;
 
@@ -34,8 +34,8 @@ pub(super) enum Answer {
     Leftover(Result<Vec<Unfinished>>),
     /// Components in quarantine.
     Quarantined(Result<Vec<Quarantine>>),
-    /// Customers who are not ready.
-    Unready(Result<Vec<Unready>>),
+    /// Customers who are not ready, and who are exposed.
+    Unready(Result<(Vec<Unready>, Vec<Exposed>)>),
     /// Slots that were left out while they waited for a plugin in quarantine.
     Kept(Result<Vec<(Slot, SkipReason)>>),
     /// Deliveries that wait for their bucket.

@@ -136,7 +136,13 @@ pub(super) async fn carry_out(
         }
         Outcome::Waits { failure, due, sealed } => {
             let (layer, due_at) = (failure.layer.as_str(), due.to_rfc3339_opts(SecondsFormat::Millis, true));
-            tracing::warn!(layer, due = due_at, remedy = failure.remedy, "to be tried again: {}", failure.message);
+            tracing::warn!(
+                layer,
+                due = due_at,
+                remedy = failure.logged_remedy(),
+                "to be tried again: {}",
+                failure.message
+            );
             Ok(Progress::Waits { due, sealed, failure })
         }
         Outcome::Interrupted(_) => Ok(Progress::Interrupted),
@@ -154,7 +160,7 @@ pub(super) async fn carry_out(
         }
         Outcome::Failed(failure) => {
             let layer = failure.layer.as_str();
-            tracing::error!(layer, remedy = failure.remedy, "delivery failed: {}", failure.message);
+            tracing::error!(layer, remedy = failure.logged_remedy(), "delivery failed: {}", failure.message);
             Ok(Progress::Failed(failure))
         }
     }

@@ -19,7 +19,7 @@ use crate::clock::{Instant, to_the_second};
 use crate::config::{Config, Customer, Missed, Overlap, Preflight};
 use crate::crash::{self, Point};
 use crate::domain::{CustomerName, Failure, Origin, ShareName};
-use crate::ledger::{DeliveryId, Ledger, LedgerError, Unready};
+use crate::ledger::{DeliveryId, Exposed, Ledger, LedgerError, Unready};
 use crate::run::{Parts, passed, ready};
 
 /// Customers who are looked at at the same time.
@@ -36,6 +36,8 @@ pub(super) type Look = (CustomerName, Result<Option<Result<(), Failure>>, Ledger
 pub(super) struct Waiting {
     /// As the ledger had it, when it was last asked.
     unready: BTreeMap<CustomerName, Unready>,
+    /// Who is ready and should not be: looked at again when there is reason to.
+    exposed: BTreeSet<CustomerName>,
     /// What has begun in the ledger and waits here.
     jobs: BTreeMap<DeliveryId, Job>,
     /// What no longer waits and has not ended: what waits behind it is its share's next to the customer.
@@ -76,7 +78,7 @@ impl Waiting {
         self.unready.get(&self.jobs.get(&delivery)?.delivery.customer)
     }
 
-    /// Those of these who are not ready are looked at as soon as can be.
+    /// Those of these who are not ready, or exposed, are looked at as soon as can be.
     pub fn look_at(&mut self, customers: impl IntoIterator<Item = CustomerName>) {
         self.at_once.extend(customers);
         self.unsure = true;
@@ -181,16 +183,16 @@ impl Desk {
         if !asking && (unsure || is_due) {
             (self.waiting.asking, self.waiting.unsure) = (true, false);
             let ledger = self.ledger.clone();
-            self.calls.ask(async move { Answer::Unready(ledger.unready().await) });
+            self.calls.ask(async move { Answer::Unready(wanting(&ledger).await) });
         }
         self.begin_looks();
     }
 
-    /// At the start of the process: who is not ready is looked at at once, and all if that is configured.
+    /// At the start of the process: who is not as should be is looked at at once, and all if that is configured.
     pub async fn resume_customers(&mut self) -> Result<(), LedgerError> {
-        let unready = self.ledger.unready().await;
-        self.unready(unready)?;
-        self.waiting.at_once = self.waiting.unready.keys().cloned().collect();
+        let wanting = wanting(&self.ledger).await;
+        self.unready(wanting)?;
+        self.look_at_all_customers();
         let config = &self.generation.config;
         if config.daemon.preflight == Preflight::Start {
             let goes_to: BTreeSet<&CustomerName> = config.shares.values().flat_map(|share| &share.to).collect();
@@ -199,17 +201,18 @@ impl Desk {
         Ok(())
     }
 
-    pub fn unready(&mut self, all: Result<Vec<Unready>, LedgerError>) -> Result<(), LedgerError> {
+    pub fn unready(&mut self, all: Result<(Vec<Unready>, Vec<Exposed>), LedgerError>) -> Result<(), LedgerError> {
         (self.waiting.asking, self.waiting.asked) = (false, Some(time::Instant::now()));
         match all {
-            Ok(all) => {
+            Ok((all, exposed)) => {
                 // What has waited too long does not begin because its customer is ready at last.
                 self.end_what_waits_in_vain();
                 let all = all.into_iter().map(|unready| (unready.customer.clone(), unready)).collect();
                 let before = std::mem::replace(&mut self.waiting.unready, all);
                 tell(&before, &self.waiting.unready);
-                let unready = &self.waiting.unready;
-                self.waiting.at_once.retain(|customer| unready.contains_key(customer));
+                self.waiting.exposed = exposed.into_iter().map(|exposed| exposed.customer).collect();
+                let Waiting { unready, exposed, at_once, .. } = &mut self.waiting;
+                at_once.retain(|customer| unready.contains_key(customer) || exposed.contains(customer));
                 self.go_by_customers();
             }
             Err(error) if error.is_fatal() => return Err(error),
@@ -249,7 +252,7 @@ impl Desk {
 
     /// The configuration is another one: what it says of customers may be right now.
     pub fn look_at_all_customers(&mut self) {
-        let all: Vec<CustomerName> = self.waiting.unready.keys().cloned().collect();
+        let all: Vec<CustomerName> = self.waiting.unready.keys().chain(&self.waiting.exposed).cloned().collect();
         self.waiting.look_at(all);
     }
 
@@ -276,7 +279,6 @@ impl Desk {
             }
             self.waiting.looks.spawn(async move {
                 let looked = match looks {
-                    // Of whom nothing may be known.
                     None => ready::look(&ledger, &parts.vendor, &profile).await,
                     Some(_) => look_again(&ledger, &parts, &profile, next, at_once).await,
                 };
@@ -285,18 +287,20 @@ impl Desk {
         }
     }
 
-    /// With how often it was looked at in vain; None of one who is to be looked at first.
+    /// With how often it was looked at in vain; None of one for whom nothing waits.
     fn next_to_look_at(&mut self, now: Instant) -> Option<(CustomerName, bool, Option<u32>)> {
-        let Waiting { unready, looking, at_once, first, .. } = &mut self.waiting;
+        let Waiting { unready, exposed, looking, at_once, first, .. } = &mut self.waiting;
         let config = &self.generation.config;
-        let is_there = |unready: &&Unready| {
-            !looking.contains(&unready.customer) && config.customers.contains_key(&unready.customer)
-        };
-        let mut there = unready.values().filter(is_there);
+        let is_there = |customer: &CustomerName| !looking.contains(customer) && config.customers.contains_key(customer);
+        let mut there = unready.values().filter(|unready| is_there(&unready.customer));
         let is_due = |unready: &&Unready| at_once.contains(&unready.customer) || unready.next <= now;
         if let Some(found) = there.find(is_due) {
             let at_once = at_once.remove(&found.customer);
             return Some((found.customer.clone(), at_once, Some(found.looks)));
+        }
+        if let Some(found) = exposed.iter().find(|customer| at_once.contains(*customer) && is_there(customer)) {
+            at_once.remove(found);
+            return Some((found.clone(), true, None));
         }
         first.pop_front().map(|customer| (customer, false, None))
     }
@@ -325,6 +329,11 @@ impl Desk {
     }
 }
 
+/// Who is not as should be.
+async fn wanting(ledger: &Ledger) -> Result<(Vec<Unready>, Vec<Exposed>), LedgerError> {
+    Ok((ledger.unready().await?, ledger.exposed().await?))
+}
+
 /// Of several on one ledger, one looks.
 async fn look_again(
     ledger: &Ledger,
@@ -351,7 +360,7 @@ fn pause(customer: &CustomerName, looks: Option<u32>) -> Duration {
 
 fn tell(before: &BTreeMap<CustomerName, Unready>, now: &BTreeMap<CustomerName, Unready>) {
     for Unready { customer, failure, .. } in now.values().filter(|now| !before.contains_key(&now.customer)) {
-        let (layer, failure, remedy) = (failure.layer.as_str(), &failure.message, &failure.remedy);
+        let (layer, failure, remedy) = (failure.layer.as_str(), &failure.message, failure.logged_remedy());
         tracing::warn!(%customer, layer, failure, remedy, "a customer is not ready: what is due to it waits");
     }
     for customer in before.keys().filter(|customer| !now.contains_key(*customer)) {

@@ -205,8 +205,9 @@ fn of_sts(fault: &Fault, customer: &Customer) -> Verdict {
             Layer::Config,
             "consign runs as a role itself, and a role assumed by a role lasts an hour at most: set [aws] session_duration = \"1h\" or less",
         ),
+        // A property of the customer's role, which keeps everything from it until somebody sets it right.
         "ValidationError" if message.contains("DurationSeconds") => never(
-            Layer::Config,
+            Layer::RolePolicy,
             format!(
                 "set [aws] session_duration to what the role allows (1h unless its owner raised it), or ask the customer to raise \
                  the maximum session duration: aws iam update-role --role-name {} --max-session-duration <seconds>",
@@ -260,7 +261,7 @@ fn of_keys(fault: &Fault) -> Option<Verdict> {
 fn of_s3(fault: &Fault, customer: &Customer) -> Verdict {
     match fault.code.as_str() {
         "AccessDenied" | "AllAccessDisabled" | "AccountProblem" => denied::object(&fault.message, customer),
-        code if code.starts_with("KMS.") => denied::kms(customer),
+        code if code.starts_with("KMS.") => denied::kms(&fault.message, customer),
         "PermanentRedirect"
         | "TemporaryRedirect"
         | "AuthorizationHeaderMalformed"

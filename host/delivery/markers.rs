@@ -102,7 +102,9 @@ impl Manifested {
             match failure.retry {
                 Retry::Later if failure.leaves != Leaves::Torn => committed.lacking = Some(failure),
                 // The manifest is there: a repeat would only find it in its way.
-                _ => tracing::warn!(key, %failure, remedy = failure.remedy, "delivered, but without this object"),
+                _ => {
+                    tracing::warn!(key, %failure, remedy = failure.logged_remedy(), "delivered, but without this object")
+                }
             }
         }
         if committed.lacking.is_some() {

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-pub(super) use crate::policy::{assume, bucket, kms, lifecycle, objects, pretty, trust};
+pub(super) use crate::policy::{also_trusts, assume, bucket, kms, lifecycle, objects, of_key, pretty, trust};
 
 use crate::config::Customer;
 use crate::domain::{Failure, Layer, Retry};
@@ -16,6 +16,11 @@ const SESSION_POLICY_CHARS_MAX: usize = 2048;
 /// this policy, so it can only take away.
 pub(super) fn session(customer: &Customer) -> Result<String, Failure> {
     narrowing(customer, policy::session(customer))
+}
+
+/// The same for what is only tried, whichever key the bucket encrypts with.
+pub(super) fn session_for_any_key(customer: &Customer) -> Result<String, Failure> {
+    narrowing(customer, policy::session_for_any_key(customer))
 }
 
 /// The same for a session that looks for uploads which nobody knows of.

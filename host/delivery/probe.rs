@@ -20,6 +20,7 @@ use super::vendor::Vendor;
 use super::{policy, session::AssumeRole};
 use crate::config::Customer;
 use crate::domain::{CustomerName, Failure, Layer, Retry};
+pub use role::exposure;
 use uploads::Uploads;
 
 /// The name of its sessions, which customers read in CloudTrail.
@@ -107,20 +108,34 @@ pub struct Finding {
     pub layer: Option<Layer>,
     /// What to do, with the policy to paste; empty where nothing is to be done.
     pub remedy: String,
+    /// It cannot be tried of this customer, and deliveries need it not: that keeps nobody from being ready.
+    #[serde(skip)]
+    left_out: bool,
 }
 
 impl Finding {
     fn ok(check: Check, message: impl Into<String>) -> Self {
-        Self { check, outcome: Outcome::Ok, message: message.into(), layer: None, remedy: String::new() }
+        Self {
+            check,
+            outcome: Outcome::Ok,
+            message: message.into(),
+            layer: None,
+            remedy: String::new(),
+            left_out: false,
+        }
     }
 
     fn not_tried(check: Check, why: impl Into<String>) -> Self {
         Self { outcome: Outcome::NotTried, ..Self::ok(check, why) }
     }
 
+    fn left_out(check: Check, why: impl Into<String>) -> Self {
+        Self { left_out: true, ..Self::not_tried(check, why) }
+    }
+
     fn of(check: Check, outcome: Outcome, failure: Failure) -> Self {
         let Failure { layer, message, remedy, .. } = failure;
-        Self { check, outcome, message, layer: Some(layer), remedy }
+        Self { check, outcome, message, layer: Some(layer), remedy, left_out: false }
     }
 
     fn failed(check: Check, failure: Failure) -> Self {
@@ -149,7 +164,7 @@ pub struct Preflight {
     pub bucket_owner: String,
     pub region: String,
     pub prefix: String,
-    /// Deliveries work, and nobody else gets in.
+    /// Deliveries work, and nobody else gets in: that was tried, too.
     pub ready: bool,
     /// In the order of [`Check`]; those that the profile does not ask for are left out.
     pub checks: Vec<Finding>,
@@ -161,7 +176,6 @@ impl Preflight {
     fn new(customer: &Customer, mut checks: Vec<Finding>, left: Vec<LeftUpload>) -> Self {
         checks.sort_by_key(|finding| finding.check);
         let is_fine = |finding: &Finding| matches!(finding.outcome, Outcome::Ok | Outcome::Warning);
-        let has_worked = |finding: &Finding| is_fine(finding) || Self::may_be_left_out(finding);
         Self {
             customer: customer.name.clone(),
             role_arn: customer.role_arn.to_string(),
@@ -169,18 +183,10 @@ impl Preflight {
             bucket_owner: customer.bucket_owner.to_string(),
             region: customer.region.to_string(),
             prefix: customer.prefix.to_string(),
-            ready: checks.iter().all(has_worked),
+            ready: checks.iter().all(|finding| is_fine(finding) || finding.left_out),
             checks,
             left,
         }
-    }
-
-    /// What deliveries do not need, and what cannot be tried of every customer.
-    fn may_be_left_out(finding: &Finding) -> bool {
-        let Finding { check, outcome, .. } = finding;
-        let is_optional =
-            matches!(check, Check::Clock | Check::WithoutExternalId | Check::WrongExternalId | Check::Outside);
-        *outcome == Outcome::NotTried && is_optional
     }
 
     pub fn count(&self, outcome: Outcome) -> usize {
@@ -227,12 +233,12 @@ impl Probe {
     fn stopped(&self) -> Option<&'static str> {
         self.stop.is_cancelled().then_some("stopped")
     }
+}
 
-    /// A session of this role; `policy` narrows it.
-    fn request(&self, customer: &Arc<Customer>, policy: Option<String>) -> AssumeRole {
-        let (name, duration) = (SESSION_NAME.to_owned(), role::SHORTEST);
-        AssumeRole { policy, name, duration, customer: customer.clone() }
-    }
+/// A session of this role; `policy` narrows it.
+fn request(customer: &Arc<Customer>, policy: Option<String>) -> AssumeRole {
+    let (name, duration) = (SESSION_NAME.to_owned(), role::SHORTEST);
+    AssumeRole { policy, name, duration, customer: customer.clone() }
 }
 
 /// What a delivery needs before anything else: the role, and an upload in the prefix that is begun,

@@ -21,7 +21,7 @@ pub enum Layer {
     Identity,
     /// The customer's role: who may assume it (external ID included).
     TrustPolicy,
-    /// The customer's role: what it may do (or consign's session policy).
+    /// The customer's role: what it may do (or consign's session policy), and for how long.
     RolePolicy,
     /// The bucket: missing, or its policy refuses.
     Bucket,
@@ -144,14 +144,26 @@ impl Failure {
     /// The customer's own role or bucket refuses, and refuses whatever is delivered until somebody
     /// on that side sets it right.
     pub fn is_of_setup(&self) -> bool {
+        self.is_theirs() && self.retry == Retry::Never
+    }
+
+    fn is_theirs(&self) -> bool {
         use Layer::{Acl, Bucket, Kms, Owner, Region, RolePolicy, TrustPolicy};
-        let is_theirs = matches!(self.layer, TrustPolicy | RolePolicy | Bucket | Kms | Acl | Region | Owner);
-        is_theirs && self.retry == Retry::Never
+        matches!(self.layer, TrustPolicy | RolePolicy | Bucket | Kms | Acl | Region | Owner)
     }
 
     /// Whoever was asked has not answered, or only that it cannot now.
     pub fn is_silence(&self) -> bool {
         self.layer == Layer::Network && self.retry == Retry::Later
+    }
+
+    /// What to do, as a log may have it, which many read: policies to paste, with the customer's external
+    /// ID in them, are in the ledger and in the report that is forwarded.
+    pub fn logged_remedy(&self) -> &str {
+        match self.is_of_setup() || (self.is_theirs() && self.leaves == Leaves::InDoubt) {
+            true => "`consign preflight` with the customer's name tells it, with what to forward",
+            false => &self.remedy,
+        }
     }
 
     /// The chain of an error's causes as one line: `Display` of each, joined by `: `.

@@ -25,6 +25,15 @@ pub struct Unready {
     pub next: Instant,
 }
 
+/// A customer to whom deliveries go, and who should not have them so.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exposed {
+    pub customer: CustomerName,
+    /// What was found last, and when.
+    pub failure: Failure,
+    pub looked: Instant,
+}
+
 /// What came of an attempt that was to begin.
 #[derive(Clone, Debug)]
 pub enum Begun {
@@ -93,7 +102,19 @@ impl Ledger {
     /// Deliveries to this customer may begin. Whether they might not before.
     pub async fn ready(&self, customer: CustomerName) -> Result<bool, LedgerError> {
         let now = self.clock.now();
-        self.writer.run(move |ledger| ready(ledger, now, &customer)).await
+        self.writer.run(move |ledger| ready(ledger, now, &customer, None)).await
+    }
+
+    /// The same of one to whom they go although somebody else may get at its bucket, because of this.
+    pub async fn exposed_by(&self, customer: CustomerName, failure: Failure) -> Result<bool, LedgerError> {
+        let now = self.clock.now();
+        self.writer.run(move |ledger| ready(ledger, now, &customer, Some(&failure))).await
+    }
+
+    /// The same of one who was found not to be ready; of any other nothing is written down. Whether it was one.
+    pub async fn let_go(&self, customer: CustomerName) -> Result<bool, LedgerError> {
+        let now = self.clock.now();
+        self.writer.run(move |ledger| let_go(ledger, now, &customer)).await
     }
 
     /// Somebody is about to look at a customer who is not ready, and nobody else is to until `next`.
@@ -108,6 +129,11 @@ impl Ledger {
         self.own.read(all).await
     }
 
+    /// All customers to whom deliveries go and should not go so, by name.
+    pub async fn exposed(&self) -> Result<Vec<Exposed>, LedgerError> {
+        self.own.read(all_exposed).await
+    }
+
     /// Whether this customer was ever found to be ready, or not to be.
     pub async fn has_seen(&self, customer: CustomerName) -> Result<bool, LedgerError> {
         let seen = "SELECT EXISTS (SELECT 1 FROM customers WHERE name = ?1)";
@@ -120,12 +146,28 @@ impl Reader {
     pub async fn unready(&self) -> Result<Vec<(Unready, u64)>, LedgerError> {
         self.read(with_waiting).await
     }
+
+    /// All customers to whom deliveries go and should not go so, by name.
+    pub async fn exposed(&self) -> Result<Vec<Exposed>, LedgerError> {
+        self.read(all_exposed).await
+    }
 }
 
 const UNREADY: &str = "SELECT * FROM customers WHERE unready_since IS NOT NULL";
 
 fn all(ledger: &Db) -> Result<Vec<Unready>, LedgerError> {
     ledger.all(&format!("{UNREADY} ORDER BY name"), &[], unready)
+}
+
+fn all_exposed(ledger: &Db) -> Result<Vec<Exposed>, LedgerError> {
+    let exposed = "SELECT * FROM customers WHERE unready_since IS NULL AND failure IS NOT NULL ORDER BY name";
+    ledger.all(exposed, &[], |row| {
+        Ok(Exposed {
+            customer: parsed(row, "name", CustomerName::parse)?,
+            failure: json(row.get("failure")?)?,
+            looked: at(row, "looked_at")?,
+        })
+    })
 }
 
 fn unready(row: &Row<'_>) -> Result<Unready, LedgerError> {
@@ -220,20 +262,28 @@ fn not_ready(ledger: &Db, now: Instant, customer: &CustomerName, failure: &Failu
     ledger.execute(put, values![customer.as_str(), now, &to_json(failure)?]).map(drop)
 }
 
-fn ready(ledger: &Db, now: Instant, customer: &CustomerName) -> Result<bool, LedgerError> {
+fn ready(ledger: &Db, now: Instant, customer: &CustomerName, but: Option<&Failure>) -> Result<bool, LedgerError> {
     let was: bool = ledger.only(&format!("SELECT EXISTS ({UNREADY} AND name = ?1)"), values![customer.as_str()])?;
-    let put = "INSERT INTO customers (name, looked_at, looks, next_at) VALUES (?1, ?2, 0, 0)
+    let put = "INSERT INTO customers (name, looked_at, failure, looks, next_at) VALUES (?1, ?2, ?3, 0, 0)
                ON CONFLICT (name) DO UPDATE SET
-                   looked_at = excluded.looked_at, unready_since = NULL, failure = NULL, looks = 0, next_at = 0";
-    ledger.execute(put, values![customer.as_str(), now])?;
+                   looked_at = excluded.looked_at, unready_since = NULL, failure = excluded.failure, looks = 0, next_at = 0";
+    let but = but.map(to_json).transpose()?;
+    ledger.execute(put, values![customer.as_str(), now, but.as_deref()])?;
     Ok(was)
 }
 
+fn let_go(ledger: &Db, now: Instant, customer: &CustomerName) -> Result<bool, LedgerError> {
+    let let_go = format!("{LET_GO} AND name = ?1");
+    Ok(ledger.execute(&let_go, values![customer.as_str(), now])? > 0)
+}
+
+const LET_GO: &str = "UPDATE customers SET looked_at = ?2, unready_since = NULL, failure = NULL, looks = 0, next_at = 0
+                      WHERE unready_since IS NOT NULL";
+
 /// Something was delivered: whoever it was to is ready, whatever was found before.
 pub(super) fn has_delivered(ledger: &Db, now: Instant, delivery: i64) -> Result<(), LedgerError> {
-    let let_go = "UPDATE customers SET looked_at = ?2, unready_since = NULL, failure = NULL, looks = 0, next_at = 0
-                  WHERE unready_since IS NOT NULL AND name = (SELECT customer FROM deliveries WHERE id = ?1)";
-    ledger.execute(let_go, values![delivery, now]).map(drop)
+    let let_go = format!("{LET_GO} AND name = (SELECT customer FROM deliveries WHERE id = ?1)");
+    ledger.execute(&let_go, values![delivery, now]).map(drop)
 }
 
 fn look_begins(

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{KMS_POLICY_NAME, POLICY_NAME, Pack, quote};
+use super::{Pack, quote};
 use crate::policy::{UNFINISHED_DAYS, rule_name};
 
 pub(super) fn template(pack: &Pack<'_>) -> String {
@@ -21,34 +21,33 @@ pub(super) fn template(pack: &Pack<'_>) -> String {
 fn head(pack: &Pack<'_>) -> String {
     let customer = pack.customer;
     let mut text = format!(
-        "# Lets {} deliver into\n# {}\n# In account {}, region {}:\n#\n#   aws cloudformation deploy --stack-name consign-{} \\\n\
+        "# Lets {} deliver into\n# {}\n# In account {}, region {}:\n#\n#   aws cloudformation deploy --stack-name {} \\\n\
          #     --template-file {} --capabilities CAPABILITY_NAMED_IAM --region {}\n",
         quote::plain(&pack.principal),
         quote::plain(&pack.place()),
         pack.account(),
         customer.region,
-        customer.name,
+        stack_name(pack),
         pack.file_name(super::Format::CloudFormation),
         customer.region,
     );
-    if pack.is_bucket_elsewhere() {
-        text.push_str(&format!(
-            "#\n# The bucket belongs to account {}. There, add this statement to the bucket's policy:\n#\n#   {}\n",
-            customer.bucket_owner,
-            super::indented(&crate::policy::pretty(&pack.bucket_policy()), 4)
-                .replace('\n', "\n#")
-                .replace("#    ", "#   ")
-        ));
-    } else {
-        text.push_str(
-            "#\n# CloudFormation cannot change the lifecycle rules of a bucket that it has not made: of an existing one,\n\
-             # please set the rule of our instructions by hand.\n",
-        );
-    }
+    let lifecycle = match pack.is_bucket_elsewhere() {
+        true => "To the lifecycle rules of that bucket",
+        false => {
+            "CloudFormation cannot change the lifecycle rules of a bucket that it has not made. To those of an existing one"
+        }
+    };
+    text.push_str(&pack.by_hand(Some(lifecycle)));
     let describes = format!("Lets a vendor deliver into {}", pack.place());
     let describes: String = quote::plain(&describes).chars().take(250).collect();
     text.push_str(&format!("\nAWSTemplateFormatVersion: \"2010-09-09\"\nDescription: {}\n", quote::yaml(&describes)));
     text
+}
+
+/// Letters, digits and hyphens alone (CloudFormation API Reference, CreateStack). Names of customers have
+/// no capitals, so that `acme_eu` gets another one than `acme-eu`.
+fn stack_name(pack: &Pack<'_>) -> String {
+    format!("consign-{}", pack.customer.name.as_str().replace('_', "-U-"))
 }
 
 fn parameters(pack: &Pack<'_>) -> String {
@@ -82,11 +81,12 @@ fn role(pack: &Pack<'_>) -> String {
     let longer = pack.session_seconds_max().map(|seconds| format!("      MaxSessionDuration: {seconds}\n"));
     format!(
         "  DeliveryRole:\n    Type: AWS::IAM::Role\n    Properties:\n      RoleName: {}\n      Path: {}\n{}      \
-         AssumeRolePolicyDocument:{}\n      Policies:\n        - PolicyName: {POLICY_NAME}\n          PolicyDocument:{}\n",
+         AssumeRolePolicyDocument:{}\n      Policies:\n        - PolicyName: {}\n          PolicyDocument:{}\n",
         quote::yaml(pack.role_name()),
         quote::yaml(&pack.role_path()),
         longer.unwrap_or_default(),
         block(&pack.trust, 8),
+        pack.policy_name(),
         block(&pack.permissions, 12),
     )
 }
@@ -96,7 +96,8 @@ fn kms_policy(pack: &Pack<'_>) -> String {
     // What stands there is for those who paste; here the key is known.
     policy["Statement"][0]["Resource"] = KEY.into();
     format!(
-        "  KmsPolicy:\n    Type: AWS::IAM::Policy\n    Condition: HasKmsKey\n    Properties:\n      Roles: [!Ref DeliveryRole]\n      PolicyName: {KMS_POLICY_NAME}\n      PolicyDocument:{}\n",
+        "  KmsPolicy:\n    Type: AWS::IAM::Policy\n    Condition: HasKmsKey\n    Properties:\n      Roles: [!Ref DeliveryRole]\n      PolicyName: {}\n      PolicyDocument:{}\n",
+        pack.kms_policy_name(),
         block(&policy, 8).replace(&quote::yaml(KEY), "!Ref KmsKeyArn"),
     )
 }

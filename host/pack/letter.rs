@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::{Pack, quote};
-use crate::policy::{UNFINISHED_DAYS, pretty};
+use crate::policy::{self, UNFINISHED_DAYS, pretty};
 
 /// One step: what to do and why, and what to paste.
 struct Step {
@@ -85,6 +85,14 @@ fn role(pack: &Pack<'_>) -> Step {
         code(&pack.principal),
     );
     says.push_str(&match (&customer.external_id, &customer.next_external_id) {
+        (Some(_), next) if customer.others_of_role().next().is_some() => {
+            let others = policy::others_of_role(customer).unwrap_or_default();
+            let changing = if next.is_some() { " While one changes, it is there twice." } else { "" };
+            format!(
+                ", and only with one of these external IDs. The role is that of {others} too, as we have it, and each has one \
+                 of its own.{changing} If that is not so, do not put this in place, and tell us."
+            )
+        }
         (Some(_), Some(_)) => {
             ", and only with one of these two external IDs: the one until now, and the one that takes \
             its place. When we have changed over you get this again with the new one alone."
@@ -166,7 +174,7 @@ fn lifecycle(pack: &Pack<'_>) -> Step {
              and you would pay for them; S3 then removes them after {UNFINISHED_DAYS} days. Please no sooner than after one day. \
              (Setting a bucket's lifecycle configuration replaces all of its rules: keep those that are there.)"
         ),
-        paste: Some(crate::policy::lifecycle(pack.customer)),
+        paste: Some(policy::lifecycle(pack.customer)),
     }
 }
 

@@ -1,9 +1,6 @@
 //! How each format writes a text so that it stays one.
 
-/// For `sh`: everything between single quotes is itself.
-pub(super) fn shell(text: &str) -> String {
-    format!("'{}'", text.replace('\'', r"'\''"))
-}
+pub(super) use crate::domain::shell_word as shell;
 
 /// For YAML, between double quotes and in ASCII (YAML 1.2, "Escaped Characters"; 1.1 has the same).
 pub(super) fn yaml(text: &str) -> String {

@@ -66,10 +66,7 @@ pub async fn look(
     customer: &Arc<Customer>,
 ) -> Result<Option<Result<(), Failure>>, LedgerError> {
     match delivery::essential(vendor, customer).await {
-        Ok(()) => {
-            ledger.ready(customer.name.clone()).await?;
-            Ok(Some(Ok(())))
-        }
+        Ok(()) => is_ready(ledger, vendor, customer).await,
         Err(failure) if failure.is_of_setup() => {
             ledger.not_ready(customer.name.clone(), failure.clone()).await?;
             Ok(Some(Err(failure)))
@@ -79,6 +76,30 @@ pub async fn look(
             Ok(None)
         }
     }
+}
+
+/// Deliveries work. Whether they would for anybody who names the customer's role is written down, too,
+/// and keeps none from going on.
+async fn is_ready(
+    ledger: &Ledger,
+    vendor: &Vendor,
+    customer: &Arc<Customer>,
+) -> Result<Option<Result<(), Failure>>, LedgerError> {
+    let name = customer.name.clone();
+    match delivery::exposure(vendor, customer).await {
+        Ok(None) => ledger.ready(name).await?,
+        Ok(Some(failure)) => {
+            let (layer, why, remedy) = (failure.layer.as_str(), &failure.message, failure.logged_remedy());
+            tracing::error!(customer = %name, layer, failure = why, remedy, "critical: a role lets in whoever names it");
+            ledger.exposed_by(name, failure).await?
+        }
+        // Who has not been seen is looked at again before the next delivery.
+        Err(failure) => {
+            tracing::debug!(customer = %name, "whether others get in is not known: {failure}");
+            return Ok(ledger.let_go(name).await?.then_some(Ok(())));
+        }
+    };
+    Ok(Some(Ok(())))
 }
 
 /// As a delivery has it in the end that waited for its customer in vain.

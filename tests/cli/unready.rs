@@ -90,7 +90,7 @@ fn a_share_to_who_is_not_ready_waits_and_fires_when_it_is() {
         ],
     );
     assert!(told.lines().all(|line| line.chars().count() <= 80), "{told}");
-    says(&world.log(), &["a customer is not ready: what is due to it waits"]);
+    says(&world.log(), &["a customer is not ready: what is due to it waits", "consign preflight"]);
     assert_eq!(delivered(&world, "acme-data"), 0);
     // Who asks for a run is told at once.
     world.run(&["send", "each", "--customer", "acme", "--at", "2026-01-01T00:00:00Z"]).ended(1).out_says(&[
@@ -107,8 +107,12 @@ fn a_share_to_who_is_not_ready_waits_and_fires_when_it_is() {
     // Only the latest slot is made up for, and it is said of the others why they were not delivered.
     let failures = failures(&world);
     assert!(failures.iter().any(|why| why.contains("only the latest slot")), "{failures:?}");
-    assert!(failures.iter().all(|why| why.starts_with("\"trust-policy\"")), "{failures:?}");
+    // On a slow machine slots are left out because of one another, too.
+    let of_it = |why: &&String| !why.starts_with("\"schedule\"");
+    assert!(failures.iter().filter(of_it).all(|why| why.starts_with("\"trust-policy\"")), "{failures:?}");
     stop(daemon);
+    // A remedy has the trust policy in it, which who reads logs need not have.
+    assert!(!world.log().contains("test-1f-acme"), "{}", world.log());
 }
 
 /// Nothing is told: the daemon looks again by itself.
@@ -235,6 +239,62 @@ fn customers_are_looked_at_before_the_first_delivery() {
     assert_eq!(found["failure"]["layer"], "role-policy");
     says(found["failure"]["message"].as_str().unwrap(), &["CreateMultipartUpload", "in/_consign-preflight"]);
     globex_goes_on(&world);
+    stop(daemon);
+}
+
+/// The role's maximum is its customer's to change, and no slot is lost over it.
+#[test]
+fn a_role_of_shorter_sessions_has_deliveries_wait() {
+    let world = world("catch_up = \"all\"");
+    let sandbox = world.sandbox();
+    world.write("consign.toml", world.text().replace("[aws]\n", "[aws]\nsession_duration = \"2h\"\n"));
+    let daemon = world.daemon();
+    let waits = |customer: &str| {
+        let unready = kept(&world)["unready"].as_array().cloned().unwrap_or_default();
+        unready.into_iter().find(|found| found["customer"] == customer && found["waiting"].as_u64() > Some(0))
+    };
+    let mut found = None;
+    until("both wait", SOON, || {
+        found = waits("acme").filter(|_| waits("globex").is_some());
+        found.is_some()
+    });
+    let failure = found.unwrap()["failure"].clone();
+    assert_eq!(failure["layer"], "role-policy");
+    says(failure["remedy"].as_str().unwrap(), &["session_duration", "--max-session-duration"]);
+    assert_eq!(failures(&world), [] as [String; 0]);
+    stop(daemon);
+    drop(sandbox);
+}
+
+/// Whose role anybody could name gets its deliveries, and that is not passed over.
+#[test]
+fn a_role_that_lets_in_whoever_names_it_is_told_until_it_does_not() {
+    let world = world("");
+    let open = [("external_id = \"test-1f-acme\"", "allow_missing_external_id = true")];
+    let sandbox = world.sandbox_of(&open);
+    let exposed = |world: &World| kept(world)["exposed"].as_array().cloned().unwrap_or_default();
+    let daemon = world.daemon();
+    until("it is found", SOON, || !exposed(&world).is_empty());
+    let found = exposed(&world).remove(0);
+    assert_eq!((&found["customer"], &found["failure"]["layer"]), (&"acme".into(), &"trust-policy".into()));
+    says(found["failure"]["message"].as_str().unwrap(), &["without any external ID", "confused deputy"]);
+    says(found["failure"]["remedy"].as_str().unwrap(), &["test-1f-acme", "\"Principal\""]);
+    acme_gets_its_own(&world);
+    let told = world.run(&["status"]).ended(0).stdout;
+    says(&told, &["customer acme: critical: its role lets in whoever names it", "consign preflight acme"]);
+    says(&world.log(), &["ERROR", "critical: a role lets in whoever names it", "customer=acme"]);
+    assert!(!world.log().contains("test-1f-acme"), "{}", world.log());
+    // It outlives the daemon, and is looked at again at the start.
+    stop(daemon);
+    assert_eq!(exposed(&world).len(), 1);
+    let daemon = world.daemon();
+    until("it is told again", SOON, || world.log().matches("critical: a role").count() >= 2);
+    assert_eq!(exposed(&world).len(), 1);
+    drop(sandbox);
+    let _sandbox = world.sandbox_of(&[]);
+    world.run(&["preflight", "acme"]).ended(0);
+    until("it is no longer so", SOON, || exposed(&world).is_empty());
+    acme_gets_its_own(&world);
     stop(daemon);
 }
 

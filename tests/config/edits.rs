@@ -9,7 +9,7 @@ fn files_are_read_as_they_would_be() {
     std::fs::create_dir(path("c.d")).unwrap();
     let profile = |name: &str| {
         format!(
-            "[customers.{name}]\nrole_arn = \"arn:aws:iam::123456789012:role/r\"\nexternal_id = \"id-{name}\"\n\
+            "[customers.{name}]\nrole_arn = \"arn:aws:iam::123456789012:role/{name}\"\nexternal_id = \"id-{name}\"\n\
              bucket = \"{name}-data\"\nregion = \"eu-west-1\"\n"
         )
     };

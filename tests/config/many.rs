@@ -84,7 +84,9 @@ fn many_errors_do_not_take_long() {
 #[test]
 fn errors_are_shown_before_warnings_when_there_is_not_room_for_all() {
     let customer = |name: &str, more: &str| {
-        format!("[customers.{name}]\nrole_arn = \"arn:aws:iam::123456789012:role/r\"\nbucket = \"b-{name}\"\n{more}\n")
+        format!(
+            "[customers.{name}]\nrole_arn = \"arn:aws:iam::123456789012:role/{name}\"\nbucket = \"b-{name}\"\n{more}\n"
+        )
     };
     let mut text = String::new();
     for n in 0..150 {

@@ -82,6 +82,8 @@ const ASSUME_SCP: &str = "User: arn:aws:iam::111122223333:user/vendor is not aut
                           arn:aws:iam::123456789012:role/consign-delivery with an explicit deny in a service control policy";
 const ASSUME_RCP: &str = "User: arn:aws:iam::111122223333:user/vendor is not authorized to perform: sts:AssumeRole on resource: \
                           arn:aws:iam::123456789012:role/consign-delivery with an explicit deny in a resource control policy";
+const TAGGED: &str = "User: arn:aws:sts::111122223333:assumed-role/consign/pod is not authorized to perform: sts:TagSession on resource: \
+                      arn:aws:iam::123456789012:role/consign-delivery";
 const CHAINED: &str =
     "The requested DurationSeconds exceeds the 1 hour session limit for roles assumed by role chaining";
 
@@ -110,10 +112,19 @@ async fn refusals_by_sts() {
         row(AssumeRole, 403, "AccessDenied", ASSUME_RCP, Layer::TrustPolicy, &["RCP", "the customer's organisation"]),
         row(
             AssumeRole,
+            403,
+            "AccessDenied",
+            TAGGED,
+            Layer::Identity,
+            &["disableSessionTags", "trust policy allow sts:TagSession", "\"sts:TagSession\"\n"],
+        ),
+        // It keeps everything from this customer, until somebody on its side sets it right.
+        row(
+            AssumeRole,
             400,
             "ValidationError",
             "The requested DurationSeconds exceeds the MaxSessionDuration set for this role.",
-            Layer::Config,
+            Layer::RolePolicy,
             &["session_duration", "--role-name consign-delivery"],
         ),
         row(AssumeRole, 400, "ValidationError", CHAINED, Layer::Config, &["\"1h\""]),
@@ -165,11 +176,57 @@ async fn refusals_by_sts() {
     .await;
 }
 
+/// The role and the key's policy both have to agree, and AWS mostly says which does not.
 #[tokio::test]
-async fn refusals_by_s3() {
+async fn refusals_by_kms() {
     use Call::{Create, Part};
     let kms = "User: arn:aws:sts::123456789012:assumed-role/consign-delivery/r is not authorized to perform: kms:GenerateDataKey on \
                resource: arn:aws:kms:eu-west-1:123456789012:key/k because no identity-based policy allows the kms:GenerateDataKey action";
+    let kms_key = "User: u is not authorized to perform: kms:GenerateDataKey on resource: k because no resource-based policy allows the \
+                   kms:GenerateDataKey action";
+    let kms_deny = "User: u is not authorized to perform: kms:Decrypt on resource: k with an explicit deny in a resource-based policy";
+    check(vec![
+        Row {
+            profile: |customer| {
+                customer.encryption = Encryption::Kms { key: Some("arn:aws:kms:eu-west-1:123456789012:key/k".into()) }
+            },
+            ..row(
+                Part,
+                403,
+                "AccessDenied",
+                kms,
+                Layer::Kms,
+                &["kms:Decrypt", "arn:aws:kms:eu-west-1:123456789012:key/k"],
+            )
+        },
+        row(
+            Create,
+            403,
+            "AccessDenied",
+            kms_key,
+            Layer::Kms,
+            &["to the key's policy:", "\"Principal\"", "\"kms:GenerateDataKey\"", "\"Resource\": \"*\""],
+        ),
+        row(Create, 403, "AccessDenied", kms_deny, Layer::Kms, &["Deny statement in the key's policy"]),
+        row(
+            Create,
+            400,
+            "KMS.NotFoundException",
+            "Key does not exist",
+            Layer::Kms,
+            &["kms:GenerateDataKey", "to the role's policy:", "\"Principal\""],
+        ),
+        Row {
+            profile: |customer| customer.encryption = Encryption::Kms { key: None },
+            ..row(Create, 403, "AccessDenied", kms_key, Layer::Kms, &["policy of aws/s3 cannot be changed"])
+        },
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn refusals_by_s3() {
+    use Call::{Create, Part};
     let role = "User: arn:aws:sts::123456789012:assumed-role/consign-delivery/r is not authorized to perform: s3:PutObject on resource: \
                 arn:aws:s3:::acme-data/uploads/us/x because no identity-based policy allows the s3:PutObject action";
     let deny = "User: u is not authorized to perform: s3:PutObject on resource: r with an explicit deny in a resource-based policy";
@@ -204,20 +261,6 @@ async fn refusals_by_s3() {
         },
         row(Create, 403, "AccessDenied", vpc, Layer::Identity, &["where consign runs", "\"s3:PutObject\""]),
         row(Create, 403, "AccessDenied", session, Layer::RolePolicy, &["session policy"]),
-        Row {
-            profile: |customer| {
-                customer.encryption = Encryption::Kms { key: Some("arn:aws:kms:eu-west-1:123456789012:key/k".into()) }
-            },
-            ..row(
-                Part,
-                403,
-                "AccessDenied",
-                kms,
-                Layer::Kms,
-                &["kms:Decrypt", "arn:aws:kms:eu-west-1:123456789012:key/k"],
-            )
-        },
-        row(Create, 400, "KMS.NotFoundException", "Key does not exist", Layer::Kms, &["kms:GenerateDataKey"]),
         Row {
             profile: |customer| customer.acl = Some("bucket-owner-full-control".into()),
             ..row(Create, 403, "AccessDenied", acl, Layer::Acl, &["s3:PutObjectAcl", "remove acl"])

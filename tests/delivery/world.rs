@@ -44,6 +44,7 @@ pub fn customer() -> Customer {
         role_arn: RoleArn::parse("arn:aws:iam::123456789012:role/consign-delivery").unwrap(),
         external_id: Some(ExternalId::parse("c0ns1gn-7f0c").unwrap()),
         next_external_id: None,
+        sharers: Arc::default(),
         trusts: None,
         bucket: BucketName::parse("acme-data").unwrap(),
         bucket_owner: AccountId::parse("123456789012").unwrap(),

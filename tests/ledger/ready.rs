@@ -69,6 +69,35 @@ async fn what_its_customers_set_up_refuses_waits_and_holds_back_what_follows() {
     assert_eq!((again.number, again.tries), (2, 0), "what its customer refused is none of its own tries");
 }
 
+/// Who is exposed is written down, and holds back nothing.
+#[tokio::test]
+async fn who_is_exposed_is_remembered_and_gets_its_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = open(dir.path());
+    assert!(!ledger.let_go(customer("acme")).await.unwrap());
+    assert!(!ledger.has_seen(customer("acme")).await.unwrap(), "nothing is known of it");
+    assert!(!ledger.exposed_by(customer("acme"), refusal()).await.unwrap());
+    let [acme] = begins(&ledger, 1, &["acme"]).await[..] else { panic!() };
+    let tried = attempt(&ledger, acme).await.unwrap();
+    deliver(&ledger, &slot("a", 1), tried.id, "u1").await.unwrap();
+    drop(ledger);
+
+    let ledger = open(dir.path());
+    let exposed = read_only(dir.path()).exposed().await.unwrap();
+    let found: Vec<_> = exposed.iter().map(|found| (&found.customer, &found.failure, found.looked)).collect();
+    assert_eq!(found, [(&customer("acme"), &refusal(), start())]);
+    assert_eq!(ledger.unready().await.unwrap(), []);
+    assert!(!ledger.let_go(customer("acme")).await.unwrap());
+    assert_eq!(ledger.exposed().await.unwrap().len(), 1);
+    // Who is not ready is that first of all.
+    ledger.not_ready(customer("acme"), refusal()).await.unwrap();
+    assert_eq!(ledger.exposed().await.unwrap(), []);
+    assert!(ledger.let_go(customer("acme")).await.unwrap());
+    ledger.exposed_by(customer("acme"), refusal()).await.unwrap();
+    assert!(!ledger.ready(customer("acme")).await.unwrap());
+    assert_eq!(ledger.exposed().await.unwrap(), []);
+}
+
 /// The customer was found to be ready, and refuses this one alone: as any failure that may pass.
 #[tokio::test]
 async fn what_is_refused_by_who_is_ready_does_not_wait_for_ever() {
@@ -149,6 +178,7 @@ async fn what_is_to_be_ended_is_not_held() {
 
 on_postgres!(
     what_its_customers_set_up_refuses_waits_and_holds_back_what_follows,
+    who_is_exposed_is_remembered_and_gets_its_own,
     what_is_refused_by_who_is_ready_does_not_wait_for_ever,
     customers_are_looked_at_by_one_at_a_time,
     who_gets_something_by_hand_is_ready,

@@ -197,7 +197,7 @@ async fn preflight_tells_how_long_sessions_may_last() {
     scene.aws.session_duration = std::time::Duration::from_secs(12 * 3600);
     let found = scene.looked_at().await;
     let says = ["the longest that is granted is 5 h", "session_duration", "--max-session-duration"];
-    only(&found, Check::Session, Outcome::Failed, Layer::Config, &says);
+    only(&found, Check::Session, Outcome::Failed, Layer::RolePolicy, &says);
     assert_eq!(outcome(&found, Check::Write), Outcome::Ok, "what is tried needs no long session");
 }
 
@@ -374,6 +374,30 @@ async fn preflight_tells_what_it_could_not_take_away() {
     let says = ["abort-multipart-upload", &*upload.id, "AbortIncompleteMultipartUpload", "acme-data"];
     only(&found, Check::NothingLeft, Outcome::Failed, Layer::RolePolicy, &says);
     assert_eq!(outcome(&found, Check::Write), Outcome::Ok);
+}
+
+/// A prefix is the customer's words, and the command is pasted into a shell.
+#[tokio::test]
+async fn preflight_quotes_what_is_pasted_into_a_shell() {
+    let folder = "it's `id`; x & y";
+    let mut scene = Scene::with(|config| {
+        config.accounts[0].roles[0].policy = Policy::write_only(BUCKET, folder);
+        config.accounts[0].buckets[0].policy = Some(deny("s3:AbortMultipartUpload", ""));
+    })
+    .await;
+    scene.customer.prefix = CustomerPrefix::parse(folder).unwrap();
+    let found = scene.preflight().await;
+    let remedy = &line(&found, Check::NothingLeft).remedy;
+    let command = remedy.lines().find(|line| line.starts_with("aws s3api")).unwrap();
+    let script = format!("aws() {{ printf '%s\\n' \"$@\"; }}\n{command}");
+    let said = std::process::Command::new("sh").arg("-c").arg(script).output().unwrap();
+    let said = String::from_utf8(said.stdout).unwrap();
+    let words: Vec<&str> = said.lines().collect();
+    let upload = &found.left[0].upload_id;
+    let values = ["eu-west-1", BUCKET, ACCOUNT, &format!("{folder}/_consign-preflight"), upload];
+    let names = ["--region", "--bucket", "--expected-bucket-owner", "--key", "--upload-id"];
+    let wanted = names.into_iter().zip(values).flat_map(|(name, value)| [name, value]);
+    assert_eq!(words, ["s3api", "abort-multipart-upload"].into_iter().chain(wanted).collect::<Vec<_>>());
 }
 
 #[tokio::test]

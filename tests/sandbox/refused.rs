@@ -69,7 +69,7 @@ async fn a_session_longer_than_the_role_allows() {
     let mut scene = Scene::start().await;
     scene.aws.session_duration = std::time::Duration::from_secs(7200);
     let failure = scene.refused().await;
-    assert_eq!((failure.layer, failure.retry), (Layer::Config, Retry::Never), "{failure:?}");
+    assert_eq!((failure.layer, failure.retry), (Layer::RolePolicy, Retry::Never), "{failure:?}");
     assert!(failure.remedy.contains("session_duration"), "{failure:?}");
 }
 

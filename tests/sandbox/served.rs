@@ -87,7 +87,7 @@ async fn every_profile_is_served() {
     wrong.bucket_owner = customer("acme").bucket_owner;
     deliver(&sandbox, wrong, long).await.unwrap_err();
     let longer = deliver(&sandbox, customer("acme"), Duration::from_secs(3 * 3600)).await.unwrap_err();
-    assert_eq!(longer.layer, Layer::Config, "{longer:?}");
+    assert_eq!(longer.layer, Layer::RolePolicy, "{longer:?}");
 }
 
 #[test]

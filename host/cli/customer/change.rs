@@ -2,7 +2,7 @@
 //! at once or not at all.
 
 use std::collections::BTreeMap;
-use std::fs::{File, Permissions};
+use std::fs::{File, Metadata, Permissions};
 use std::io::{ErrorKind, Write as _};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, fchown};
 use std::path::{Path, PathBuf};
@@ -132,7 +132,7 @@ impl Change {
     fn temporary(&self, path: &Path, text: &str) -> Result<NamedTempFile, CliError> {
         let target = target(path);
         let make = || -> std::io::Result<NamedTempFile> {
-            std::fs::create_dir_all(folder(&target))?;
+            make_folder(folder(&target), &std::fs::metadata(folder(&self.main))?)?;
             let mut file = tempfile::Builder::new().prefix(".consign-").suffix(".tmp").tempfile_in(folder(&target))?;
             file.write_all(text.as_bytes())?;
             let own = file.as_file().metadata()?;
@@ -148,18 +148,41 @@ impl Change {
                     (main, rights)
                 }
             };
-            if (own.uid(), own.gid()) != (like.uid(), like.gid()) {
-                fchown(file.as_file(), Some(like.uid()), Some(like.gid())).map_err(|error| {
-                    let why = format!("its owner (user {}, group {}) cannot be kept: {error}", like.uid(), like.gid());
-                    std::io::Error::new(error.kind(), why)
-                })?;
-            }
+            give(file.as_file(), &own, &like)?;
             file.as_file().set_permissions(Permissions::from_mode(rights))?;
             file.as_file().sync_all()?;
             Ok(file)
         };
         make().map_err(|error| unwritable(path, &error))
     }
+}
+
+/// Made with the rights and the owner of the main file's folder, whatever this process's umask is: the daemon
+/// may be another user.
+fn make_folder(path: &Path, like: &Metadata) -> std::io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    make_folder(folder(path), like)?;
+    match std::fs::create_dir(path) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => return Ok(()),
+        made => made?,
+    }
+    let made = File::open(path)?;
+    give(&made, &made.metadata()?, like)?;
+    made.set_permissions(Permissions::from_mode(like.mode() & 0o7777))?;
+    File::open(folder(path))?.sync_all()
+}
+
+/// Gives a file to whom another one belongs.
+fn give(file: &File, own: &Metadata, like: &Metadata) -> std::io::Result<()> {
+    if (own.uid(), own.gid()) == (like.uid(), like.gid()) {
+        return Ok(());
+    }
+    fchown(file, Some(like.uid()), Some(like.gid())).map_err(|error| {
+        let why = format!("its owner (user {}, group {}) cannot be kept: {error}", like.uid(), like.gid());
+        std::io::Error::new(error.kind(), why)
+    })
 }
 
 /// With an error in the configuration nothing is written.

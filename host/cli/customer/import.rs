@@ -1,7 +1,7 @@
 //! `consign customer add --from`: the profiles of a list, all or none. What is wrong with
 //! one is told where it stands in the list.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,8 +13,8 @@ use super::change::Change;
 use super::profile::{Profile, param};
 use super::rows::{self, Cell, Row, Unread};
 use crate::cli::output::{CliError, Exit};
-use crate::config::{Config, ConfigErrors, Location, Problem, Severity, SourceFile, listed, near, quote};
-use crate::domain::{CustomerName, ParamValue};
+use crate::config::{Config, ConfigErrors, Encryption, Location, Problem, Severity, SourceFile, listed, near, quote};
+use crate::domain::{CustomerName, ParamValue, shell_word};
 
 /// What a column can be, and how its heading may be spelt, without case, blanks and punctuation.
 const FIELDS: [(Field, &[&str]); 12] = [
@@ -77,6 +77,8 @@ struct Listed {
     at: Range<usize>,
     /// By key; of params `params.NAME`.
     places: Vec<(String, Range<usize>)>,
+    /// What has been said of it.
+    taken: BTreeSet<String>,
 }
 
 /// The list as it is read.
@@ -100,6 +102,8 @@ pub fn import(change: &mut Change, before: &Config, path: &Path, ignored: &[Stri
             error.as_bytes()[..error.utf8_error().valid_up_to()].iter().filter(|byte| **byte == b'\n').count() + 1;
         CliError::new(Exit::Failed, format!("{} is not UTF-8 in line {line}", path.display()), "save it as UTF-8")
     })?;
+    // Spreadsheets and editors put this before UTF-8. No place in the list counts it.
+    let text = text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text);
     let is_json = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json"));
     let read = if is_json { rows::json(&text) } else { rows::csv(&text) };
     let mut list = List { file: Arc::new(SourceFile::new(path, text)), is_json, found: Vec::new() };
@@ -110,12 +114,14 @@ pub fn import(change: &mut Change, before: &Config, path: &Path, ignored: &[Stri
             return Err(list.refused());
         }
     };
-    list.headings(&rows, ignored);
+    let columns = list.headings(&rows, ignored);
     let all: Vec<Listed> = rows.iter().filter_map(|row| list.row(row, ignored)).collect();
     if all.is_empty() && !list.has_errors() {
         list.error(0..0, "there is no customer in the list".into(), String::new());
     }
     let mut first: BTreeMap<CustomerName, Range<usize>> = BTreeMap::new();
+    // An empty cell of a spreadsheet's column says that there are none.
+    let has_groups = |listed: &Listed| listed.says("groups") || columns.contains("groups");
     let (mut new, mut unchanged, mut places) = (Vec::new(), Vec::new(), BTreeMap::new());
     for listed in &all {
         let name = &listed.profile.name;
@@ -124,7 +130,7 @@ pub fn import(change: &mut Change, before: &Config, path: &Path, ignored: &[Stri
             continue;
         }
         first.insert(name.clone(), listed.place("name"));
-        if before.customers.contains_key(name) && is_as_it_is(before, &listed.profile) {
+        if before.customers.contains_key(name) && listed.is_as_it_is(before, has_groups(listed)) {
             unchanged.push(name.clone());
             continue;
         }
@@ -173,18 +179,30 @@ impl List {
         CliError { message, text, help: "nothing is written".into(), ..refused }
     }
 
-    /// Each heading that says nothing, once.
-    fn headings(&mut self, rows: &[Row], ignored: &[String]) {
-        let mut seen = Vec::new();
-        for cell in rows.iter().flat_map(|row| &row.cells) {
-            if seen.contains(&cell.heading.as_str()) || is_ignored(cell, ignored) {
+    /// Tells each heading that says nothing, once, and columns that say the same. Returns what the columns
+    /// of a spreadsheet say.
+    fn headings(&mut self, rows: &[Row], ignored: &[String]) -> BTreeSet<String> {
+        let mut seen = BTreeSet::new();
+        let mut columns: BTreeMap<String, &Cell> = BTreeMap::new();
+        for cell in rows.iter().flat_map(|row| &row.cells).filter(|cell| !is_ignored(cell, ignored)) {
+            // Customers of JSON may spell their keys differently, each by itself.
+            let place = if self.is_json { 0 } else { cell.heading_at.start };
+            if !seen.insert((place, cell.heading.as_str())) {
                 continue;
             }
-            seen.push(&cell.heading);
+            if !self.is_json
+                && let Some(means) = means(&cell.heading)
+                && let Some(first) = columns.insert(means.clone(), cell)
+            {
+                let message =
+                    format!("columns {} and {} both say `{means}`", quote(&first.heading), quote(&cell.heading));
+                let help = format!("leave one out: --ignore {}", shell_word(&cell.heading));
+                self.error(cell.heading_at.clone(), message, help);
+            }
             let (message, help) = match (field(&cell.heading), param_name(&cell.heading)) {
                 (Some(Field::ExternalId), _) => (
                     "consign makes the external IDs, another one for each customer".to_owned(),
-                    format!("leave the column out: --ignore '{}'", cell.heading),
+                    format!("leave the column out: --ignore {}", shell_word(&cell.heading)),
                 ),
                 (Some(_), _) | (None, Some(_)) => continue,
                 (None, None) => {
@@ -196,11 +214,15 @@ impl List {
                             format!("write one of {}, or `params.NAME`; or leave it out: ", listed(known()))
                         }
                     };
-                    (format!("unknown column {}", quote(&cell.heading)), format!("{hint}--ignore '{}'", cell.heading))
+                    (
+                        format!("unknown column {}", quote(&cell.heading)),
+                        format!("{hint}--ignore {}", shell_word(&cell.heading)),
+                    )
                 }
             };
             self.error(cell.heading_at.clone(), message, help);
         }
+        columns.into_keys().collect()
     }
 
     fn row(&mut self, row: &Row, ignored: &[String]) -> Option<Listed> {
@@ -229,7 +251,7 @@ impl List {
                 return None;
             }
         };
-        let mut listed = Listed { profile, at: row.at.clone(), places: Vec::new() };
+        let mut listed = Listed { profile, at: row.at.clone(), places: Vec::new(), taken: BTreeSet::new() };
         for cell in cells() {
             if let Err((message, help)) = listed.take(cell, self.is_json) {
                 self.error(cell.at.clone(), message, help);
@@ -267,6 +289,10 @@ impl List {
 }
 
 impl Listed {
+    fn says(&self, key: &str) -> bool {
+        self.places.iter().any(|(known, _)| known == key)
+    }
+
     /// Where the key came from, or else its customer's name.
     fn place(&self, key: &str) -> Range<usize> {
         let of = |key: &str| self.places.iter().find(|(known, _)| known == key).map(|(_, at)| at.clone());
@@ -274,7 +300,41 @@ impl Listed {
         of(key).or_else(first_param).or_else(|| of("name")).unwrap_or_else(|| self.at.clone())
     }
 
+    /// Whether the profile that is there says what the list does.
+    fn is_as_it_is(&self, config: &Config, has_groups: bool) -> bool {
+        let profile = &self.profile;
+        let Some(there) = config.customers.get(&profile.name) else { return false };
+        let is = |said: &Option<String>, is: Option<&str>| said.is_none() || said.as_deref() == is;
+        let folder = |said: &str| said.trim_matches('/') == there.prefix.as_str().trim_matches('/');
+        let groups: BTreeSet<&str> = profile.groups.iter().map(String::as_str).collect();
+        let groups_there: BTreeSet<&str> = there.groups.iter().map(|group| group.as_str()).collect();
+        let encryption = profile.encryption.as_deref().is_none_or(|said| match &there.encryption {
+            Encryption::Bucket => false,
+            Encryption::S3 => said == "s3",
+            Encryption::Kms { key } => said == key.as_deref().unwrap_or("kms"),
+        });
+        is(&profile.role(), Some(there.role_arn.as_str()))
+            && is(&profile.bucket, Some(there.bucket.as_str()))
+            && is(&profile.region, Some(there.region.as_str()))
+            && profile.prefix.as_deref().is_none_or(folder)
+            && is(&profile.bucket_owner, Some(there.bucket_owner.as_str()))
+            && encryption
+            && is(&profile.storage_class, there.storage_class.as_deref())
+            && is(&profile.acl, there.acl.as_deref())
+            && (!has_groups || groups == groups_there)
+            && profile.params.iter().all(|(name, value)| there.params.get(name).is_some_and(|is| is_same(is, value)))
+    }
+
     fn take(&mut self, cell: &Cell, is_json: bool) -> Result<(), (String, String)> {
+        // Of two columns the headings have told already.
+        let is_the_name = || text_of(&cell.value).as_deref() == Some(self.profile.name.as_str());
+        if is_json
+            && let Some(means) = means(&cell.heading)
+            && !self.taken.insert(means.clone())
+            && !(means == Field::Name.column() && is_the_name())
+        {
+            return Err((format!("`{means}` is said twice of this customer"), "keep one of them".into()));
+        }
         let profile = &mut self.profile;
         let Some(field) = field(&cell.heading) else {
             let Some(name) = param_name(&cell.heading) else { return Ok(()) };
@@ -306,12 +366,7 @@ impl Listed {
             Field::StorageClass => &mut profile.storage_class,
             Field::Acl => &mut profile.acl,
         };
-        if slot.replace(text).is_some() {
-            return Err((
-                format!("`{}` is said twice of this customer", field.key()),
-                "keep one of the columns".into(),
-            ));
-        }
+        *slot = Some(text);
         // An account only matters where there is no role.
         if field != Field::Account || self.profile.role_arn.is_none() {
             self.places.retain(|(key, _)| key != field.key());
@@ -319,23 +374,6 @@ impl Listed {
         }
         Ok(())
     }
-}
-
-/// Whether the profile that is there says what the list does.
-fn is_as_it_is(config: &Config, profile: &Profile) -> bool {
-    let Some(there) = config.customers.get(&profile.name) else { return false };
-    let same = |said: &Option<String>, is: &str| {
-        said.as_ref().is_none_or(|said| said.trim_matches('/') == is.trim_matches('/'))
-    };
-    let groups =
-        profile.groups.is_empty() || profile.groups.iter().all(|g| there.groups.iter().any(|own| own.as_str() == g));
-    same(&profile.role(), there.role_arn.as_str())
-        && same(&profile.bucket, there.bucket.as_str())
-        && same(&profile.region, there.region.as_str())
-        && same(&profile.prefix, there.prefix.as_str())
-        && same(&profile.bucket_owner, there.bucket_owner.as_str())
-        && groups
-        && profile.params.iter().all(|(name, value)| there.params.get(name).is_some_and(|is| is_same(is, value)))
 }
 
 fn is_same(there: &ParamValue, value: &toml_edit::Value) -> bool {
@@ -352,6 +390,12 @@ fn is_same(there: &ParamValue, value: &toml_edit::Value) -> bool {
             array.len() == items.len() && items.iter().zip(array.iter()).all(|(item, value)| is_same(item, value))
         }),
     }
+}
+
+/// What a heading says, however it is spelt: a column, or `params.NAME`.
+fn means(heading: &str) -> Option<String> {
+    let column = field(heading).map(|field| field.column().to_owned());
+    column.or_else(|| param_name(heading).map(|name| format!("params.{name}")))
 }
 
 fn is_ignored(cell: &Cell, ignored: &[String]) -> bool {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use toml_edit::{Array, InlineTable, Table, Value, value};
 
 use crate::cli::output::{CliError, Exit};
-use crate::config::{Config, quote};
+use crate::config::{Config, partition, quote};
 use crate::domain::{CustomerName, hex};
 
 #[derive(Clone, Debug)]
@@ -33,11 +33,7 @@ pub struct Profile {
 /// The role that a customer is asked to make, unless it has one: a name of its own for
 /// each profile, so that one account may have several.
 pub fn default_role(account: &str, region: Option<&str>, name: &CustomerName) -> String {
-    let partition = match region {
-        Some(region) if region.starts_with("cn-") => "aws-cn",
-        Some(region) if region.starts_with("us-gov-") => "aws-us-gov",
-        _ => "aws",
-    };
+    let partition = region.map_or("aws", partition);
     format!("arn:{partition}:iam::{account}:role/consign-{name}")
 }
 

@@ -83,8 +83,9 @@ async fn begin(
     line("");
     if customer.external_id.is_some() {
         line(&format!(
-            "1. ask the customer to make this the trust policy of {}; it takes both IDs:",
-            customer.role_arn
+            "1. ask the customer to make this the trust policy of {}; it takes both IDs{}:",
+            customer.role_arn,
+            policy::also_trusts(&customer)
         ));
         line("");
         line(&policy::pretty(&trust));
@@ -133,7 +134,7 @@ async fn finish(
     line("");
     line("1. consign reload --wait");
     line("2. when what began before has ended (`consign status`): ask the customer to make this the trust");
-    line(&format!("   policy of {}, without the old ID:", customer.role_arn));
+    line(&format!("   policy of {}, without the old ID{}:", customer.role_arn, policy::also_trusts(customer)));
     line("");
     line(&policy::pretty(&trust));
     Ok(Exit::Done)

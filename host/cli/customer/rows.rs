@@ -38,7 +38,7 @@ fn unread(at: Range<usize>, message: impl Into<String>, help: impl Into<String>)
 /// Rows of a CSV: separated by commas, semicolons or tabs, whichever the first line has most
 /// of. A cell without text says nothing.
 pub fn csv(text: &str) -> Result<Vec<Row>, Vec<Unread>> {
-    let mut records = records(text).into_iter();
+    let mut records = records(text).map_err(|unread| vec![unread])?.into_iter();
     let Some(headings) = records.next() else {
         return Err(vec![unread(0..0, "the list is empty", "the first line has the headings")]);
     };
@@ -63,16 +63,16 @@ pub fn csv(text: &str) -> Result<Vec<Row>, Vec<Unread>> {
     if faults.is_empty() { Ok(rows) } else { Err(faults) }
 }
 
-/// Each record's cells with their places.
-fn records(text: &str) -> Vec<Vec<(Range<usize>, String)>> {
-    // Spreadsheets put this before UTF-8.
-    let start = if text.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 };
-    let first = text[start..].lines().next().unwrap_or_default();
+/// Cells with their places.
+type Record = Vec<(Range<usize>, String)>;
+
+fn records(text: &str) -> Result<Vec<Record>, Unread> {
+    let first = text.lines().next().unwrap_or_default();
     let delimiter =
         b",;\t".iter().rev().copied().max_by_key(|c| first.bytes().filter(|b| b == c).count()).unwrap_or(b',');
     let mut reader = ReaderBuilder::new().delimiter(delimiter).build();
     let (mut records, mut record) = (Vec::new(), Vec::new());
-    let (mut at, mut from) = (start, start);
+    let (mut at, mut from) = (0, 0);
     let (mut field, mut room) = (Vec::new(), vec![0; text.len().clamp(64, 64 << 10)]);
     loop {
         let (result, read, wrote) = reader.read_field(&text.as_bytes()[at..], &mut room);
@@ -81,7 +81,17 @@ fn records(text: &str) -> Vec<Vec<(Range<usize>, String)>> {
         match result {
             ReadFieldResult::InputEmpty | ReadFieldResult::OutputFull => {}
             ReadFieldResult::Field { record_end } => {
-                record.push((trimmed(text, from..at, delimiter), String::from_utf8_lossy(&field).into_owned()));
+                let place = trimmed(text, from..at, delimiter);
+                // To csv_core all that follows is one cell, and the list has ended well.
+                if at == text.len() && is_open(&text[place.clone()]) {
+                    let help = "close it, or double it if it is a part of the cell";
+                    return Err(unread(
+                        place.start..place.start + 1,
+                        "the quote that begins here is never closed",
+                        help,
+                    ));
+                }
+                record.push((place, String::from_utf8_lossy(&field).into_owned()));
                 field.clear();
                 from = at;
                 if record_end {
@@ -92,7 +102,19 @@ fn records(text: &str) -> Vec<Vec<(Range<usize>, String)>> {
         }
     }
     records.retain(|record| record.iter().any(|(_, cell)| !cell.trim().is_empty()));
-    records
+    Ok(records)
+}
+
+/// Whether a cell begins with a quote that does not end. Within it one is doubled.
+fn is_open(cell: &str) -> bool {
+    let Some(within) = cell.strip_prefix('"') else { return false };
+    let mut letters = within.chars().peekable();
+    while let Some(letter) = letters.next() {
+        if letter == '"' && letters.next_if_eq(&'"').is_none() {
+            return false;
+        }
+    }
+    true
 }
 
 /// A cell without the line's ends, blanks and the separator around it.
@@ -280,7 +302,7 @@ mod tests {
 
     #[test]
     fn cells_of_a_csv_know_where_they_stand() {
-        let text = "\u{feff}name;Bucket\r\nacme;\"a;\"\"b\"\r\n\r\n;\r\nzoo;\r\nx;é\n";
+        let text = "name;Bucket\r\nacme;\"a;\"\"b\"\r\n\r\n;\r\nzoo;\r\nx;é\n";
         let rows = csv(text).unwrap();
         let wanted = [
             vec![three("name", "\"acme\"", "acme"), three("Bucket", "\"a;\\\"b\"", "\"a;\"\"b\"")],
@@ -288,6 +310,12 @@ mod tests {
             vec![three("name", "\"x\"", "x"), three("Bucket", "\"é\"", "é")],
         ];
         assert_eq!(seen(text, &rows), wanted);
+        for whole in ["a\n\"b\"", "a\n\"b\"\"\"", "a\n\"\"", "a\n\"b\"c\"d", "a\nb\"c", "a\n\"b\"\r\n"] {
+            assert!(csv(whole).is_ok(), "{whole}");
+        }
+        for (open, at) in [("a,b\nx,\"oops\ny,z\n", 6), ("a\n\"b\"\"", 2), ("a\n\"", 2)] {
+            assert_eq!(csv(open).unwrap_err()[0].at, at..at + 1, "{open}");
+        }
         let more = csv("a,b\n1,2,3\n4,5,,\n").unwrap_err();
         assert_eq!((more.len(), more[0].at.clone()), (1, 8..9));
         assert_eq!(seen("a\tb\n\"x\ny\"\tz", &csv("a\tb\n\"x\ny\"\tz").unwrap())[0][0].1, "\"x\\ny\"");

@@ -9,7 +9,8 @@ use crate::clock::{Instant, ago};
 use crate::config::{Config, Plugin};
 use crate::domain::{ContentDigest, CustomerName, Refused, RunId, ShareName};
 use crate::ledger::{
-    FailedShare, Failing, History, LedgerError, Pause, Quarantine, Reader, RunSummary, Standing, Unready, Waiting,
+    Exposed, FailedShare, Failing, History, LedgerError, Pause, Quarantine, Reader, RunSummary, Standing, Unready,
+    Waiting,
 };
 use crate::run::quarantine;
 use crate::schedule::ahead_from;
@@ -131,6 +132,9 @@ pub struct Kept {
     /// Customers to whom nothing is delivered for now, by name.
     #[serde(default)]
     pub unready: Vec<NotReady>,
+    /// Customers to whom deliveries go although somebody else may get at their buckets, by name.
+    #[serde(default)]
+    pub exposed: Vec<Exposed>,
     /// Within a day, the newest first; without what was delivered since.
     pub failed: Vec<FailedShare>,
     /// As many there are, however many are listed.
@@ -192,6 +196,7 @@ impl Kept {
             paused: reader.pauses().await?,
             quarantined: halted(reader, config, digest).await?,
             unready: unready(reader, config).await?,
+            exposed: exposed(reader, config).await?,
             ahead,
             ahead_count,
             failed,
@@ -205,6 +210,11 @@ impl Kept {
 async fn unready(reader: &Reader, config: &Config) -> Result<Vec<NotReady>, LedgerError> {
     let all = reader.unready().await?.into_iter().map(|(unready, waiting)| NotReady { unready, waiting });
     Ok(all.filter(|found| config.customers.contains_key(&found.unready.customer)).collect())
+}
+
+async fn exposed(reader: &Reader, config: &Config) -> Result<Vec<Exposed>, LedgerError> {
+    let all = reader.exposed().await?.into_iter();
+    Ok(all.filter(|found| config.customers.contains_key(&found.customer)).collect())
 }
 
 async fn halted(

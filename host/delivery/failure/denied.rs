@@ -14,6 +14,9 @@ use crate::domain::Layer;
 /// permission alike.
 pub(super) fn assume_role(message: &str, customer: &Customer) -> Verdict {
     let vendor = message.split_once("User: ").and_then(|(_, rest)| rest.split_whitespace().next());
+    if action_in(message) == Some("sts:TagSession") {
+        return never(Layer::Identity, tag_session(customer));
+    }
     let own_policy = paste("the vendor's own identity needs this statement", &policy::assume(customer));
     if message.contains("no identity-based policy allows") || message.contains("in an identity-based policy") {
         return never(Layer::Identity, own_policy);
@@ -42,7 +45,8 @@ pub(super) fn assume_role(message: &str, customer: &Customer) -> Verdict {
     };
     let trust = paste(
         &format!(
-            "the customer's role must trust the vendor {id}; ask the customer to make this the role's trust policy"
+            "the customer's role must trust the vendor {id}; ask the customer to make this the role's trust policy{}",
+            policy::also_trusts(customer)
         ),
         &policy::trust(customer, vendor),
     );
@@ -52,9 +56,30 @@ pub(super) fn assume_role(message: &str, customer: &Customer) -> Verdict {
     )
 }
 
+/// Tags of the vendor's own session are passed on to every role that it assumes (EKS User Guide, "Grant
+/// Pod Identity access to AWS resources based on tags"; IAM User Guide, "Pass session tags in AWS STS").
+fn tag_session(customer: &Customer) -> String {
+    let mut statement = policy::assume(customer);
+    statement["Action"] = serde_json::json!(["sts:AssumeRole", "sts:TagSession"]);
+    paste(
+        &format!(
+            "consign's own session has tags that are passed on to {}, as those of EKS Pod Identity are. Switch them off: set \
+             disableSessionTags of the pod identity association. Or have the customer's trust policy allow sts:TagSession \
+             beside sts:AssumeRole, and the vendor's own identity by this statement",
+            customer.role_arn
+        ),
+        &statement,
+    )
+}
+
+/// What was asked for, where AWS names it.
+fn action_in(message: &str) -> Option<&str> {
+    message.split_once("not authorized to perform: ")?.1.split_whitespace().next()
+}
+
 /// A refusal by S3.
 pub(super) fn object(message: &str, customer: &Customer) -> Verdict {
-    let action = message.split_once("not authorized to perform: ").and_then(|(_, rest)| rest.split_whitespace().next());
+    let action = action_in(message);
     match outer_policy(message) {
         Some((Of::Caller, name)) => {
             return never(
@@ -90,7 +115,7 @@ pub(super) fn object(message: &str, customer: &Customer) -> Verdict {
         None => {}
     }
     if action.is_some_and(|a| a.starts_with("kms:")) {
-        return kms(customer);
+        return kms(message, customer);
     }
     if message.contains("explicit deny in a resource-based policy") {
         return never(
@@ -131,24 +156,38 @@ pub(super) fn object(message: &str, customer: &Customer) -> Verdict {
     never(Layer::RolePolicy, suspects(customer))
 }
 
-/// The role and the key's own policy both have to agree.
-pub(in crate::delivery) fn kms(customer: &Customer) -> Verdict {
+/// The role and the key's own policy both have to agree. AWS mostly says which does not.
+pub(in crate::delivery) fn kms(message: &str, customer: &Customer) -> Verdict {
     let key = match &customer.encryption {
         Encryption::Kms { key: Some(key) } => format!("key '{key}'"),
         Encryption::Kms { key: None } => "the account's default S3 key (aws/s3)".to_owned(),
         Encryption::Bucket | Encryption::S3 => "the key of the bucket's default encryption".to_owned(),
     };
-    let statement = policy::kms(customer).unwrap_or_default();
+    let of_role = || paste("ask the customer to add this statement to the role's policy", &policy::kms(customer));
+    let of_key = |what: &str| paste(what, &policy::of_key(customer));
+    let is_aws_own = customer.encryption == Encryption::Kms { key: None };
+    let remedy = if message.contains("explicit deny in a resource-based policy") {
+        format!(
+            "a Deny statement in the key's policy matches: ask the customer to except {} from it",
+            customer.role_arn
+        )
+    } else if message.contains("no resource-based policy allows") && is_aws_own {
+        format!(
+            "the policy of aws/s3 cannot be changed: set encryption of customer '{}' to a key of its own",
+            customer.name
+        )
+    } else if message.contains("no resource-based policy allows") {
+        of_key("ask the customer to add this statement to the key's policy")
+    } else if message.contains("identity-based policy") || is_aws_own {
+        of_role()
+    } else {
+        format!("{}\n{}", of_role(), of_key("and this one to the key's policy, if that does not leave it to IAM"))
+    };
     never(
         Layer::Kms,
-        paste(
-            &format!(
-                "{key} must be enabled, in {}, and usable by {}: ask the customer to add this statement to the role's policy (and \
-                 the same, with the role as Principal, to the key's policy if that does not leave it to IAM). kms:Decrypt is needed \
-                 because uploads are multipart",
-                customer.region, customer.role_arn
-            ),
-            &statement,
+        format!(
+            "{key} must be enabled, in {}, and usable by {}. kms:Decrypt is needed because uploads are multipart. {remedy}",
+            customer.region, customer.role_arn
         ),
     )
 }
@@ -216,11 +255,13 @@ fn suspects(customer: &Customer) -> String {
             customer.name
         ));
     }
-    if let Some(statement) = policy::kms(customer) {
-        add(paste(
-            "KMS: if the objects are encrypted with a KMS key, the role and the key's policy need this statement",
-            &statement,
-        ));
+    if customer.encryption != Encryption::S3 {
+        let role = paste(
+            "KMS: if the objects are encrypted with a KMS key, the role needs this statement",
+            &policy::kms(customer),
+        );
+        let key = paste("and the key's policy this one, if it does not leave it to IAM", &policy::of_key(customer));
+        add(format!("{role}\n{key}"));
     }
     if !cross_account {
         add(owner);

@@ -8,6 +8,7 @@ use crate::config::Customer;
 use crate::delivery::failure::paste;
 use crate::delivery::policy;
 use crate::delivery::session::Session;
+use crate::delivery::vendor::Vendor;
 use crate::domain::{ExternalId, Failure, Layer, Retry};
 
 /// As short as STS grants them (STS API Reference, AssumeRole, `DurationSeconds`).
@@ -31,7 +32,7 @@ pub(super) async fn look(
         Ok(policy) => policy,
         Err(failure) => return none(failure, "no session can be narrowed to the prefix"),
     };
-    let asked = Asked { probe, customer, policy };
+    let asked = Asked { vendor: &probe.vendor, customer, policy };
     let session = asked.session(customer.clone(), SHORTEST);
     if let Err(failure) = session.credentials().await {
         return none(failure, "the role cannot be assumed");
@@ -42,27 +43,60 @@ pub(super) async fn look(
     };
     let found = vec![
         Finding::ok(Check::Role, with),
-        asked.without_external_id().await,
-        asked.with_a_wrong_one().await,
-        asked.length().await,
+        asked.without_external_id(probe).await,
+        asked.with_a_wrong_one(probe).await,
+        asked.length(probe).await,
     ];
     (found, Ok(session))
 }
 
+/// What is wrong with a role that lets in whoever names it; None if it asks for the profile's external
+/// ID, or if the profile has none.
+///
+/// # Errors
+/// STS did not say.
+pub async fn exposure(vendor: &Vendor, customer: &Arc<Customer>) -> Result<Option<Failure>, Failure> {
+    let Some(id) = &customer.external_id else { return Ok(None) };
+    let asked = Asked { vendor, customer, policy: policy::session(customer)? };
+    for (id, how) in [(None, WITHOUT), (wrong(id), WITH_ANY)] {
+        match asked.stranger(id).await {
+            Stranger::LetIn => {
+                let caller = if customer.trusts.is_none() { vendor.caller().await.ok() } else { None };
+                return Ok(Some(confused_deputy(customer, caller.as_deref(), how)));
+            }
+            Stranger::Refused | Stranger::Unasked => {}
+            Stranger::Unknown(failure) => return Err(failure),
+        }
+    }
+    Ok(None)
+}
+
+const WITHOUT: &str = "without any external ID";
+const WITH_ANY: &str = "with any external ID";
+
 /// All sessions are narrowed, so that one which should not have been granted is good for nothing more.
 struct Asked<'a> {
-    probe: &'a Probe,
+    vendor: &'a Vendor,
     customer: &'a Arc<Customer>,
     policy: String,
 }
 
+/// What becomes of who comes with another external ID than the customer's.
+enum Stranger {
+    LetIn,
+    Refused,
+    /// The vendor's own policy is in the way, whatever the role says.
+    Unasked,
+    Unknown(Failure),
+}
+
 impl Asked<'_> {
     fn session(&self, customer: Arc<Customer>, duration: Duration) -> Arc<Session> {
-        let request = self.probe.request(&customer, Some(self.policy.clone()));
-        self.probe.vendor.session_of(super::AssumeRole { duration, ..request })
+        let request = super::request(&customer, Some(self.policy.clone()));
+        self.vendor.session_of(super::AssumeRole { duration, ..request })
     }
 
-    async fn without_external_id(&self) -> Finding {
+    async fn without_external_id(&self, probe: &Probe) -> Finding {
         let check = Check::WithoutExternalId;
         if self.customer.external_id.is_none() {
             let message = "the profile has none, so nothing tells this customer from another one who names the role";
@@ -73,55 +107,54 @@ impl Asked<'_> {
             );
             return Finding::warning(check, Layer::TrustPolicy, message, remedy);
         }
-        self.refused(check, None, "without any external ID").await
+        self.refused(probe, check, None, WITHOUT).await
     }
 
-    async fn with_a_wrong_one(&self) -> Finding {
+    async fn with_a_wrong_one(&self, probe: &Probe) -> Finding {
         let Some(id) = &self.customer.external_id else {
-            return Finding::not_tried(Check::WrongExternalId, "the profile has none");
+            return Finding::left_out(Check::WrongExternalId, "the profile has none");
         };
-        self.refused(Check::WrongExternalId, wrong(id), "with any external ID").await
+        self.refused(probe, Check::WrongExternalId, wrong(id), WITH_ANY).await
     }
 
-    async fn refused(&self, check: Check, id: Option<ExternalId>, how: &str) -> Finding {
-        if let Some(why) = self.probe.stopped() {
+    async fn refused(&self, probe: &Probe, check: Check, id: Option<ExternalId>, how: &str) -> Finding {
+        if let Some(why) = probe.stopped() {
             return Finding::not_tried(check, why);
         }
-        let stranger = Customer { external_id: id, ..Customer::clone(self.customer) };
-        match self.session(Arc::new(stranger), SHORTEST).credentials().await {
-            Ok(_) => Finding::of(check, Outcome::Critical, self.confused_deputy(how)),
-            Err(failure) if failure.layer == Layer::TrustPolicy => Finding::ok(check, "refused, as it should be"),
-            Err(failure) if failure.layer == Layer::Identity => {
-                Finding::not_tried(check, "the vendor's own policy refuses it before the role is asked")
+        match self.stranger(id).await {
+            Stranger::LetIn => {
+                let failure = confused_deputy(self.customer, probe.caller.arn(), how);
+                Finding::of(check, Outcome::Critical, failure)
             }
-            Err(failure) => Finding::not_tried(check, failure.message),
+            Stranger::Refused => Finding::ok(check, "refused, as it should be"),
+            Stranger::Unasked => {
+                Finding::left_out(check, "the vendor's own policy refuses it before the role is asked")
+            }
+            Stranger::Unknown(failure) => Finding::not_tried(check, failure.message),
         }
     }
 
-    fn confused_deputy(&self, how: &str) -> Failure {
-        let Customer { name, role_arn, bucket, .. } = &**self.customer;
-        let message = format!(
-            "the vendor can assume {role_arn} {how}: whoever else has consign deliver to that ARN gets into bucket '{bucket}' \
-             of customer '{name}' (a confused deputy)"
-        );
-        let remedy = paste(
-            "do not deliver by this role; ask the customer to make this its trust policy",
-            &policy::trust(self.customer, self.probe.caller.arn()),
-        );
-        Failure::new(Layer::TrustPolicy, Retry::Never, message, remedy)
+    async fn stranger(&self, id: Option<ExternalId>) -> Stranger {
+        let stranger = Customer { external_id: id, ..Customer::clone(self.customer) };
+        match self.session(Arc::new(stranger), SHORTEST).credentials().await {
+            Ok(_) => Stranger::LetIn,
+            Err(failure) if failure.layer == Layer::TrustPolicy => Stranger::Refused,
+            Err(failure) if failure.layer == Layer::Identity && failure.retry == Retry::Never => Stranger::Unasked,
+            Err(failure) => Stranger::Unknown(failure),
+        }
     }
 
     /// Whether sessions last as long as they are asked for, and how long they could.
-    async fn length(&self) -> Finding {
-        let wanted = self.probe.vendor.aws().session_duration;
+    async fn length(&self, probe: &Probe) -> Finding {
+        let wanted = self.vendor.aws().session_duration;
         match self.lasts(wanted).await {
             Ok(()) => {
-                let longer = self.longest(wanted.as_secs() / 3600 + 1, HOURS_MAX).await;
+                let longer = self.longest(probe, wanted.as_secs() / 3600 + 1, HOURS_MAX).await;
                 let more = longer.map_or("no longer".to_owned(), |hours| format!("up to {hours} h would be granted"));
                 Finding::ok(Check::Session, format!("{}, as configured; {more}", told(wanted)))
             }
             Err(failure) if is_too_long(&failure) => {
-                let hours = self.longest(1, wanted.as_secs().saturating_sub(1) / 3600).await;
+                let hours = self.longest(probe, 1, wanted.as_secs().saturating_sub(1) / 3600).await;
                 let longest = hours.map_or(SHORTEST, |hours| Duration::from_secs(hours * 3600));
                 let remedy = format!("the longest that is granted is {}; {}", told(longest), failure.remedy);
                 Finding::failed(Check::Session, Failure { remedy, ..failure })
@@ -136,9 +169,9 @@ impl Asked<'_> {
 
     /// The most whole hours that are granted, from `least` to `most`. Usually the first try
     /// says that it is none.
-    async fn longest(&self, least: u64, most: u64) -> Option<u64> {
+    async fn longest(&self, probe: &Probe, least: u64, most: u64) -> Option<u64> {
         let (mut granted, mut next, mut most) = (None, least, most);
-        while next <= most && self.probe.stopped().is_none() {
+        while next <= most && probe.stopped().is_none() {
             match self.lasts(Duration::from_secs(next * 3600)).await {
                 Ok(()) => granted = Some(next),
                 Err(_) => most = next - 1,
@@ -147,6 +180,22 @@ impl Asked<'_> {
         }
         granted
     }
+}
+
+fn confused_deputy(customer: &Customer, caller: Option<&str>, how: &str) -> Failure {
+    let Customer { name, role_arn, bucket, .. } = customer;
+    let message = format!(
+        "the vendor can assume {role_arn} {how}: whoever else has consign deliver to that ARN gets into bucket '{bucket}' \
+         of customer '{name}' (a confused deputy)"
+    );
+    let remedy = paste(
+        &format!(
+            "do not deliver by this role; ask the customer to make this its trust policy{}",
+            policy::also_trusts(customer)
+        ),
+        &policy::trust(customer, caller),
+    );
+    Failure::new(Layer::TrustPolicy, Retry::Never, message, remedy)
 }
 
 fn is_too_long(failure: &Failure) -> bool {

@@ -13,7 +13,7 @@ use crate::delivery::failure::denied;
 use crate::delivery::failure::paste;
 use crate::delivery::policy;
 use crate::delivery::session::Session;
-use crate::domain::{AccountId, Failure, Layer, Retry};
+use crate::domain::{AccountId, Failure, Layer, Retry, shell_word};
 
 const MEDIA_TYPE: &str = "application/octet-stream";
 /// What the one part holds, should anybody ever read it.
@@ -77,7 +77,7 @@ impl Extra {
         }
         let (layer, remedy) = match self {
             Extra::Encryption if customer.encryption != Encryption::S3 => {
-                let (layer, _, remedy) = denied::kms(customer);
+                let (layer, _, remedy) = denied::kms(&failure.message, customer);
                 (layer, remedy)
             }
             Extra::Encryption => (
@@ -132,6 +132,8 @@ pub(super) struct Uploads<'a> {
     probe: &'a Probe,
     customer: &'a Arc<Customer>,
     bucket: Bucket,
+    /// The same under a session that is good for any key.
+    any_key: Option<Bucket>,
     found: Vec<Finding>,
     left: Vec<Left>,
     /// A request to begin one got no answer.
@@ -141,7 +143,7 @@ pub(super) struct Uploads<'a> {
 impl<'a> Uploads<'a> {
     pub(super) fn new(probe: &'a Probe, customer: &'a Arc<Customer>, session: Arc<Session>) -> Self {
         let bucket = Bucket::under(&probe.vendor, customer, session);
-        Self { probe, customer, bucket, found: Vec::new(), left: Vec::new(), unsure: false }
+        Self { probe, customer, bucket, any_key: None, found: Vec::new(), left: Vec::new(), unsure: false }
     }
 
     pub(super) async fn look(&mut self) {
@@ -189,9 +191,22 @@ impl<'a> Uploads<'a> {
     /// An upload as the profile wants it, but for these. One that could not be aborted is a
     /// finding of its own.
     async fn inside(&mut self, but: &[Extra]) -> Result<(), Failure> {
-        let (tried, left) = one(&self.bucket.profiled(self.but(but))).await;
+        let (tried, left) = one(&self.bucket_but(but)).await;
         self.left.extend(left);
         tried.inspect_err(|failure| self.unsure |= failure.layer == Layer::Network)
+    }
+
+    /// Without the profile's encryption it is the bucket's, for which the profile's session may have no right.
+    fn bucket_but(&mut self, but: &[Extra]) -> Bucket {
+        let (profile, probe, customer) = (self.but(but), self.probe, self.customer);
+        let policy = but.contains(&Extra::Encryption).then(|| policy::session_for_any_key(customer).ok()).flatten();
+        let bucket = match policy {
+            Some(policy) => self.any_key.get_or_insert_with(|| {
+                Bucket::under(&probe.vendor, customer, probe.vendor.session_of(super::request(customer, Some(policy))))
+            }),
+            None => &mut self.bucket,
+        };
+        bucket.profiled(profile)
     }
 
     /// Begins and aborts one of any key. Whether it was refused.
@@ -313,7 +328,9 @@ impl<'a> Uploads<'a> {
         let is_first = |finding: &&Finding| matches!(finding.check, Check::Region | Check::Owner | Check::Write);
         let mut failed = self.found.iter().filter(is_first).filter(|finding| finding.outcome == Outcome::Failed);
         let why = match failed.next() {
-            _ if keys.is_empty() => Some("the prefix is the whole bucket"),
+            _ if keys.is_empty() => {
+                return self.found.push(Finding::left_out(Check::Outside, "the prefix is the whole bucket"));
+            }
             Some(Finding { layer: Some(Layer::RolePolicy | Layer::Kms | Layer::Acl), .. }) | None => {
                 self.probe.stopped()
             }
@@ -322,44 +339,51 @@ impl<'a> Uploads<'a> {
         if let Some(why) = why {
             return self.not_tried(&[Check::Outside], why);
         }
-        let session = self.probe.vendor.session_of(self.probe.request(self.customer, None));
+        let session = self.probe.vendor.session_of(super::request(self.customer, None));
         let finding = self.outside_at(&keys, session).await;
         self.found.push(finding);
     }
 
     async fn outside_at(&mut self, keys: &[String], session: Arc<Session>) -> Finding {
         let whole = Bucket::under(&self.probe.vendor, self.customer, session);
-        // A role may allow ACL or tags in the prefix alone, and objects anywhere.
-        let plain = whole.profiled(self.but(&[Extra::Acl, Extra::Tags]));
-        let mut profiles = vec![whole];
-        if self.customer.acl.is_some() || !self.customer.tags.is_empty() {
-            profiles.push(plain);
-        }
-        let mut taken = Vec::new();
+        // A role may allow ACL, tags or a key in the prefix alone, and objects anywhere.
+        let extras = Extra::of(self.customer);
+        let plain = (!extras.is_empty()).then(|| whole.profiled(self.but(&extras)));
+        let (mut taken, mut unsaid) = (Vec::new(), None);
         for key in keys {
-            for bucket in &profiles {
-                match self.bare(bucket, key, Some(self.customer.bucket_owner.as_str())).await {
-                    Ok(()) => {
-                        taken.push(format!("'{key}'"));
-                        break;
-                    }
-                    Err(failure) if is_refusal(&failure) => {}
-                    Err(failure) if taken.is_empty() => return Finding::not_tried(Check::Outside, failure.message),
-                    Err(_) => break,
-                }
+            let mut tried = self.bare(&whole, key, Some(self.customer.bucket_owner.as_str())).await;
+            if let (Err(failure), Some(plain)) = (&tried, &plain)
+                && is_refusal(failure)
+            {
+                tried = self.bare(plain, key, Some(self.customer.bucket_owner.as_str())).await;
+            }
+            match tried {
+                Ok(()) => taken.push(format!("'{key}'")),
+                // Who lets nobody write there, and not what is wrong with the upload.
+                Err(failure) if matches!(failure.layer, Layer::RolePolicy | Layer::Bucket) => {}
+                Err(failure) if is_refusal(&failure) => unsaid = unsaid.or(Some(failure.message)),
+                Err(failure) if taken.is_empty() => return Finding::not_tried(Check::Outside, failure.message),
+                Err(_) => break,
             }
         }
         if taken.is_empty() {
-            return Finding::ok(Check::Outside, "refused, as it should be");
+            return match unsaid {
+                // It would say the same again, and no delivery writes there.
+                Some(why) => Finding::left_out(Check::Outside, why),
+                None => Finding::ok(Check::Outside, "refused, as it should be"),
+            };
         }
         let message = format!(
             "the role may write outside of '{}' too: {} would have been taken. consign's own sessions may not",
             self.customer.prefix,
             taken.join(", ")
         );
+        let beside = crate::policy::others_of_role(self.customer)
+            .map(|others| format!(", beside what {others} need, which have the same role"))
+            .unwrap_or_default();
         let remedy = paste(
             &format!(
-                "ask the customer to make this the policy of {}, in the place of a wider one",
+                "ask the customer to make this the policy of {}, in the place of a wider one{beside}",
                 self.customer.role_arn
             ),
             &crate::policy::session(self.customer),
@@ -391,12 +415,18 @@ impl<'a> Uploads<'a> {
         Finding::ok(check, "every upload was aborted")
     }
 
+    /// To be pasted into a shell, and keys are the customer's words.
     fn abort_by_hand(&self, left: &LeftUpload) -> String {
-        let LeftUpload { bucket, key, upload_id } = left;
-        let region = &self.customer.region;
-        format!(
-            "aws s3api abort-multipart-upload --region {region} --bucket '{bucket}' --key '{key}' --upload-id '{upload_id}'"
-        )
+        let Customer { region, bucket_owner, .. } = &**self.customer;
+        let values = [
+            ("region", region.as_str()),
+            ("bucket", &left.bucket),
+            ("expected-bucket-owner", bucket_owner.as_str()),
+            ("key", &left.key),
+            ("upload-id", &left.upload_id),
+        ];
+        let values = values.map(|(name, value)| format!(" --{name} {}", shell_word(value)));
+        format!("aws s3api abort-multipart-upload{}", values.concat())
     }
 }
 

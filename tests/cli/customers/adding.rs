@@ -187,6 +187,46 @@ fn files_keep_their_rights_and_new_ones_have_those_of_the_main_one() {
     assert_eq!((mode("customers.d/southwest.toml"), owner("customers.d/southwest.toml")), (0o600, before));
 }
 
+/// The daemon may be another user than who adds a customer, and has to get into the folder.
+#[test]
+fn a_new_folder_has_the_rights_and_the_owner_of_the_main_files() {
+    let world = World::new(&SHARE.replace("groups = [\"airlines\"]", "all = true"));
+    including(&world);
+    fs::set_permissions(world.dir(), fs::Permissions::from_mode(0o2750)).unwrap();
+    if rustix::process::geteuid().is_root() {
+        std::os::unix::fs::chown(world.dir(), Some(12345), Some(54321)).unwrap();
+        std::os::unix::fs::chown(world.path("consign.toml"), Some(12345), Some(54321)).unwrap();
+    }
+    let args = [&["--config", "consign.toml"], &SOUTHWEST[..]].concat();
+    let mut words = vec!["umask 077; exec \"$0\" \"$@\"".to_owned()];
+    let command = command(world.dir(), &args);
+    words.push(command.get_program().to_str().unwrap().to_owned());
+    words.extend(command.get_args().map(|arg| arg.to_str().unwrap().to_owned()));
+    let output = std::process::Command::new("sh").arg("-c").args(words).current_dir(world.dir()).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let of = |path: &Path| fs::metadata(path).map(|found| (found.mode() & 0o7777, found.uid(), found.gid())).unwrap();
+    assert_eq!(of(&world.path("customers.d")), of(world.dir()));
+}
+
+/// The role's ARN names the partition that the bucket's region is in.
+#[test]
+fn roles_are_in_the_partition_of_the_region() {
+    let world = vendor();
+    for (region, partition) in [
+        ("eu-west-1", "aws"),
+        ("cn-north-1", "aws-cn"),
+        ("us-gov-west-1", "aws-us-gov"),
+        ("us-iso-east-1", "aws-iso"),
+        ("us-isob-east-1", "aws-iso-b"),
+        ("eusc-de-east-1", "aws-eusc"),
+    ] {
+        let args: Vec<&str> = SOUTHWEST.iter().map(|arg| if *arg == "us-west-2" { region } else { arg }).collect();
+        let said = world.run(&[&args[..], &["--dry-run"]].concat()).ended(0).json();
+        let role = said["customers"][0]["role_arn"].as_str().unwrap();
+        assert_eq!(role, format!("arn:{partition}:iam::100000000002:role/consign-southwest"));
+    }
+}
+
 /// Whatever is killed, each file is whole: as before, or as after.
 #[test]
 fn a_file_is_replaced_at_once() {

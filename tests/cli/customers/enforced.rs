@@ -182,9 +182,42 @@ fn the_script_sets_up_an_account_by_the_aws_cli() {
                  <Expiration><Days>30</Days></Expiration></Rule></LifecycleConfiguration>";
     assert_eq!(scene.server.s3(OTHER_ACCOUNT, "PUT", "/scripted-data?lifecycle", other.as_bytes()).status, 200);
     let (done, _, why) = run(OTHER_ACCOUNT, &[("KMS_KEY_ARN", "arn:aws:kms:us-east-1:222222222222:key/0a-1b")]);
-    assert!(done && why.contains("has one already") && why.contains("consign-scripted"), "{why}");
+    assert!(done && why.contains("has lifecycle rules already") && why.contains("consign-scripted"), "{why}");
     let rules = scene.server.s3(OTHER_ACCOUNT, "GET", "/scripted-data?lifecycle", b"");
     assert!(String::from_utf8(rules.body).unwrap().contains("theirs"));
     let (done, _, why) = run(OTHER_ACCOUNT, &[("KMS_KEY_ARN", "\", \"x\": \"")]);
     assert!(!done && why.contains("not the ARN of a key"), "{why}");
+}
+
+/// What the script finds and has not made stays, and it is said what differs.
+#[test]
+fn the_script_tells_what_is_there_and_differs() {
+    let Some(aws) = tool("aws") else { return };
+    let scene = Scene::new("rescripted", OTHER_ACCOUNT, &[]);
+    let run = |more: &[(&str, &str)]| {
+        scene.world.run(&["customer", "pack", "rescripted", "--dir", "out", "--format", "cli"]).ended(0);
+        let mut command = in_account(&scene, &aws, OTHER_ACCOUNT, &["sh", "out/setup.sh"]);
+        let output = command.env("BUCKET_POLICY", "yes").envs(more.iter().copied()).output().unwrap();
+        (output.status.success(), String::from_utf8(output.stderr).unwrap())
+    };
+    assert_eq!(run(&[]), (true, String::new()));
+    // Another prefix: statement and rule of those names are there, and are no longer right.
+    let profile = fs::read_to_string(scene.world.path("customers.d/rescripted.toml")).unwrap();
+    scene.world.write("customers.d/rescripted.toml", profile.replace("consign/rescripted/", "other/"));
+    let (done, why) = run(&[]);
+    let says = ["ConsignRescripted is another statement", "rescripted-data/other/*", "rule consign-rescripted"];
+    assert!(done && says.iter().all(|phrase| why.contains(phrase)), "{why}");
+    // Another external ID: whoever the role trusts now would be locked out.
+    let id = profile.split("external_id = \"").nth(1).unwrap().split('"').next().unwrap();
+    scene.world.write("customers.d/rescripted.toml", profile.replace(id, "another-id"));
+    let trusted = || {
+        let ask = ["aws", "iam", "get-role", "--role-name", "consign-rescripted", "--output", "json"];
+        String::from_utf8(in_account(&scene, &aws, OTHER_ACCOUNT, &ask).output().unwrap().stdout).unwrap()
+    };
+    let (done, why) = run(&[]);
+    assert!(!done && why.contains(id) && why.contains("another-id") && why.contains("REPLACE_TRUST=yes"), "{why}");
+    assert!(trusted().contains(id));
+    let more = [("REPLACE_TRUST", "yes"), ("BUCKET_POLICY", "no"), ("LIFECYCLE", "no")];
+    assert_eq!(run(&more), (true, String::new()));
+    assert!(trusted().contains("another-id") && !trusted().contains(id), "{}", trusted());
 }

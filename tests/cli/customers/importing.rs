@@ -125,6 +125,98 @@ fn json_is_read_as_it_is_typed() {
     assert_eq!(profiles(&world).len(), 2);
 }
 
+/// What is there and differs is not there already.
+#[test]
+fn a_list_that_says_something_else_of_who_is_there_is_refused() {
+    let world = vendor();
+    let list = |more: &str, groups: &str| {
+        format!(
+            "name,role_arn,bucket,region,prefix,params.carrier,encryption,storage_class,acl,groups\n\
+             united,arn:aws:iam::100000000001:role/flight-data,united-data,us-east-1,in/,UA,{more},{groups}\n"
+        )
+    };
+    let import = |list: &str| {
+        world.write("list.csv", list);
+        world.run(&["customer", "add", "--from", "list.csv"])
+    };
+    import(&list(",,", "airlines")).ended(0).out_says(&["1 was there already"]);
+    let whole =
+        "encryption = { kms = \"alias/k\" }\nstorage_class = \"STANDARD_IA\"\nacl = \"bucket-owner-full-control\"\n";
+    world.write("customers.d/united.toml", format!("{UNITED}{whole}"));
+    let alike = "alias/k,STANDARD_IA,bucket-owner-full-control";
+    import(&list(alike, "airlines")).ended(0).out_says(&["1 was there already"]);
+    import(&list(",,", "airlines")).ended(0).out_says(&["1 was there already"]);
+    for (more, groups) in
+        [("kms,,", "airlines"), ("s3,,", "airlines"), (",GLACIER,", "airlines"), (alike, "airlines west"), (alike, "")]
+    {
+        // A list of whom no cell says a group has no such column.
+        let other = "southwest,arn:aws:iam::100000000002:role/r,southwest-lake,us-west-2,,WN,,,,airlines\n";
+        import(&format!("{}{other}", list(more, groups)))
+            .ended(3)
+            .err_says(&["there is a customer 'united' already", "list.csv:2:1"]);
+    }
+    world.write("customers.d/united.toml", UNITED);
+    import(&list(",,bucket-owner-full-control", "airlines")).ended(3).err_says(&["'united' already"]);
+    // Of JSON each customer says for itself whether it has groups.
+    let json = |groups: &str| {
+        let list = format!(
+            r#"[{{"name": "united", "account": "100000000001", "role_arn": "arn:aws:iam::100000000001:role/flight-data",
+                 "bucket": "united-data", "region": "us-east-1", "prefix": "in/"{groups}}}]"#
+        );
+        // As some editors save it.
+        world.write("list.json", format!("\u{feff}{list}"));
+        world.run(&["customer", "add", "--from", "list.json"])
+    };
+    json("").ended(0).out_says(&["1 was there already"]);
+    json(r#", "groups": []"#).ended(3).err_says(&["'united' already", "list.json:1:11"]);
+}
+
+/// A customer or a value is never dropped without a word.
+#[test]
+fn what_would_vanish_from_a_list_is_told() {
+    let world = vendor();
+    let before = profiles(&world);
+    let row = |name: &str| format!("{name},arn:aws:iam::100000000002:role/r,{name}-data,us-west-2,WN");
+    let refused = |list: String, says: &[&str]| {
+        world.write("list.csv", list);
+        world.run(&["customer", "add", "--from", "list.csv", "--ignore", "note"]).ended(3).err_says(says);
+    };
+    let head = "role arn,bucket,region,params.carrier";
+    refused(
+        format!("name,{head},note\n{},\"oops\n{},fine\n", row("one"), row("two")),
+        &["the quote that begins here is never closed", "list.csv:2:"],
+    );
+    refused(
+        format!("customer,{head},tenant\n{},other\n,{},two\n", row("one"), &row("two")[4..]),
+        &["columns `customer` and `tenant` both say `name`", "--ignore 'tenant'", "list.csv:1:"],
+    );
+    refused(
+        format!("name,{head},groups,group tag\n{},airlines,west\n", row("one")),
+        &["columns `groups` and `group tag` both say `groups`"],
+    );
+    refused(
+        format!("name,{head},param carrier\n{},AA\n", row("one")),
+        &["columns `params.carrier` and `param carrier` both say `params.carrier`"],
+    );
+    let json = |more: &str| {
+        let list = format!(
+            r#"{{"one": {{"role_arn": "arn:aws:iam::100000000002:role/r", "bucket": "one-data", "region": "us-west-2"{more}}}}}"#
+        );
+        world.write("list.json", list);
+        world.run(&["customer", "add", "--from", "list.json", "--dry-run"])
+    };
+    json(r#", "name": "one""#).ended(0);
+    for (more, said) in [
+        (r#", "name": "two""#, "`name` is said twice"),
+        (r#", "groups": ["airlines"], "group": "west""#, "`groups` is said twice"),
+        (r#", "params": {"x": 1}, "params.x": 2"#, "`params.x` is said twice"),
+        (r#", "bucket": "two-data""#, "`bucket` is said twice"),
+    ] {
+        json(more).ended(3).err_says(&[said]);
+    }
+    assert_eq!(profiles(&world), before);
+}
+
 #[test]
 fn lists_that_are_none_are_refused() {
     let world = vendor();

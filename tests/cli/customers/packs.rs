@@ -224,16 +224,131 @@ fn modules_of_terraform_are_sound() {
         let policy = |key: &str| -> Value {
             locals[key].as_str().map_or(Value::Null, |text| serde_json::from_str(text).unwrap())
         };
-        assert_eq!(policy("consign_trust_policy"), pack["trust_policy"], "{name}");
-        assert_eq!(policy("consign_permissions"), pack["permissions_policy"], "{name}");
-        assert_eq!(policy("consign_kms_policy"), pack["kms_policy"], "{name}");
+        assert_eq!(policy("consign_united_trust_policy"), pack["trust_policy"], "{name}");
+        assert_eq!(policy("consign_united_permissions"), pack["permissions_policy"], "{name}");
+        assert_eq!(policy("consign_united_kms_policy"), pack["kms_policy"], "{name}");
         let elsewhere = pack["bucket_policy_required"] == true;
         assert_eq!(
-            policy("consign_bucket_policy"),
+            policy("consign_united_bucket_policy"),
             if elsewhere { Value::Null } else { pack["bucket_policy"].clone() }
         );
         as_terraform_has_it(file, &pack);
     }
+}
+
+/// All statements are in all forms: what one cannot set up by itself it has as a comment.
+#[test]
+fn forms_tell_what_is_left_to_be_done_by_hand() {
+    for (name, more) in VARIANTS {
+        let world = world_of(name, more);
+        let pack = pack_in(&world, &["--json"]).json();
+        let is_elsewhere = pack["bucket_policy_required"] == true;
+        for format in ["cloudformation", "terraform", "cli"] {
+            let text = pack_in(&world, &["--format", format]).stdout;
+            let by_hand = commented(&text);
+            let has = |part: &str| by_hand.contains(&pack[part]);
+            assert_eq!(has("kms_key_statement"), !pack["kms_key_statement"].is_null(), "{name} {format} {by_hand:?}");
+            assert_eq!(has("bucket_policy"), is_elsewhere, "{name} {format} {by_hand:?}");
+            assert_eq!(has("lifecycle"), is_elsewhere || format == "cloudformation", "{name} {format} {by_hand:?}");
+        }
+    }
+}
+
+/// The JSON in comments.
+fn commented(text: &str) -> Vec<Value> {
+    let lines = text.lines().map(|line| line.strip_prefix("#   ").unwrap_or(if line == "#" { "" } else { "\n" }));
+    let text: String = lines.map(|line| format!("{line}\n")).collect();
+    text.split("\n\n").filter_map(|block| serde_json::from_str(block).ok()).collect()
+}
+
+/// Files of several customers are put beside each other, and beside others that say which providers they need.
+#[test]
+fn modules_of_several_customers_are_one_module() {
+    let world = vendor();
+    world.run(&SOUTHWEST).ended(0);
+    let united = pack_in(&world, &["--format", "terraform"]).stdout;
+    let southwest =
+        world.run(&["customer", "pack", "southwest", "--vendor", VENDOR, "--format", "terraform"]).ended(0).stdout;
+    let labels = |text: &str| -> Vec<String> {
+        let is_label = |line: &&str| ["resource ", "variable ", "output "].iter().any(|word| line.starts_with(word));
+        text.lines().filter(is_label).map(str::to_owned).collect()
+    };
+    assert_eq!(labels(&united).len(), 9, "{united}");
+    assert!(labels(&united).iter().all(|label| !labels(&southwest).contains(label)), "{united}\n{southwest}");
+    assert!(!united.contains("terraform {"), "a module says once what it needs: {united}");
+
+    // As Terraform itself has it, which finds what is there twice before it looks for providers.
+    if Command::new("terraform").arg("version").output().is_err() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| fs::write(dir.path().join(name), text).unwrap();
+    write("cli.tfrc", "provider_installation {\n  filesystem_mirror {\n    path = \"nowhere\"\n  }\n}\n");
+    write("versions.tf", "terraform {\n  required_providers {\n    aws = { source = \"hashicorp/aws\" }\n  }\n}\n");
+    let init = || {
+        let mut command = Command::new("terraform");
+        command.args(["init", "-backend=false", "-input=false", "-no-color"]).current_dir(dir.path());
+        command.env("CHECKPOINT_DISABLE", "1").env("TF_CLI_CONFIG_FILE", "cli.tfrc");
+        String::from_utf8(output(&mut command).stderr).unwrap()
+    };
+    write("united.tf", &united);
+    write("southwest.tf", &southwest);
+    let said = init();
+    assert!(!said.contains("Duplicate") && said.contains("provider"), "{said}");
+    write("again.tf", &united);
+    assert!(init().contains("Duplicate"), "what is there twice is found");
+}
+
+/// A role has one trust policy: whichever of its profiles is set up last must not lock out the others.
+#[test]
+fn a_role_of_two_profiles_trusts_both() {
+    let world = vendor();
+    let other = UNITED.replace("united]", "united-eu]").replace("demo-1f0c-united", "demo-2f0c-eu");
+    world.write("customers.d/united-eu.toml", other.replace("united-data", "united-eu").replace("\"UA\"", "\"UE\""));
+    let pack = |name: &str, more: &[&str]| {
+        world.run(&[&["customer", "pack", name, "--vendor", VENDOR], more].concat()).ended(0)
+    };
+    let (first, second) = (pack("united", &["--json"]).json(), pack("united-eu", &["--json"]).json());
+    assert_eq!(first["trust_policy"], second["trust_policy"]);
+    let ids = &first["trust_policy"]["Statement"][0]["Condition"]["StringEquals"]["sts:ExternalId"];
+    assert_eq!(*ids, serde_json::json!(["demo-1f0c-united", "demo-2f0c-eu"]));
+    // Nor does one policy take the place of the other's.
+    for (name, other) in [("united", "'united-eu'"), ("united-eu", "'united'")] {
+        for (format, line) in [
+            ("cloudformation", format!("PolicyName: consign-delivery-{name}\n")),
+            ("terraform", format!("\"consign-delivery-{name}\"\n")),
+            ("cli", format!("--policy-name consign-delivery-{name} ")),
+        ] {
+            pack(name, &["--format", format]).out_says(&[&line, &format!("# The role is that of {other} too")]);
+        }
+        pack(name, &[]).out_says(&["If that is not so, do not put this in place"]);
+    }
+    // Also while one of them changes.
+    let said = world.run(&["customer", "rotate-external-id", "united", "--vendor", VENDOR, "--json"]).ended(0).json();
+    let ids = said["trust_policy"]["Statement"][0]["Condition"]["StringEquals"]["sts:ExternalId"].clone();
+    let next = said["next_external_id"].as_str().unwrap();
+    assert_eq!(ids, serde_json::json!(["demo-1f0c-united", next, "demo-2f0c-eu"]));
+    world.run(&["check"]).ended(0).err_says(&["customers `united` and `united-eu` have the same role"]);
+}
+
+/// Stacks and statements have names of their own rules, and two customers two of them.
+#[test]
+fn an_underscore_in_a_name_is_one_that_aws_takes() {
+    let world = vendor();
+    let mut names = Vec::new();
+    for name in ["united_eu", "united-eu"] {
+        let other = UNITED.replace("united]", &format!("{name}]")).replace("demo-1f0c-united", name);
+        world.write(&format!("customers.d/{name}.toml"), other.replace("\"in/\"", &format!("\"{name}/\"")));
+        let pack =
+            |format: &[&str]| world.run(&[&["customer", "pack", name, "--vendor", VENDOR], format].concat()).ended(0);
+        let template = pack(&["--format", "cloudformation"]).stdout;
+        let stack = template.split("--stack-name ").nth(1).unwrap().split_whitespace().next().unwrap();
+        assert!(stack.chars().all(|c| c.is_ascii_alphanumeric() || c == '-'), "{stack}");
+        let sid = pack(&["--json"]).json()["bucket_policy"]["Statement"][0]["Sid"].as_str().unwrap().to_owned();
+        assert!(sid.chars().all(|c| c.is_ascii_alphanumeric()), "{sid}");
+        names.push((stack.to_owned(), sid));
+    }
+    assert!(names[0].0 != names[1].0 && names[0].1 != names[1].1, "{names:?}");
 }
 
 /// `terraform validate` would fetch half a gigabyte of provider: its formatter parses the
@@ -254,7 +369,7 @@ fn as_terraform_has_it(file: &Path, pack: &Value) {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("main.tf"), format!("locals {{\n{locals}\n}}\n")).unwrap();
     let ask = dir.path().join("ask");
-    fs::write(&ask, "jsonencode(jsondecode(local.consign_permissions))\n").unwrap();
+    fs::write(&ask, "jsonencode(jsondecode(local.consign_united_permissions))\n").unwrap();
     let said = succeeds(terraform().arg("console").current_dir(dir.path()).stdin(File::open(ask).unwrap()));
     let said: String = serde_json::from_str(said.trim()).unwrap();
     assert_eq!(serde_json::from_str::<Value>(&said).unwrap(), pack["permissions_policy"]);

@@ -59,7 +59,10 @@ impl Story {
         for (number, put) in puts.iter().enumerate().filter(|(_, put)| leaf(put.key()) == MANIFEST) {
             let (bucket, key) = (&put.event.seen.bucket, put.key());
             let replaces = self.replaces(bucket, key);
-            *times.entry((bucket, key, put.slot.filter(|_| replaces))).or_default() += 1;
+            // Where slots replace each other a delivery may put it again: nothing else tells it that it has.
+            let again =
+                replaces && puts[..number].iter().any(|before| before.is_at(bucket, key) && before.run == put.run);
+            *times.entry((bucket, key, put.slot.filter(|_| replaces))).or_default() += usize::from(!again);
             self.manifest_is_last(&puts, put, found);
             for later in puts[number + 1..].iter().filter(|later| later.is_beside(put)) {
                 let is_marker = leaf(later.key()) == SUCCESS && later.run == put.run;

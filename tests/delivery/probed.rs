@@ -1,0 +1,191 @@
+//! Preflights against answers that no sandbox gives.
+
+use std::sync::Arc;
+
+use consign::config::{Customer, Encryption};
+use consign::delivery::{Check, Finding, Outcome, Preflight, Probe, exposure};
+use consign::domain::Layer;
+use tokio_util::sync::CancellationToken;
+
+use super::wire::{Call, Fault, Seen, Wire, s3_error};
+use super::world::*;
+
+const CALLER: &str = "<GetCallerIdentityResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"><GetCallerIdentityResult>\
+                      <Arn>arn:aws:iam::111122223333:user/vendor</Arn><Account>111122223333</Account>\
+                      </GetCallerIdentityResult></GetCallerIdentityResponse>";
+const OUTSIDE: [&str; 3] = ["_consign-preflight", "uploads/_consign-preflight", "uploads/us_consign-preflight"];
+const XML: (&str, &str) = ("content-type", "text/xml");
+
+fn sts_error(status: u16, code: &str, message: &str) -> Fault {
+    let body = format!("<ErrorResponse><Error><Code>{code}</Code><Message>{message}</Message></Error></ErrorResponse>");
+    Fault::Answer(status, vec![XML], body)
+}
+
+fn denied(action: &str, because: &str) -> Fault {
+    let message = format!("User: u is not authorized to perform: {action} on resource: r {because}");
+    Fault::Answer(403, Vec::new(), s3_error("AccessDenied", &message))
+}
+
+/// What a form of STS's has, decoded.
+fn form(seen: &Seen, name: &str) -> Option<String> {
+    let query = format!("?{}", String::from_utf8_lossy(&seen.body));
+    let seen = Seen::new(seen.method.clone(), query, seen.headers.clone(), seen.body.clone());
+    seen.query.get(name).cloned()
+}
+
+/// AWS as it is where all is set up well: STS asks for the external ID, and S3 lets nobody write outside of the
+/// prefix. The `script` goes first; it is told the policy of the session that asks.
+async fn aws_where(mut script: impl FnMut(&Seen, &str) -> Option<Fault> + Send + 'static) -> Wire {
+    let mut policies: Vec<String> = Vec::new();
+    Wire::start(move |seen, _| {
+        if form(seen, "Action").as_deref() == Some("GetCallerIdentity") {
+            return Some(Fault::Answer(200, vec![XML], CALLER.to_owned()));
+        }
+        let token = seen.headers.get("x-amz-security-token").and_then(|token| token.to_str().ok()).unwrap_or_default();
+        let number: usize = token.strip_prefix("token-").map_or(0, |number| number.parse().unwrap());
+        let policy = policies.get(number.wrapping_sub(1)).cloned().unwrap_or_default();
+        if let Some(fault) = script(seen, &policy) {
+            return Some(fault);
+        }
+        match seen.call {
+            Call::AssumeRole if form(seen, "ExternalId").as_deref() != Some("c0ns1gn-7f0c") => Some(sts_error(
+                403,
+                "AccessDenied",
+                "User: u is not authorized to perform: sts:AssumeRole on resource: r",
+            )),
+            Call::AssumeRole => {
+                policies.push(form(seen, "Policy").unwrap_or_default());
+                None
+            }
+            Call::Create if OUTSIDE.contains(&&*seen.key) => {
+                Some(denied("s3:PutObject", "because no identity-based policy allows the s3:PutObject action"))
+            }
+            _ => None,
+        }
+    })
+    .await
+}
+
+async fn preflight(wire: &Wire, customer: Customer) -> Preflight {
+    let probe = Probe::new(vendor(&aws(&wire.url)).await, CancellationToken::new()).await;
+    let found = probe.customer(&Arc::new(customer)).await;
+    assert_eq!((wire.open_uploads(), found.left.len()), (0, 0), "{found:#?}");
+    found
+}
+
+fn line(found: &Preflight, check: Check) -> &Finding {
+    found.checks.iter().find(|finding| finding.check == check).unwrap_or_else(|| panic!("no {check:?} in {found:#?}"))
+}
+
+fn outcome(found: &Preflight, check: Check) -> Outcome {
+    line(found, check).outcome
+}
+
+#[tokio::test]
+async fn who_is_set_up_well_is_ready() {
+    let found = preflight(&aws_where(|_, _| None).await, customer()).await;
+    assert!(found.ready && found.checks.iter().all(|finding| finding.outcome == Outcome::Ok), "{found:#?}");
+}
+
+/// Whether others get in is not known: that is not the same as that they do not.
+#[tokio::test]
+async fn who_could_not_be_tried_without_its_external_id_is_not_ready() {
+    for (wrong, check) in [(false, Check::WithoutExternalId), (true, Check::WrongExternalId)] {
+        let script = move |seen: &Seen, _: &str| {
+            let id = form(seen, "ExternalId");
+            let is_it = seen.call == Call::AssumeRole && id.as_deref() != Some("c0ns1gn-7f0c") && id.is_some() == wrong;
+            is_it.then(|| sts_error(403, "RegionDisabledException", "STS is not activated in this region"))
+        };
+        let wire = aws_where(script).await;
+        let found = preflight(&wire, customer()).await;
+        assert_eq!((outcome(&found, check), found.ready), (Outcome::NotTried, false), "{found:#?}");
+        let of = Arc::new(customer());
+        let unknown = exposure(&vendor(&aws(&wire.url)).await, &of).await.unwrap_err();
+        assert_eq!(unknown.layer, Layer::Region);
+    }
+    // The vendor's own policy names the external ID too, so that the role is never asked.
+    let own = "User: u is not authorized to perform: sts:AssumeRole on resource: r because no identity-based policy allows the \
+               sts:AssumeRole action";
+    let script = move |seen: &Seen, _: &str| {
+        let is_it = seen.call == Call::AssumeRole && form(seen, "ExternalId").as_deref() != Some("c0ns1gn-7f0c");
+        is_it.then(|| sts_error(403, "AccessDenied", own))
+    };
+    let wire = aws_where(script).await;
+    let found = preflight(&wire, customer()).await;
+    assert_eq!((outcome(&found, Check::WrongExternalId), found.ready), (Outcome::NotTried, true), "{found:#?}");
+    assert_eq!(exposure(&vendor(&aws(&wire.url)).await, &Arc::new(customer())).await, Ok(None));
+}
+
+/// Ctrl-C in the middle of it is no verdict either.
+#[tokio::test]
+async fn who_was_looked_at_in_part_is_not_ready() {
+    let stop = CancellationToken::new();
+    let stops = stop.clone();
+    let wire = aws_where(move |seen, _| {
+        if seen.call == Call::AssumeRole {
+            stops.cancel();
+        }
+        None
+    })
+    .await;
+    let probe = Probe::new(vendor(&aws(&wire.url)).await, stop).await;
+    let found = probe.customer(&Arc::new(customer())).await;
+    assert_eq!(
+        (outcome(&found, Check::Role), outcome(&found, Check::WrongExternalId)),
+        (Outcome::Ok, Outcome::NotTried)
+    );
+    assert!(!found.ready, "{found:#?}");
+}
+
+/// The bucket wants its own key, and so the retry without the profile's encryption needs it.
+#[tokio::test]
+async fn a_bucket_that_wants_another_encryption_is_told_to() {
+    let script = |seen: &Seen, policy: &str| {
+        let inside = seen.call == Call::Create && seen.key == "uploads/us/_consign-preflight";
+        match seen.headers.get("x-amz-server-side-encryption") {
+            Some(_) if inside => Some(denied("s3:PutObject", "with an explicit deny in a resource-based policy")),
+            None if inside && !policy.contains("kms:GenerateDataKey") => {
+                Some(denied("kms:GenerateDataKey", "because no session policy allows the kms:GenerateDataKey action"))
+            }
+            _ => None,
+        }
+    };
+    let wire = aws_where(script).await;
+    let found = preflight(&wire, Customer { encryption: Encryption::S3, ..customer() }).await;
+    let Finding { outcome: refused, layer, .. } = line(&found, Check::Encryption);
+    assert_eq!((*refused, *layer), (Outcome::Failed, Some(Layer::Bucket)), "{found:#?}");
+    assert_eq!(outcome(&found, Check::Write), Outcome::Ok, "{found:#?}");
+    // Deliveries' own sessions stay as narrow as they were.
+    let policies = wire.seen().iter().filter_map(|seen| form(seen, "Policy")).collect::<Vec<_>>();
+    assert!(!policies[0].contains("kms:"), "{policies:?}");
+}
+
+/// What is wrong with an upload says nothing of where the role may write.
+#[tokio::test]
+async fn only_what_refuses_the_key_shows_that_a_role_is_narrow() {
+    let kms =
+        || denied("kms:GenerateDataKey", "because no identity-based policy allows the kms:GenerateDataKey action");
+    let is_outside = |seen: &Seen| seen.call == Call::Create && OUTSIDE.contains(&&*seen.key);
+    let with_key = || Customer { encryption: Encryption::Kms { key: Some("alias/theirs".into()) }, ..customer() };
+    // With the key it is refused for the key, and without it the role writes anywhere.
+    let script = move |seen: &Seen, _: &str| match seen.headers.contains_key("x-amz-server-side-encryption") {
+        true if is_outside(seen) => Some(kms()),
+        false if is_outside(seen) => Some(Fault::Late(std::time::Duration::ZERO)),
+        _ => None,
+    };
+    let found = preflight(&aws_where(script).await, with_key()).await;
+    assert_eq!((outcome(&found, Check::Outside), found.ready), (Outcome::Warning, true), "{found:#?}");
+    // Of a storage class nothing is known.
+    let script = move |seen: &Seen, _: &str| {
+        is_outside(seen).then(|| Fault::Answer(400, Vec::new(), s3_error("InvalidStorageClass", "not valid")))
+    };
+    let found = preflight(&aws_where(script).await, customer()).await;
+    assert_eq!(outcome(&found, Check::Outside), Outcome::NotTried, "{found:#?}");
+    assert!(line(&found, Check::Outside).message.contains("InvalidStorageClass"), "{found:#?}");
+    // And who does not answer may have let it in.
+    let script = move |seen: &Seen, _: &str| {
+        is_outside(seen).then(|| Fault::Answer(400, Vec::new(), s3_error("ExpiredToken", "expired")))
+    };
+    let found = preflight(&aws_where(script).await, customer()).await;
+    assert_eq!((outcome(&found, Check::Outside), found.ready), (Outcome::NotTried, false), "{found:#?}");
+}
