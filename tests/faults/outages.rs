@@ -79,7 +79,7 @@ fn faults_of_a_bucket_that_is_down_are_its_own() {
     let shut = || scene.log().matches("a bucket does not answer").count() as u64;
     until("nothing more is begun there", SOON, || shut() > 0);
     // With the places that acme does not take. Each slot is due to acme too.
-    others_get(&scene, 6);
+    others_get(&scene, 10);
     // Asked in this order, because both go on.
     let asked = scene.proxy.asked(|seen| seen.bucket.starts_with("acme")) as u64;
     let (attempts, shut) = (attempts(&scene), shut());
