@@ -59,9 +59,10 @@ impl Story {
         for (number, put) in puts.iter().enumerate().filter(|(_, put)| leaf(put.key()) == MANIFEST) {
             let (bucket, key) = (&put.event.seen.bucket, put.key());
             let replaces = self.replaces(bucket, key);
-            // Where slots replace each other a delivery may put it again: nothing else tells it that it has.
-            let again =
-                replaces && puts[..number].iter().any(|before| before.is_at(bucket, key) && before.run == put.run);
+            // Where slots replace each other a delivery may put it again, and nothing else: what tells it
+            // elsewhere that it has, is there already.
+            let before = puts[..number].iter().rfind(|before| before.is_beside(put));
+            let again = replaces && before.is_some_and(|before| before.is_at(bucket, key) && before.run == put.run);
             *times.entry((bucket, key, put.slot.filter(|_| replaces))).or_default() += usize::from(!again);
             self.manifest_is_last(&puts, put, found);
             for later in puts[number + 1..].iter().filter(|later| later.is_beside(put)) {
