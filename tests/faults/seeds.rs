@@ -122,6 +122,17 @@ impl<'a> Daemons<'a> {
     }
 }
 
+/// Uploads that could not be aborted are tried again at the next start.
+pub fn tidies(scene: &Scene, config: &'static str) {
+    let mut last = Daemons::start(scene, &[config]);
+    until("nothing is left behind", SOON, || {
+        last.tend();
+        scene.count("uploads WHERE state = 'created'") == 0
+    });
+    scene.settles();
+    last.stop();
+}
+
 /// Bad weather for a while, then good; returns what came of it.
 pub fn weather(scene: &Scene, configs: &[&'static str], seed: u64) -> String {
     let mut chance = Chance::new(seed);
@@ -167,14 +178,7 @@ pub fn weather(scene: &Scene, configs: &[&'static str], seed: u64) -> String {
         let told = || format!("seed {seed}, {share} {at}: {}\n{}", scene.log(), scene.failures());
         assert_eq!(status.code(), Some(i32::from(*overtaken)), "{}", told());
     }
-    // Uploads that could not be aborted are tried again at the next start.
-    let mut last = Daemons::start(scene, &configs[..1]);
-    until("nothing is left behind", SOON, || {
-        last.tend();
-        scene.ask("SELECT count(*) FROM uploads WHERE state = 'created'")[0][0] == "0"
-    });
-    scene.settles();
-    last.stop();
+    tidies(scene, configs[0]);
     assert!(scene.world.run(&["ledger", "check"]).code == 0);
     let story = scene.story(kills);
     let faults = story.events.iter().filter(|event| event.fault.is_some()).count();

@@ -11,6 +11,7 @@ use crate::cli::sweeps::{in_lanes, is_whole};
 use crate::support::wire::{Call, Fault};
 
 use super::scene::{Plan, Scene, Server};
+use super::seeds::tidies;
 use super::storm::refusal;
 
 /// Scenes at the same time: each waits for the SDK's backoff most of the time.
@@ -178,6 +179,9 @@ fn live_all(server: Server, share: &str, requests: usize, lives: Vec<Vec<(usize,
         // What leads to the newest slot stays, and so does what has the place of an earlier one.
         let earlier = send(&scene, share, 1);
         assert_eq!(earlier, Some(i32::from(share == "newest")), "{}\n{}", scene.log(), scene.failures());
+        if scene.count("uploads WHERE state = 'created'") > 0 {
+            tidies(&scene, "consign.toml");
+        }
         scene.story(0).holds(&format!("{server:?}, {share}: {lives:?}"));
         assert!(scene.world.run(&["ledger", "check"]).code == 0);
     });
