@@ -138,18 +138,15 @@ impl Failure {
 
     /// Of a delivery whose manifest may be there: only asking later tells, whatever was answered now.
     pub fn in_doubt(self) -> Self {
-        Self { retry: Retry::Later, leaves: Leaves::InDoubt, ..self }
+        Self { leaves: Leaves::InDoubt, ..self }
     }
 
     /// The customer's own role or bucket refuses, and refuses whatever is delivered until somebody
     /// on that side sets it right.
     pub fn is_of_setup(&self) -> bool {
-        self.is_theirs() && self.retry == Retry::Never
-    }
-
-    fn is_theirs(&self) -> bool {
         use Layer::{Acl, Bucket, Kms, Owner, Region, RolePolicy, TrustPolicy};
-        matches!(self.layer, TrustPolicy | RolePolicy | Bucket | Kms | Acl | Region | Owner)
+        let is_theirs = matches!(self.layer, TrustPolicy | RolePolicy | Bucket | Kms | Acl | Region | Owner);
+        is_theirs && self.retry == Retry::Never
     }
 
     /// Whoever was asked has not answered, or only that it cannot now.
@@ -160,7 +157,7 @@ impl Failure {
     /// What to do, as a log may have it, which many read: policies to paste, with the customer's external
     /// ID in them, are in the ledger and in the report that is forwarded.
     pub fn logged_remedy(&self) -> &str {
-        match self.is_of_setup() || (self.is_theirs() && self.leaves == Leaves::InDoubt) {
+        match self.is_of_setup() {
             true => "`consign preflight` with the customer's name tells it, with what to forward",
             false => &self.remedy,
         }

@@ -28,7 +28,8 @@ pub(super) fn again(
     (now, seed): (Instant, u64),
 ) -> Option<Instant> {
     let (is_last, in_doubt) = (tries + 1 >= policy.attempts, failure.leaves == Leaves::InDoubt);
-    match (failure.retry, retrying) {
+    let retry = if in_doubt { Retry::Later } else { failure.retry };
+    match (retry, retrying) {
         (Retry::Never, _) => None,
         (Retry::Later, Retrying::Person) => sealed.then_some(now),
         (Retry::Later, Retrying::Daemon | Retrying::Schedule) if is_last && !in_doubt => None,

@@ -156,13 +156,13 @@ async fn what_is_sealed_waits_for_its_customer_to_be_ready() {
             Call::Complete if refuses == Call::Complete => Some(answer(403, "AccessDenied")),
             // The first try is cut off at its completion, the next one has no session.
             Call::Complete if before < 1 => Some(answer(400, SILENCE)),
-            Call::AssumeRole if refuses == Call::AssumeRole && before > 1 => Some(of_sts(403, "AccessDenied")),
             _ => None,
         };
         let scene = Scene::new(Wire::start(script).await, "", "").await;
         let mut outcome = scene.deliver().await;
         if refuses == Call::AssumeRole {
             assert!(matches!(outcome, Outcome::Waits { sealed: true, .. }));
+            scene.wire.obey(|seen, _| (seen.call == Call::AssumeRole).then(|| of_sts(403, "AccessDenied")));
             outcome = scene.resume(Stop::never()).await;
         }
         let Outcome::Held { failure, sealed: true } = outcome else { panic!("{refuses:?}: it is not held") };
@@ -232,13 +232,10 @@ async fn a_silent_sts_costs_no_try() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_silent_sts_costs_no_try_of_what_is_sealed() {
-    let script = |seen: &Seen, before: usize| match seen.call {
-        Call::Complete => Some(answer(400, SILENCE)),
-        Call::AssumeRole if before > 1 => Some(of_sts(400, SILENCE)),
-        _ => None,
-    };
+    let script = |seen: &Seen, _| (seen.call == Call::Complete).then(|| answer(400, SILENCE));
     let scene = Scene::new(Wire::start(script).await, "", "retry = { attempts = 2 }").await;
     assert!(matches!(scene.deliver().await, Outcome::Waits { sealed: true, .. }));
+    scene.wire.obey(|seen, _| (seen.call == Call::AssumeRole).then(|| of_sts(400, SILENCE)));
     for _ in 0..2 {
         assert!(matches!(scene.resume(Stop::never()).await, Outcome::Waits { sealed: true, .. }));
     }

@@ -76,7 +76,7 @@ fn faults_of_a_bucket_that_is_down_are_its_own() {
     let scene = scene();
     scene.proxy.obey(|seen, _| seen.bucket.starts_with("acme").then(|| refusal(seen.call, 503, "SlowDown")));
     let daemon = daemon(&scene);
-    let shut = || scene.log().matches("a bucket does not answer").count() as u64;
+    let shut = || scene.log().matches("does not answer: nothing more is begun there").count() as u64;
     until("nothing more is begun there", SOON, || shut() > 0);
     // With the places that acme does not take. Each slot is due to acme too.
     others_get(&scene, 10);
