@@ -69,7 +69,7 @@ async fn a_slot_is_committed_once() {
     assert!(failure.message.contains(MANIFEST), "{failure:?}");
     assert!(failure.remedy.contains(&format!("delete '{MANIFEST}' first")), "{failure:?}");
     assert!(scene.contents(MANIFEST) == before, "the manifest was overwritten");
-    assert_eq!(scene.sandbox.uploads(BUCKET).len(), 0, "uploads of the manifest are left");
+    assert_eq!(scene.sandbox.uploads(BUCKET).len(), 1, "the manifest's is left to whoever writes the failure down");
 }
 
 #[tokio::test]
@@ -83,7 +83,7 @@ async fn of_deliveries_at_the_same_time_one_commits() {
         assert_eq!(failure.layer, Layer::Conflict, "{failure:?}");
     }
     assert_eq!(scene.keys(), [MANIFEST.to_owned(), format!("{FOLDER}a.csv")]);
-    assert_eq!(scene.sandbox.uploads(BUCKET).len(), 0);
+    assert_eq!(scene.sandbox.uploads(BUCKET).len(), 3, "the manifests' are left to whoever writes the failures down");
 }
 
 #[tokio::test]
