@@ -2,8 +2,10 @@
 //! run whose process ends, and that nothing is left of it.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
+use arrow::array::{ArrayRef, RecordBatch, StringArray};
 use consign::domain::{Failure, Layer, Retry};
 use consign::limits::{Isolation, Limits};
 use consign::plugin::{Cause, Component, Job, PluginHost, format};
@@ -11,7 +13,7 @@ use futures::{StreamExt as _, stream};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::sync::mpsc;
 
-use super::support::{Guest, guest, hostile, job, name, numbers, run_in, runtime};
+use super::support::{Guest, echo, guest, hostile, job, name, numbers, run_in, runtime};
 
 /// A plugin whose workers are known from the others' by their stack.
 struct Own {
@@ -111,6 +113,27 @@ fn a_slow_dataset_is_waited_for() {
         tokio::spawn(async move { while receiver.recv().await.is_some() {} });
         assert_eq!(format(hostile().walled, job_of("none"), Box::pin(rows), sender).await.unwrap().rows, 4);
     });
+}
+
+/// Rows that do not fit into the memory in common go through the socket, in turn with others that do.
+#[test]
+fn rows_of_any_size_come_in_their_order() {
+    let text = |(fill, bytes): (char, usize)| {
+        let column: ArrayRef = Arc::new(StringArray::from(vec![fill.to_string().repeat(bytes)]));
+        RecordBatch::try_from_iter([("text", column)]).unwrap()
+    };
+    let (large, small) = (18 << 20, 100);
+    let sizes = [large, small, 1 << 20, large, large, small, small, small, small, large, small];
+    let batches: Vec<RecordBatch> = ('a'..).zip(sizes).map(text).collect();
+    let limits = Limits { call_bytes: 64 << 20, memory_bytes: 1 << 30, ..Limits::default() };
+    let [within, walled] = echo().both().map(|component| {
+        let job = Job { limits: limits.clone(), ..job("{}", batches[0].schema()) };
+        let (result, delivered) = run_in(component, job, batches.clone());
+        assert_eq!(result.unwrap().rows, sizes.len() as u64);
+        delivered.objects
+    });
+    assert_eq!(within.len(), sizes.len() + 1, "and the schema");
+    assert!(within == walled);
 }
 
 /// `check` is answered again after its worker has ended for want of questions.

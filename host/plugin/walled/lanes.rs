@@ -75,22 +75,27 @@ impl Lanes {
 
     /// For the worker, before anything else is read from the socket.
     pub fn take(socket: &UnixStream) -> io::Result<Self> {
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
-        let mut control = RecvAncillaryBuffer::new(&mut space);
-        recvmsg(socket, &mut [IoSliceMut::new(&mut [0])], &mut control, RecvFlags::CMSG_CLOEXEC)?;
-        let files: Vec<OwnedFd> = control
-            .drain()
-            .flat_map(|message| match message {
-                RecvAncillaryMessage::ScmRights(files) => files.collect(),
-                _ => Vec::new(),
-            })
-            .collect();
-        let [rows, output] = files.as_slice() else { return Err(io::Error::other("it was passed no memory")) };
+        let [rows, output] = passed(socket)?;
         Ok(Self {
-            rows: Lane { map: MmapOptions::new().map_raw_read_only(rows)?, slot_bytes: BATCH_BYTES },
-            output: Lane { map: MmapOptions::new().map_raw(output)?, slot_bytes: CHUNK_BYTES },
+            rows: Lane { map: MmapOptions::new().map_raw_read_only(&rows)?, slot_bytes: BATCH_BYTES },
+            output: Lane { map: MmapOptions::new().map_raw(&output)?, slot_bytes: CHUNK_BYTES },
         })
     }
+}
+
+/// The open files that came with the first byte.
+fn passed(socket: &UnixStream) -> io::Result<[OwnedFd; 2]> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    recvmsg(socket, &mut [IoSliceMut::new(&mut [0])], &mut control, RecvFlags::CMSG_CLOEXEC)?;
+    let files: Vec<OwnedFd> = control
+        .drain()
+        .flat_map(|message| match message {
+            RecvAncillaryMessage::ScmRights(files) => files.collect(),
+            _ => Vec::new(),
+        })
+        .collect();
+    files.try_into().map_err(|_| io::Error::other("it was passed no memory"))
 }
 
 fn memory(name: &str, bytes: usize) -> io::Result<File> {
@@ -149,5 +154,41 @@ impl Lane {
     fn slot(&self, turn: usize) -> *mut u8 {
         let slots = self.map.len() / self.slot_bytes;
         self.map.as_mut_ptr().wrapping_add(turn % slots * self.slot_bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::fs::ftruncate;
+
+    use super::*;
+
+    #[test]
+    fn rows_are_written_by_the_daemon_alone_and_neither_lane_can_be_cut() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let lanes = Lanes::make(&ours).unwrap();
+        let [rows, output] = passed(&theirs).unwrap();
+        assert!(MmapOptions::new().map_raw(&rows).is_err());
+        assert!(File::from(rows.try_clone().unwrap()).set_len(1).is_err());
+        assert!(ftruncate(&output, 0).is_err());
+        // Also where it is written already.
+        lanes.rows.write(0, [&b"rows"[..]].into_iter()).unwrap();
+        let theirs = Lane { map: MmapOptions::new().map_raw_read_only(&rows).unwrap(), slot_bytes: BATCH_BYTES };
+        assert_eq!(theirs.copy(0, 4).unwrap(), b"rows");
+    }
+
+    #[test]
+    fn a_slot_ends_where_the_next_begins() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let (daemon, worker) = (Lanes::make(&ours).unwrap(), Lanes::take(&theirs).unwrap());
+        let whole = vec![7; CHUNK_BYTES];
+        assert!(worker.output.write(0, [&whole[..], &b"x"[..]].into_iter()).is_err());
+        assert!(daemon.output.copy(0, CHUNK_BYTES + 1).is_none());
+        for turn in 0..2 * CHUNKS {
+            let chunk = vec![u8::try_from(turn).unwrap(); CHUNK_BYTES];
+            worker.output.write(turn, [&chunk[..]].into_iter()).unwrap();
+            assert_eq!(daemon.output.copy(turn, CHUNK_BYTES).unwrap(), chunk);
+        }
+        assert_eq!(daemon.output.copy(1, 1), Some(vec![u8::try_from(CHUNKS + 1).unwrap()]), "they come round");
     }
 }
