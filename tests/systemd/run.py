@@ -526,11 +526,15 @@ class Service:
         return next(of["state"] for of in self.runs() if of["run"] == run)
 
     def run_at_work(self):
-        """A run of which a delivery is at work, by its id."""
+        """A run that stays at work while the endpoint stands still, by its id."""
 
         def at_work():
             running = [run["run"] for run in self.runs() if run["state"] == "running"]
-            return running and running[-1]
+            if not running:
+                return None
+            # All of it may have been stored before the endpoint stopped.
+            time.sleep(1)
+            return running[-1] if self.state_of(running[-1]) == "running" else None
 
         return until("a run is at work", SOON, at_work)
 
