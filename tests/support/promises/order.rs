@@ -202,12 +202,15 @@ impl Story {
         }
     }
 
-    /// Whoever asked was told that it may not be completed.
+    /// Whoever asked was told that it may not be completed, or got no session to ask.
     fn is_refused(&self, bucket: &str, key: &str, run: Option<&str>) -> bool {
         let run_of = self.runs();
         let here = self.completions().filter(|event| event.seen.bucket == bucket && event.seen.key == key);
         let mut by_run = here.filter(|event| run.is_none_or(|run| run_of(event) == run));
-        by_run.any(|event| event.told.is_some_and(|(_, status)| status == 403))
+        let is_refused = |event: &Event| event.told.is_some_and(|(_, status)| status == 403);
+        let role = self.profile(bucket).map(|profile| &profile.role_arn);
+        let sessions = self.events.iter().filter(|event| event.seen.call == Call::AssumeRole);
+        by_run.any(is_refused) || sessions.filter(|event| event.seen.form().get("RoleArn") == role).any(is_refused)
     }
 
     fn json_at(&self, bucket: &str, key: &str) -> Option<Value> {
