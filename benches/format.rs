@@ -147,7 +147,7 @@ fn main() {
                 [Isolation::InProcess, Isolation::Process].map(|place| sandbox.load(format.name, place));
             let runs = measure(&sandbox, format, [&within, &own], &data);
             report(format, &runs);
-            let nothing = [&within, &own].map(|component| starts::run_of_nothing(&sandbox, component, &data));
+            let nothing = || [&within, &own].map(|component| starts::run_of_nothing(&sandbox, component, &data));
             targets.formats(format.name, &runs, nothing);
         }
         if is_wanted("starts") {

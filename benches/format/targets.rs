@@ -40,8 +40,9 @@ enum Target {
 }
 
 impl Targets {
-    /// The ratios of one format on one dataset.
-    pub fn formats(&mut self, format: &str, runs: &[Vec<Run>; 4], nothing: [Duration; 2]) {
+    /// The ratios of one format on one dataset. `nothing` measures a run without rows in the daemon's
+    /// process and in one of its own.
+    pub fn formats(&mut self, format: &str, runs: &[Vec<Run>; 4], nothing: impl FnOnce() -> [Duration; 2]) {
         let Some((_, native, arrow)) = FORMATS.iter().find(|(name, ..)| *name == format) else { return };
         let time = |side: usize, time: Time| median(runs[side].iter().map(time)).as_secs_f64();
         let ratio = |side: usize, clock: Time| time(side, clock) / time(0, clock);
@@ -49,7 +50,7 @@ impl Targets {
         if let Some(arrow) = arrow {
             self.add(format!("{format}, against Arrow's native writer"), ratio(2, CPU), Target::AtLeast(*arrow));
         }
-        let [within, own] = nothing.map(|time| time.as_secs_f64());
+        let [within, own] = nothing().map(|time| time.as_secs_f64());
         let isolated = (time(0, WALL) - within) / (time(3, WALL) - own);
         self.add(
             format!("{format}, in a process of its own against in the daemon's"),

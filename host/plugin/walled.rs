@@ -290,7 +290,7 @@ where
     wire::request(&mut opening, &Request::Format(format), Some(plain)).map_err(Lost::Died)?;
     to.send(&opening).await?;
     let mut encoder = StreamEncoder::try_new(plain).map_err(host)?;
-    let (mut sent, mut turns) = (0, 0..);
+    let (mut sent, mut turn) = (0, 0);
     while let Some(batch) = batches.next().await {
         let batch = batch.map_err(|failure| {
             // The plugin may not have got all of them yet, but it is this one that fails.
@@ -301,7 +301,8 @@ where
         rows_in.set(rows_in.get() + batch.num_rows() as u64);
         for part in guest::parts(&batch, plain) {
             let buffers = encoder.encode(&part.map_err(Lost::Here)?).map_err(host)?;
-            to.batch(turns.next().unwrap_or_default(), sent, &buffers).await?;
+            to.batch(turn, sent, &buffers).await?;
+            turn += 1;
         }
     }
     to.send(&wire::END).await
