@@ -38,6 +38,9 @@ PACKAGE := target/package
 CARGO_DEB_VERSION := 3.8.0
 CARGO_DEB := $(CACHE)/cargo-deb-$(CARGO_DEB_VERSION)/bin/cargo-deb
 
+# A registry that fails for a moment fails nothing. What it said is shown.
+AGAIN := again() { for wait in 5 30 60; do "$$@" && return; echo "again in $$wait s: $$*" >&2; sleep $$wait; done; "$$@"; }; again
+
 .PHONY: help setup tools rust-target build test demo sweep soak fuzz lint fmt bench bench-scale deb test-systemd deny clean
 
 help:
@@ -79,17 +82,17 @@ tools:
 rust-target: tools
 	@rustc --version >/dev/null
 	@if [ ! -d "$$(rustc --print target-libdir --target wasm32-wasip2)" ]; then \
-	    if command -v rustup >/dev/null; then rustup target add wasm32-wasip2; \
+	    if command -v rustup >/dev/null; then $(AGAIN) rustup target add wasm32-wasip2; \
 	    else echo "missing: the Rust target wasm32-wasip2 of $$(rustc --version); rustup can add it" >&2; exit 1; fi; \
 	fi
 
 .venv/ready: Makefile | tools
 	python3 -m venv .venv
-	.venv/bin/python -m pip install --quiet --disable-pip-version-check $(VENV_PACKAGES)
+	@$(AGAIN) .venv/bin/python -m pip install --quiet --disable-pip-version-check $(VENV_PACKAGES)
 	@touch $@
 
 .venv/readers: Makefile .venv/ready
-	.venv/bin/python -m pip install --quiet --disable-pip-version-check $(READERS)
+	@$(AGAIN) .venv/bin/python -m pip install --quiet --disable-pip-version-check $(READERS)
 	@touch $@
 
 build: setup
@@ -109,7 +112,7 @@ test: setup .venv/readers $(if $(shell command -v npm),$(NPM_TOOLS)/ready)
 $(NPM_TOOLS)/ready:
 	mkdir -p $(NPM_TOOLS)
 	cp plugins/templates/javascript/package.json $(NPM_TOOLS)
-	npm install --silent --no-audit --no-fund --ignore-scripts --prefix $(NPM_TOOLS)
+	@$(AGAIN) npm install --loglevel=error --no-audit --no-fund --ignore-scripts --prefix $(NPM_TOOLS)
 	@touch $@
 
 # Every write, every point by every way, every step of two daemons: see docs/ledger.md.
