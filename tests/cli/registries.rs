@@ -3,6 +3,7 @@
 
 mod liar;
 mod signed;
+mod tls;
 
 use std::fs;
 use std::path::PathBuf;

@@ -23,12 +23,19 @@ pub const PASSWORD: &str = "consign-sandbox-secret";
 const HTPASSWD: &str = "robot:$2y$05$abcdefghijklmnopqrstuuO7CoSMbXYgac4NIt.V./lEn.skDjiTK\n";
 
 pub struct Registry {
-    port: u16,
+    server: Server,
     data: PathBuf,
     has_login: bool,
-    /// Ends with our end of its standard input, and takes the directory with it.
+}
+
+/// One process that serves what is in a directory.
+pub struct Server {
+    pub port: u16,
+    /// Ends with our end of its standard input.
     shell: Child,
 }
+
+const PROGRAM: &str = "/usr/bin/docker-registry";
 
 /// `sha256:` and the digits.
 pub fn digest(bytes: &[u8]) -> String {
@@ -48,41 +55,27 @@ impl Registry {
     }
 
     fn start_with(has_login: bool) -> Option<Self> {
-        let program = Path::new("/usr/bin/docker-registry");
-        if !program.exists() {
-            not_tested("there is no /usr/bin/docker-registry (on Debian, apt-get install docker-registry)");
+        if !Path::new(PROGRAM).exists() {
+            not_tested(&format!("there is no {PROGRAM} (on Debian, apt-get install docker-registry)"));
             return None;
         }
         let data = tempfile::Builder::new().prefix("consign-registry-").tempdir().unwrap().keep();
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let shown = data.display();
-        let auth = format!("auth:\n  htpasswd:\n    realm: test\n    path: {shown}/htpasswd\n");
-        let config = format!(
-            "version: 0.1\nlog:\n  level: error\n  accesslog:\n    disabled: true\nstorage:\n  filesystem:\n    \
-             rootdirectory: {shown}/data\nhttp:\n  addr: 127.0.0.1:{port}\n{}",
-            if has_login { &auth } else { "" }
-        );
-        fs::write(data.join("config.yml"), config).unwrap();
         fs::write(data.join("htpasswd"), HTPASSWD).unwrap();
-        let script = format!(
-            "{} serve '{shown}/config.yml' </dev/null >'{shown}/log' 2>&1 & pid=$!; read _; kill $pid; wait $pid; rm -rf '{shown}'",
-            program.display()
-        );
-        let shell =
-            Command::new("sh").args(["-c", &script]).stdin(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-        let registry = Self { port, data, has_login, shell };
-        let started = Instant::now();
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            let log = fs::read_to_string(registry.data.join("log")).unwrap_or_default();
-            assert!(started.elapsed() < Duration::from_secs(60), "no registry on port {port}: {log}");
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        Some(registry)
+        let auth = format!("auth:\n  htpasswd:\n    realm: test\n    path: {shown}/htpasswd\n");
+        let server = Server::start(&data, if has_login { &auth } else { "" }, &format!("rm -rf '{shown}'"));
+        Some(Self { server, data, has_login })
+    }
+
+    /// The same content over TLS.
+    pub fn over_tls(&self, certificate: &Path, key: &Path) -> Server {
+        let (certificate, key) = (certificate.display(), key.display());
+        Server::start(&self.data, &format!("  tls:\n    certificate: {certificate}\n    key: {key}\n"), ":")
     }
 
     /// Host and port.
     pub fn host(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
+        format!("127.0.0.1:{}", self.server.port)
     }
 
     /// Where the content of this digest is on its disk.
@@ -131,7 +124,7 @@ impl Registry {
 
     /// One request; the status and the `Location` of its answer.
     fn ask(&self, method: &str, path: &str, content_type: &str, body: &[u8]) -> (u16, String) {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
+        let mut stream = TcpStream::connect(("127.0.0.1", self.server.port)).unwrap();
         let login = base64::engine::general_purpose::STANDARD.encode(format!("{USERNAME}:{PASSWORD}"));
         let login = if self.has_login { format!("Authorization: Basic {login}\r\n") } else { String::new() };
         let kind = if content_type.is_empty() { String::new() } else { format!("Content-Type: {content_type}\r\n") };
@@ -150,7 +143,33 @@ impl Registry {
     }
 }
 
-impl Drop for Registry {
+impl Server {
+    /// `more` is the end of its configuration, `after` a command for when it has ended.
+    fn start(data: &Path, more: &str, after: &str) -> Self {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let shown = data.display();
+        let config = format!(
+            "version: 0.1\nlog:\n  level: error\n  accesslog:\n    disabled: true\nstorage:\n  filesystem:\n    \
+             rootdirectory: {shown}/data\nhttp:\n  addr: 127.0.0.1:{port}\n{more}"
+        );
+        fs::write(data.join(format!("{port}.yml")), config).unwrap();
+        let script = format!(
+            "{PROGRAM} serve '{shown}/{port}.yml' </dev/null >'{shown}/{port}.log' 2>&1 & pid=$!; read _; kill $pid; wait $pid; {after}"
+        );
+        let shell =
+            Command::new("sh").args(["-c", &script]).stdin(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let server = Self { port, shell };
+        let started = Instant::now();
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            let log = fs::read_to_string(data.join(format!("{port}.log"))).unwrap_or_default();
+            assert!(started.elapsed() < Duration::from_secs(60), "no registry on port {port}: {log}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        server
+    }
+}
+
+impl Drop for Server {
     fn drop(&mut self) {
         drop(self.shell.stdin.take());
         let _ = self.shell.wait();

@@ -1,6 +1,7 @@
 //! Plugins that somebody must have signed.
 
 use std::fs;
+use std::path::PathBuf;
 use std::process::Command;
 
 use serde_json::json;
@@ -11,12 +12,12 @@ use crate::support::needs::not_tested;
 use crate::support::registry::{Registry, digest};
 
 /// Keys and signatures of openssl, in the format that cosign documents.
-struct Signer {
+pub struct Signer {
     dir: tempfile::TempDir,
 }
 
 impl Signer {
-    fn new() -> Option<Self> {
+    pub fn new() -> Option<Self> {
         let dir = tempfile::tempdir().unwrap();
         let made = Command::new("openssl")
             .args(["ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", "key.pem"])
@@ -31,13 +32,18 @@ impl Signer {
         Some(signer)
     }
 
-    fn openssl(&self, args: &[&str]) {
+    pub fn openssl(&self, args: &[&str]) {
         let ran = Command::new("openssl").args(args).current_dir(self.dir.path()).output().unwrap();
         assert!(ran.status.success(), "{args:?}: {}", String::from_utf8_lossy(&ran.stderr));
     }
 
+    /// A file that was made.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
     fn public_key(&self) -> String {
-        self.dir.path().join("key.pub").display().to_string()
+        self.file("key.pub").display().to_string()
     }
 
     fn sign(&self, text: &str) -> Vec<u8> {
