@@ -12,7 +12,7 @@ use tracing::Level;
 use wasmtime::component::{HasSelf, Linker, Resource, ResourceAny, ResourceType, WasmList};
 use wasmtime::{Store, StoreContextMut};
 
-use self::consign::format::{data, run, types};
+use self::consign::format::{run, types};
 use super::failed::{Cause, Stop};
 use super::store::State;
 use super::words::printable;
@@ -49,13 +49,24 @@ pub struct Said {
     pub message: String,
 }
 
-/// Defines the contract's imports. `output` is by hand: its `write` reads the
-/// bytes straight from the guest's memory.
+/// Defines the contract's imports. Two are by hand: `write` of an object reads the
+/// bytes straight from the guest's memory, and `columns` of a batch are copied
+/// straight from Arrow's.
 pub fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     run::add_to_linker::<State, HasSelf<State>>(linker, |state| state)?;
-    data::add_to_linker::<State, HasSelf<State>>(linker, |state| state)?;
     // An instance without functions, that guests import for its types.
     linker.instance("consign:format/types@1.0.0")?;
+    let mut data = linker.instance("consign:format/data@1.0.0")?;
+    data.resource("batch", ResourceType::host::<Batch>(), |mut store, rep| {
+        store.data_mut().table.delete(Resource::<Batch>::new_own(rep))?;
+        Ok(())
+    })?;
+    data.func_wrap("[method]batch.rows", |store, (batch,): (Resource<Batch>,)| {
+        Ok((u32::try_from(store.data().table.get(&batch)?.0.num_rows())?,))
+    })?;
+    data.func_wrap("[method]batch.columns", view(lower::columns))?;
+    data.func_wrap("[method]batch.arrow-ipc", view(views::arrow_ipc))?;
+    data.func_wrap("[method]batch.json-lines", view(views::json_lines))?;
     let mut output = linker.instance("consign:format/output@1.0.0")?;
     output.resource("sink", ResourceType::host::<Sink>(), |mut store, rep| {
         store.data_mut().table.delete(Resource::<Sink>::new_own(rep))?;
@@ -118,33 +129,16 @@ async fn send(store: &mut StoreContextMut<'_, State>) -> wasmtime::Result<()> {
 
 impl types::Host for State {}
 
-impl data::Host for State {}
-
-impl data::HostBatch for State {
-    fn rows(&mut self, batch: Resource<Batch>) -> wasmtime::Result<u32> {
-        Ok(u32::try_from(self.table.get(&batch)?.0.num_rows())?)
+/// A function that makes a view of a batch.
+fn view<T, E: ToString>(
+    make: fn(&RecordBatch) -> Result<T, E>,
+) -> impl Fn(StoreContextMut<'_, State>, (Resource<Batch>,)) -> wasmtime::Result<(T,)> {
+    move |mut store, (batch,)| {
+        store.data_mut().host(|state| match make(&state.table.get(&batch)?.0) {
+            Ok(made) => Ok((made,)),
+            Err(error) => Err(unsupported(error.to_string())),
+        })
     }
-
-    fn columns(&mut self, batch: Resource<Batch>) -> wasmtime::Result<Vec<types::Column>> {
-        self.host(|state| lower::columns(&state.table.get(&batch)?.0).map_err(unsupported))
-    }
-
-    fn arrow_ipc(&mut self, batch: Resource<Batch>) -> wasmtime::Result<Vec<u8>> {
-        self.host(|state| view(views::arrow_ipc(&state.table.get(&batch)?.0)))
-    }
-
-    fn json_lines(&mut self, batch: Resource<Batch>) -> wasmtime::Result<Vec<u8>> {
-        self.host(|state| view(views::json_lines(&state.table.get(&batch)?.0)))
-    }
-
-    fn drop(&mut self, batch: Resource<Batch>) -> wasmtime::Result<()> {
-        self.table.delete(batch)?;
-        Ok(())
-    }
-}
-
-fn view(made: Result<Vec<u8>, arrow::error::ArrowError>) -> wasmtime::Result<Vec<u8>> {
-    made.map_err(|error| unsupported(error.to_string()))
 }
 
 fn unsupported(why: String) -> wasmtime::Error {
