@@ -2,15 +2,16 @@
 
 mod scalars;
 mod slots;
+mod writers;
 
 use super::cursor::{Affix, Cursor};
-use super::lanes::Lanes;
 use super::{Buffer, Special};
 use crate::Validity;
 use crate::views::{Bools, Bytes, Native, Values};
 
 use slots::MARGIN;
 pub(crate) use slots::Slots;
+use writers::{By, Nothing, ShortTexts, Texts, Writer};
 
 /// Rows of one block: as many as a word has bits, so that one tells of all
 /// which are null.
@@ -96,13 +97,13 @@ impl Block {
         let ([yes_lanes], [no_lanes]) = (yes.lanes(), no.lanes());
         let (yes_len, no_len) = (yes.len(), no.len());
         let is_short = yes_len.max(no_len) <= 16;
-        let write = move |cursor: &mut Cursor, value: bool| {
+        let writer = By(move |cursor: &mut Cursor, value: bool| {
             let (lanes, length) = if value { (yes_lanes, yes_len) } else { (no_lanes, no_len) };
             cursor.lanes(lanes, length);
             is_short
-        };
+        });
         // SAFETY: sixteen bytes are touched.
-        let others = unsafe { self.column(validity, around, yes_len.max(no_len), values, write) };
+        let others = unsafe { self.column(validity, around, yes_len.max(no_len), values, writer) };
         for index in ones(others) {
             self.append_within(index, around, |row, out| out.affix(if bools.value(row) { &yes } else { &no }));
         }
@@ -149,50 +150,67 @@ impl Block {
         let but_of_length = plain.but_of_length.unwrap_or(usize::MAX);
         let width = places().fold(0, |longest, (start, end)| longest.max(end.wrapping_sub(start)));
         // The texts of a block lie one after the other, and mostly all are plain.
-        // SAFETY: a text touches its length, or sixteen bytes if it is shorter.
+        let writer = Texts { values, but_of_length, special, are_checked: special.is_in(texts.whole()) };
+        // SAFETY: a text touches its length, or as many times sixteen bytes as the longest has.
         unsafe {
-            if special.is_in(texts.whole()) {
-                let write = move |cursor: &mut Cursor, (start, end): (usize, usize)| {
-                    !special.is_in(values.get(start..end).unwrap_or_default())
-                        && write_text(cursor, values, start, end, but_of_length)
-                };
-                self.column(validity, around, width, places(), write)
-            } else {
-                let write =
-                    move |cursor: &mut Cursor, (start, end)| write_text(cursor, values, start, end, but_of_length);
-                self.column(validity, around, width, places(), write)
+            match width.div_ceil(16) {
+                0 | 1 => self.short_texts::<1>(validity, around, width, places(), writer),
+                2 => self.short_texts::<2>(validity, around, width, places(), writer),
+                3 => self.short_texts::<3>(validity, around, width, places(), writer),
+                _ => self.column(validity, around, width, places(), writer),
             }
         }
     }
 
-    /// Appends the values that `write` writes, each of at most `width` bytes. It
-    /// answers for which it does not; `other` appends these.
+    /// The same for texts of at most so many times sixteen bytes.
     ///
     /// # Safety
-    /// `write` must not touch more than `width` and sixteen bytes.
+    /// All of these must not be more than `width` and sixteen bytes.
+    unsafe fn short_texts<const PIECES: usize>(
+        &mut self,
+        validity: Validity<'_>,
+        around: &Around,
+        width: usize,
+        places: impl Iterator<Item = (usize, usize)>,
+        texts: Texts<'_>,
+    ) -> u64 {
+        // SAFETY: the caller's promise.
+        unsafe {
+            match texts.are_checked {
+                true => self.column(validity, around, width, places, ShortTexts::<PIECES, true>(texts)),
+                false => self.column(validity, around, width, places, ShortTexts::<PIECES, false>(texts)),
+            }
+        }
+    }
+
+    /// Appends the values that `writer` writes, each of at most `width` bytes; `other`
+    /// appends those that it does not.
+    ///
+    /// # Safety
+    /// `writer` must not touch more than `width` and sixteen bytes.
     unsafe fn values<T: Native>(
         &mut self,
         values: &Values<'_, T>,
         validity: Validity<'_>,
         around: &Around,
         width: usize,
-        write: impl FnMut(&mut Cursor, T) -> bool,
+        writer: impl Writer<T>,
         other: impl Fn(usize, &mut Buffer),
     ) {
         let values = values.slice(self.first, self.slots.rows());
         // SAFETY: the caller's promise.
-        let others = unsafe { self.column(validity, around, width, values.present(), write) };
+        let others = unsafe { self.column(validity, around, width, values.present(), writer) };
         for index in ones(others) {
             self.append_within(index, around, &other);
         }
     }
 
-    /// Appends what stands for nulls, and other values by `write` with what
+    /// Appends what stands for nulls, and other values by `writer` with what
     /// stands around them. The answer has a bit for each row that it did not
     /// write, to which nothing has been appended.
     ///
     /// # Safety
-    /// `write` must not write more than `width` bytes, nor touch sixteen more.
+    /// `writer` must not write more than `width` bytes, nor touch sixteen more.
     #[inline(always)]
     unsafe fn column<V>(
         &mut self,
@@ -200,7 +218,7 @@ impl Block {
         around: &Around,
         width: usize,
         values: impl Iterator<Item = V>,
-        write: impl FnMut(&mut Cursor, V) -> bool,
+        writer: impl Writer<V>,
     ) -> u64 {
         self.affix(&around.lead);
         let valid = validity.word(self.first);
@@ -216,11 +234,11 @@ impl Block {
         let others = unsafe {
             match (before.pieces(), quote) {
                 _ if all & valid == 0 => 0,
-                (0 | 1, None) => each::<1, false, V>(base, ends, room, before, 0, values, write),
-                (0 | 1, Some(quote)) => each::<1, true, V>(base, ends, room, before, *quote, values, write),
-                (PIECES_MAX, None) => each::<PIECES_MAX, false, V>(base, ends, room, before, 0, values, write),
+                (0 | 1, None) => each::<1, false, V>(base, ends, room, before, 0, values, writer),
+                (0 | 1, Some(quote)) => each::<1, true, V>(base, ends, room, before, *quote, values, writer),
+                (PIECES_MAX, None) => each::<PIECES_MAX, false, V>(base, ends, room, before, 0, values, writer),
                 (PIECES_MAX, Some(quote)) => {
-                    each::<PIECES_MAX, true, V>(base, ends, room, before, *quote, values, write)
+                    each::<PIECES_MAX, true, V>(base, ends, room, before, *quote, values, writer)
                 }
                 _ => all,
             }
@@ -241,7 +259,7 @@ impl Block {
         let around = Around { before: affix.clone(), ..Around::default() };
         let nothing = std::iter::repeat_n((), self.slots.rows());
         // SAFETY: no value is written.
-        let others = unsafe { self.column(Validity::all_valid(), &around, 0, nothing, |_, ()| true) };
+        let others = unsafe { self.column(Validity::all_valid(), &around, 0, nothing, Nothing) };
         for index in ones(others) {
             self.append(index, |_, out| out.affix(affix));
         }
@@ -289,7 +307,7 @@ impl Block {
     }
 }
 
-/// Lets `write` append to each row. A function of its own for each type of
+/// Lets `writer` append to each row. A function of its own for each type of
 /// column, so that what the loop needs is in registers.
 ///
 /// # Safety
@@ -303,7 +321,7 @@ unsafe fn each<const N: usize, const QUOTED: bool, V>(
     before: &Affix,
     quote: u8,
     values: impl Iterator<Item = V>,
-    mut write: impl FnMut(&mut Cursor, V) -> bool,
+    mut writer: impl Writer<V>,
 ) -> u64 {
     let (before, before_len) = (before.lanes::<N>(), before.len().min(16 * N));
     let mut others = 0;
@@ -311,7 +329,7 @@ unsafe fn each<const N: usize, const QUOTED: bool, V>(
         // SAFETY: the caller's promise.
         let mut cursor = unsafe { Cursor::new(base.add(*end), room) };
         cursor.pieces(before, before_len);
-        if write(&mut cursor, value) {
+        if writer.write(&mut cursor, value) {
             if QUOTED {
                 cursor.push(quote);
             }
@@ -322,25 +340,6 @@ unsafe fn each<const N: usize, const QUOTED: bool, V>(
         }
     }
     others
-}
-
-/// Writes the text from `start` to `end`; not one of the length that is left out,
-/// and not one of the last bytes of all. Touches as many bytes as the text has, or
-/// sixteen if it has fewer.
-#[inline(always)]
-fn write_text(cursor: &mut Cursor, values: &[u8], start: usize, end: usize, but_of_length: usize) -> bool {
-    let length = end.wrapping_sub(start);
-    if length == but_of_length {
-        return false;
-    }
-    if length > 16 {
-        return cursor.long(values.get(start..end).unwrap_or_default());
-    }
-    match values.get(start..).and_then(<[u8]>::first_chunk) {
-        Some(window) => cursor.lanes(Lanes::load(window), length),
-        None => return false,
-    }
-    true
 }
 
 /// The places of the bits that are set.

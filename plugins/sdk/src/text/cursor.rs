@@ -5,6 +5,10 @@ use super::lanes::Lanes;
 /// Most writers store whole words and then advance by the bytes that count: a
 /// store of fixed size is far cheaper than a copy of unknown length. So they
 /// touch a few bytes more than they write, which whoever makes the cursor allows for.
+///
+/// Functions that are not inlined take it and give it back: one that borrows it would
+/// have a loop keep it in memory rather than in a register.
+#[derive(Clone, Copy)]
 pub(super) struct Cursor {
     at: *mut u8,
     #[cfg(debug_assertions)]

@@ -166,7 +166,7 @@ impl Cursor {
         } else if value < TEN_TO_8 {
             self.below_ten_to_8(value);
         } else {
-            self.at_least_ten_to_8(value);
+            *self = self.at_least_ten_to_8(value);
         }
     }
 
@@ -188,7 +188,7 @@ impl Cursor {
                 return self.millionths(millionths);
             }
         }
-        self.shortest(value);
+        *self = self.shortest(value);
     }
 
     #[inline(always)]
@@ -202,7 +202,7 @@ impl Cursor {
                 return self.millionths(thousandths * 1000);
             }
         }
-        self.shortest(value);
+        *self = self.shortest(value);
     }
 
     /// Writes `value / 10^scale` if it [is short](is_short_decimal).
@@ -246,7 +246,7 @@ impl Cursor {
     }
 
     #[inline(never)]
-    fn at_least_ten_to_8(&mut self, value: u64) {
+    fn at_least_ten_to_8(mut self, value: u64) -> Self {
         let high = value / TEN_TO_8;
         if high < TEN_TO_8 {
             self.below_ten_to_8(high);
@@ -255,6 +255,7 @@ impl Cursor {
             self.word(ascii_digits(high % TEN_TO_8), 8);
         }
         self.word(ascii_digits(value % TEN_TO_8), 8);
+        self
     }
 
     /// Writes millionths without trailing zeros, but with one place at least.
@@ -267,7 +268,7 @@ impl Cursor {
     }
 
     #[inline(never)]
-    fn shortest<F: zmij::Float + Into<f64>>(&mut self, value: F) {
+    fn shortest<F: zmij::Float + Into<f64>>(mut self, value: F) -> Self {
         let wide: f64 = value.into();
         if wide.is_finite() {
             self.bytes(zmij::Buffer::new().format_finite(value).as_bytes());
@@ -277,6 +278,7 @@ impl Cursor {
             self.push_if(b'-', wide < 0.0);
             self.bytes(b"Infinity");
         }
+        self
     }
 }
 

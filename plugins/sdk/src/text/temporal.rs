@@ -23,6 +23,15 @@ pub(super) struct LastDay {
     text: [u64; 2],
 }
 
+impl LastDay {
+    /// The day of `value`, of which a day has `per_day`; none if its year has not four digits.
+    #[inline(never)]
+    fn of(value: i64, per_day: i64) -> Option<Self> {
+        let day = value.div_euclid(per_day);
+        Some(LastDay { first: day * per_day, text: Civil::of_days(day).text()? })
+    }
+}
+
 impl Default for LastDay {
     fn default() -> Self {
         LastDay { first: 0, text: Civil::of_days(0).text().unwrap_or_default() }
@@ -216,7 +225,7 @@ impl Cursor {
         let civil = Civil::of_days(days);
         match civil.text() {
             Some(text) => self.date_text(text),
-            None => self.far_date(civil),
+            None => *self = self.far_date(civil),
         }
     }
 
@@ -246,11 +255,11 @@ impl Cursor {
         let per_day = (SECONDS_OF_DAY * unit.per_second()) as u64;
         let mut since = value.wrapping_sub(last.first) as u64;
         if since >= per_day {
-            let day = value.div_euclid(per_day as i64);
-            let Some(text) = Civil::of_days(day).text() else {
-                return self.timestamp(value, unit, instant);
+            let Some(day) = LastDay::of(value, per_day as i64) else {
+                *self = self.far_timestamp(value, unit, instant);
+                return;
             };
-            *last = LastDay { first: day * per_day as i64, text };
+            *last = day;
             since = value.wrapping_sub(last.first) as u64;
         }
         let (seconds, fraction) = match unit {
@@ -270,6 +279,13 @@ impl Cursor {
         self.push_if(b'Z', instant);
     }
 
+    #[cold]
+    #[inline(never)]
+    fn far_timestamp(mut self, value: i64, unit: TimeUnit, instant: bool) -> Self {
+        self.timestamp(value, unit, instant);
+        self
+    }
+
     #[inline(always)]
     fn date_text(&mut self, [first, last]: [u64; 2]) {
         self.word(first, 8);
@@ -277,12 +293,13 @@ impl Cursor {
     }
 
     #[cold]
-    fn far_date(&mut self, civil: Civil) {
+    fn far_date(mut self, civil: Civil) -> Self {
         self.far_year(civil.year);
         self.push(b'-');
         self.two_digits(civil.month);
         self.push(b'-');
         self.two_digits(civil.day);
+        self
     }
 
     /// At least four digits and always a sign.
