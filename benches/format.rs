@@ -17,7 +17,8 @@
 //! - `process`: as `sandbox`, but in a process of the plugin's own.
 //!
 //! After that, what `piece_rows` of a share gives: one instance, and several side by side.
-//! `CONSIGN_BENCH_ONLY="csv starts"` measures these alone: formats, `starts`, `pieces`.
+//! At the end, plugins of the templates, where the tools they are built with are there.
+//! `CONSIGN_BENCH_ONLY="csv starts"` measures these alone: formats, `starts`, `pieces`, `templates`.
 //!
 //! Time is CPU time of the whole process, which a busy machine does not change
 //! much, and below it wall time. The formatter computes on one thread; in the
@@ -27,7 +28,13 @@
 //! The component is always built with fat LTO, the native code with what the
 //! bench profile says.
 
-#![expect(clippy::print_stdout, clippy::expect_used, clippy::panic, reason = "a bench prints and may panic")]
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a bench prints and may panic"
+)]
 
 use std::io;
 use std::path::Path;
@@ -60,6 +67,8 @@ mod pieces;
 mod starts;
 #[path = "format/targets.rs"]
 mod targets;
+#[path = "format/templates.rs"]
+mod templates;
 
 use data::{flights, lineitem};
 use lent::Lent;
@@ -154,8 +163,11 @@ fn main() {
             targets.starts(&sandbox, &data);
         }
         if is_wanted("pieces") {
-            pieces::report(&sandbox, &data);
+            pieces::report(&sandbox, &data, &mut targets);
         }
+    }
+    if is_wanted("templates") {
+        targets.templates();
     }
     if !targets.report() {
         std::process::exit(1);
@@ -406,7 +418,18 @@ impl Data {
     }
 
     fn without_rows(&self) -> Self {
+        self.with(Vec::new())
+    }
+
+    /// Its batches, dealt out to so many.
+    fn parts(&self, count: usize) -> Vec<Self> {
+        let part = |number| self.batches.iter().skip(number).step_by(count).cloned().collect();
+        (0..count).map(|number| self.with(part(number))).collect()
+    }
+
+    fn with(&self, batches: Vec<RecordBatch>) -> Self {
+        let rows = batches.iter().map(RecordBatch::num_rows).sum();
         let (schema, plugin_schema) = (self.schema.clone(), self.plugin_schema.clone());
-        Self { name: self.name, rows: 0, schema, plugin_schema, batches: Vec::new() }
+        Self { name: self.name, rows, schema, plugin_schema, batches }
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use consign::limits::Isolation;
 
-use crate::{CPU, Data, Run, Sandbox, Time, WALL, WORKER, median, starts};
+use crate::{CPU, Data, Run, Sandbox, Time, WALL, WORKER, median, starts, templates};
 
 /// Against the same code native, and against Arrow's writer, in CPU time.
 const FORMATS: [(&str, f64, Option<f64>); 3] =
@@ -14,6 +14,13 @@ const FORMATS: [(&str, f64, Option<f64>); 3] =
 /// Of the throughput in the daemon's own process, in wall time; what a run without rows takes is
 /// taken off both, and has a target of its own.
 const PROCESS: f64 = 0.90;
+
+/// Of the throughput of one instance, for each core.
+const PIECES: f64 = 0.90;
+
+/// Of the shipped csv's rows, for a plugin of the C template; and MB/s of one of Python's.
+const C: f64 = 0.80;
+const PYTHON: f64 = 20.0;
 
 const START_OF_RUN: Duration = Duration::from_millis(1);
 const START_OF_PROCESS: Duration = Duration::from_millis(50);
@@ -35,6 +42,8 @@ struct Row {
 enum Target {
     /// A ratio.
     AtLeast(f64),
+    /// MB/s.
+    Speed(f64),
     /// Milliseconds.
     Under(f64),
 }
@@ -77,6 +86,28 @@ impl Targets {
         under("50 plugins, loading them from the cache".into(), starts::many(), FIFTY_CACHED);
     }
 
+    /// One instance's wall time by that of one instance a core.
+    pub fn pieces(&mut self, format: &str, ratio: f64, cores: usize) {
+        let least = Target::AtLeast(if cores > 1 { PIECES * cores as f64 } else { 0.0 });
+        self.add(format!("{format}, {cores} instances side by side against one"), ratio, least);
+    }
+
+    pub fn templates(&mut self) {
+        println!("\n{:17}{:>14}{:>26}", "template", "MB/s", "rows of the shipped csv's");
+        for language in templates::LANGUAGES {
+            let Some(templates::Measured { megabytes, rows }) = templates::measure(language) else {
+                println!("{language:17}{:>14}", "not measured");
+                continue;
+            };
+            println!("{language:17}{megabytes:>14.1}{rows:>26.2}");
+            match language {
+                "c" => self.add("C's template, against the shipped csv".into(), rows, Target::AtLeast(C)),
+                "python" => self.add("Python's template".into(), megabytes, Target::Speed(PYTHON)),
+                _ => {}
+            }
+        }
+    }
+
     /// Prints all of them, and says whether all are met.
     pub fn report(&self) -> bool {
         println!("\n{:58}{:>12}{:>12}  met", "the worst of both datasets", "measured", "target");
@@ -84,6 +115,7 @@ impl Targets {
         for Row { what, measured, target } in &self.rows {
             let (measured, wanted, met) = match target {
                 Target::AtLeast(least) => (format!("{measured:.2}"), format!("{least:.2}"), measured >= least),
+                Target::Speed(least) => (format!("{measured:.1} MB/s"), format!("{least:.0} MB/s"), measured >= least),
                 Target::Under(most) => (format!("{measured:.2} ms"), format!("< {most:.0} ms"), measured < most),
             };
             println!("{what:58}{measured:>12}{wanted:>12}  {}", if met { "yes" } else { "NO" });
@@ -96,7 +128,7 @@ impl Targets {
         match self.rows.iter_mut().find(|row| row.what == what) {
             Some(row) => {
                 row.measured = match target {
-                    Target::AtLeast(_) => row.measured.min(measured),
+                    Target::AtLeast(_) | Target::Speed(_) => row.measured.min(measured),
                     Target::Under(_) => row.measured.max(measured),
                 };
             }
