@@ -11,6 +11,7 @@ mod profile;
 mod refused;
 mod secret;
 mod slot;
+mod spread;
 
 pub use destination::Destination;
 pub use failure::{Asked, Failure, Layer, Leaves, Retry};
@@ -24,6 +25,7 @@ pub use profile::{AccountId, BucketName, ExternalId, ParamValue, Principal, Regi
 pub use refused::{Blame, Refused};
 pub use secret::Secret;
 pub use slot::{Interval, Origin, RunId, SkipReason, Slot};
+pub(crate) use spread::spread;
 
 /// Why a text is not the value it should be: a fragment such as
 /// `has an uppercase letter; use a-z, 0-9 and '-'`, to be put after the text.

@@ -14,7 +14,7 @@ use super::job::{Delivery, Job, Progress, Task};
 use super::queue::{Of, Place};
 use crate::clock::{Instant, exact};
 use crate::crash::{self, Point};
-use crate::domain::{Asked, Failure, Layer, Origin, Retry};
+use crate::domain::{Asked, Failure, Layer, Origin, Retry, spread};
 use crate::ledger::LedgerError;
 use crate::run::Stopper;
 
@@ -139,9 +139,7 @@ impl Breakers {
 /// Up to a quarter is taken off by the name, so that those that went down together are not
 /// tried together.
 fn pause(of: &Of, shut: u32) -> Duration {
-    let whole = FIRST.saturating_mul(1 << shut.min(10)).min(LONGEST);
-    let hash = crc_fast::checksum(crc_fast::CrcAlgorithm::Crc32IsoHdlc, of.to_string().as_bytes());
-    whole - whole / 4 * u32::try_from(hash % 1000).unwrap_or_default() / 1000
+    spread(FIRST.saturating_mul(1 << shut.min(10)).min(LONGEST), 0.25, of)
 }
 
 impl Desk {

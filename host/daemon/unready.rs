@@ -2,9 +2,7 @@
 //! ledger decides, with each attempt; what is known here has customers looked at, and has
 //! everything begin again when one is ready.
 
-use std::collections::hash_map::DefaultHasher;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +16,7 @@ use super::job::Job;
 use crate::clock::{Instant, to_the_second};
 use crate::config::{Config, Customer, Missed, Overlap, Preflight};
 use crate::crash::{self, Point};
-use crate::domain::{CustomerName, Failure, Origin, ShareName};
+use crate::domain::{CustomerName, Failure, Origin, ShareName, spread};
 use crate::ledger::{DeliveryId, Exposed, Ledger, LedgerError, Unready};
 use crate::run::{Parts, passed, ready};
 
@@ -352,10 +350,7 @@ async fn look_again(
 fn pause(customer: &CustomerName, looks: Option<u32>) -> Duration {
     let looks = looks.unwrap_or(0);
     let whole = PAUSE.saturating_mul(1_u32.checked_shl(looks).unwrap_or(u32::MAX)).min(PAUSE_MAX);
-    let mut hasher = DefaultHasher::new();
-    (customer, looks).hash(&mut hasher);
-    let spread = (hasher.finish() >> 40) as f64 / f64::from(1 << 24);
-    whole.mul_f64(1.0 - spread / 2.0)
+    spread(whole, 0.5, (customer, looks))
 }
 
 fn tell(before: &BTreeMap<CustomerName, Unready>, now: &BTreeMap<CustomerName, Unready>) {

@@ -1,7 +1,5 @@
 //! A session of one customer's role, for one run.
 
-use std::collections::hash_map::DefaultHasher;
-use std::hash::{Hash, Hasher};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -16,13 +14,13 @@ use tracing::Instrument as _;
 use super::failure::{self, Fault, Operation};
 use crate::clock::{Clock, Instant};
 use crate::config::Customer;
-use crate::domain::{Failure, Layer, Retry};
+use crate::domain::{Failure, Layer, Retry, spread};
 
 /// A session is renewed this long before it ends; a short one at half its life.
 const AHEAD: TimeDelta = TimeDelta::minutes(5);
 
-/// How long a renewal that failed is left alone, and up to twice as long: the old one does meanwhile.
-const AGAIN: TimeDelta = TimeDelta::seconds(15);
+/// How long a renewal that failed is left alone, but for up to half of it: the old one does meanwhile.
+const AGAIN: Duration = Duration::from_secs(30);
 
 /// What is asked of STS.
 pub(super) struct AssumeRole {
@@ -108,7 +106,7 @@ impl Session {
                 (Ok(renewed), _) => *lease = Some(renewed),
                 (Err(failure), Some(lease)) => {
                     tracing::warn!(customer = %this.request.customer.name, %failure, "session not renewed yet");
-                    lease.renew_at = this.clock.now() + AGAIN + spread(&this.request.name, lease.renew_at);
+                    lease.renew_at = this.clock.now() + spread(AGAIN, 0.5, (&this.request.name, lease.renew_at));
                 }
                 (Err(_), None) => {}
             }
@@ -189,13 +187,6 @@ impl Session {
             number,
         })
     }
-}
-
-/// Up to [`AGAIN`], so that what fails together does not come back together.
-fn spread(name: &str, at: Instant) -> TimeDelta {
-    let mut hasher = DefaultHasher::new();
-    (name, at).hash(&mut hasher);
-    AGAIN * i32::try_from(hasher.finish() % 1000).unwrap_or_default() / 1000
 }
 
 /// Hands a session's credentials to the S3 client. Its errors carry our own

@@ -252,8 +252,8 @@ impl To<'_> {
         self.writer.lock().await.write_all(bytes).await.map_err(Lost::Died)
     }
 
-    /// Sends the batch that is the `turn`th, once there is room for it.
-    async fn batch(&self, turn: usize, number: u64, buffers: &[Buffer]) -> Result<(), Lost> {
+    /// Sends a batch, once there is room for it.
+    async fn batch(&self, number: u64, buffers: &[Buffer]) -> Result<(), Lost> {
         // Nobody closes it.
         if let Ok(room) = self.batches.acquire().await {
             room.forget();
@@ -262,8 +262,7 @@ impl To<'_> {
         if !rows.fits(bytes) {
             return wire::send_batch(&mut *self.writer.lock().await, number, buffers).await.map_err(Lost::Died);
         }
-        let lent =
-            rows.write(turn, buffers.iter().map(Buffer::as_slice)).and_then(|()| wire::lent_frame(number, bytes));
+        let lent = rows.write(buffers.iter().map(Buffer::as_slice)).and_then(|()| wire::lent_frame(number, bytes));
         self.send(&lent.map_err(Lost::Died)?).await
     }
 }
@@ -290,7 +289,7 @@ where
     wire::request(&mut opening, &Request::Format(format), Some(plain)).map_err(Lost::Died)?;
     to.send(&opening).await?;
     let mut encoder = StreamEncoder::try_new(plain).map_err(host)?;
-    let (mut sent, mut turn) = (0, 0);
+    let mut sent = 0;
     while let Some(batch) = batches.next().await {
         let batch = batch.map_err(|failure| {
             // The plugin may not have got all of them yet, but it is this one that fails.
@@ -301,8 +300,7 @@ where
         rows_in.set(rows_in.get() + batch.num_rows() as u64);
         for part in guest::parts(&batch, plain) {
             let buffers = encoder.encode(&part.map_err(Lost::Here)?).map_err(host)?;
-            to.batch(turn, sent, &buffers).await?;
-            turn += 1;
+            to.batch(sent, &buffers).await?;
         }
     }
     to.send(&wire::END).await
@@ -315,16 +313,15 @@ async fn take(
     output: &mut Output,
     (logs, batch_number): (&Logs, &Cell<u64>),
 ) -> Result<Formatted, Lost> {
-    let (mut turn, mut freed) = (0, 0);
+    let mut freed = 0;
     loop {
         let stopped = |stop: Stop| Lost::Here(stop.into());
         match wire::hear(&mut reader).await {
             Ok(Heard::Output(event)) => accept(output, event).await?,
             Ok(Heard::Lent { object, bytes }) => {
-                let Some(chunk) = to.lanes.output.copy(turn, bytes) else {
+                let Some(chunk) = to.lanes.output.copy(bytes) else {
                     return Err(Lost::Here(nonsense("sent a chunk that is too large")));
                 };
-                turn += 1;
                 freed += 1;
                 // Some at once: each is a word that wakes the worker.
                 if freed == lanes::CHUNKS_FREED {

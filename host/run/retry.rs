@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::clock::Instant;
 use crate::config::RetryPolicy;
-use crate::domain::{Failure, Leaves, Retry};
+use crate::domain::{Failure, Leaves, Retry, spread};
 
 /// Who tries again.
 #[derive(Clone, Copy, Debug)]
@@ -41,10 +41,7 @@ pub(super) fn again(
 /// failed together does not come back together.
 pub(super) fn wait(policy: &RetryPolicy, tries: u32, seed: u64) -> Duration {
     let whole = policy.backoff.saturating_mul(1_u32.checked_shl(tries).unwrap_or(u32::MAX)).min(policy.max_backoff);
-    // The multiplier of Knuth's hashing, for numbers that follow one another.
-    let spread =
-        (seed.wrapping_add(u64::from(tries)).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) as f64 / f64::from(1 << 24);
-    whole.mul_f64(1.0 - spread / 2.0)
+    spread(whole, 0.5, (seed, tries))
 }
 
 #[cfg(test)]

@@ -1,17 +1,17 @@
 //! What a server of PostgreSQL, its settings and what is in between do to the
 //! nodes of a ledger, and what they do with it.
 
-use std::thread::{JoinHandle, sleep, spawn};
 use std::time::{Duration, Instant};
 
 use consign::clock::Clock;
 use consign::config::Database;
 use consign::domain::{Failure, Layer, Retry, SkipReason};
 use consign::ledger::{DeliveryState, Ledger, LedgerError, Planned, RunState};
+use tokio_postgres::NoTls;
 
 use super::nodes::{Shared, begun, is_fenced};
 use super::{customers, planned, share, slot, start};
-use crate::support::postgres::{LEASE, Postgres};
+use crate::support::postgres::{LEASE, Postgres, SHORT_LEASE};
 use crate::support::way::Way;
 
 impl Shared {
@@ -31,27 +31,43 @@ impl Shared {
         self.server.psql(&format!("{end} 'user_{}'", self.schema));
     }
 
-    /// Another writer has a transaction open for a while: it does `first`, waits, and then does `last`.
-    fn meanwhile(&self, first: &str, last: &str) -> JoinHandle<()> {
-        let (url, marker) = (self.server.url(), format!("of {}", self.schema));
-        let sql = format!(
-            "/* {marker} */ BEGIN; SET LOCAL search_path TO {}; {first}; SELECT pg_sleep(1); {last}; COMMIT",
-            self.schema
-        );
-        let writer = spawn(move || drop(Postgres::ask(&url, &sql)));
-        let waits = format!(
-            "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND query LIKE '/* {marker} */%'"
-        );
-        let began = Instant::now();
-        while self.server.psql(&waits) == "0" {
-            assert!(began.elapsed() < LEASE * 10);
-            sleep(Duration::from_millis(10));
-        }
-        writer
+    /// Another writer, in the middle of a transaction that has done this.
+    async fn writer(&self, first: &str) -> Writer {
+        let (client, connection) = tokio_postgres::connect(&self.server.url(), NoTls).await.unwrap();
+        tokio::spawn(connection);
+        let begin = format!("BEGIN; SET LOCAL search_path TO {}; {first}", self.schema);
+        client.batch_execute(&begin).await.unwrap();
+        Writer(client)
     }
 
-    fn states(&self) -> String {
-        self.psql("SELECT string_agg(state, ' ' ORDER BY id) FROM nodes")
+    /// Marks those dead whose lease has run out, as another node does; returns the states of all.
+    fn reap(&self) -> String {
+        self.psql(
+            "UPDATE nodes SET state = 'dead', ended_at = clock_timestamp()
+             WHERE state = 'alive' AND lease_until < clock_timestamp();
+             SELECT string_agg(state, ' ' ORDER BY id) FROM nodes",
+        )
+    }
+}
+
+/// Its transaction is open until it goes on.
+struct Writer(tokio_postgres::Client);
+
+impl Writer {
+    /// As soon as somebody waits for it.
+    async fn goes_on_when_waited_for(self, last: &str) {
+        let waits = "SELECT FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY(pg_blocking_pids(pid))";
+        let began = Instant::now();
+        while self.0.query(waits, &[]).await.unwrap().is_empty() {
+            assert!(began.elapsed() < LEASE, "nobody waits");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        self.goes_on(last).await;
+    }
+
+    /// Does this and commits.
+    async fn goes_on(self, last: &str) {
+        self.0.batch_execute(&format!("{last}; COMMIT")).await.unwrap();
     }
 }
 
@@ -93,10 +109,12 @@ async fn server_with_another_isolation_has_no_old_pictures() {
     plan(&ledger, 1).await.unwrap();
     // A pause, by whoever has the lock that is taken for it.
     let lock = format!("SELECT pg_advisory_xact_lock(hashtextextended('{} pauses', 0))", shared.schema);
-    let pause = shared.meanwhile(&lock, "INSERT INTO pauses VALUES ('orders', 1, NULL)");
-    let recorded = ledger.plan(vec![planned(slot("orders", 2), &["acme"])], vec![]).await.unwrap();
-    pause.join().unwrap();
-    assert_eq!(recorded.left_out, [(slot("orders", 2), SkipReason::Paused)]);
+    let paused = shared.writer(&lock).await;
+    let (recorded, ()) = tokio::join!(
+        ledger.plan(vec![planned(slot("orders", 2), &["acme"])], vec![]),
+        paused.goes_on_when_waited_for("INSERT INTO pauses VALUES ('orders', 1, NULL)"),
+    );
+    assert_eq!(recorded.unwrap().left_out, [(slot("orders", 2), SkipReason::Paused)]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -105,9 +123,10 @@ async fn server_with_short_timeouts_has_them_for_others() {
     let settings = ["statement_timeout = '200ms'", "lock_timeout = '200ms'", "idle_session_timeout = '200ms'"];
     let ledger = connect(&shared.of_user(&settings));
     plan(&ledger, 1).await.unwrap();
-    let busy = shared.meanwhile("LOCK TABLE shares", "SELECT 1");
-    assert_eq!(plan(&ledger, 2).await.unwrap(), 1);
-    busy.join().unwrap();
+    let busy = shared.writer("LOCK TABLE shares").await;
+    // For longer than any of these.
+    let (planned, ()) = tokio::join!(plan(&ledger, 2), busy.goes_on_when_waited_for("SELECT pg_sleep(1)"));
+    assert_eq!(planned.unwrap(), 1);
 }
 
 /// An answer to COMMIT is lost, and the server does not say at once whether it counts:
@@ -123,7 +142,7 @@ async fn server_that_does_not_say_what_counts_is_asked_again() {
     rights("CREATE ROLE asks LOGIN; REVOKE EXECUTE ON FUNCTION pg_xact_status FROM PUBLIC");
     rights(&format!("GRANT CREATE ON DATABASE {database} TO asks"));
     let url = format!("postgres://asks@127.0.0.1:{}/{database}", way.port);
-    let ledger = connect(&Database::new(&url, "consign", LEASE * 20));
+    let ledger = connect(&Database::new(&url, "consign", LEASE));
     plan(&ledger, 1).await.unwrap();
     way.loses_the_next_commit();
     let planned = tokio::spawn({
@@ -142,7 +161,7 @@ async fn server_behind_a_pooler_of_transactions_is_refused() {
     let way = Way::to(shared.server.port());
     shared.of_user(&[]);
     let url = format!("postgres://user_{}@127.0.0.1:{}/postgres", shared.schema, way.port);
-    let database = Database::new(&url, &shared.schema, LEASE * 5);
+    let database = Database::new(&url, &shared.schema, LEASE);
     let ledger = connect(&database);
     plan(&ledger, 1).await.unwrap();
     ledger.reader().pauses().await.unwrap();
@@ -162,26 +181,35 @@ async fn server_that_goes_silent_does_not_cost_the_lease() {
     let Some(shared) = Shared::new() else { return };
     let way = Way::to(shared.server.port());
     let url = format!("postgres://consign@127.0.0.1:{}/postgres", way.port);
-    let node = connect(&Database::new(&url, &shared.schema, LEASE * 2));
-    let other = shared.open();
-    // The other one may take it for dead by now.
-    tokio::time::sleep(LEASE * 3 / 2).await;
+    let lease = SHORT_LEASE * 6;
+    let node = connect(&Database::new(&url, &shared.schema, lease));
+    let renewed = async || {
+        let until = || shared.psql("SELECT lease_until FROM nodes");
+        let (before, began) = (until(), Instant::now());
+        while until() == before {
+            assert_eq!(shared.reap(), "alive");
+            assert!(began.elapsed() < lease * 2);
+            tokio::time::sleep(lease / 100).await;
+        }
+    };
+    // Over the connection that goes silent then.
+    renewed().await;
     way.goes_silent();
-    tokio::time::sleep(LEASE * 4).await;
-    assert_eq!(shared.states(), "alive alive");
+    renewed().await;
     node.is_ours().await.unwrap();
-    other.is_ours().await.unwrap();
 }
 
 /// Nobody could renew a lease, so that nobody is dead for it.
 #[tokio::test(flavor = "multi_thread")]
 async fn server_that_is_away_for_longer_than_a_lease_costs_nobody_its_work() {
     let Some(mut server) = Postgres::start() else { return };
-    let database = server.database("consign");
+    let lease = SHORT_LEASE * 3;
+    let database = Database::new(&server.url(), "consign", lease);
     let nodes = [connect(&database), connect(&database), connect(&database)];
-    tokio::time::sleep(LEASE * 3 / 2).await;
-    tokio::task::block_in_place(|| server.restart(LEASE * 3 / 2));
-    tokio::time::sleep(LEASE * 3 / 2).await;
+    // Each of them may take others for dead by now.
+    tokio::time::sleep(lease * 3 / 2).await;
+    tokio::task::block_in_place(|| server.restart(lease * 3 / 2));
+    tokio::time::sleep(lease * 3 / 2).await;
     for (n, node) in (1..).zip(&nodes) {
         node.is_ours().await.unwrap();
         assert_eq!(plan(node, n).await.unwrap(), 1);
@@ -190,8 +218,8 @@ async fn server_that_is_away_for_longer_than_a_lease_costs_nobody_its_work() {
     server.psql("INSERT INTO consign.nodes (name, state, lease_until) VALUES ('gone', 'alive', clock_timestamp())");
     let began = Instant::now();
     while server.psql("SELECT state FROM consign.nodes WHERE name = 'gone'") != "dead" {
-        assert!(began.elapsed() < LEASE * 5);
-        tokio::time::sleep(LEASE / 10).await;
+        assert!(began.elapsed() < lease * 5);
+        tokio::time::sleep(lease / 10).await;
     }
 }
 
@@ -203,9 +231,9 @@ async fn server_keeps_what_is_begun_while_it_is_pruned() {
     let skipped = |n| Planned { skip: Some(SkipReason::Missed), ..planned(slot("orders", n), &["acme"]) };
     ledger.plan((-5..0).map(skipped).collect(), vec![]).await.unwrap();
     let later = slot("orders", 1).at;
-    let backfill = shared.meanwhile("UPDATE slots SET state = 'pending', reason = NULL WHERE id = 2", "SELECT 1");
+    let backfill = shared.writer("UPDATE slots SET state = 'pending', reason = NULL WHERE id = 2").await;
     assert_eq!(ledger.prune(later).await.unwrap(), 4);
-    backfill.join().unwrap();
+    backfill.goes_on("SELECT 1").await;
     assert_eq!(shared.psql("SELECT id, state FROM slots"), "2|pending");
     assert_eq!(ledger.prune(later).await.unwrap(), 0);
 }

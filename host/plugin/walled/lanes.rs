@@ -14,6 +14,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::ptr::NonNull;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arrow::alloc::Allocation;
 use arrow::buffer::Buffer;
@@ -40,10 +41,11 @@ pub const CHUNKS_FREED: u8 = 4;
 /// Of a chunk of output.
 const CHUNK_BYTES: usize = crate::plugin::output::CHUNK_BYTES;
 
-/// Slots of one size, used one after the other.
+/// Slots of one size, used one after the other: each side counts for itself whose turn it is.
 pub struct Lane {
     map: MmapRaw,
     slot_bytes: usize,
+    turn: AtomicUsize,
 }
 
 /// Both lanes, as one side has them.
@@ -60,8 +62,8 @@ impl Lanes {
         let output = memory("consign-output", CHUNKS * CHUNK_BYTES)?;
         // From here on nobody can get what may write the rows but who has it already.
         let lanes = Self {
-            rows: Lane { map: MmapOptions::new().map_raw(&rows)?, slot_bytes: BATCH_BYTES },
-            output: Lane { map: MmapOptions::new().map_raw_read_only(&output)?, slot_bytes: CHUNK_BYTES },
+            rows: Lane::new(MmapOptions::new().map_raw(&rows)?, BATCH_BYTES),
+            output: Lane::new(MmapOptions::new().map_raw_read_only(&output)?, CHUNK_BYTES),
         };
         fcntl_add_seals(&rows, fixed | SealFlags::FUTURE_WRITE)?;
         fcntl_add_seals(&output, fixed)?;
@@ -77,8 +79,8 @@ impl Lanes {
     pub fn take(socket: &UnixStream) -> io::Result<Self> {
         let [rows, output] = passed(socket)?;
         Ok(Self {
-            rows: Lane { map: MmapOptions::new().map_raw_read_only(&rows)?, slot_bytes: BATCH_BYTES },
-            output: Lane { map: MmapOptions::new().map_raw(&output)?, slot_bytes: CHUNK_BYTES },
+            rows: Lane::new(MmapOptions::new().map_raw_read_only(&rows)?, BATCH_BYTES),
+            output: Lane::new(MmapOptions::new().map_raw(&output)?, CHUNK_BYTES),
         })
     }
 }
@@ -105,28 +107,33 @@ fn memory(name: &str, bytes: usize) -> io::Result<File> {
 }
 
 impl Lane {
+    fn new(map: MmapRaw, slot_bytes: usize) -> Self {
+        Self { map, slot_bytes, turn: AtomicUsize::new(0) }
+    }
+
     pub fn fits(&self, bytes: usize) -> bool {
         bytes <= self.slot_bytes
     }
 
-    /// Writes the slot of this turn, which nobody may be reading.
-    pub fn write<'a>(&self, turn: usize, pieces: impl Iterator<Item = &'a [u8]>) -> io::Result<()> {
-        let mut written = 0;
+    /// Writes the next slot, which nobody may be reading.
+    pub fn write<'a>(&self, pieces: impl Iterator<Item = &'a [u8]>) -> io::Result<()> {
+        let (slot, mut written) = (self.slot(), 0);
         for piece in pieces {
             if !self.fits(written + piece.len()) {
                 return Err(io::ErrorKind::InvalidInput.into());
             }
-            let to = self.slot(turn).wrapping_add(written);
+            let to = slot.wrapping_add(written);
             // SAFETY: all of it is within the slot, as seen above, and so within the mapping,
             // which is this side's to write; no reference to it is ever made on this side.
             unsafe { to.copy_from_nonoverlapping(piece.as_ptr(), piece.len()) };
             written += piece.len();
         }
+        self.is_used();
         Ok(())
     }
 
-    /// A copy of the beginning of the slot of this turn. None when the slot is not so long.
-    pub fn copy(&self, turn: usize, bytes: usize) -> Option<Vec<u8>> {
+    /// A copy of the beginning of the next slot. None when the slot is not so long.
+    pub fn copy(&self, bytes: usize) -> Option<Vec<u8>> {
         if !self.fits(bytes) {
             return None;
         }
@@ -134,26 +141,33 @@ impl Lane {
         // SAFETY: both are so long. Should the other side write at the same time, against
         // what was agreed, the bytes are any bytes, which is what they are taken for.
         unsafe {
-            self.slot(turn).copy_to_nonoverlapping(copy.as_mut_ptr(), bytes);
+            self.slot().copy_to_nonoverlapping(copy.as_mut_ptr(), bytes);
             copy.set_len(bytes);
         }
+        self.is_used();
         Some(copy)
     }
 
-    /// The beginning of the slot of this turn, without a copy; `owner` has this lane.
+    /// The beginning of the next slot, without a copy; `owner` has this lane.
     ///
     /// # Safety
     ///
     /// Until the owner is dropped, the other side does not write the slot.
-    pub unsafe fn lend(&self, turn: usize, bytes: usize, owner: Arc<dyn Allocation>) -> Option<Buffer> {
-        let slot = NonNull::new(self.slot(turn)).filter(|_| self.fits(bytes))?;
+    pub unsafe fn lend(&self, bytes: usize, owner: Arc<dyn Allocation>) -> Option<Buffer> {
+        let slot = NonNull::new(self.slot()).filter(|_| self.fits(bytes))?;
+        self.is_used();
         // SAFETY: it is so long, mapped as long as its owner is there, and does not change.
         Some(unsafe { Buffer::from_custom_allocation(slot, bytes, owner) })
     }
 
-    fn slot(&self, turn: usize) -> *mut u8 {
+    fn slot(&self) -> *mut u8 {
         let slots = self.map.len() / self.slot_bytes;
-        self.map.as_mut_ptr().wrapping_add(turn % slots * self.slot_bytes)
+        self.map.as_mut_ptr().wrapping_add(self.turn.load(Ordering::Relaxed) % slots * self.slot_bytes)
+    }
+
+    /// One thread of this side writes, or reads: what it tells the other side goes through the socket.
+    fn is_used(&self) {
+        self.turn.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -172,9 +186,9 @@ mod tests {
         assert!(File::from(rows.try_clone().unwrap()).set_len(1).is_err());
         assert!(ftruncate(&output, 0).is_err());
         // Also where it is written already.
-        lanes.rows.write(0, [&b"rows"[..]].into_iter()).unwrap();
-        let theirs = Lane { map: MmapOptions::new().map_raw_read_only(&rows).unwrap(), slot_bytes: BATCH_BYTES };
-        assert_eq!(theirs.copy(0, 4).unwrap(), b"rows");
+        lanes.rows.write([&b"rows"[..]].into_iter()).unwrap();
+        let theirs = Lane::new(MmapOptions::new().map_raw_read_only(&rows).unwrap(), BATCH_BYTES);
+        assert_eq!(theirs.copy(4).unwrap(), b"rows");
     }
 
     #[test]
@@ -182,13 +196,14 @@ mod tests {
         let (ours, theirs) = UnixStream::pair().unwrap();
         let (daemon, worker) = (Lanes::make(&ours).unwrap(), Lanes::take(&theirs).unwrap());
         let whole = vec![7; CHUNK_BYTES];
-        assert!(worker.output.write(0, [&whole[..], &b"x"[..]].into_iter()).is_err());
-        assert!(daemon.output.copy(0, CHUNK_BYTES + 1).is_none());
+        // What is too long has no turn.
+        assert!(worker.output.write([&whole[..], &b"x"[..]].into_iter()).is_err());
+        assert!(daemon.output.copy(CHUNK_BYTES + 1).is_none());
         for turn in 0..2 * CHUNKS {
             let chunk = vec![u8::try_from(turn).unwrap(); CHUNK_BYTES];
-            worker.output.write(turn, [&chunk[..]].into_iter()).unwrap();
-            assert_eq!(daemon.output.copy(turn, CHUNK_BYTES).unwrap(), chunk);
+            worker.output.write([&chunk[..]].into_iter()).unwrap();
+            assert_eq!(daemon.output.copy(CHUNK_BYTES).unwrap(), chunk);
         }
-        assert_eq!(daemon.output.copy(1, 1), Some(vec![u8::try_from(CHUNKS + 1).unwrap()]), "they come round");
+        assert_eq!(daemon.output.copy(1), Some(vec![u8::try_from(CHUNKS).unwrap()]), "they come round");
     }
 }

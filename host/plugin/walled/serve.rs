@@ -260,7 +260,7 @@ fn hand_on(
     to: &Mutex<UnixStream>,
     (lane, freed): (&Lane, &Receiver<()>),
 ) -> io::Result<()> {
-    let (mut turn, mut free) = (0, lanes::CHUNKS);
+    let mut free = lanes::CHUNKS;
     while let Some(event) = events.blocking_recv() {
         match event {
             OutputEvent::Bytes { object, bytes } if lane.fits(bytes.len()) => {
@@ -272,8 +272,7 @@ fn hand_on(
                     free += 1;
                 }
                 free -= 1;
-                lane.write(turn, std::iter::once(&bytes[..]))?;
-                turn += 1;
+                lane.write(std::iter::once(&bytes[..]))?;
                 lock(to).write_all(&wire::lent_frame(object.into(), bytes.len())?)?;
             }
             event => wire::tell_output(&mut *lock(to), event)?,
@@ -305,14 +304,13 @@ fn batches(
 ) -> impl Iterator<Item = Result<RecordBatch, Failure>> {
     // SAFETY: the other end is the daemon, which encodes arrays that are valid.
     let mut decoder = unsafe { StreamDecoder::new().with_skip_validation(true) };
-    let mut turn = 0;
-    let mut place = move |kind: u8, payload: Vec<u8>| -> Option<(u64, Buffer)> {
+    let place = move |kind: u8, payload: Vec<u8>| -> Option<(u64, Buffer)> {
         let held = |sent| Arc::new(Held { _lane: rows.clone(), _sent: sent, to: to.clone() });
-        let placed = if kind == wire::LENT {
+        Some(if kind == wire::LENT {
             let (number, bytes) = wire::lent(&payload)?;
             // SAFETY: the daemon writes a slot again when it is told that it is free, as it is
             // when its holder is dropped.
-            (number, unsafe { rows.lend(turn, bytes, held(None)) }?)
+            (number, unsafe { rows.lend(bytes, held(None)) }?)
         } else {
             let mut buffer = Buffer::from_vec(payload);
             let (number, _) = buffer.split_first_chunk()?;
@@ -321,9 +319,7 @@ fn batches(
             let (start, bytes) = (std::ptr::NonNull::from(buffer.as_slice()).cast(), buffer.len());
             // SAFETY: it is what its holder has.
             (number, unsafe { Buffer::from_custom_allocation(start, bytes, held(Some(buffer))) })
-        };
-        turn += 1;
-        Some(placed)
+        })
     };
     let mut next = move |kind: u8, payload: Vec<u8>| -> Result<RecordBatch, String> {
         let (number, mut buffer) = place(kind, payload).ok_or("it is not where it should be")?;

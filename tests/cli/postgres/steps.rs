@@ -16,7 +16,7 @@ use super::super::audit::Audit;
 use super::super::sweeps::{in_lanes, is_whole};
 use super::super::world::{self, Running, SOON, is_stopped, stop, until};
 use super::Pair;
-use crate::support::postgres::{LEASE, Postgres};
+use crate::support::postgres::{Postgres, SHORT_LEASE};
 
 /// Worlds at the same time: each waits for leases most of the time.
 const LANES: usize = 4;
@@ -241,7 +241,7 @@ fn paused_at(server: &Postgres, step: Step) {
     let had = pair.at_work(&one);
     assert!(!had.is_empty(), "{step:?}: it has nothing at work");
     let (mut other, _) = pair.daemon();
-    until("another one has ended what it had", LEASE * 30, || {
+    until("another one has ended what it had", SHORT_LEASE * 30, || {
         assert!(other.is_running() && is_stopped(&paused), "{}", pair.world.log());
         pair.is_dead(&one) && pair.is_taken_over(&had)
     });
