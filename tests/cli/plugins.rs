@@ -2,7 +2,7 @@
 
 mod bench;
 mod cases;
-mod conformance;
+pub mod conformance;
 
 use std::fs;
 use std::path::Path;
