@@ -377,6 +377,8 @@ fn closed(_: AcquireError) -> Failure {
     local("the delivery is closed")
 }
 
+/// Something of consign's own that has ended.
 fn local(message: impl Into<String>) -> Failure {
-    Failure::new(Layer::Local, Retry::Later, message, "")
+    let remedy = "nothing is lost: the delivery can be made again; if it ends so again, report it with the log";
+    Failure::new(Layer::Local, Retry::Later, message, remedy)
 }

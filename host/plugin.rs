@@ -8,6 +8,7 @@
 
 mod cache;
 mod engine;
+mod error;
 mod facts;
 mod failed;
 mod guest;
@@ -46,6 +47,7 @@ use crate::domain::{ContentDigest, Failure, OutputEvent, PluginName};
 use crate::limits::{Isolation, Limits};
 
 pub use cache::CacheError;
+pub use error::PluginError;
 pub use facts::Facts;
 pub use failed::{Cause, Failed};
 pub use inspect::{InspectError, gets};
@@ -56,32 +58,13 @@ pub use pieces::{Crew, Lost, Pieces, in_pieces};
 pub use shipped::{FIXED_FLIGHTS, SHIPPED, shipped};
 #[doc(hidden)]
 pub use walled::heard_all;
-pub use walled::{Attempt, COMMAND, Wall, serve};
+pub use walled::{Attempt, COMMAND, Purpose, Wall, WallLayer, serve};
 
 use guest::{Code, Ends};
 use inspect::World;
 use logs::Logs;
 use store::State;
 use walled::Walled;
-
-/// Why a plugin cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum PluginError {
-    #[error("cannot start the plugin engine")]
-    Engine(#[source] Box<dyn std::error::Error + Send + Sync>),
-    #[error(transparent)]
-    Cache(#[from] CacheError),
-    #[error("plugin {plugin} {why}")]
-    Inspect { plugin: PluginName, why: InspectError },
-    #[error("plugin {plugin} does not compile")]
-    Compile { plugin: PluginName, source: Box<dyn std::error::Error + Send + Sync> },
-    #[error("plugin {plugin} does not fit the contract of wit/v1; build it against the published one")]
-    Contract { plugin: PluginName, source: Box<dyn std::error::Error + Send + Sync> },
-    #[error("plugin {plugin} failed in `{function}`")]
-    Call { plugin: PluginName, function: &'static str, source: Box<Failed> },
-    #[error("plugin {plugin} describes itself wrongly: {why}")]
-    Description { plugin: PluginName, why: String },
-}
 
 /// What a plugin says of itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -117,6 +100,8 @@ pub struct PluginHost {
     /// By stack size, which each engine has one of.
     machines: Arc<Mutex<BTreeMap<usize, Machine>>>,
     cache: cache::Cache,
+    /// One at a time: compiling has all cores at work, and much memory.
+    compiling: Arc<Mutex<()>>,
     /// None for the daemon.
     observe: Option<Observe>,
     /// What is started to have a plugin in a process of its own.
@@ -185,6 +170,7 @@ impl PluginHost {
     }
 
     /// A host for the author of a plugin, whose runs tell more of themselves: [`observe`].
+    /// Core dumps and profiles are made of what runs in this process alone.
     pub fn observing(cache_dir: &Path, observe: Observe) -> Result<Self, PluginError> {
         Self::start(cache_dir, Some(observe))
     }
@@ -195,7 +181,7 @@ impl PluginHost {
         let cache = cache::Cache::open(cache_dir, &machine.engine)?;
         let machines = Arc::new(Mutex::new(BTreeMap::from([(usual, machine)])));
         // Not by its name: an upgrade may have put another binary there.
-        Ok(Self { machines, cache, observe, worker: "/proc/self/exe".into() })
+        Ok(Self { machines, cache, compiling: Arc::default(), observe, worker: "/proc/self/exe".into() })
     }
 
     /// Another binary of consign to start for plugins in processes of their own.
@@ -240,7 +226,8 @@ impl PluginHost {
             }
             Isolation::Process => {
                 let compiled = code.serialize().map_err(|error| PluginError::Engine(error.into_boxed_dyn_error()))?;
-                let walled = Walled::new(&self.worker, &compiled, limits.stack_bytes);
+                let purpose = if self.observe.is_some() { Purpose::Observed } else { Purpose::Runs };
+                let walled = Walled::new(&self.worker, &compiled, limits.stack_bytes, purpose);
                 Guest::Walled(walled.map_err(|error| PluginError::Engine(error.into()))?)
             }
         };
@@ -283,6 +270,11 @@ impl PluginHost {
             plugin: name.clone(),
             source: error.into_boxed_dyn_error(),
         };
+        let _turn = self.compiling.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        // Somebody else may have had the same in hand.
+        if let Some(code) = self.cache.get(engine, digest)? {
+            return Ok(code);
+        }
         let code = wasmtime::component::Component::from_binary(engine, bytes).map_err(error)?;
         let compiled = code.serialize().map_err(error)?;
         // A full disk costs the next start a compilation, not today's deliveries.
@@ -345,8 +337,17 @@ impl Component {
     /// Has a process of the plugin try what none may do. Refused by one that has none.
     pub fn try_wall(&self) -> Result<(Wall, Vec<Attempt>), Failed> {
         match &self.0.guest {
-            Guest::Walled(walled) => walled.attempts(),
-            Guest::InProcess(_) => Err(Failed::new(Cause::Host, "it runs in the daemon's own process")),
+            Guest::Walled(walled) => walled.attempts(None),
+            Guest::InProcess(_) => Err(unwalled()),
+        }
+    }
+
+    /// The same behind one layer alone, as far as what is tried can be without the others. None of the
+    /// plugin's code runs there.
+    pub fn try_layer(&self, layer: WallLayer) -> Result<(Wall, Vec<Attempt>), Failed> {
+        match &self.0.guest {
+            Guest::Walled(walled) => walled.attempts(Some(layer)),
+            Guest::InProcess(_) => Err(unwalled()),
         }
     }
 
@@ -413,9 +414,13 @@ impl Guest {
     {
         match self {
             Self::InProcess(code) => code.format(job, batches, logs, ends).await,
-            Self::Walled(walled) => (walled.format(job, batches, logs, ends).await, Observed::default()),
+            Self::Walled(walled) => walled.format(job, batches, logs, ends).await,
         }
     }
+}
+
+fn unwalled() -> Failed {
+    Failed::new(Cause::Host, "it runs in the daemon's own process")
 }
 
 /// Runs a plugin over a stream of batches; what it writes goes to `output`,

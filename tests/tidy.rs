@@ -183,6 +183,21 @@ fn files_and_functions_fit_a_screen() {
     none(&breaches);
 }
 
+/// Whoever reads a failure is told what to do. A remedy that is made elsewhere is not seen here.
+#[test]
+fn failures_have_a_remedy() {
+    let mut breaches = Vec::new();
+    for source in rust_sources(&["host"]).into_iter().filter(|source| !source.is_test()) {
+        let without = source.calls("Failure::new(").into_iter().filter(|(_, call)| {
+            let call = call.trim_end_matches(|c: char| c == ',' || c.is_whitespace());
+            let empty = ["\"\"", "String::new()", "\"\".into()"].into_iter().find_map(|empty| call.strip_suffix(empty));
+            empty.is_some_and(|before| before.trim_end().ends_with(','))
+        });
+        breaches.extend(without.map(|(line, _)| format!("{}:{line}: a failure without a remedy", source.path)));
+    }
+    none(&breaches);
+}
+
 #[test]
 fn lints_are_expected_not_allowed() {
     let mut breaches = Vec::new();

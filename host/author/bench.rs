@@ -47,8 +47,10 @@ impl Data {
     /// A table like TPC-H's `lineitem`.
     pub fn lineitem(rows: usize) -> Result<Self, Failure> {
         let batches = sample::lineitem(rows);
-        let batches = batches
-            .map_err(|error| Failure::new(Layer::Local, Retry::Never, format!("cannot make rows: {error}"), ""))?;
+        let batches = batches.map_err(|error| {
+            let message = format!("cannot make rows: {error}");
+            Failure::new(Layer::Local, Retry::Never, message, "give it fewer with --rows, or a file's with --input")
+        })?;
         let schema = batches.first().map(RecordBatch::schema).ok_or_else(|| none("0 rows were asked for"))?;
         Ok(Self::new("lineitem", schema, batches))
     }
@@ -82,7 +84,12 @@ impl Data {
 }
 
 fn none(why: &str) -> Failure {
-    Failure::new(Layer::Dataset, Retry::Never, format!("there is nothing to measure: {why}"), "")
+    Failure::new(
+        Layer::Dataset,
+        Retry::Never,
+        format!("there is nothing to measure: {why}"),
+        "ask for more with --rows",
+    )
 }
 
 /// The rounds of each side, after one that is not counted. They take turns, so

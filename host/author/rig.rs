@@ -17,7 +17,7 @@ use super::subject::Subject;
 use crate::config::{CaseSettings, TableDataset, TableSource};
 use crate::dataset::{Datasets, Plan, Request, VendorCredentials, VendorKeys, VendorStore};
 use crate::domain::{DatasetName, Failure, Interval, Layer, OutputEvent, Retry, RunId, TableName};
-use crate::limits::Limits;
+use crate::limits::{Isolation, Limits};
 use crate::plugin::{self, Component, Facts, Failed, Formatted, Job, Observe, Observed, PluginError, PluginHost};
 
 /// What queries over inputs may hold, as in a daemon.
@@ -120,13 +120,15 @@ impl Rig {
     ///
     /// Without `observe` runs are as the daemon's, to the last instruction.
     pub fn new(cache: &Path, observe: Option<Observe>) -> Result<Self, Failure> {
-        let failed = |why: String| Failure::new(Layer::Local, Retry::Never, why, "");
+        let failed = |why: String, remedy: String| Failure::new(Layer::Local, Retry::Never, why, remedy);
         let host = match observe {
             Some(observe) => PluginHost::observing(cache, observe),
             None => PluginHost::new(cache),
         };
-        let host = host.map_err(|error| failed(Failure::chain(&error)))?;
-        let spill = tempfile::tempdir().map_err(|error| failed(format!("cannot make a temporary folder: {error}")))?;
+        let host = host.map_err(|error| failed(Failure::chain(&error), error.remedy()))?;
+        let spill = tempfile::tempdir().map_err(|error| {
+            failed(format!("cannot make a temporary folder: {error}"), "set TMPDIR to where there is room".into())
+        })?;
         let (region, credentials) = ("us-east-1".to_owned(), Arc::new(Nobody));
         let vendor = VendorStore { endpoint: None, region, path_style: false, credentials };
         let datasets = Datasets::new(QUERY_MEMORY_BYTES, spill.path(), vendor)?;
@@ -134,8 +136,8 @@ impl Rig {
     }
 
     /// Compiles a component, or takes it from the cache. Computes for seconds the first time.
-    pub fn load(&self, subject: &Subject, limits: &Limits) -> Result<Component, PluginError> {
-        let component = self.host.load(&subject.name, &subject.bytes, limits);
+    pub fn load(&self, isolation: Isolation, subject: &Subject, limits: &Limits) -> Result<Component, PluginError> {
+        let component = self.host.load_in(isolation, &subject.name, &subject.bytes, limits);
         self.host.forget(COMPILED_MAX);
         component
     }
@@ -148,7 +150,9 @@ impl Rig {
         query: Option<String>,
         interval: Interval,
     ) -> Result<Plan, Failure> {
-        let invalid = |why: crate::domain::Invalid| Failure::new(Layer::Config, Retry::Never, why.0, "");
+        let invalid = |why: crate::domain::Invalid| {
+            Failure::new(Layer::Config, Retry::Never, why.0, "correct `dataset` in case.toml")
+        };
         let name = DatasetName::parse(dataset).map_err(invalid)?;
         let tables = BTreeMap::from([(TableName::parse(INPUT).map_err(invalid)?, input)]);
         let dataset = TableDataset { name, tables, query, tenant: None, shared: true };

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::project::{Project, ProjectError};
 use crate::domain::{Invalid, PluginName};
+use crate::limits::Isolation;
 use crate::plugin::{SHIPPED, shipped};
 
 /// A component and where it is from.
@@ -38,6 +39,11 @@ impl Subject {
             None if path.is_dir() => Self::read(Project::read(path)?.built()?),
             None => Self::read(path),
         }
+    }
+
+    /// Where a daemon has its code run, unless the configuration says otherwise.
+    pub fn isolation(&self) -> Isolation {
+        if self.file.is_some() { Isolation::Process } else { Isolation::InProcess }
     }
 
     fn read(path: &Path) -> Result<Self, SubjectError> {

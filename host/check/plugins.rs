@@ -12,7 +12,7 @@ use crate::plugin::{Described, Diagnostic, Endless, Misfit, OptionsSchema, Sever
 use crate::run::{BadPlugin, Parts, earlier_component};
 
 pub(super) fn unusable(config: &Config, unusable: Vec<BadPlugin>, found: &mut ConfigErrors) {
-    for BadPlugin { plugin, mut failure, is_absent } in unusable {
+    for BadPlugin { plugin, failure, is_absent } in unusable {
         let key = match source_key(config, &plugin) {
             "path" if failure.message.contains("is pinned") => "sha256",
             key => key,
@@ -21,12 +21,6 @@ pub(super) fn unusable(config: &Config, unusable: Vec<BadPlugin>, found: &mut Co
         if is_absent {
             found.push(Problem::warning(place, failure.message, failure.remedy));
             continue;
-        }
-        if failure.remedy.is_empty() {
-            failure.remedy =
-                "name a component that was built for the world of wit/v1, as plugins/sdk/README.md shows; \
-                              `consign plugin inspect FILE` tells what a file is"
-                    .into();
         }
         refuse(found, place, failure);
     }

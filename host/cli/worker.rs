@@ -5,13 +5,16 @@
 use std::io::Write as _;
 use std::process::ExitCode;
 
+use crate::plugin::Purpose;
+
 pub fn worker() -> Option<ExitCode> {
     let mut arguments = std::env::args().skip(1);
     if arguments.next()? != crate::plugin::COMMAND {
         return None;
     }
     let stack_bytes = arguments.next()?.parse().ok()?;
-    match crate::plugin::serve(stack_bytes) {
+    let purpose = Purpose::parse(arguments.next().as_deref())?;
+    match crate::plugin::serve(stack_bytes, purpose) {
         Ok(()) => Some(ExitCode::SUCCESS),
         Err(error) => {
             // Its stderr goes to the daemon, which tells it with the failure.

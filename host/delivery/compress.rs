@@ -84,7 +84,8 @@ impl Compressor {
             let line = to.clone();
             if let Err(error) = compress(receiver, to, compression) {
                 let message = format!("compression failed: {error}");
-                failed.get_or_init(|| Failure::new(Layer::Local, Retry::Never, message, ""));
+                let remedy = "report it with the object's name; without the share's `compression` it can be delivered";
+                failed.get_or_init(|| Failure::new(Layer::Local, Retry::Never, message, remedy));
             }
             drop((line, place));
         };

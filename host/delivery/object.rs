@@ -14,7 +14,7 @@ use super::buffer::{Buffer, Room};
 use super::parts::{Checksum, OBJECT_BYTES_MAX, PARTS_MAX, part_bytes};
 use super::store::{Created, Store};
 use super::uploads::Uploads;
-use super::{Progress, closed};
+use super::{Progress, closed, local};
 use crate::domain::{Completion, Failure, Layer, ObjectKey, Retry, Role, SealedObject, SealedPart, UploadJournal};
 
 /// Bytes of open objects that wait in memory to become parts, per delivery;
@@ -226,12 +226,12 @@ impl Object {
     }
 
     fn given_up(&self) -> Failure {
-        Failure::new(Layer::Local, Retry::Later, format!("'{}' was given up before its end", self.key), "")
+        local(format!("'{}' was given up before its end", self.key))
     }
 }
 
 fn landed(
     part: Result<Result<(u32, SealedPart), Failure>, tokio::task::JoinError>,
 ) -> Result<(u32, SealedPart), Failure> {
-    part.map_err(|error| Failure::new(Layer::Local, Retry::Later, format!("a part's upload ended: {error}"), ""))?
+    part.map_err(|error| local(format!("a part's upload ended: {error}")))?
 }

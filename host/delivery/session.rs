@@ -70,7 +70,10 @@ impl Session {
         self.renew(self.number()).await?;
         match self.lease() {
             Some(lease) => Ok(lease.credentials),
-            None => Err(Failure::new(Layer::Identity, Retry::Later, "the session vanished while it was renewed", "")),
+            None => {
+                let remedy = "the delivery can be made again; if it ends so again, report it with the log";
+                Err(Failure::new(Layer::Identity, Retry::Later, "the session vanished while it was renewed", remedy))
+            }
         }
     }
 
@@ -136,7 +139,10 @@ impl Session {
         let customer = &self.request.customer;
         Err(match refusal {
             Some(fault) => failure::diagnose(&fault, Operation::AssumeRole, customer.role_arn.as_str(), customer),
-            None => Failure::new(Layer::Config, Retry::Never, "there is no STS to ask", ""),
+            None => {
+                let remedy = "set region in [aws], whose STS is asked, and the customer's region";
+                Failure::new(Layer::Config, Retry::Never, "there is no STS to ask", remedy)
+            }
         })
     }
 

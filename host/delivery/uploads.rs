@@ -8,10 +8,10 @@ use futures::StreamExt as _;
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
-use super::closed;
 use super::store::{Created, Store};
+use super::{closed, local};
 use crate::crash::{self, Point};
-use crate::domain::{Failure, Layer, ObjectKey, Retry, UploadJournal};
+use crate::domain::{Failure, ObjectKey, UploadJournal};
 
 /// Requests of one delivery at the same time that carry no data.
 pub(super) const REQUESTS_AT_ONCE: usize = 8;
@@ -53,8 +53,7 @@ impl Uploads {
             uploads.journal.upload_created(&key, &created.upload_id).await?;
             Ok(created)
         });
-        let ended = |error| Failure::new(Layer::Local, Retry::Later, format!("an upload was not begun: {error}"), "");
-        created.await.map_err(ended)?
+        created.await.map_err(|error| local(format!("an upload was not begun: {error}")))?
     }
 
     pub(super) fn remember(&self, key: &str, upload_id: &str) {

@@ -154,7 +154,13 @@ impl Cause {
                 "the plugin breaks a rule of wit/v1/format.wit: report it to its author"
             }
             Cause::Worker => "look who ended it: `journalctl -k` shows whether the kernel was short of memory",
-            Cause::Retryable | Cause::Other | Cause::Input | Cause::OutputClosed | Cause::Cancelled | Cause::Host => "",
+            Cause::Retryable | Cause::Other => "these are the plugin's own words: its author knows what it asks for",
+            Cause::Host => {
+                "give consign the threads, processes and memory that it was refused; `consign plugin isolation` tells whether \
+                 plugins can have processes here"
+            }
+            // What came before them is told instead.
+            Cause::Input | Cause::OutputClosed | Cause::Cancelled => "",
         }
     }
 }

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use wasmtime::component::Component;
 use wasmtime::{GuestProfiler, Store, StoreContextMut, WasmBacktrace, WasmCoreDump};
 
@@ -24,7 +25,7 @@ pub struct Observe {
 }
 
 /// What was seen of one run, however it ended.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Observed {
     pub rows: u64,
     /// As they came from the dataset.
@@ -37,8 +38,10 @@ pub struct Observed {
     /// What the host computed in them, which is part of `cpu_time`. Copying
     /// arguments and results in and out of the guest's memory is the guest's time.
     pub host_time: Duration,
-    /// WebAssembly core dump of a trap.
+    /// WebAssembly core dump of a trap. Like a profile, of what runs in this process alone.
+    #[serde(skip)]
     pub coredump: Option<Vec<u8>>,
+    #[serde(skip)]
     pub profile: Option<Profile>,
 }
 

@@ -16,7 +16,7 @@ mod serve;
 mod wire;
 mod worker;
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -37,16 +37,17 @@ use super::engine::FRAMES_MAX;
 use super::failed::{Cause, Failed, Stop};
 use super::logs::Logs;
 use super::output::{self, Output};
-use super::{Description, Diagnostic, Ends, Formatted, Job, Severity, guest, meter, plain, words};
+use super::{Description, Diagnostic, Ends, Formatted, Job, Observed, Severity, guest, meter, plain, words};
 use crate::domain::{Failure, OutputEvent};
 use crate::limits::Limits;
 
 pub use attempt::Attempt;
-pub use confine::Wall;
+pub use confine::{Wall, WallLayer};
 pub use serve::serve;
 pub use wire::heard_all;
-pub use worker::COMMAND;
+pub use worker::{COMMAND, Purpose};
 
+use attempt::Listening;
 use lanes::Lanes;
 use wire::{Answer, Format, Heard, Request};
 use worker::Worker;
@@ -63,17 +64,18 @@ pub struct Walled {
     /// The compiled component, which nobody can change any more. All workers map the same memory.
     code: File,
     stack_bytes: usize,
+    purpose: Purpose,
     /// Answers what moves no data, and ends by itself when it is not asked for a while.
     quick: Mutex<Option<Worker>>,
 }
 
 impl Walled {
-    pub fn new(program: &Path, compiled: &[u8], stack_bytes: usize) -> io::Result<Self> {
+    pub fn new(program: &Path, compiled: &[u8], stack_bytes: usize, purpose: Purpose) -> io::Result<Self> {
         let code = memfd_create("consign-plugin", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
         let mut code = File::from(code);
         code.write_all(compiled)?;
         fcntl_add_seals(&code, SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL)?;
-        Ok(Self { program: program.into(), code, stack_bytes, quick: Mutex::new(None) })
+        Ok(Self { program: program.into(), code, stack_bytes, purpose, quick: Mutex::new(None) })
     }
 
     pub fn describe(&self, limits: &Limits, logs: &Logs) -> Result<Description, Failed> {
@@ -105,10 +107,16 @@ impl Walled {
         }
     }
 
-    /// Starts a worker and has it try what none may do.
-    pub fn attempts(&self) -> Result<(Wall, Vec<Attempt>), Failed> {
+    /// Starts a worker and has it try what none may do; behind `only` one of the layers, what that one holds.
+    pub fn attempts(&self, only: Option<WallLayer>) -> Result<(Wall, Vec<Attempt>), Failed> {
         let logs = Logs::new(String::new(), tracing::Span::none(), 0);
-        match self.start()?.answer(&Request::Attempt, None, GRACE, &logs)?.1 {
+        let listening = match only {
+            None | Some(WallLayer::Seccomp) => None,
+            Some(_) => Some(Listening::start().map_err(|error| Failed::new(Cause::Host, error.to_string()))?),
+        };
+        let (outside, _listening) = listening.map(Listening::split).unzip();
+        let worker = self.start_for(only.map_or(Purpose::Runs, Purpose::Layer))?;
+        match worker.answer(&Request::Attempt(outside), None, GRACE, &logs)?.1 {
             Answer::Attempted(wall, attempts) => Ok((wall, attempts)),
             Answer::Failed(failed) => Err(failed),
             _ => Err(other()),
@@ -116,7 +124,11 @@ impl Walled {
     }
 
     fn start(&self) -> Result<Worker, Failed> {
-        Worker::start(&self.program, &self.code, self.stack_bytes)
+        self.start_for(self.purpose)
+    }
+
+    fn start_for(&self, purpose: Purpose) -> Result<Worker, Failed> {
+        Worker::start(&self.program, &self.code, self.stack_bytes, purpose)
             .map_err(|error| Failed::new(Cause::Host, format!("cannot start a process for the plugin: {error}")))
     }
 
@@ -147,7 +159,28 @@ impl Walled {
         answer.map_err(|failed| if failed.stderr_tail.is_empty() { Failed { stderr_tail, ..failed } } else { failed })
     }
 
-    pub async fn format<S>(&self, job: &Job, batches: S, logs: Logs, ends: Ends) -> Result<Formatted, Failed>
+    pub async fn format<S>(
+        &self,
+        job: &Job,
+        batches: S,
+        logs: Logs,
+        ends: Ends,
+    ) -> (Result<Formatted, Failed>, Observed)
+    where
+        S: Stream<Item = Result<RecordBatch, Failure>> + Unpin,
+    {
+        let seen = Seen::default();
+        let ended = self.run(job, batches, (&logs, &ends, &seen)).await;
+        // Rows and batches are those that were read here.
+        (ended, Observed { rows: seen.rows.get(), batches: seen.sent.get(), ..seen.told.into_inner() })
+    }
+
+    async fn run<S>(
+        &self,
+        job: &Job,
+        batches: S,
+        (logs, ends, seen): (&Logs, &Ends, &Seen),
+    ) -> Result<Formatted, Failed>
     where
         S: Stream<Item = Result<RecordBatch, Failure>> + Unpin,
     {
@@ -157,16 +190,16 @@ impl Walled {
         }
         let mut worker = self.start()?;
         worker.bound(&job.limits);
-        let (batch_number, charged) = (Cell::new(0), Cell::new(Duration::ZERO));
+        let charged = Cell::new(Duration::ZERO);
         let work = async {
             tokio::select! {
-                ended = exchange(&worker, (job, &plain), batches, (&logs, &ends, &batch_number)) => ended,
-                stop = charge(&worker, &ends, job.limits.cpu_time, &charged) => Err(Lost::Here(stop.into())),
+                ended = exchange(&worker, (job, &plain), batches, (logs, ends, seen)) => ended,
+                stop = charge(&worker, ends, job.limits.cpu_time, &charged) => Err(Lost::Here(stop.into())),
             }
         };
         let ended = ends.unless_ended(job.limits.wall_time, work).await;
         let stderr_tail = logs.finish();
-        let batch_number = batch_number.get();
+        let batch_number = seen.batch_number.get();
         match ended {
             Ok(Ok(formatted)) => {
                 ends.spent.compute(formatted.cpu_time.saturating_sub(charged.get()));
@@ -178,6 +211,18 @@ impl Walled {
             Err(stop) => Err(Failed { stderr_tail, batch_number, ..stop.into() }),
         }
     }
+}
+
+/// What is seen of a run in a worker.
+#[derive(Default)]
+struct Seen {
+    /// Which batch the plugin is at.
+    batch_number: Cell<u64>,
+    /// Batches that are on their way or were, and their rows.
+    sent: Cell<u64>,
+    rows: Cell<u64>,
+    /// By the worker, at its end.
+    told: RefCell<Observed>,
 }
 
 /// How a run in a worker is lost.
@@ -212,7 +257,7 @@ async fn exchange<S>(
     worker: &Worker,
     (job, plain): (&Job, &SchemaRef),
     batches: S,
-    (logs, ends, batch_number): (&Logs, &Ends, &Cell<u64>),
+    (logs, ends, seen): (&Logs, &Ends, &Seen),
 ) -> Result<Formatted, Lost>
 where
     S: Stream<Item = Result<RecordBatch, Failure>> + Unpin,
@@ -221,9 +266,8 @@ where
     let (reader, writer) = worker.socket().map_err(Lost::Died)?.into_split();
     let to =
         To { lanes: &worker.lanes, writer: tokio::sync::Mutex::new(writer), batches: Semaphore::new(lanes::BATCHES) };
-    let rows_in = Cell::new(0);
     let feed = async {
-        match feed(&to, (job, plain, ends), batches, (batch_number, &rows_in)).await {
+        match feed(&to, (job, plain, ends), batches, seen).await {
             // It has heard all; or it has ended, and why comes from its side.
             Ok(()) | Err(Lost::Died(_)) => std::future::pending().await,
             Err(lost) => lost,
@@ -232,10 +276,11 @@ where
     let mut output = Output::new(ends, &job.limits);
     let said = tokio::select! {
         lost = feed => return Err(lost),
-        said = take(BufReader::with_capacity(64 << 10, reader), &to, &mut output, (logs, batch_number)) => said?,
+        said = take(BufReader::with_capacity(64 << 10, reader), &to, &mut output, (logs, seen)) => said?,
     };
-    output.end(rows_in.get()).map_err(|stop| Lost::Here(stop.into()))?;
-    Ok(Formatted { rows: rows_in.get(), objects: output.objects(), bytes_out: output.bytes(), ..said })
+    let rows = seen.rows.get();
+    output.end(rows).map_err(|stop| Lost::Here(stop.into()))?;
+    Ok(Formatted { rows, objects: output.objects(), bytes_out: output.bytes(), ..said })
 }
 
 /// The way to a worker.
@@ -271,7 +316,7 @@ async fn feed<S>(
     to: &To<'_>,
     (job, plain, ends): (&Job, &SchemaRef, &Ends),
     mut batches: S,
-    (batch_number, rows_in): (&Cell<u64>, &Cell<u64>),
+    seen: &Seen,
 ) -> Result<(), Lost>
 where
     S: Stream<Item = Result<RecordBatch, Failure>> + Unpin,
@@ -289,15 +334,15 @@ where
     wire::request(&mut opening, &Request::Format(format), Some(plain)).map_err(Lost::Died)?;
     to.send(&opening).await?;
     let mut encoder = StreamEncoder::try_new(plain).map_err(host)?;
-    let mut sent = 0;
     while let Some(batch) = batches.next().await {
         let batch = batch.map_err(|failure| {
             // The plugin may not have got all of them yet, but it is this one that fails.
-            batch_number.set(sent);
+            seen.batch_number.set(seen.sent.get());
             Lost::Here(Failed::input(failure))
         })?;
-        sent += 1;
-        rows_in.set(rows_in.get() + batch.num_rows() as u64);
+        let sent = seen.sent.get() + 1;
+        seen.sent.set(sent);
+        seen.rows.set(seen.rows.get() + batch.num_rows() as u64);
         for part in guest::parts(&batch, plain) {
             let buffers = encoder.encode(&part.map_err(Lost::Here)?).map_err(host)?;
             to.batch(sent, &buffers).await?;
@@ -311,7 +356,7 @@ async fn take(
     mut reader: BufReader<impl AsyncRead + Unpin>,
     to: &To<'_>,
     output: &mut Output,
-    (logs, batch_number): (&Logs, &Cell<u64>),
+    (logs, seen): (&Logs, &Seen),
 ) -> Result<Formatted, Lost> {
     let mut freed = 0;
     loop {
@@ -337,8 +382,11 @@ async fn take(
             }
             Ok(Heard::Freed(_)) => return Err(Lost::Here(nonsense("freed what it was not sent"))),
             Ok(Heard::Line(source, text)) => logs.line(source, &text).map_err(stopped)?,
-            Ok(Heard::Begun(number)) => batch_number.set(number),
-            Ok(Heard::Answer(Answer::Formatted(formatted))) => return Ok(formatted),
+            Ok(Heard::Begun(number)) => seen.batch_number.set(number),
+            Ok(Heard::Answer(Answer::Ran(ended, observed))) => {
+                *seen.told.borrow_mut() = observed;
+                return ended.map_err(Lost::Said);
+            }
             Ok(Heard::Answer(Answer::Failed(failed))) => return Err(Lost::Said(failed)),
             Ok(Heard::Answer(_)) => return Err(Lost::Here(other())),
             Err(error) if error.kind() == io::ErrorKind::InvalidData => {

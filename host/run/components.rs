@@ -2,6 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use futures::{StreamExt as _, stream};
+use tokio::task::JoinError;
 
 use crate::config::{Config, Plugin, PluginSource};
 use crate::domain::{ContentDigest, Failure, Layer, PluginName, Retry};
@@ -20,31 +24,50 @@ pub struct BadPlugin {
 /// By plugin and by the stack, in bytes, that it was loaded with: mostly one of each plugin.
 pub(super) type Components = BTreeMap<(PluginName, usize), Component>;
 
-/// Those that can be used, and those that cannot.
+/// Those that can be used, and those that cannot, by name.
 pub(super) async fn load(config: &Config, fetch: Fetch) -> Result<(Components, Vec<BadPlugin>), Failure> {
     let host = tokio::task::block_in_place(|| PluginHost::new(&config.daemon.cache_dir));
-    let host = host.map_err(|error| unusable(&error))?;
+    let host = host.map_err(unusable)?;
     let depot = Depot::new(config);
     let stacks = stacks(config);
+    let one = |plugin: &Arc<Plugin>| one(&host, &depot, plugin.clone(), stacks.get(&plugin.name).cloned(), fetch);
+    let all = side_by_side(at_once(), config.plugins.values().map(one).collect()).await;
     let mut components = Components::new();
     let mut bad = Vec::new();
-    for (name, plugin) in &config.plugins {
-        let loaded = match bytes(&depot, plugin, fetch).await {
-            Ok(Some(bytes)) => tokio::task::block_in_place(|| each_stack(&host, plugin, &bytes, stacks.get(name)))
-                .map_err(|error| unusable(&error)),
-            Ok(None) => {
-                let failure = absent(name);
-                bad.push(BadPlugin { plugin: name.clone(), failure, is_absent: true });
-                continue;
-            }
-            Err(failure) => Err(failure),
-        };
+    for (plugin, loaded) in config.plugins.keys().cloned().zip(all) {
         match loaded {
-            Ok(loaded) => components.extend(loaded),
-            Err(failure) => bad.push(BadPlugin { plugin: name.clone(), failure, is_absent: false }),
+            Ok(Some(loaded)) => components.extend(loaded),
+            Ok(None) => bad.push(BadPlugin { failure: absent(&plugin), plugin, is_absent: true }),
+            Err(failure) => bad.push(BadPlugin { plugin, failure, is_absent: false }),
         }
     }
     Ok((components, bad))
+}
+
+/// None: it is not here, and was not to be fetched.
+async fn one(
+    host: &PluginHost,
+    depot: &Depot<'_>,
+    plugin: Arc<Plugin>,
+    stacks: Option<BTreeSet<usize>>,
+    fetch: Fetch,
+) -> Result<Option<Components>, Failure> {
+    let Some(bytes) = bytes(depot, &plugin, fetch).await? else { return Ok(None) };
+    let (host, span) = (host.clone(), tracing::Span::current());
+    // On a thread of its own, so that the others go on.
+    let loading =
+        tokio::task::spawn_blocking(move || span.in_scope(|| each_stack(&host, &plugin, &bytes, stacks.as_ref())));
+    loading.await.map_err(unloaded)?.map(Some).map_err(unusable)
+}
+
+/// Plugins that are loaded at the same time: a process of its own mostly waits for the kernel to start it.
+fn at_once() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from).clamp(4, 16)
+}
+
+/// What comes of each, in their order, with so many of them at work at the same time.
+async fn side_by_side<T>(at_once: usize, all: Vec<impl Future<Output = T>>) -> Vec<T> {
+    stream::iter(all).buffered(at_once).collect().await
 }
 
 /// The stacks that shares want of their plugins, where it is not what the plugin has.
@@ -75,8 +98,13 @@ fn each_stack(
     stacks.map(load).collect()
 }
 
-fn unusable(error: &(dyn std::error::Error + 'static)) -> Failure {
-    Failure::new(Layer::Plugin, Retry::Never, Failure::chain(error), "")
+fn unusable(error: PluginError) -> Failure {
+    Failure::new(Layer::Plugin, Retry::Never, Failure::chain(&error), error.remedy())
+}
+
+fn unloaded(error: JoinError) -> Failure {
+    let message = format!("loading a plugin ended: {error}");
+    Failure::new(Layer::Plugin, Retry::Later, message, "start consign again; if it is so again, report it with the log")
 }
 
 fn absent(plugin: &PluginName) -> Failure {
@@ -143,4 +171,27 @@ pub(crate) fn file(plugin: &Plugin, path: &Path, pinned: Option<&str>) -> Result
 
 fn failed(message: String, remedy: &str) -> Failure {
     Failure::new(Layer::Plugin, Retry::Never, message, remedy)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::sync::Barrier;
+
+    use super::*;
+
+    /// Each waits for another, which one after the other would have them wait for ever.
+    #[tokio::test]
+    async fn several_are_loaded_at_the_same_time_and_told_in_their_order() {
+        let two = Barrier::new(2);
+        let one = async |number: u64| {
+            two.wait().await;
+            tokio::time::sleep(Duration::from_millis(5 * (6 - number))).await;
+            number
+        };
+        let all = side_by_side(2, (0..6).map(one).collect());
+        let all = tokio::time::timeout(Duration::from_secs(60), all).await.expect("two at the same time");
+        assert_eq!(all, [0, 1, 2, 3, 4, 5]);
+    }
 }

@@ -50,7 +50,9 @@ impl Parts {
         fetch: Fetch,
         earlier: Option<&Self>,
     ) -> Result<(Self, Vec<BadPlugin>), Failure> {
-        let settings = |error: DeliveryError| Failure::new(Layer::Config, Retry::Never, error.to_string(), "");
+        let settings = |error: DeliveryError| {
+            Failure::new(Layer::Config, Retry::Never, error.to_string(), "correct it in the configuration")
+        };
         let vendor = Vendor::new(&config.aws, config.customers.len(), clock.clone()).await.map_err(settings)?;
         let vendor = match earlier {
             Some(earlier) => vendor.beside(&earlier.vendor),

@@ -2,7 +2,7 @@
 
 mod bench;
 mod cases;
-mod conformance;
+pub mod conformance;
 
 use std::fs;
 use std::path::Path;
@@ -73,6 +73,34 @@ fn inspect_tells_what_a_component_asks_for_and_gets() {
     assert!(imports.iter().any(|import| import["name"] == "consign:format/output@1.0.0"), "{said}");
     assert!(imports.iter().all(|import| import["gets"] != ""), "{said}");
     assert_eq!(said["exports"], serde_json::json!(["consign:format/formatter@1.0.0"]));
+}
+
+/// Where a daemon would have it run: what is not consign's own, in a process of its own.
+#[test]
+fn who_looks_at_a_component_is_behind_the_second_wall_too() {
+    let desk = Desk::with_guest("echo");
+    desk.write("cases/plain/input.csv", "a\n1\n");
+    let walled = |args: &[&str]| {
+        let ran = desk.run(&[args, &["--log", "consign=info"]].concat());
+        ran.stderr.contains("has processes of its own")
+    };
+    let wanted = [
+        (["inspect", "echo.wasm"].as_slice(), true),
+        (&["inspect", "csv"], false),
+        (&["test", "echo.wasm"], true),
+        (&["test", "echo.wasm", "--isolation", "in-process"], false),
+        (&["test", "echo.wasm", "--profile", "p"], false),
+        (&["test", "csv"], false),
+        (&["conformance", "echo.wasm", "rows"], false),
+        (&["conformance", "echo.wasm", "rows", "--isolation", "process"], true),
+    ];
+    for (args, is_walled) in wanted {
+        assert_eq!(walled(args), is_walled, "{args:?}");
+    }
+    desk.run(&["test", "echo.wasm", "--isolation", "none"]).ended(2).err_says(&["it is one of process, in-process"]);
+    desk.run(&["test", "echo.wasm", "--isolation", "process", "--profile", "p"])
+        .ended(2)
+        .err_says(&["leave out --isolation"]);
 }
 
 #[test]

@@ -121,6 +121,9 @@ pub fn until(what: &str, patience: Duration, mut done: impl FnMut() -> bool) {
     }
 }
 
+/// Compiled plugins of those who only try them, kept for all tests.
+pub const AUTHOR_CACHE: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/author-cache");
+
 /// The binary in `dir`, with the sandbox's keys and nothing else in its environment.
 pub fn command(dir: &Path, args: &[&str]) -> Command {
     command_under(&[], dir, args)
@@ -134,8 +137,7 @@ fn command_under(wrapper: &[String], dir: &Path, args: &[&str]) -> Command {
         .current_dir(dir)
         .env_clear()
         .env("HOME", dir)
-        // Compiled plugins of those who only try them, kept for all tests.
-        .env("XDG_CACHE_HOME", concat!(env!("CARGO_TARGET_TMPDIR"), "/author-cache"))
+        .env("XDG_CACHE_HOME", AUTHOR_CACHE)
         .env("CONSIGN_DEMO_ACCESS_KEY_ID", "AKIACONSIGNSANDBOX00")
         .env("CONSIGN_DEMO_SECRET_ACCESS_KEY", "consign-sandbox-secret")
         .args(words)

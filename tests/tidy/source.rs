@@ -83,6 +83,29 @@ impl Source {
         modules
     }
 
+    /// What is passed to each of these, which end in `(`, as it is written, and in which line that
+    /// begins; what the file's own tests do is left out.
+    pub fn calls(&self, function: &str) -> Vec<(usize, String)> {
+        // Blanked character by character, so that both have as many.
+        let (code, written): (Vec<char>, Vec<char>) = (self.code.chars().collect(), text(&self.path).chars().collect());
+        let function: Vec<char> = function.chars().collect();
+        let tests: Vec<char> = "#[cfg(test)]\nmod ".chars().collect();
+        let end = code.windows(tests.len()).position(|here| here == tests).unwrap_or(code.len());
+        let begins = code[..end].windows(function.len()).enumerate().filter(|(_, here)| *here == function);
+        begins
+            .map(|(at, _)| {
+                let start = at + function.len();
+                let mut depth = 1;
+                let inside = code[start..].iter().take_while(|c| {
+                    depth += i32::from(**c == '(') - i32::from(**c == ')');
+                    depth > 0
+                });
+                let line = code[..at].iter().filter(|c| **c == '\n').count() + 1;
+                (line, written[start..start + inside.count()].iter().collect())
+            })
+            .collect()
+    }
+
     /// Each function's name and how many lines it has.
     pub fn functions(&self) -> Vec<(String, usize)> {
         let mut functions = Vec::new();

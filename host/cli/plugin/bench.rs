@@ -11,7 +11,7 @@ use super::super::output::{self, CliError, Exit, bytes, count, line, table, thou
 use super::workbench;
 use crate::author::{self, Data, Round, Side, Subject};
 use crate::config::PluginOptions;
-use crate::limits::Limits;
+use crate::limits::{Isolation, Limits};
 use crate::plugin::Component;
 
 /// What every plugin is measured by.
@@ -91,8 +91,10 @@ pub async fn bench(global: &Global, args: &BenchArgs) -> Result<Exit, CliError> 
         args.options.as_ref().map_or_else(|| Ok(PluginOptions::default()), |path| PluginOptions::load(path))?;
     let subject = workbench::subject(&args.path)?;
     let (rig, _cache) = workbench::rig(None)?;
-    let component = workbench::load(&rig, &subject, &limits)?;
-    let yardstick = workbench::load(&rig, &workbench::subject(YARDSTICK.as_ref())?, &Limits::default())?;
+    // Both in this process: a process of its own costs each run the same, whatever the format.
+    let here = Isolation::InProcess;
+    let component = workbench::load(&rig, here, &subject, &limits)?;
+    let yardstick = workbench::load(&rig, here, &workbench::subject(YARDSTICK.as_ref())?, &Limits::default())?;
     let rows = args.rows as usize;
     let data = match &args.input {
         Some(path) => Data::read(&rig, path, rows).await?,

@@ -8,11 +8,9 @@ use serde::Serialize;
 use super::super::Global;
 use super::super::log::Priority;
 use super::super::output::{self, CliError, Exit, bytes, line};
-use super::workbench::{self, Cache};
+use super::workbench;
 use crate::author::{self, BuildError, Project, ProjectError, Tools};
 use crate::domain::Failure;
-use crate::limits::Limits;
-use crate::plugin::PluginHost;
 
 #[derive(Args)]
 pub struct BuildArgs {
@@ -64,10 +62,7 @@ pub fn build(global: &Global, args: &BuildArgs) -> Result<Exit, CliError> {
 /// What was built is what consign can run: it is asked who it is.
 fn loaded(project: Project) -> Result<Built, CliError> {
     let subject = workbench::subject(&project.component)?;
-    let cache = Cache::open()?;
-    let host = PluginHost::new(&cache.dir).map_err(|error| workbench::refused(&error))?;
-    let loaded = host.load(&subject.name, &subject.bytes, &Limits::default());
-    let loaded = loaded.map_err(|error| workbench::refused(&error))?;
+    let loaded = workbench::look(&subject)?;
     let said = loaded.description();
     Ok(Built {
         name: said.name.clone(),

@@ -11,6 +11,7 @@ use super::workbench::{self, About};
 use crate::author::Data;
 use crate::author::conformance::{CHECKS, Check, Checked, Suite, Verdict};
 use crate::config::{PluginOptions, listed, near};
+use crate::limits::Isolation;
 
 /// Rows of an input that are used: the checks have each of them in a batch of its own.
 const ROWS: usize = 2_000;
@@ -36,6 +37,12 @@ pub struct ConformanceArgs {
     /// A limit, as in `[plugins.NAME.limits]`: `--limits memory="32 MiB"`. May be repeated.
     #[arg(long, value_name = "KEY=VALUE")]
     limits: Vec<String>,
+
+    /// Where its code runs, as in `[plugins.NAME]`: `in-process`, or `process`.
+    ///
+    /// A process of its own is ended where a plugin does not end by itself, which then is not seen.
+    #[arg(long, value_name = "WHERE", value_parser = workbench::isolation)]
+    isolation: Option<Isolation>,
 }
 
 #[derive(Serialize)]
@@ -66,7 +73,7 @@ pub async fn conformance(global: &Global, args: &ConformanceArgs) -> Result<Exit
     let checks = chosen(&args.names)?;
     let subject = workbench::subject(&args.path)?;
     let (rig, _cache) = workbench::rig(None)?;
-    let component = workbench::load(&rig, &subject, &limits)?;
+    let component = workbench::load(&rig, args.isolation.unwrap_or_default(), &subject, &limits)?;
     let data = match &args.input {
         Some(path) => Some(Data::read(&rig, path, ROWS).await?),
         None => None,

@@ -7,10 +7,9 @@ use serde::Serialize;
 
 use super::super::Global;
 use super::super::output::{self, CliError, Exit, bytes, line, rows};
-use super::workbench::{self, Cache};
+use super::workbench;
 use crate::author::Subject;
-use crate::limits::Limits;
-use crate::plugin::{self, PluginHost};
+use crate::plugin;
 
 #[derive(Args)]
 pub struct InspectArgs {
@@ -52,10 +51,7 @@ pub fn inspect(global: &Global, args: &InspectArgs) -> Result<Exit, CliError> {
 }
 
 fn inspected(subject: &Subject) -> Result<Inspection, CliError> {
-    let cache = Cache::open()?;
-    let host = PluginHost::new(&cache.dir).map_err(|error| workbench::refused(&error))?;
-    let loaded = host.load(&subject.name, &subject.bytes, &Limits::default());
-    let loaded = loaded.map_err(|error| workbench::refused(&error))?;
+    let loaded = workbench::look(subject)?;
     let said = loaded.description();
     let import = |name: String| {
         let gets = plugin::gets(&name).unwrap_or_default();

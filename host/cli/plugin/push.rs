@@ -9,7 +9,7 @@ use super::super::Global;
 use super::super::output::{self, CliError, Exit, line};
 use crate::config::{Config, Environment};
 use crate::domain::{ContentDigest, Failure, OciReference, PluginName};
-use crate::limits::Limits;
+use crate::limits::{Isolation, Limits};
 use crate::plugin::PluginHost;
 use crate::registry::{About, Registries};
 
@@ -54,7 +54,7 @@ pub async fn push(global: &Global, args: &PushArgs) -> Result<Exit, CliError> {
     let loaded = tokio::task::block_in_place(|| {
         let name = PluginName::parse("component").map_err(|why| CliError::new(Exit::Internal, why.to_string(), ""))?;
         let host = PluginHost::new(cache.path());
-        let loaded = host.and_then(|host| host.load(&name, &component, &Limits::default()));
+        let loaded = host.and_then(|host| host.load_in(Isolation::Process, &name, &component, &Limits::default()));
         loaded
             .map_err(|error| CliError::new(Exit::Failed, Failure::chain(&error), "`consign plugin inspect` tells more"))
     })?;

@@ -11,10 +11,10 @@ use tracing::Instrument as _;
 use super::super::Global;
 use super::super::output::{self, CliError, Exit, bytes, count, line};
 use super::workbench::{self, About};
-use crate::author::{self, Broken, Case, Change, Done, Fault, Figures, Outcome, Ran, Refusal, Rig, Trial};
+use crate::author::{self, Broken, Case, Change, Done, Fault, Figures, Outcome, Ran, Refusal, Rig, Subject, Trial};
 use crate::config::{self, ConfigErrors, Problem};
 use crate::domain::Failure;
-use crate::limits::Limits;
+use crate::limits::{Isolation, Limits};
 use crate::plugin::{Component, Observe};
 
 #[derive(Args)]
@@ -46,6 +46,12 @@ pub struct TestArgs {
     /// A limit, as in `[plugins.NAME.limits]`: `--limits memory="32 MiB"`. May be repeated.
     #[arg(long, value_name = "KEY=VALUE")]
     limits: Vec<String>,
+
+    /// Where its code runs, as in `[plugins.NAME]`: `process`, but for a shipped plugin, or `in-process`.
+    ///
+    /// Core dumps and profiles are made of what runs in-process.
+    #[arg(long, value_name = "WHERE", value_parser = workbench::isolation)]
+    isolation: Option<Isolation>,
 
     /// Write what each case writes to DIR/CASE.
     #[arg(long, value_name = "DIR")]
@@ -107,8 +113,9 @@ pub async fn test(global: &Global, args: &TestArgs) -> Result<Exit, CliError> {
         fs::create_dir_all(dir).map_err(|error| cannot_write(dir, &error))?;
     }
     let observe = Observe { coredump: args.coredump.is_some(), profile: args.profile.is_some() };
+    let isolation = isolation(args, observe, &subject)?;
     let (rig, _cache) = workbench::rig(Some(observe))?;
-    let component = workbench::load(&rig, &subject, &limits)?;
+    let component = workbench::load(&rig, isolation, &subject, &limits)?;
     let about = About::of(&component, &subject);
     if !global.json {
         let file = subject.file.as_ref().map_or("shipped".to_owned(), |file| file.display().to_string());
@@ -132,6 +139,18 @@ pub async fn test(global: &Global, args: &TestArgs) -> Result<Exit, CliError> {
         line(&format!("{} {done}, {} failed", count(report.passed, "case"), report.failed));
     }
     Ok(if report.failed > 0 { Exit::Failed } else { Exit::Done })
+}
+
+/// Where a daemon would have the plugin run, but for what is seen in this process alone.
+fn isolation(args: &TestArgs, observe: Observe, subject: &Subject) -> Result<Isolation, CliError> {
+    match (args.isolation, observe != Observe::default()) {
+        (Some(Isolation::Process), true) => {
+            let message = "core dumps and profiles are not made of what runs in a process of its own";
+            Err(CliError::new(Exit::Usage, message, "leave out --isolation, or --coredump and --profile"))
+        }
+        (None, true) => Ok(Isolation::InProcess),
+        (asked, _) => Ok(asked.unwrap_or_else(|| subject.isolation())),
+    }
 }
 
 /// The cases that are asked for, by the names of their folders.

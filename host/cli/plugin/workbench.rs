@@ -12,8 +12,8 @@ use crate::author::{Figures, ProjectError, Rig, Subject, SubjectError};
 use crate::check;
 use crate::config::{self, ConfigErrors, PluginOptions};
 use crate::domain::Failure;
-use crate::limits::Limits;
-use crate::plugin::{Component, Diagnostic, Failed, Observe, PluginError, SHIPPED, Severity, described};
+use crate::limits::{Isolation, Limits};
+use crate::plugin::{Component, Diagnostic, Failed, Observe, PluginError, PluginHost, SHIPPED, Severity, described};
 
 /// Where compiled components are kept: `consign/plugins` of the user's cache, or
 /// a temporary folder where that cannot be.
@@ -39,7 +39,7 @@ fn of_user() -> Option<PathBuf> {
     let cache = absolute("XDG_CACHE_HOME").or_else(|| Some(absolute("HOME")?.join(".cache")))?;
     let dir = cache.join("consign/author");
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir).ok()?;
-    crate::plugin::PluginHost::new(&dir).ok().map(|_| dir)
+    PluginHost::new(&dir).ok().map(|_| dir)
 }
 
 /// Which plugin was run.
@@ -67,14 +67,27 @@ pub fn rig(observe: Option<Observe>) -> Result<(Rig, Cache), CliError> {
 }
 
 /// Compiles a component, and asks it who it is.
-pub fn load(rig: &Rig, subject: &Subject, limits: &Limits) -> Result<Component, CliError> {
-    let loaded = tokio::task::block_in_place(|| rig.load(subject, limits));
+pub fn load(rig: &Rig, isolation: Isolation, subject: &Subject, limits: &Limits) -> Result<Component, CliError> {
+    let loaded = tokio::task::block_in_place(|| rig.load(isolation, subject, limits));
     loaded.map_err(|error| refused(&error))
 }
 
+/// For a look at a component, which runs where a daemon would have it run.
+pub fn look(subject: &Subject) -> Result<Component, CliError> {
+    let cache = Cache::open()?;
+    let host = PluginHost::new(&cache.dir).map_err(|error| refused(&error))?;
+    let loaded = host.load_in(subject.isolation(), &subject.name, &subject.bytes, &Limits::default());
+    loaded.map_err(|error| refused(&error))
+}
+
+/// What `--isolation` says.
+pub fn isolation(text: &str) -> Result<Isolation, String> {
+    let found = Isolation::ALL.into_iter().find(|isolation| isolation.as_str() == text);
+    found.ok_or_else(|| format!("it is one of {}", Isolation::NAMES.join(", ")))
+}
+
 pub fn refused(error: &PluginError) -> CliError {
-    let help = "plugins/sdk/README.md shows how to build a component for the world of wit/v1";
-    CliError::new(Exit::Failed, Failure::chain(error), help)
+    CliError::new(Exit::Failed, Failure::chain(error), error.remedy())
 }
 
 /// The component that a command line names.

@@ -32,22 +32,47 @@ pub struct Wall {
     pub namespaces: String,
 }
 
-/// Confines what threads inherit; there is one thread yet.
-pub fn process() -> Wall {
+/// One of the layers, which is to hold where the others do not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WallLayer {
+    Seccomp,
+    Landlock,
+    Namespaces,
+}
+
+impl WallLayer {
+    pub const ALL: [Self; 3] = [Self::Seccomp, Self::Landlock, Self::Namespaces];
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Seccomp => "seccomp",
+            Self::Landlock => "landlock",
+            Self::Namespaces => "namespaces",
+        }
+    }
+}
+
+/// Why a layer does not stand in a worker that is to try another one alone.
+const LEFT_OUT: &str = "left out";
+
+/// Confines what threads inherit, by all layers or `only` one; there is one thread yet.
+pub fn process(only: Option<WallLayer>) -> Wall {
+    let is_wanted = |layer| only.is_none_or(|only| only == layer);
     // Should memory be short, the kernel is to end a plugin before the daemon.
     let _ = fs::write("/proc/self/oom_score_adj", "1000");
-    let namespaces = namespaces();
+    let namespaces = if is_wanted(WallLayer::Namespaces) { namespaces() } else { LEFT_OUT.into() };
     // None for processes: its own threads count, and are yet to come.
     for resource in [Resource::Core, Resource::Fsize, Resource::Memlock] {
         let _ = setrlimit(resource, Rlimit { current: Some(0), maximum: Some(0) });
     }
     // Neither another process nor /proc may look into the memory of this one.
     let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
-    let landlock = match landlock() {
-        Ok(RulesetStatus::FullyEnforced) => "full".into(),
-        Ok(RulesetStatus::PartiallyEnforced) => "partial".into(),
-        Ok(RulesetStatus::NotEnforced) => "the kernel has none".into(),
-        Err(error) => error.to_string(),
+    let landlock = match is_wanted(WallLayer::Landlock).then(landlock) {
+        Some(Ok(RulesetStatus::FullyEnforced)) => "full".into(),
+        Some(Ok(RulesetStatus::PartiallyEnforced)) => "partial".into(),
+        Some(Ok(RulesetStatus::NotEnforced)) => "the kernel has none".into(),
+        Some(Err(error)) => error.to_string(),
+        None => LEFT_OUT.into(),
     };
     Wall { seccomp: false, landlock, namespaces }
 }

@@ -20,13 +20,13 @@ use wasmtime::component::Component;
 
 use super::lanes::{self, Lane, Lanes};
 use super::wire::{self, Answer, Format, Request};
-use super::{Wall, attempt, confine};
-use crate::domain::{Failure, Layer, OutputEvent, Retry};
+use super::{Purpose, Wall, attempt, confine};
+use crate::domain::{Failure, Layer, OutputEvent, PluginName, Retry};
 use crate::plugin::failed::{Cause, Failed};
 use crate::plugin::guest::Code;
 use crate::plugin::logs::Logs;
 use crate::plugin::spent::Spent;
-use crate::plugin::{Ends, Job, Machine, engine, v1};
+use crate::plugin::{Ends, Job, Machine, Observe, WallLayer, engine, v1};
 
 /// A worker that is asked nothing for this long ends.
 const IDLE: Duration = Duration::from_secs(10);
@@ -38,14 +38,14 @@ const OUTPUT_QUEUE: usize = 8;
 const CODE: &str = "/proc/self/fd/1";
 
 /// Serves the daemon at the other end of stdin until it is gone.
-pub fn serve(stack_bytes: usize) -> io::Result<()> {
+pub fn serve(stack_bytes: usize, purpose: Purpose) -> io::Result<()> {
     keep_memory();
     let socket = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
     socket.set_read_timeout(Some(IDLE))?;
     // Before it may no longer make another of it.
     let to = Arc::new(Mutex::new(socket.try_clone()?));
     let lanes = Lanes::take(&socket)?;
-    let (code, wall, runtime, helpers) = match prepare(stack_bytes, &socket, &to, lanes) {
+    let (code, wall, runtime, helpers) = match prepare((stack_bytes, purpose), &socket, &to, lanes) {
         Ok(ready) => ready,
         Err(why) => {
             // It is answered in place of the question.
@@ -69,24 +69,31 @@ fn keep_memory() {
 
 /// Loads the component, which is trusted; then gives up everything that only that needed.
 fn prepare(
-    stack_bytes: usize,
+    (stack_bytes, purpose): (usize, Purpose),
     socket: &UnixStream,
     to: &Arc<Mutex<UnixStream>>,
     lanes: Lanes,
 ) -> wasmtime::Result<(Code, Wall, Runtime, Helpers)> {
-    let Machine { engine, linker } = Machine::at_rest(stack_bytes, None)?;
+    let observe = (purpose == Purpose::Observed).then(Observe::default);
+    let only = if let Purpose::Layer(layer) = purpose { Some(layer) } else { None };
+    let Machine { engine, linker } = Machine::at_rest(stack_bytes, observe)?;
     // SAFETY: the daemon wrote what its own engine had compiled into this memory and
     // then sealed it.
     let component = unsafe { Component::deserialize_file(&engine, CODE)? };
     component.initialize_copy_on_write_image()?;
     let prepared = v1::Prepared::new(linker.instantiate_pre(&component)?)?;
-    let mut wall = confine::process();
-    engine::tick(&engine, None)?;
+    // What core dumps and profiles would call it, which are not made here.
+    let name = PluginName::parse("plugin").map_err(|why| wasmtime::format_err!("{why}"))?;
+    let mut wall = confine::process(only);
+    engine::tick(&engine, observe)?;
     end_with(socket.try_clone()?)?;
     let helpers = Helpers::start(socket.try_clone()?, to, lanes)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
-    confine::calls(&mut wall)?;
-    Ok((Code { engine, prepared, observed: None }, wall, runtime, helpers))
+    if only.is_none_or(|only| only == WallLayer::Seccomp) {
+        confine::calls(&mut wall)?;
+    }
+    let observed = observe.map(|observe| (observe, name));
+    Ok((Code { engine, prepared, observed }, wall, runtime, helpers))
 }
 
 /// Ends this process when the daemon's end of the socket is closed, whatever the
@@ -129,6 +136,9 @@ impl Server {
     }
 
     fn answer(&mut self, request: Request) -> Result<Answer, Failed> {
+        if !self.wall.seccomp && !matches!(request, Request::Attempt(Some(_))) {
+            return Err(Failed::new(Cause::Host, "nothing else is done where system calls are not filtered"));
+        }
         match request {
             Request::Describe { limits } => {
                 let logs = self.logs(limits.log_lines);
@@ -143,7 +153,10 @@ impl Server {
                 self.runtime.block_on(self.code.call(&limits, &logs, checked)).map(Answer::Checked)
             }
             Request::Format(format) => self.format(format),
-            Request::Attempt => Ok(Answer::Attempted(self.wall.clone(), attempt::all())),
+            Request::Attempt(None) => Ok(Answer::Attempted(self.wall.clone(), attempt::all())),
+            Request::Attempt(Some(outside)) => {
+                Ok(Answer::Attempted(self.wall.clone(), attempt::without_filter(&outside)))
+            }
         }
     }
 
@@ -161,13 +174,13 @@ impl Server {
         reads.send(()).map_err(|_| host("what reads the batches has ended"))?;
         hands_on.send(events).map_err(|_| host("what hands on the output has ended"))?;
         let batches = stream::iter(batches((frames, rows), &self.to, &batch_number));
-        let (formatted, _) = self.runtime.block_on(self.code.format(&job, batches, logs, ends));
+        let (formatted, observed) = self.runtime.block_on(self.code.format(&job, batches, logs, ends));
         // The output's only sender is gone.
         let handed_on = handed_on.recv().map_err(|_| host("what hands on the output has ended"))?;
         handed_on.map_err(|error| host(&error.to_string()))?;
         // As the daemon counts, which may have cut a batch into several.
         let counted = |failed: Failed| Failed { batch_number: failed.batch_number.min(batch_number.get()), ..failed };
-        formatted.map(Answer::Formatted).map_err(counted)
+        Ok(Answer::Ran(formatted.map_err(counted), observed))
     }
 
     fn schema(&mut self) -> Result<SchemaRef, Failed> {
@@ -338,7 +351,10 @@ fn batches(
             Ok(Ok(_)) | Err(_) => return None,
             Ok(Err(error)) => Err(error.to_string()),
         };
-        let host = |why| Failure::new(Layer::Plugin, Retry::Later, format!("its process got no batch: {why}"), "");
+        let host = |why| {
+            let remedy = "report it, with the versions of consign and of the plugin";
+            Failure::new(Layer::Plugin, Retry::Later, format!("its process got no batch: {why}"), remedy)
+        };
         Some(batch.map_err(host))
     })
 }

@@ -25,13 +25,14 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tracing::Level;
 
-use super::{Attempt, Wall};
+use super::attempt::{Attempt, Outside};
+use super::confine::Wall;
 use crate::clock::Instant;
 use crate::domain::{LeafName, OutputEvent};
 use crate::limits::Limits;
 use crate::plugin::failed::Failed;
 use crate::plugin::logs::Source;
-use crate::plugin::{Description, Diagnostic, Formatted};
+use crate::plugin::{Description, Diagnostic, Formatted, Observed};
 
 pub const REQUEST: u8 = 1;
 pub const SCHEMA: u8 = 2;
@@ -63,10 +64,17 @@ const SMALL: usize = 32 << 10;
 
 #[derive(Serialize, Deserialize)]
 pub enum Request {
-    Describe { limits: Limits },
-    Check { limits: Limits, options: String },
+    Describe {
+        limits: Limits,
+    },
+    Check {
+        limits: Limits,
+        options: String,
+    },
     Format(Format),
-    Attempt,
+    /// What the filter of system calls refuses; or what there is outside, for one of the
+    /// other layers alone.
+    Attempt(Option<Outside>),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -84,7 +92,8 @@ pub struct Format {
 pub enum Answer {
     Described(Description, Wall),
     Checked(Vec<Diagnostic>),
-    Formatted(Formatted),
+    /// A run, however it ended.
+    Ran(Result<Formatted, Failed>, Observed),
     Attempted(Wall, Vec<Attempt>),
     Failed(Failed),
 }

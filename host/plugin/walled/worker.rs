@@ -11,6 +11,7 @@ use std::time::Duration;
 use arrow::datatypes::Schema;
 use rustix::process::{Pid, Resource, Rlimit, Signal, prlimit};
 
+use super::confine::WallLayer;
 use super::lanes::Lanes;
 use super::wire::{self, Answer, Heard, Request};
 use super::{Failed, GRACE, nonsense};
@@ -18,8 +19,41 @@ use crate::limits::Limits;
 use crate::plugin::failed::Cause;
 use crate::plugin::logs::Logs;
 
-/// What consign is started as, with the bytes of the plugin's stack.
+/// What consign is started as, with the bytes of the plugin's stack and, if it is not for the
+/// daemon's runs, with its [`Purpose`].
 pub const COMMAND: &str = "plugin-worker";
+
+/// What a worker is started for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// What the daemon asks.
+    Runs,
+    /// The same for the plugin's author, who is told more of it.
+    Observed,
+    /// To try what one layer holds alone. None of the plugin's code ever runs in it.
+    Layer(WallLayer),
+}
+
+const OBSERVED: &str = "observed";
+
+impl Purpose {
+    fn word(self) -> Option<&'static str> {
+        match self {
+            Self::Runs => None,
+            Self::Observed => Some(OBSERVED),
+            Self::Layer(layer) => Some(layer.as_str()),
+        }
+    }
+
+    /// What the words after the bytes of the stack say.
+    pub fn parse(word: Option<&str>) -> Option<Self> {
+        match word {
+            None => Some(Self::Runs),
+            Some(OBSERVED) => Some(Self::Observed),
+            Some(word) => WallLayer::ALL.into_iter().find(|layer| layer.as_str() == word).map(Self::Layer),
+        }
+    }
+}
 
 /// What a worker may use beside the plugin's linear memory: its own code, batches,
 /// what calls hand over.
@@ -38,11 +72,12 @@ pub struct Worker {
 impl Worker {
     /// The socket is the worker's stdin, the compiled component its stdout: so it
     /// has them and nothing else from its first instruction on.
-    pub fn start(program: &Path, code: &File, stack_bytes: usize) -> io::Result<Self> {
+    pub fn start(program: &Path, code: &File, stack_bytes: usize, purpose: Purpose) -> io::Result<Self> {
         let (socket, theirs) = UnixStream::pair()?;
         let lanes = Lanes::make(&socket)?;
         let child = Command::new(program)
             .args([COMMAND, &stack_bytes.to_string()])
+            .args(purpose.word())
             .env_clear()
             .current_dir("/")
             .stdin(std::os::fd::OwnedFd::from(theirs))

@@ -1,8 +1,12 @@
 //! `consign plugin test`, over shipped formats and guests that misbehave.
 
 use std::fs;
+use std::sync::Arc;
 
-use serde_json::json;
+use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray, UnionArray};
+use arrow::datatypes::{DataType, Field, UnionFields};
+use arrow::ipc::writer::FileWriter;
+use serde_json::{Value, json};
 
 use super::Desk;
 
@@ -202,4 +206,49 @@ fn what_cases_write_can_be_kept() {
     let desk = simple();
     desk.run(&["test", "jsonl", "--output", "out"]).ended(1);
     assert_eq!(desk.read("out/simple/example.jsonl"), "{\"id\":1,\"name\":\"ann\"}\n{\"id\":2,\"name\":\"b,b\"}\n");
+}
+
+/// The one thing that a process of its own cannot be handed is refused as a daemon would refuse it.
+#[test]
+fn a_union_is_refused_where_a_daemon_would_refuse_it() {
+    let desk = Desk::with_guest("echo");
+    desk.write("cases/union/options.toml", "");
+    let members = [Field::new("number", DataType::Int64, true), Field::new("text", DataType::Utf8, true)];
+    let columns: Vec<ArrayRef> =
+        vec![Arc::new(Int64Array::from(vec![Some(7), None])), Arc::new(StringArray::from(vec![None, Some("seven")]))];
+    let union = UnionArray::try_new(UnionFields::from_fields(members), vec![0_i8, 1].into(), None, columns).unwrap();
+    let batch = RecordBatch::try_from_iter([("either", Arc::new(union) as ArrayRef)]).unwrap();
+    let file = fs::File::create(desk.path("cases/union/input.arrow")).unwrap();
+    let mut writer = FileWriter::try_new(file, &batch.schema()).unwrap();
+    writer.write(&batch).unwrap();
+    writer.finish().unwrap();
+    desk.run(&["test", "echo.wasm"]).ended(1).out_says(&["it was refused: error: column", "has a union in it"]);
+    desk.run(&["test", "echo.wasm", "--isolation", "in-process"]).ended(1).out_says(&["it wrote 2 objects"]);
+}
+
+/// What is seen of a run does not hang on where it runs.
+#[test]
+fn figures_are_the_same_in_a_process_of_its_own() {
+    let desk = Desk::with_guest("hostile");
+    desk.write("cases/good/input.csv", INPUT);
+    desk.write("cases/good/options.toml", "behaviour = \"none\"\n");
+    desk.write("cases/trap/input.csv", INPUT);
+    desk.write("cases/trap/options.toml", "behaviour = \"panic\"\n");
+    let told =
+        |isolation: &str| desk.run(&["test", "hostile.wasm", "--json", "--isolation", isolation]).ended(1).json();
+    let [within, walled] = ["in-process", "process"].map(told);
+    for case in 0..2 {
+        let [within, walled] = [&within, &walled].map(|said| &said["cases"][case]);
+        for figure in ["rows", "batches", "objects", "bytes", "peak_memory_bytes", "host_calls"] {
+            assert_eq!(within["figures"][figure], walled["figures"][figure], "{figure} of {walled:#}");
+        }
+        // The panic comes before any call.
+        let calls = (case == 0).then_some("host_calls");
+        for figure in ["peak_memory_bytes", "cpu_ms", "batches"].into_iter().chain(calls) {
+            let value = &walled["figures"][figure];
+            assert!(value.as_f64().is_some_and(|value| value > 0.0), "{figure} of {walled:#}");
+        }
+        assert_eq!(within["faults"], walled["faults"]);
+    }
+    assert_ne!(walled["cases"][1]["faults"][0]["frames"], Value::Array(Vec::new()));
 }

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::Desk;
 
 /// In the order in which they are run.
-const CHECKS: [&str; 21] = [
+pub const CHECKS: [&str; 21] = [
     "description",
     "unknown-option",
     "wrong-option",
@@ -30,7 +30,7 @@ const CHECKS: [&str; 21] = [
 ];
 
 /// Each check with how it ended.
-fn outcomes(said: &Value) -> Vec<(&str, &str)> {
+pub fn outcomes(said: &Value) -> Vec<(&str, &str)> {
     let text = |value: &'_ Value, key: &str| value[key].as_str().unwrap().to_owned().leak() as &str;
     said["checks"].as_array().unwrap().iter().map(|check| (text(check, "check"), text(check, "outcome"))).collect()
 }
