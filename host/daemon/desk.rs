@@ -137,6 +137,7 @@ impl Desk {
         crash::point(Point::Adopted);
         self.go_by_quarantine();
         self.look_at_all_customers();
+        self.forget_customers();
         // With many shares this takes a while too.
         drop(tokio::task::spawn_blocking(move || drop((planner, generation, seen))));
         tracing::info!(generation = number, shares, "the configuration is adopted");
@@ -200,6 +201,7 @@ impl Desk {
             Answer::Kept(kept) => self.kept(kept)?,
             Answer::PutOff(put_off) => self.were_put_off(put_off)?,
             Answer::Unready(all) => self.unready(all)?,
+            Answer::Forgot(forgot) => self.forgot(forgot)?,
         }
         Ok(())
     }
@@ -433,7 +435,7 @@ impl Desk {
             behind: self.behind.load(Ordering::Relaxed),
             again: self.retries.len(),
             quarantined: self.quarantine.plugins().cloned().collect(),
-            unready: self.waiting.customers().cloned().collect(),
+            unready: self.waiting.customers_of(&self.generation.config).cloned().collect(),
             delivered: self.tally.delivered,
             failed: self.tally.failed,
             left_out: self.tally.left_out,

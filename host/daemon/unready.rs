@@ -53,13 +53,16 @@ pub(super) struct Waiting {
     unsure: bool,
     /// The ledger could not say, and is asked again with the next tick.
     postponed: bool,
+    /// Nor could it forget who is not configured any more.
+    to_forget: bool,
     asking: bool,
     asked: Option<time::Instant>,
 }
 
 impl Waiting {
-    pub fn customers(&self) -> impl Iterator<Item = &CustomerName> {
-        self.unready.keys()
+    /// Who is not ready, of those that are configured.
+    pub fn customers_of(&self, config: &Config) -> impl Iterator<Item = &CustomerName> {
+        self.unready.keys().filter(|customer| config.customers.contains_key(*customer))
     }
 
     pub fn has(&self, delivery: DeliveryId) -> bool {
@@ -232,6 +235,8 @@ impl Desk {
 
     /// At the start of the process: who is not as should be is looked at at once, and all if that is configured.
     pub async fn resume_customers(&mut self) -> Result<(), LedgerError> {
+        let forgot = self.ledger.keep_customers(self.configured()).await;
+        self.forgot(forgot)?;
         let wanting = wanting(&self.ledger).await;
         self.unready(wanting)?;
         self.look_at_all_customers();
@@ -251,7 +256,7 @@ impl Desk {
                 self.end_what_waits_in_vain();
                 let all = all.into_iter().map(|unready| (unready.customer.clone(), unready)).collect();
                 let before = std::mem::replace(&mut self.waiting.unready, all);
-                tell(&before, &self.waiting.unready);
+                tell(&self.generation.config, &before, &self.waiting.unready);
                 self.waiting.exposed = exposed.into_iter().map(|exposed| exposed.customer).collect();
                 let Waiting { unready, exposed, at_once, .. } = &mut self.waiting;
                 at_once.retain(|customer| unready.contains_key(customer) || exposed.contains(customer));
@@ -298,9 +303,35 @@ impl Desk {
         self.waiting.look_at(all);
     }
 
+    /// What was found of customers who are gone is forgotten: what waits for them fails, and says so.
+    pub fn forget_customers(&mut self) {
+        let (ledger, all) = (self.ledger.clone(), self.configured());
+        self.calls.ask(async move { Answer::Forgot(ledger.keep_customers(all).await) });
+    }
+
+    pub fn forgot(&mut self, forgot: Result<(), LedgerError>) -> Result<(), LedgerError> {
+        self.waiting.unsure = true;
+        match forgot {
+            Err(error) if error.is_fatal() => return Err(error),
+            Err(error) => {
+                tracing::debug!(error = Failure::chain(&error), "customers who are gone could not be forgotten");
+                self.waiting.to_forget = true;
+            }
+            Ok(()) => {}
+        }
+        Ok(())
+    }
+
+    fn configured(&self) -> BTreeSet<CustomerName> {
+        self.generation.config.customers.keys().cloned().collect()
+    }
+
     /// Each second: what has waited too long ends.
     pub fn end_what_waits_in_vain(&mut self) {
         self.waiting.unsure |= std::mem::take(&mut self.waiting.postponed);
+        if std::mem::take(&mut self.waiting.to_forget) {
+            self.forget_customers();
+        }
         for (id, why) in self.waiting.in_vain(&self.generation.config, self.clock.now()) {
             let Some(job) = self.waiting.remove(id) else { continue };
             self.end(job, why);
@@ -384,12 +415,15 @@ fn pause(customer: &CustomerName, looks: Option<u32>) -> Duration {
     whole.mul_f64(1.0 - spread / 2.0)
 }
 
-fn tell(before: &BTreeMap<CustomerName, Unready>, now: &BTreeMap<CustomerName, Unready>) {
-    for Unready { customer, failure, .. } in now.values().filter(|now| !before.contains_key(&now.customer)) {
+/// Of those that are configured.
+fn tell(config: &Config, before: &BTreeMap<CustomerName, Unready>, now: &BTreeMap<CustomerName, Unready>) {
+    let is_there = |customer: &CustomerName| config.customers.contains_key(customer);
+    let new = now.values().filter(|now| is_there(&now.customer) && !before.contains_key(&now.customer));
+    for Unready { customer, failure, .. } in new {
         let (layer, failure, remedy) = (failure.layer.as_str(), &failure.message, failure.logged_remedy());
         tracing::warn!(%customer, layer, failure, remedy, "a customer is not ready: what is due to it waits");
     }
-    for customer in before.keys().filter(|customer| !now.contains_key(*customer)) {
+    for customer in before.keys().filter(|customer| is_there(customer) && !now.contains_key(*customer)) {
         tracing::info!(%customer, "a customer is ready: what waited for it goes on");
     }
 }

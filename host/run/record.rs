@@ -353,7 +353,7 @@ impl Recorder<'_> {
         let tried = (at_work.tries, at_work.delivery.seed());
         let due = retry::again(self.retrying, &work.share.retry, &passing, (sealed, tried.0), (now, tried.1));
         let due = due.filter(|due| sealed || self.stop.too_late(*due).is_none());
-        match self.ledger.refused(at_work.attempt, failure.clone(), due).await? {
+        match self.ledger.refused(at_work.attempt, work.customer.hash(), failure.clone(), due).await? {
             Setback::Held => {
                 crash::point(Point::HeldBack);
                 Ok(Outcome::Held { failure, sealed })

@@ -157,6 +157,32 @@ async fn a_delivery_whose_task_died_is_let_go_too() {
     assert_eq!((fared.state, desk.open.len(), desk.queue.at_work()), (Fate::Failed, 0, 0));
 }
 
+/// What was found of who is no longer configured is of no use to anybody.
+#[tokio::test(flavor = "multi_thread")]
+async fn customers_who_are_gone_are_forgotten() {
+    let world = World::new();
+    let config = world.config("", "old", &["a"]);
+    let mut desk = world.desk(config.clone()).await;
+    let name = |name: &str| CustomerName::parse(name).unwrap();
+    let refused = || Failure::new(Layer::TrustPolicy, Retry::Never, "refused", "");
+    let profile = config.customers[&name("acme")].hash();
+    let unready = async |desk: &Desk| desk.ledger.unready().await.unwrap().len();
+    for customer in ["acme", "gone"].map(name) {
+        desk.ledger.not_ready(customer, profile.clone(), refused()).await.unwrap();
+    }
+    desk.resume().await.unwrap();
+    assert_eq!((desk.status().unready, unready(&desk).await), (vec![name("acme")], 1));
+    // One that was still at work has found it once more.
+    desk.ledger.not_ready(name("gone"), profile.clone(), refused()).await.unwrap();
+    desk.waiting.look_at([]);
+    until(&mut desk, "the ledger is asked", |desk| desk.calls.is_empty()).await;
+    assert_eq!((desk.status().unready, unready(&desk).await), (vec![name("acme")], 2));
+    let (new, parts, planner) = world.loaded(&desk, &config).await;
+    desk.adopt(new, parts, planner);
+    until(&mut desk, "it is forgotten", |desk| desk.calls.is_empty()).await;
+    assert_eq!((desk.status().unready, unready(&desk).await), (vec![name("acme")], 1));
+}
+
 /// A disk that stands still: neither is it vouched for, nor waited for.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_drain_ends_when_the_ledger_does_not_answer() {
