@@ -391,7 +391,8 @@ impl Recorder<'_> {
         let to = attempt.destination.as_ref().filter(|to| work.leads_to(to, &to.manifest_key));
         let Some(to) = to else { return };
         if let Ok(target) = Target::bucket(&self.parts.vendor, &work.customer, work.run) {
-            target.end_strays(&to.manifest_key, self.journal(attempt.id, false).as_ref()).await;
+            let pointer = work.pointer();
+            target.end_strays(&to.manifest_key, pointer.as_ref(), self.journal(attempt.id, false).as_ref()).await;
         }
     }
 }
