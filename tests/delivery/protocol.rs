@@ -1,6 +1,7 @@
 //! The protocol itself: what is asked for, in which order, and what results.
 
-use std::sync::Arc;
+use std::fs;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use chrono::TimeDelta;
@@ -182,6 +183,51 @@ async fn abort_leaves_nothing() {
     delivery.abort().await.unwrap();
     assert!(wire.objects().is_empty());
     assert_eq!(wire.open_uploads(), 0);
+}
+
+/// S3 keeps a part that comes after the abort of its upload.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn an_abort_comes_after_the_last_word_of_every_part() {
+    let (let_go, gate) = mpsc::channel();
+    let wire = Wire::start(move |seen, _| {
+        if seen.call == Call::Part {
+            gate.recv().unwrap();
+        }
+        None
+    })
+    .await;
+    let vendor = vendor(&aws(&wire.url)).await;
+    let delivery = begin(&vendor, &Arc::new(customer())).await;
+    delivery.accept(create(0, "a.csv")).await.unwrap();
+    delivery.accept(bytes(0, vec![1; 5 * MIB])).await.unwrap();
+    // Whoever reads how far it is has the part's task stand still when its answer is there.
+    let (read, reads) = mpsc::channel();
+    let (go_on, stands) = mpsc::channel::<()>();
+    let (held, waits) = (delivery.progress(), delivery.progress());
+    let holder = std::thread::spawn(move || {
+        let progress = held.borrow();
+        read.send(()).unwrap();
+        stands.recv().unwrap();
+        drop(progress);
+    });
+    reads.recv().unwrap();
+    let_go.send(()).unwrap();
+    // It waits to write once nobody else gets to read.
+    let is_written = move || {
+        let (read, reads) = mpsc::channel();
+        let waits = waits.clone();
+        std::thread::spawn(move || read.send(waits.borrow().stored_parts));
+        reads.recv_timeout(Duration::from_secs(1)).is_err()
+    };
+    tokio::task::block_in_place(|| while !is_written() {});
+    let abort = tokio::spawn(delivery.abort());
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let (asked, has_ended) = (wire.count(Call::Abort), abort.is_finished());
+    go_on.send(()).unwrap();
+    abort.await.unwrap().unwrap();
+    holder.join().unwrap();
+    assert_eq!((asked, has_ended), (0, false), "the part is at work");
+    assert_eq!((wire.count(Call::Abort), wire.open_uploads()), (1, 0));
 }
 
 #[tokio::test]
