@@ -144,13 +144,41 @@ async fn who_waits_for_a_delivery_is_told_that_its_plugin_is_in_quarantine() {
     assert_eq!((desk.quarantine.len(), desk.retries.len(), desk.queue.waiting()), (2, 0, 0));
 }
 
+/// Outside of what the task itself gets over. Left at work, it would keep its run open, and later slots from its customer.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_delivery_whose_task_died_is_let_go_too() {
+async fn a_delivery_whose_task_died_is_tried_again() {
     let world = World::new();
     let mut desk = at_work(&world, "").await;
     let delivery = desk.at_work.values().next().unwrap().delivery.clone();
     let mut heard = watch(&mut desk, &delivery).await;
     desk.work.abort_all();
+    let died = desk.work.join_next_with_id().await.unwrap();
+    desk.ended(died).unwrap();
+    until(&mut desk, "it waits for its next try", |desk| desk.retries.len() == 1 && desk.work.is_empty()).await;
+    let Some(Event::Waits { failure, .. }) = heard.recv().await else { panic!("it is not told") };
+    assert_eq!((failure.layer, failure.retry), (Layer::Local, Retry::Later));
+    assert_eq!((desk.tally.failed, desk.queue.at_work(), desk.open.len()), (0, 0, 1));
+    let open = desk.ledger.open_delivery(delivery.id).await.unwrap();
+    assert_eq!((open.state, open.tries), (DeliveryState::Waiting, 1));
+}
+
+/// Whoever only writes that down dies too: nobody tries for ever.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_delivery_whose_end_cannot_be_written_down_is_let_go() {
+    let world = World::new();
+    let mut desk = at_work(&world, "").await;
+    let delivery = desk.at_work.values().next().unwrap().delivery.clone();
+    let mut heard = watch(&mut desk, &delivery).await;
+    desk.work.abort_all();
+    let died = desk.work.join_next_with_id().await.unwrap();
+    desk.ended(died).unwrap();
+    let records = *desk.at_work.keys().next().unwrap();
+    let recording = desk.at_work.remove(&records).unwrap();
+    desk.work.abort_all();
+    while desk.work.join_next().await.is_some() {}
+    let dies = desk.work.spawn(std::future::pending());
+    desk.at_work.insert(dies.id(), recording);
+    dies.abort();
     let died = desk.work.join_next_with_id().await.unwrap();
     desk.ended(died).unwrap();
     let Some(Event::Ended(fared)) = heard.recv().await else { panic!("it is not told") };
