@@ -7,10 +7,11 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use consign::clock::Clock;
 use consign::config::{Compression, Customer, Encryption};
-use consign::delivery::{Delivery, Progress, Target, Vendor};
+use consign::delivery::{Delivery, DeliverySpec, Progress, Target, Vendor};
 use consign::domain::{Completion, CustomerPrefix, Layer, Manifest, OutputEvent, SealedObject};
 use proptest::prelude::*;
 
+use super::spilled::spilled;
 use super::wire::{Call, Fault, Seen, Wire, crc};
 use super::world::*;
 
@@ -337,12 +338,28 @@ async fn uploads_are_created_a_few_at_a_time() {
 async fn many_open_objects_wait_in_files_rather_than_in_memory() {
     let wire = Wire::healthy().await;
     let vendor = vendor(&aws(&wire.url)).await;
-    let delivery = begin(&vendor, &Arc::new(customer())).await;
+    let (_dir, dir) = scratch();
+    let target = Target::bucket(&vendor, &Arc::new(customer()), run_id()).unwrap();
+    let spec = DeliverySpec { spill_dir: dir.join("spill"), ..spec(Compression::None) };
+    let delivery = Delivery::begin(target, spec, Arc::new(Journal::default())).await.unwrap();
+    let in_files =
+        || -> u64 { spilled(&dir).iter().filter_map(|file| fs::metadata(file).ok()).map(|is| is.len()).sum() };
     let count = 20;
     for object in 0..count {
         delivery.accept(create(object, &format!("{object}.csv"))).await.unwrap();
     }
     for turn in 0..12u8 {
+        // Of the 90 MiB that wait no more than 64 are in memory, and no part is whole yet.
+        if turn == 9 {
+            let waits = async {
+                while in_files() < 25 * MIB as u64 {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+            };
+            let waits = tokio::time::timeout(Duration::from_secs(20), waits).await;
+            assert!(waits.is_ok(), "{} bytes are in files", in_files());
+            assert_eq!(wire.count(Call::Part), 0);
+        }
         for object in 0..count {
             delivery.accept(bytes(object, vec![turn ^ object as u8; MIB / 2])).await.unwrap();
         }
