@@ -8,6 +8,7 @@ use consign::config::{Compression, Customer};
 use consign::delivery::{Committed, Delivery, Left, Sealed, Target};
 use consign::domain::{Asked, Completion, Failure, Layer, Leaves, Mode, Retry, RunId};
 
+use super::layers::sts_error;
 use super::wire::{Call, Fault, Seen, Wire, s3_error};
 use super::world::*;
 
@@ -363,6 +364,10 @@ async fn a_refusal_does_not_settle_a_doubt() {
     });
     assert_eq!(case.first().await.unwrap_err().leaves, Leaves::InDoubt);
     for call in [Call::AssumeRole, Call::Part, Call::Create] {
+        let refused = move || match call {
+            Call::AssumeRole => Fault::Answer(403, vec![], sts_error("AccessDenied", "not any more")),
+            _ => refused(),
+        };
         case.wire.obey(move |seen, _| (seen.call == call).then(refused));
         let failure = case.again().await.unwrap_err();
         assert_eq!(failure.leaves, Leaves::InDoubt, "{call:?}: {failure:?}");

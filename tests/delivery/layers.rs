@@ -34,7 +34,7 @@ fn row(
     Row { call, status, code, message, headers: Vec::new(), profile: |_| {}, layer, retry: Retry::Never, remedy }
 }
 
-fn sts_error(code: &str, message: &str) -> String {
+pub fn sts_error(code: &str, message: &str) -> String {
     format!(
         "<ErrorResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"><Error><Type>Sender</Type><Code>{code}</Code>\
          <Message>{message}</Message></Error><RequestId>r</RequestId></ErrorResponse>"
