@@ -270,11 +270,15 @@ impl Delivery {
         for (_, writing) in objects {
             drop(writing.steps);
             writing.task.abort();
-            // Waits until it makes no more requests. One that has failed was asked already.
+            // One that has failed was asked already.
             if !writing.task.is_finished() {
                 let _ = writing.task.await;
             }
         }
+        // With an object's task its parts' are told to end, and do so when they next come to a wait. S3 keeps a part that
+        // comes after the abort of its upload.
+        self.common.flying.close();
+        self.common.flying.wait().await;
         let aborted = self.common.uploads.abort(&self.common.store).await;
         self.common.store.end_strays(&self.common.uploads).await;
         aborted

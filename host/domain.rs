@@ -21,7 +21,7 @@ pub use name::{CustomerName, DatasetName, GroupName, PluginName, ShareName, Tabl
 pub(crate) use oci::is_registry;
 pub use oci::{ContentDigest, OciReference};
 pub use output::{Completion, OutputEvent, Role, SealedObject, SealedPart, UploadJournal};
-pub use profile::{AccountId, BucketName, ExternalId, ParamValue, Principal, Region, RoleArn};
+pub use profile::{AccountId, BucketName, ExternalId, ParamValue, Principal, ProfileHash, Region, RoleArn};
 pub use refused::{Blame, Refused};
 pub use secret::Secret;
 pub use slot::{Interval, Origin, RunId, SkipReason, Slot};

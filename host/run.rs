@@ -324,13 +324,18 @@ impl Work {
     fn order(&self) -> Order {
         match (self.share.mode, &self.share.latest_pointer) {
             (Mode::Replace, _) => Order::Forward,
-            (Mode::Slot, Some(template)) => match self.key(template, &LeafName::latest()) {
-                Ok(pointer) => Order::OneByOne { pointer: pointer.to_string() },
+            (Mode::Slot, Some(_)) => match self.pointer() {
+                Some(pointer) => Order::OneByOne { pointer: pointer.to_string() },
                 // It fails before it asks for an upload.
-                Err(_) => Order::Any,
+                None => Order::Any,
             },
             (Mode::Slot, None) => Order::Any,
         }
+    }
+
+    /// What all slots of the share have in common in the bucket, if there is to be such a thing.
+    fn pointer(&self) -> Option<ObjectKey> {
+        self.key(self.share.latest_pointer.as_ref()?, &LeafName::latest()).ok()
     }
 
     fn overtaken(&self, by: &Slot) -> Failure {

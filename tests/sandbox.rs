@@ -5,8 +5,8 @@
 mod delivered;
 mod file;
 mod preflight;
-mod raw;
+pub mod raw;
 mod refused;
 mod served;
-mod session;
+pub mod session;
 mod world;

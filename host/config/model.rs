@@ -12,7 +12,7 @@ use url::Url;
 use crate::calendar::{Calendar, Jitter};
 use crate::domain::{
     AccountId, BucketName, CustomerName, CustomerPrefix, DatasetName, ExternalId, GroupName, KeyTemplate, Mode,
-    OciReference, ParamValue, PluginName, Principal, Region, RoleArn, ShareName, TableName,
+    OciReference, ParamValue, PluginName, Principal, ProfileHash, Region, RoleArn, ShareName, TableName,
 };
 use crate::limits::{Isolation, Limits};
 
@@ -185,6 +185,32 @@ pub struct Customer {
     pub acl: Option<String>,
     /// Object tags, at most 10.
     pub tags: BTreeMap<String, String>,
+}
+
+impl Customer {
+    /// Another one than before has to be tried before it is delivered by.
+    pub fn hash(&self) -> ProfileHash {
+        let encryption = match &self.encryption {
+            Encryption::Bucket => None,
+            Encryption::S3 => Some("s3".to_owned()),
+            Encryption::Kms { key: None } => Some("kms".to_owned()),
+            Encryption::Kms { key: Some(key) } => Some(format!("kms {key}")),
+        };
+        let settings = [
+            ("role_arn", Some(self.role_arn.to_string())),
+            ("external_id", self.external_id.as_ref().map(ToString::to_string)),
+            ("bucket", Some(self.bucket.to_string())),
+            ("bucket_owner", Some(self.bucket_owner.to_string())),
+            ("region", Some(self.region.to_string())),
+            ("prefix", Some(self.prefix.to_string())),
+            ("encryption", encryption),
+            ("storage_class", self.storage_class.clone()),
+            ("acl", self.acl.clone()),
+        ];
+        let tags =
+            self.tags.iter().flat_map(|(key, value)| [("tag", Some(key.clone())), ("value", Some(value.clone()))]);
+        ProfileHash::of(settings.into_iter().chain(tags))
+    }
 }
 
 /// One of the profiles that name the same role, which has one trust policy for all of them.

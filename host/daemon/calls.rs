@@ -36,6 +36,8 @@ pub(super) enum Answer {
     Quarantined(Result<Vec<Quarantine>>),
     /// Customers who are not ready, and who are exposed.
     Unready(Result<(Vec<Unready>, Vec<Exposed>)>),
+    /// Customers who are not configured any more.
+    Forgot(Result<()>),
     /// Slots that were left out while they waited for a plugin in quarantine.
     Kept(Result<Vec<(Slot, SkipReason)>>),
     /// Deliveries that wait for their bucket.

@@ -77,6 +77,8 @@ pub(super) struct AtWork {
     pub generation: u64,
     /// None of one whose end is only recorded.
     pub place: Option<Place>,
+    /// It only writes down that its task has died.
+    is_of_dead: bool,
     began: Instant,
     /// Names it in the log.
     span: Span,
@@ -137,6 +139,7 @@ impl Desk {
         crash::point(Point::Adopted);
         self.go_by_quarantine();
         self.look_at_all_customers();
+        self.forget_customers();
         // With many shares this takes a while too.
         drop(tokio::task::spawn_blocking(move || drop((planner, generation, seen))));
         tracing::info!(generation = number, shares, "the configuration is adopted");
@@ -200,6 +203,7 @@ impl Desk {
             Answer::Kept(kept) => self.kept(kept)?,
             Answer::PutOff(put_off) => self.were_put_off(put_off)?,
             Answer::Unready(all) => self.unready(all)?,
+            Answer::Forgot(forgot) => self.forgot(forgot)?,
         }
         Ok(())
     }
@@ -253,12 +257,13 @@ impl Desk {
         let (share, at) = (&slot.share, exact(slot.at));
         let span = tracing::info_span!("delivery", %run, %share, slot = %at, %customer, attempt = Empty);
         let (stop, gauge) = (stopper.listen(delivery.deadline), Gauge::default());
-        let (seen, number) = (gauge.clone(), generation.number);
+        let (seen, number, is_of_dead) = (gauge.clone(), generation.number, matches!(task, Task::Died));
         // Boxed, so that the whole can be sent between threads (rust-lang/rust#102211).
         let work = async move { carry_out(&generation, &ledger, &this, (stop, gauge), task).boxed().await };
         let id = self.work.spawn(work.instrument(span.clone())).id();
         let began = self.clock.now();
-        self.at_work.insert(id, AtWork { delivery, stopper, gauge: seen, generation: number, place, began, span });
+        let at_work = AtWork { delivery, stopper, gauge: seen, generation: number, place, is_of_dead, began, span };
+        self.at_work.insert(id, at_work);
     }
 
     /// Has a delivery ended that the ledger has marked for it, at work or waiting. What
@@ -290,7 +295,7 @@ impl Desk {
             Err(died) => (died.id(), Err(died)),
         };
         let Some(at_work) = self.at_work.remove(&id) else { return Ok(()) };
-        let AtWork { delivery, place, stopper, span, began, .. } = at_work;
+        let AtWork { delivery, place, stopper, span, began, is_of_dead, .. } = at_work;
         self.give_back(place, result.as_ref().ok().and_then(|ended| ended.as_ref().ok()), began);
         let Delivery { id, run, slot, customer, .. } = delivery.clone();
         self.go_on_behind(id);
@@ -351,6 +356,7 @@ impl Desk {
                 self.tally.failed += 1;
                 self.callers.tell(id, Some(failed(failure)));
             }
+            Err(died) if !is_of_dead => return self.write_down_death(delivery, stopper, &span, &died),
             Err(died) => {
                 // Its state stays `working` in the ledger, and the next start begins it anew.
                 span.in_scope(|| tracing::error!(error = %died, "the task died; this is a fault in consign"));
@@ -359,6 +365,19 @@ impl Desk {
             }
         }
         self.one_less(run, slot.share);
+        Ok(())
+    }
+
+    /// The fault that a task died of may be one of this try only. What it was told stands.
+    fn write_down_death(
+        &mut self,
+        delivery: Delivery,
+        stopper: Stopper,
+        span: &Span,
+        died: &JoinError,
+    ) -> Result<(), LedgerError> {
+        span.in_scope(|| tracing::error!(error = %died, "the task died; this is a fault in consign"));
+        self.begin(Job { delivery, task: Task::Died }, None, stopper);
         Ok(())
     }
 
@@ -433,7 +452,7 @@ impl Desk {
             behind: self.behind.load(Ordering::Relaxed),
             again: self.retries.len(),
             quarantined: self.quarantine.plugins().cloned().collect(),
-            unready: self.waiting.customers().cloned().collect(),
+            unready: self.waiting.customers_of(&self.generation.config).cloned().collect(),
             delivered: self.tally.delivered,
             failed: self.tally.failed,
             left_out: self.tally.left_out,

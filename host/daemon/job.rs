@@ -42,6 +42,8 @@ pub(super) enum Task {
     },
     /// An earlier process left it like this.
     Resume(Box<OpenDelivery>),
+    /// The task that it had has died, and nobody has written that down.
+    Died,
 }
 
 /// What became of a delivery's task.
@@ -86,6 +88,7 @@ impl Job {
             Task::Deliver => false,
             Task::Again { begun } => *begun,
             Task::Resume(open) => open.has_begun(),
+            Task::Died => true,
         }
     }
 
@@ -114,6 +117,7 @@ pub(super) async fn carry_out(
             Task::Deliver => recorder.deliver(*id).await.map(Some),
             Task::Again { .. } => recorder.resume(ledger.open_delivery(*id).await?).await,
             Task::Resume(open) => recorder.resume(*open).await,
+            Task::Died => recorder.died(*id).await.map(Some),
         }
     };
     // A fault costs tries of this delivery, and not the slots that would wait for it.

@@ -41,7 +41,8 @@ pub(super) struct Waiting {
     /// What no longer waits and has not ended: what waits behind it is its share's next to the customer.
     out: BTreeMap<(ShareName, CustomerName), DeliveryId>,
     looks: JoinSet<Look>,
-    looking: BTreeSet<CustomerName>,
+    /// Who is looked at at this moment, and whether nobody has done so before.
+    looking: BTreeMap<CustomerName, bool>,
     /// To be looked at without a pause.
     at_once: BTreeSet<CustomerName>,
     /// To be looked at because this process has begun.
@@ -50,13 +51,16 @@ pub(super) struct Waiting {
     unsure: bool,
     /// The ledger could not say, and is asked again with the next tick.
     postponed: bool,
+    /// Nor could it forget who is not configured any more.
+    to_forget: bool,
     asking: bool,
     asked: Option<time::Instant>,
 }
 
 impl Waiting {
-    pub fn customers(&self) -> impl Iterator<Item = &CustomerName> {
-        self.unready.keys()
+    /// Who is not ready, of those that are configured.
+    pub fn customers_of(&self, config: &Config) -> impl Iterator<Item = &CustomerName> {
+        self.unready.keys().filter(|customer| config.customers.contains_key(*customer))
     }
 
     pub fn has(&self, delivery: DeliveryId) -> bool {
@@ -89,6 +93,38 @@ impl Waiting {
 
     fn is_looking(&self) -> bool {
         !self.looks.is_empty()
+    }
+
+    /// Whom to look at next: who is to be looked at at once, then whoever has waited longest. The last place is
+    /// for those whom nobody has looked at yet, unless one of them has a place: so they wait for nobody who does not answer.
+    fn next(&mut self, now: Instant, is_configured: impl Fn(&CustomerName) -> bool) -> Option<Turn> {
+        let Waiting { unready, exposed, looks, looking, at_once, first, .. } = self;
+        let is_there = |customer: &CustomerName| !looking.contains_key(customer) && is_configured(customer);
+        let there = || unready.values().filter(|unready| is_there(&unready.customer));
+        let of = |found: &Unready| Turn { customer: found.customer.clone(), at_once: false, looks: Some(found.looks) };
+        let asked = there().filter(|unready| at_once.contains(&unready.customer)).min_by_key(|unready| unready.next);
+        let due = there().filter(|unready| unready.next <= now).min_by_key(|unready| unready.next);
+        let new =
+            there().filter(|unready| unready.next <= now && unready.looks == 0).min_by_key(|unready| unready.next);
+        let shown = exposed.iter().find(|customer| at_once.contains(*customer) && is_there(customer));
+        let shown = shown.map(|customer| Turn { customer: customer.clone(), at_once: false, looks: None });
+        let mut unknown = || {
+            let customer = std::iter::from_fn(|| first.pop_front()).find(|customer| is_there(customer))?;
+            Some(Turn { customer, at_once: false, looks: None })
+        };
+        let mut next = None;
+        if looks.len() + 1 >= LOOKS_AT_ONCE && !looking.values().any(|is_new| *is_new) {
+            next = new.map(of).or_else(&mut unknown);
+        }
+        let next = next.or(asked.map(of)).or(shown).or(due.map(of)).or_else(unknown)?;
+        let at_once = at_once.remove(&next.customer);
+        Some(Turn { at_once, ..next })
+    }
+
+    /// This customer's look begins.
+    fn takes(&mut self, customer: &CustomerName, looks: Option<u32>) {
+        let is_new = looks.map_or(!self.exposed.contains(customer), |looks| looks == 0);
+        self.looking.insert(customer.clone(), is_new);
     }
 
     /// What has waited too long, each with why.
@@ -154,6 +190,15 @@ impl Waiting {
     }
 }
 
+/// Who is looked at, and how.
+struct Turn {
+    customer: CustomerName,
+    /// Without a pause.
+    at_once: bool,
+    /// How often that was done in vain; None of one for whom nothing waits.
+    looks: Option<u32>,
+}
+
 /// What a delivery is told that has waited in vain. What is stored is tried once more, and says itself
 /// what is wrong.
 fn gives_up(job: &Job, unready: &Unready, why: &str) -> Failure {
@@ -188,6 +233,8 @@ impl Desk {
 
     /// At the start of the process: who is not as should be is looked at at once, and all if that is configured.
     pub async fn resume_customers(&mut self) -> Result<(), LedgerError> {
+        let forgot = self.ledger.keep_customers(self.configured()).await;
+        self.forgot(forgot)?;
         let wanting = wanting(&self.ledger).await;
         self.unready(wanting)?;
         self.look_at_all_customers();
@@ -207,7 +254,7 @@ impl Desk {
                 self.end_what_waits_in_vain();
                 let all = all.into_iter().map(|unready| (unready.customer.clone(), unready)).collect();
                 let before = std::mem::replace(&mut self.waiting.unready, all);
-                tell(&before, &self.waiting.unready);
+                tell(&self.generation.config, &before, &self.waiting.unready);
                 self.waiting.exposed = exposed.into_iter().map(|exposed| exposed.customer).collect();
                 let Waiting { unready, exposed, at_once, .. } = &mut self.waiting;
                 at_once.retain(|customer| unready.contains_key(customer) || exposed.contains(customer));
@@ -254,9 +301,35 @@ impl Desk {
         self.waiting.look_at(all);
     }
 
+    /// What was found of customers who are gone is forgotten: what waits for them fails, and says so.
+    pub fn forget_customers(&mut self) {
+        let (ledger, all) = (self.ledger.clone(), self.configured());
+        self.calls.ask(async move { Answer::Forgot(ledger.keep_customers(all).await) });
+    }
+
+    pub fn forgot(&mut self, forgot: Result<(), LedgerError>) -> Result<(), LedgerError> {
+        self.waiting.unsure = true;
+        match forgot {
+            Err(error) if error.is_fatal() => return Err(error),
+            Err(error) => {
+                tracing::debug!(error = Failure::chain(&error), "customers who are gone could not be forgotten");
+                self.waiting.to_forget = true;
+            }
+            Ok(()) => {}
+        }
+        Ok(())
+    }
+
+    fn configured(&self) -> BTreeSet<CustomerName> {
+        self.generation.config.customers.keys().cloned().collect()
+    }
+
     /// Each second: what has waited too long ends.
     pub fn end_what_waits_in_vain(&mut self) {
         self.waiting.unsure |= std::mem::take(&mut self.waiting.postponed);
+        if std::mem::take(&mut self.waiting.to_forget) {
+            self.forget_customers();
+        }
         for (id, why) in self.waiting.in_vain(&self.generation.config, self.clock.now()) {
             let Some(job) = self.waiting.remove(id) else { continue };
             self.end(job, why);
@@ -266,9 +339,11 @@ impl Desk {
     fn begin_looks(&mut self) {
         let now = self.clock.now();
         while self.waiting.looks.len() < LOOKS_AT_ONCE {
-            let Some((customer, at_once, looks)) = self.next_to_look_at(now) else { return };
-            let Some(profile) = self.generation.config.customers.get(&customer).cloned() else { continue };
-            self.waiting.looking.insert(customer.clone());
+            let config = &self.generation.config;
+            let turn = self.waiting.next(now, |customer| config.customers.contains_key(customer));
+            let Some(Turn { customer, at_once, looks }) = turn else { return };
+            let Some(profile) = config.customers.get(&customer).cloned() else { continue };
+            self.waiting.takes(&customer, looks);
             let (ledger, parts) = (self.ledger.clone(), self.generation.parts.clone());
             let next = now + pause(&customer, looks);
             // Until the ledger says so.
@@ -283,24 +358,6 @@ impl Desk {
                 (customer, looked)
             });
         }
-    }
-
-    /// With how often it was looked at in vain; None of one for whom nothing waits.
-    fn next_to_look_at(&mut self, now: Instant) -> Option<(CustomerName, bool, Option<u32>)> {
-        let Waiting { unready, exposed, looking, at_once, first, .. } = &mut self.waiting;
-        let config = &self.generation.config;
-        let is_there = |customer: &CustomerName| !looking.contains(customer) && config.customers.contains_key(customer);
-        let mut there = unready.values().filter(|unready| is_there(&unready.customer));
-        let is_due = |unready: &&Unready| at_once.contains(&unready.customer) || unready.next <= now;
-        if let Some(found) = there.find(is_due) {
-            let at_once = at_once.remove(&found.customer);
-            return Some((found.customer.clone(), at_once, Some(found.looks)));
-        }
-        if let Some(found) = exposed.iter().find(|customer| at_once.contains(*customer) && is_there(customer)) {
-            at_once.remove(found);
-            return Some((found.clone(), true, None));
-        }
-        first.pop_front().map(|customer| (customer, false, None))
     }
 
     /// What a look found is in the ledger, which is asked for it.
@@ -353,27 +410,18 @@ fn pause(customer: &CustomerName, looks: Option<u32>) -> Duration {
     spread(whole, 0.5, (customer, looks))
 }
 
-fn tell(before: &BTreeMap<CustomerName, Unready>, now: &BTreeMap<CustomerName, Unready>) {
-    for Unready { customer, failure, .. } in now.values().filter(|now| !before.contains_key(&now.customer)) {
+/// Of those that are configured.
+fn tell(config: &Config, before: &BTreeMap<CustomerName, Unready>, now: &BTreeMap<CustomerName, Unready>) {
+    let is_there = |customer: &CustomerName| config.customers.contains_key(customer);
+    let new = now.values().filter(|now| is_there(&now.customer) && !before.contains_key(&now.customer));
+    for Unready { customer, failure, .. } in new {
         let (layer, failure, remedy) = (failure.layer.as_str(), &failure.message, failure.logged_remedy());
         tracing::warn!(%customer, layer, failure, remedy, "a customer is not ready: what is due to it waits");
     }
-    for customer in before.keys().filter(|customer| !now.contains_key(*customer)) {
+    for customer in before.keys().filter(|customer| is_there(customer) && !now.contains_key(*customer)) {
         tracing::info!(%customer, "a customer is ready: what waited for it goes on");
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn pauses_grow_up_to_half_an_hour_and_are_apart() {
-        let name = |number: u32| CustomerName::parse(&format!("c{number}")).unwrap();
-        for (looks, least, most) in [(0, 30, 60), (1, 60, 120), (4, 480, 960), (5, 900, 1800), (400, 900, 1800)] {
-            let pauses: BTreeSet<Duration> = (0..100).map(|number| pause(&name(number), Some(looks))).collect();
-            assert!(pauses.len() > 90);
-            assert!(pauses.iter().all(|pause| (least..=most).contains(&pause.as_secs())), "{looks}: {pauses:?}");
-        }
-    }
-}
+mod tests;

@@ -368,6 +368,7 @@ impl Intercept for SignedBy {
     }
 }
 
+const CODE: &str = "<Code>";
 const SLOW_DOWN: &str = "<Code>SlowDown</Code>";
 
 /// Counts the attempts whose outcome nobody knows, which an SDK error does not tell.
@@ -413,10 +414,10 @@ impl Intercept for Attempts {
     ) -> Result<(), BoxError> {
         let is_refused = context.response().is_some_and(|response| {
             let (status, body) = (response.status().as_u16(), response.body().bytes());
-            // S3 has not looked at the request. Any other 503 may be of somebody in between, who has passed it on.
-            let is_slow_down = || body.is_some_and(|body| String::from_utf8_lossy(body).contains(SLOW_DOWN));
-            // 501 says that the store knows no such request.
-            matches!(status, 300..=499 | 501) || (status == 503 && is_slow_down())
+            let says = |what| body.is_some_and(|body| String::from_utf8_lossy(body).contains(what));
+            // 501 says that the store knows no such request, SlowDown that S3 has not looked at it. What names no error,
+            // and any other 503, may be of somebody in between, who has passed it on.
+            (matches!(status, 300..=499 | 501) && says(CODE)) || (status == 503 && says(SLOW_DOWN))
         });
         self.refused.fetch_add(u32::from(is_refused), Ordering::Relaxed);
         Ok(())

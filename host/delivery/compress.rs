@@ -82,10 +82,15 @@ impl Compressor {
         let (sender, receiver) = mpsc::channel(1);
         let work = move || {
             let line = to.clone();
-            if let Err(error) = compress(receiver, to, compression) {
-                let message = format!("compression failed: {error}");
-                let remedy = "report it with the object's name; without the share's `compression` it can be delivered";
-                failed.get_or_init(|| Failure::new(Layer::Local, Retry::Never, message, remedy));
+            match compress(receiver, to, compression) {
+                // The upload has failed and says so itself.
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
+                Err(error) => {
+                    let message = format!("compression failed: {error}");
+                    let remedy = "if it goes on, report it with the object's name; without the share's `compression` it can be delivered";
+                    failed.get_or_init(|| Failure::new(Layer::Local, Retry::Later, message, remedy));
+                }
+                Ok(()) => {}
             }
             drop((line, place));
         };
@@ -125,22 +130,16 @@ fn open_max(compression: Compression) -> usize {
     ((ENCODER_BYTES >> 20) / mib).clamp(1, COMPRESSED_OBJECTS_OPEN)
 }
 
+/// Broken off when nobody takes what it makes any more.
 fn compress(mut from: mpsc::Receiver<Step>, to: mpsc::Sender<Step>, compression: Compression) -> io::Result<()> {
     let pieces = Pieces { to: to.clone(), piece: Vec::with_capacity(PIECE_BYTES) };
     let mut encoder = Encoder::new(compression, pieces)?;
     loop {
         match from.blocking_recv() {
-            Some(Step::Bytes(bytes)) => match encoder.write_all(&bytes) {
-                // The upload has failed and says so itself.
-                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
-                done => done?,
-            },
+            Some(Step::Bytes(bytes)) => encoder.write_all(&bytes)?,
             Some(Step::End { rows }) => {
-                let mut pieces = encoder.finish()?;
-                if pieces.flush().is_ok() {
-                    let _ = to.blocking_send(Step::End { rows });
-                }
-                return Ok(());
+                encoder.finish()?.flush()?;
+                return to.blocking_send(Step::End { rows }).map_err(|_| io::ErrorKind::BrokenPipe.into());
             }
             None => return Ok(()),
         }
@@ -213,6 +212,29 @@ impl Write for Pieces {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What an encoder holds back to its end is handed on then, and nobody may be there to take it: the upload
+    /// has failed, and what it says is why.
+    #[tokio::test]
+    async fn an_upload_that_has_failed_is_no_fault_of_the_compression() {
+        let mixed = |i: u64| (i.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ (i << 40)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let noise: Vec<u8> = (0..1 << 17).flat_map(|i| (mixed(i) ^ (mixed(i) >> 29)).to_le_bytes()).collect();
+        for compression in [Compression::Gzip { level: 6 }, Compression::Zstd { level: 3 }] {
+            // Some of these come to a whole piece only when the encoder ends.
+            for kib in (16..640).step_by(16) {
+                let compressor = Compressor::new(compression, false);
+                let (to, uploaded) = mpsc::channel(1);
+                drop(uploaded);
+                let failed = Arc::new(OnceLock::new());
+                let steps = compressor.in_front_of(to, 0, failed.clone()).await.unwrap();
+                let _ = steps.send(Step::Bytes(Bytes::copy_from_slice(&noise[..kib << 10]))).await;
+                let _ = steps.send(Step::End { rows: 1 }).await;
+                let all = u32::try_from(compressor.open_max).unwrap();
+                let _ended = compressor.places.acquire_many(all).await.unwrap();
+                assert_eq!(failed.get(), None, "{compression:?}, {kib} KiB");
+            }
+        }
+    }
 
     /// `docs/limits.md` has these.
     #[test]

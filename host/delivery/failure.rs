@@ -119,6 +119,25 @@ impl Fault {
         matches!(self.code.as_str(), "ExpiredToken" | "ExpiredTokenException" | "TokenRefreshRequired")
     }
 
+    /// AWS names what is wrong. A proxy, firewall or portal that answers in its place does not.
+    fn is_of_aws(&self) -> bool {
+        !self.code.is_empty() || self.region.is_some()
+    }
+
+    /// What KMS could not do passes by itself (KMS API Reference, "Common errors" and "GenerateDataKey"; S3 has its codes
+    /// with `KMS.` before them).
+    fn is_of_kms_now(&self) -> bool {
+        self.status >= 500
+            || self.status == 429
+            || matches!(
+                self.code.as_str(),
+                "KMS.ThrottlingException"
+                    | "KMS.DependencyTimeoutException"
+                    | "KMS.KMSInternalException"
+                    | "KMS.KeyUnavailableException"
+            )
+    }
+
     /// STS is switched off in that region for the role's account.
     pub(super) fn region_disabled(&self) -> bool {
         self.code == "RegionDisabledException"
@@ -165,6 +184,8 @@ pub(super) fn no_caller(fault: &Fault) -> Failure {
     Failure::new(layer, retry, told("GetCallerIdentity of the vendor's own identity", fault), remedy)
 }
 
+const IN_ITS_PLACE: &str = "something between here and the endpoint answered in its place, or cut the answer off";
+
 /// What no answer of AWS's means.
 fn no_answer(kind: &Kind) -> Option<Verdict> {
     Some(match kind {
@@ -186,11 +207,7 @@ fn no_answer(kind: &Kind) -> Option<Verdict> {
             Retry::Later,
             "check DNS, routes, firewall and TLS roots between here and the endpoint".to_owned(),
         ),
-        Kind::Garbled => (
-            Layer::Network,
-            Retry::Later,
-            "something between here and the endpoint answered in its place, or cut the answer off".to_owned(),
-        ),
+        Kind::Garbled => (Layer::Network, Retry::Later, IN_ITS_PLACE.to_owned()),
         Kind::Known(_) | Kind::Answer => return None,
     })
 }
@@ -261,13 +278,19 @@ fn of_keys(fault: &Fault) -> Option<Verdict> {
 fn of_s3(fault: &Fault, customer: &Customer) -> Verdict {
     match fault.code.as_str() {
         "AccessDenied" | "AllAccessDisabled" | "AccountProblem" => denied::object(&fault.message, customer),
+        code if code.starts_with("KMS.") && fault.is_of_kms_now() => later(
+            Layer::Kms,
+            "KMS of the customer's account could not do it at this moment: deliver again later, and fewer at a time if it says that it \
+             is throttled",
+        ),
         code if code.starts_with("KMS.") => denied::kms(&fault.message, customer),
         "PermanentRedirect"
         | "TemporaryRedirect"
         | "AuthorizationHeaderMalformed"
         | "IllegalLocationConstraintException"
         | "Redirect" => wrong_region(fault, customer),
-        _ if matches!(fault.status, 301 | 307 | 308) => wrong_region(fault, customer),
+        // A proxy redirects too. S3 says where to, or at least that it is S3.
+        _ if matches!(fault.status, 301 | 307 | 308) && fault.is_of_aws() => wrong_region(fault, customer),
         "NoSuchBucket" => never(
             Layer::Bucket,
             format!(
@@ -350,6 +373,11 @@ fn of_both(fault: &Fault) -> Verdict {
         ),
         "InvalidRequest" | "InvalidArgument" | "MalformedXML" | "InvalidBucketName" | "MethodNotAllowed"
         | "KeyTooLongError" => never(Layer::Config, "the message names the setting that the store does not take"),
+        // Every request of consign's has an error's code in its answer, if AWS has answered: none is a HEAD, whose answers have no body.
+        "" => later(
+            Layer::Network,
+            format!("{IN_ITS_PLACE}: look at proxies, firewalls and VPN on the way, and have them let this through"),
+        ),
         // An unknown refusal is no reason to give up a slot for good, but 403 does not heal by itself.
         _ if fault.status == 403 => {
             never(Layer::RolePolicy, "the message is all there is; ask the customer what refuses the role")

@@ -8,6 +8,7 @@ use std::sync::{Arc, OnceLock};
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
+use tokio_util::task::TaskTracker;
 
 use super::bucket::Part;
 use super::buffer::{Buffer, Room};
@@ -36,6 +37,8 @@ pub(super) struct Common {
     pub(super) room: Arc<Room>,
     /// Places for parts on their way: of this delivery, of its customer's deliveries, of all.
     places: [Arc<Semaphore>; 3],
+    /// Parts on their way, also those of objects that have failed.
+    pub(super) flying: TaskTracker,
     pub(super) progress: watch::Sender<Progress>,
     /// Why the delivery cannot succeed any more.
     pub(super) failed: Arc<OnceLock<Failure>>,
@@ -52,6 +55,7 @@ impl Common {
             uploads: Uploads::new(journal),
             room,
             places,
+            flying: TaskTracker::new(),
             progress: watch::Sender::default(),
             failed: Arc::default(),
         })
@@ -174,7 +178,7 @@ impl Object {
         self.checksum = self.checksum.then(contents.checksum, size);
         let (common, key, upload_id, number) =
             (self.common.clone(), self.key.clone(), self.created.upload_id.clone(), self.cut);
-        self.flying.spawn(async move {
+        self.flying.spawn(self.common.flying.track_future(async move {
             let part = Part { key: &key, upload_id: &upload_id, number, offset };
             let stored = common.store.part(part, contents).await?;
             drop(places);
@@ -183,7 +187,7 @@ impl Object {
                 progress.stored_parts += 1;
             });
             Ok((number, stored))
-        });
+        }));
         Ok(())
     }
 

@@ -21,7 +21,7 @@ use tokio::sync::Semaphore;
 use super::parts::{PART_BYTES_MAX, PART_BYTES_MIN};
 use super::session::{AssumeRole, Session};
 use super::{DeliveryError, policy};
-use crate::clock::Clock;
+use crate::clock::{Clock, Instant};
 use crate::config::{self, Aws, Customer, StaticCredentials};
 use crate::domain::{BucketName, CustomerName, Failure, Layer, Retry, RunId, Secret};
 use crate::limits::places_of_one;
@@ -45,6 +45,7 @@ pub struct Vendor(Arc<Shared>);
 
 struct Shared {
     aws: Aws,
+    began: Instant,
     clock: Clock,
     http: SharedHttpClient,
     identity: SharedCredentialsProvider,
@@ -80,6 +81,7 @@ impl Vendor {
         let places = aws.part_concurrency * OBJECTS_AT_ONCE;
         Ok(Self(Arc::new(Shared {
             aws: aws.clone(),
+            began: clock.now(),
             clock,
             http,
             identity,
@@ -100,6 +102,7 @@ impl Vendor {
             (own.aws.part_concurrency, own.places_of_one) == (earlier.0.aws.part_concurrency, earlier.0.places_of_one)
         };
         if let Some(own) = Arc::get_mut(&mut self.0) {
+            own.began = earlier.0.began;
             own.advised = earlier.0.advised.clone();
             if is_alike(own) {
                 own.places = earlier.0.places.clone();
@@ -140,6 +143,11 @@ impl Vendor {
 
     pub(super) fn clock(&self) -> &Clock {
         &self.0.clock
+    }
+
+    /// Nothing of this process's was asked for before.
+    pub(super) fn began(&self) -> Instant {
+        self.0.began
     }
 
     /// Whether to advise on a bucket: once for each.

@@ -1,6 +1,8 @@
 //! Customers whose own set-up refuses deliveries: since when, why, and what waits for them.
 //! What is due to them is not begun until they were found to be ready.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use super::claim::release;
@@ -9,7 +11,7 @@ use super::row::{at, batches, json, number, parsed, size, step, to_json};
 use super::state::{AttemptEvent, AttemptState, DeliveryEvent, DeliveryState};
 use super::{Attempt, AttemptId, DeliveryId, Formatter, Ledger, LedgerError, Order, Reader, write};
 use crate::clock::Instant;
-use crate::domain::{CustomerName, Destination, Failure};
+use crate::domain::{CustomerName, Destination, Failure, ProfileHash};
 
 /// A customer to whom nothing is delivered for now.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -86,29 +88,40 @@ impl Ledger {
     pub async fn refused(
         &self,
         attempt: AttemptId,
+        profile: ProfileHash,
         failure: Failure,
         again: Option<Instant>,
     ) -> Result<Setback, LedgerError> {
         let now = self.clock.now();
-        self.writer.run(move |ledger| refused(ledger, now, attempt, &failure, again)).await
+        self.writer.run(move |ledger| refused(ledger, now, attempt, &profile, &failure, again)).await
     }
 
-    /// Nothing more is delivered to this customer.
-    pub async fn not_ready(&self, customer: CustomerName, failure: Failure) -> Result<(), LedgerError> {
+    /// Nothing more is delivered to this customer, by this profile.
+    pub async fn not_ready(
+        &self,
+        customer: CustomerName,
+        profile: ProfileHash,
+        failure: Failure,
+    ) -> Result<(), LedgerError> {
         let now = self.clock.now();
-        self.writer.run(move |ledger| not_ready(ledger, now, &customer, &failure)).await
+        self.writer.run(move |ledger| not_ready(ledger, now, &customer, &profile, &failure)).await
     }
 
-    /// Deliveries to this customer may begin. Whether they might not before.
-    pub async fn ready(&self, customer: CustomerName) -> Result<bool, LedgerError> {
+    /// Deliveries to this customer may begin, by this profile. Whether they might not before.
+    pub async fn ready(&self, customer: CustomerName, profile: ProfileHash) -> Result<bool, LedgerError> {
         let now = self.clock.now();
-        self.writer.run(move |ledger| ready(ledger, now, &customer, None)).await
+        self.writer.run(move |ledger| ready(ledger, now, &customer, &profile, None)).await
     }
 
     /// The same of one to whom they go although somebody else may get at its bucket, because of this.
-    pub async fn exposed_by(&self, customer: CustomerName, failure: Failure) -> Result<bool, LedgerError> {
+    pub async fn exposed_by(
+        &self,
+        customer: CustomerName,
+        profile: ProfileHash,
+        failure: Failure,
+    ) -> Result<bool, LedgerError> {
         let now = self.clock.now();
-        self.writer.run(move |ledger| ready(ledger, now, &customer, Some(&failure))).await
+        self.writer.run(move |ledger| ready(ledger, now, &customer, &profile, Some(&failure))).await
     }
 
     /// The same of one who was found not to be ready; of any other nothing is written down. Whether it was one.
@@ -134,10 +147,28 @@ impl Ledger {
         self.own.read(all_exposed).await
     }
 
-    /// Whether this customer was ever found to be ready, or not to be.
-    pub async fn has_seen(&self, customer: CustomerName) -> Result<bool, LedgerError> {
-        let seen = "SELECT EXISTS (SELECT 1 FROM customers WHERE name = ?1)";
-        self.own.read(move |ledger| ledger.only(seen, values![customer.as_str()])).await
+    /// Whether this customer was ever found to be ready by this profile, or not to be. Of whom that was not
+    /// written down, as by earlier versions, it is taken to have been this one.
+    pub async fn has_seen(&self, customer: CustomerName, profile: ProfileHash) -> Result<bool, LedgerError> {
+        let name = customer.clone();
+        let seen = move |ledger: &Db| {
+            let by = "SELECT profile FROM customers WHERE name = ?1";
+            ledger.first(by, values![name.as_str()], |row| row.get::<Option<String>>("profile"))
+        };
+        match self.own.read(seen).await? {
+            None => Ok(false),
+            Some(Some(by)) => Ok(by == profile.as_str()),
+            Some(None) => {
+                let take = "UPDATE customers SET profile = ?2 WHERE name = ?1 AND profile IS NULL";
+                let take = move |ledger: &Db| ledger.execute(take, values![customer.as_str(), profile.as_str()]);
+                self.writer.run(take).await.map(|_| true)
+            }
+        }
+    }
+
+    /// Forgets what was found of all others than these, who are all there are.
+    pub async fn keep_customers(&self, all: BTreeSet<CustomerName>) -> Result<(), LedgerError> {
+        self.writer.run(move |ledger| keep(ledger, &all)).await
     }
 }
 
@@ -217,6 +248,7 @@ fn refused(
     ledger: &Db,
     now: Instant,
     attempt: AttemptId,
+    profile: &ProfileHash,
     failure: &Failure,
     again: Option<Instant>,
 ) -> Result<Setback, LedgerError> {
@@ -237,7 +269,7 @@ fn refused(
         step::<AttemptState>(ledger, attempt.0, AttemptEvent::Fail, "ended_at = ?3, failure = ?4", values![now, &why])?;
         step::<DeliveryState>(ledger, delivery, DeliveryEvent::Wait, "due_at = NULL, failure = ?3", values![&why])?;
     }
-    not_ready(ledger, now, &customer, failure)?;
+    not_ready(ledger, now, &customer, profile, failure)?;
     release(ledger, delivery)?;
     Ok(Setback::Held)
 }
@@ -251,25 +283,47 @@ fn has_been_refused(ledger: &Db, delivery: i64) -> Result<bool, LedgerError> {
     Ok(failures.iter().any(Failure::is_of_setup))
 }
 
-fn not_ready(ledger: &Db, now: Instant, customer: &CustomerName, failure: &Failure) -> Result<(), LedgerError> {
-    let put = "INSERT INTO customers (name, looked_at, unready_since, failure, looks, next_at)
-               VALUES (?1, ?2, ?2, ?3, 0, ?2)
+fn not_ready(
+    ledger: &Db,
+    now: Instant,
+    customer: &CustomerName,
+    profile: &ProfileHash,
+    failure: &Failure,
+) -> Result<(), LedgerError> {
+    let put = "INSERT INTO customers (name, looked_at, unready_since, failure, looks, next_at, profile)
+               VALUES (?1, ?2, ?2, ?3, 0, ?2, ?4)
                ON CONFLICT (name) DO UPDATE SET
-                   looked_at = excluded.looked_at, failure = excluded.failure,
+                   looked_at = excluded.looked_at, failure = excluded.failure, profile = excluded.profile,
                    looks = CASE WHEN customers.unready_since IS NULL THEN 0 ELSE customers.looks END,
                    next_at = CASE WHEN customers.unready_since IS NULL THEN excluded.next_at ELSE customers.next_at END,
                    unready_since = coalesce(customers.unready_since, excluded.unready_since)";
-    ledger.execute(put, values![customer.as_str(), now, &to_json(failure)?]).map(drop)
+    ledger.execute(put, values![customer.as_str(), now, &to_json(failure)?, profile.as_str()]).map(drop)
 }
 
-fn ready(ledger: &Db, now: Instant, customer: &CustomerName, but: Option<&Failure>) -> Result<bool, LedgerError> {
+fn ready(
+    ledger: &Db,
+    now: Instant,
+    customer: &CustomerName,
+    profile: &ProfileHash,
+    but: Option<&Failure>,
+) -> Result<bool, LedgerError> {
     let was: bool = ledger.only(&format!("SELECT EXISTS ({UNREADY} AND name = ?1)"), values![customer.as_str()])?;
-    let put = "INSERT INTO customers (name, looked_at, failure, looks, next_at) VALUES (?1, ?2, ?3, 0, 0)
+    let put = "INSERT INTO customers (name, looked_at, failure, looks, next_at, profile) VALUES (?1, ?2, ?3, 0, 0, ?4)
                ON CONFLICT (name) DO UPDATE SET
-                   looked_at = excluded.looked_at, unready_since = NULL, failure = excluded.failure, looks = 0, next_at = 0";
+                   looked_at = excluded.looked_at, unready_since = NULL, failure = excluded.failure, looks = 0, next_at = 0,
+                   profile = excluded.profile";
     let but = but.map(to_json).transpose()?;
-    ledger.execute(put, values![customer.as_str(), now, but.as_deref()])?;
+    ledger.execute(put, values![customer.as_str(), now, but.as_deref(), profile.as_str()])?;
     Ok(was)
+}
+
+fn keep(ledger: &Db, all: &BTreeSet<CustomerName>) -> Result<(), LedgerError> {
+    let known = ledger.all("SELECT name FROM customers", &[], |row| parsed(row, "name", CustomerName::parse))?;
+    let gone = format!("DELETE FROM customers WHERE name IN (SELECT value ->> 0 FROM {})", ledger.given());
+    for names in batches(known.iter().filter(|name| !all.contains(*name)).map(|name| [name]))? {
+        ledger.execute(&gone, values![&names])?;
+    }
+    Ok(())
 }
 
 fn let_go(ledger: &Db, now: Instant, customer: &CustomerName) -> Result<bool, LedgerError> {

@@ -13,6 +13,7 @@ use crate::domain::{CustomerName, Failure};
 use crate::ledger::{Ledger, LedgerError, Unready};
 
 pub struct Readiness {
+    /// By the profiles that there are now.
     seen: Mutex<HashMap<CustomerName, Arc<Seen>>>,
     looks: TaskTracker,
 }
@@ -26,7 +27,7 @@ impl Readiness {
         Self { seen: Mutex::default(), looks: earlier.map(|earlier| earlier.looks.clone()).unwrap_or_default() }
     }
 
-    /// Looks at a customer of whom nothing is known yet, and writes down what was found, if that
+    /// Looks at a customer of whom nothing is known yet, by this profile, and writes down what was found, if that
     /// says something of the customer. Goes on to its end when nobody waits for it any more: a look
     /// that is cut off leaves an upload in the bucket that nobody knows of.
     pub(super) async fn look_first(
@@ -41,7 +42,8 @@ impl Readiness {
         }
         let (ledger, vendor, customer) = (ledger.clone(), vendor.clone(), customer.clone());
         let looked = self.looks.spawn(async move {
-            *seen = ledger.has_seen(customer.name.clone()).await? || look(&ledger, &vendor, &customer).await?.is_some();
+            *seen = ledger.has_seen(customer.name.clone(), customer.hash()).await?
+                || look(&ledger, &vendor, &customer).await?.is_some();
             Ok::<_, LedgerError>(())
         });
         // Without it the delivery itself finds out.
@@ -68,7 +70,7 @@ pub async fn look(
     match delivery::essential(vendor, customer).await {
         Ok(()) => is_ready(ledger, vendor, customer).await,
         Err(failure) if failure.is_of_setup() => {
-            ledger.not_ready(customer.name.clone(), failure.clone()).await?;
+            ledger.not_ready(customer.name.clone(), customer.hash(), failure.clone()).await?;
             Ok(Some(Err(failure)))
         }
         Err(failure) => {
@@ -85,13 +87,13 @@ async fn is_ready(
     vendor: &Vendor,
     customer: &Arc<Customer>,
 ) -> Result<Option<Result<(), Failure>>, LedgerError> {
-    let name = customer.name.clone();
+    let (name, profile) = (customer.name.clone(), customer.hash());
     match delivery::exposure(vendor, customer).await {
-        Ok(None) => ledger.ready(name).await?,
+        Ok(None) => ledger.ready(name, profile).await?,
         Ok(Some(failure)) => {
             let (layer, why, remedy) = (failure.layer.as_str(), &failure.message, failure.logged_remedy());
             tracing::error!(customer = %name, layer, failure = why, remedy, "critical: a role lets in whoever names it");
-            ledger.exposed_by(name, failure).await?
+            ledger.exposed_by(name, profile, failure).await?
         }
         // Who has not been seen is looked at again before the next delivery.
         Err(failure) => {

@@ -353,7 +353,7 @@ impl Recorder<'_> {
         let tried = (at_work.tries, at_work.delivery.seed());
         let due = retry::again(self.retrying, &work.share.retry, &passing, (sealed, tried.0), (now, tried.1));
         let due = due.filter(|due| sealed || self.stop.too_late(*due).is_none());
-        match self.ledger.refused(at_work.attempt, failure.clone(), due).await? {
+        match self.ledger.refused(at_work.attempt, work.customer.hash(), failure.clone(), due).await? {
             Setback::Held => {
                 crash::point(Point::HeldBack);
                 Ok(Outcome::Held { failure, sealed })
@@ -391,7 +391,8 @@ impl Recorder<'_> {
         let to = attempt.destination.as_ref().filter(|to| work.leads_to(to, &to.manifest_key));
         let Some(to) = to else { return };
         if let Ok(target) = Target::bucket(&self.parts.vendor, &work.customer, work.run) {
-            target.end_strays(&to.manifest_key, self.journal(attempt.id, false).as_ref()).await;
+            let pointer = work.pointer();
+            target.end_strays(&to.manifest_key, pointer.as_ref(), self.journal(attempt.id, false).as_ref()).await;
         }
     }
 }

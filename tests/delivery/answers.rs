@@ -6,8 +6,9 @@ use std::sync::Arc;
 use chrono::TimeDelta;
 use consign::config::{Compression, Customer};
 use consign::delivery::{Committed, Delivery, Left, Sealed, Target};
-use consign::domain::{Completion, Failure, Layer, Leaves, Mode, Retry, RunId};
+use consign::domain::{Asked, Completion, Failure, Layer, Leaves, Mode, Retry, RunId};
 
+use super::layers::sts_error;
 use super::wire::{Call, Fault, Seen, Wire, s3_error};
 use super::world::*;
 
@@ -204,6 +205,36 @@ async fn only_slow_down_is_a_503_that_proves_something() {
     }
 }
 
+/// Nor does a refusal that names no error: what says no may have looked at the answer, not at the request.
+#[tokio::test]
+async fn a_refusal_by_a_proxy_proves_nothing() {
+    for key in [A, MANIFEST] {
+        let blocked = || Fault::Answer(403, vec![], "<html>blocked by policy</html>".to_owned());
+        let case = Case::new(Mode::Slot, move |seen, _| is(seen, Call::Complete, key).then(blocked)).await;
+        let failure = case.first().await.unwrap_err();
+        assert_eq!((failure.layer, failure.retry), (Layer::Network, Retry::Later), "{failure:?}");
+        let leaves = if key == MANIFEST { Leaves::InDoubt } else { Leaves::Whole };
+        assert_eq!(failure.leaves, leaves, "{failure:?}");
+        // It had been carried out.
+        let sealed = case.journal.sealed.lock().unwrap().clone().unwrap();
+        let open = sealed.iter().filter(|object| object.completion == Completion::Open).count();
+        assert_eq!(open, 0, "{sealed:?}");
+        case.wire.heal();
+        case.is_done(&case.again().await.unwrap());
+    }
+    // STS alone is behind it: what is sealed is as it was.
+    let case = Case::new(Mode::Slot, |_, _| None).await;
+    drop(case.sealed().await);
+    case.wire.obey(|seen, _| {
+        (seen.call == Call::AssumeRole).then(|| Fault::Answer(403, vec![], "<html>blocked by policy</html>".to_owned()))
+    });
+    let failure = case.again().await.unwrap_err();
+    assert_eq!((failure.layer, failure.retry, failure.leaves), (Layer::Network, Retry::Later, Leaves::Whole));
+    assert_eq!(failure.asked, Some(Asked::Sts), "an outage of STS costs what is on schedule none of its tries");
+    case.wire.heal();
+    case.is_done(&case.again().await.unwrap());
+}
+
 /// A store that has no such request has not carried it out.
 #[tokio::test]
 async fn what_is_not_implemented_is_not_in_doubt() {
@@ -333,6 +364,10 @@ async fn a_refusal_does_not_settle_a_doubt() {
     });
     assert_eq!(case.first().await.unwrap_err().leaves, Leaves::InDoubt);
     for call in [Call::AssumeRole, Call::Part, Call::Create] {
+        let refused = move || match call {
+            Call::AssumeRole => Fault::Answer(403, vec![], sts_error("AccessDenied", "not any more")),
+            _ => refused(),
+        };
         case.wire.obey(move |seen, _| (seen.call == call).then(refused));
         let failure = case.again().await.unwrap_err();
         assert_eq!(failure.leaves, Leaves::InDoubt, "{call:?}: {failure:?}");

@@ -14,6 +14,8 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::world::*;
+use crate::sandbox::raw::client_at;
+use crate::sandbox::session::{code, granted, proxy};
 use crate::support::ministack::{ACCOUNT, Ministack, OTHER_ACCOUNT};
 
 /// A vendor and one customer with a role and a bucket, all of this test's own.
@@ -121,12 +123,22 @@ async fn a_wrong_or_missing_external_id_is_refused() {
 /// The role may write anywhere; the session may not.
 #[tokio::test]
 async fn a_session_cannot_write_outside_the_prefix() {
-    let scene = Scene::new("outside").await;
+    let mut scene = Scene::new("outside").await;
+    let (sts, heard) = proxy(scene.server.url().trim_start_matches("http://").parse().unwrap()).await;
+    scene.aws.sts_endpoint_url = Some(sts);
+    scene.deliver().await.unwrap();
+    // What its keys are good for.
+    let s3 = client_at(&scene.server.url(), "us-east-1", &granted(&heard));
+    let put = |key: &str| s3.put_object().bucket("bucket-outside").key(key).body(b"x".to_vec().into()).send();
+    put("uploads/us/other.csv").await.unwrap();
+    for key in ["outside.csv", "uploads/other.csv", "uploads/usa/a.csv", "elsewhere/a.csv"] {
+        assert_eq!(code(put(key).await), "AccessDenied", "{key}");
+        assert!(scene.read("bucket-outside", key).await.is_none(), "{key}");
+    }
+    let own = s3.get_object().bucket("bucket-outside").key(format!("{FOLDER}a.csv")).send().await;
+    assert_eq!(code(own), "AccessDenied");
+    scene.aws.sts_endpoint_url = None;
     let vendor = vendor(&scene.aws).await;
-    let customer = Arc::new(scene.customer.clone());
-    let run = run_id();
-    let target = Target::bucket(&vendor, &customer, run).unwrap();
-    deliver_to(target, &customer, run, Arc::new(Journal::default()), object(0, "a.csv", b"x")).await.unwrap();
     // The same role under a prefix that it may not write to by its own policy.
     let narrow = json!({ "Version": "2012-10-17", "Statement": [
         { "Effect": "Allow", "Action": "s3:PutObject", "Resource": "arn:aws:s3:::bucket-outside/elsewhere/*" }
@@ -143,6 +155,26 @@ async fn a_session_cannot_write_outside_the_prefix() {
     assert!(failure.remedy.contains("arn:aws:s3:::bucket-outside/uploads/us/*"), "{failure:?}");
     let elsewhere = Customer { prefix: CustomerPrefix::parse("elsewhere").unwrap(), ..scene.customer.clone() };
     deliver(&vendor, &Arc::new(elsewhere), object(0, "a.csv", b"x")).await.unwrap();
+}
+
+/// Nothing else is asked of it while all goes well.
+#[tokio::test]
+async fn a_role_that_may_only_put_objects_is_enough() {
+    let scene = Scene::new("putting").await;
+    let server = scene.server;
+    let put = json!({ "Version": "2012-10-17", "Statement": [
+        { "Effect": "Allow", "Action": "s3:PutObject", "Resource": "arn:aws:s3:::bucket-putting/uploads/us/*" }
+    ]});
+    let narrow = move || {
+        let name = ("RoleName", "role-putting");
+        server.iam("PutRolePolicy", &[name, ("PolicyName", "p"), ("PolicyDocument", &put.to_string())])
+    };
+    tokio::task::spawn_blocking(narrow).await.unwrap();
+    let contents: Vec<u8> = (0..6 * MIB).map(|i| (i % 251) as u8).collect();
+    let events = object(0, "a.csv", &contents).into_iter().chain(object(1, "b.csv", b"")).collect();
+    deliver(&vendor(&scene.aws).await, &Arc::new(scene.customer.clone()), events).await.unwrap();
+    assert!(scene.read("bucket-putting", &format!("{FOLDER}a.csv")).await.unwrap() == contents);
+    assert!(scene.read("bucket-putting", MANIFEST).await.is_some());
 }
 
 #[tokio::test]
@@ -168,7 +200,9 @@ async fn a_bucket_policy_that_denies_is_named() {
     let put = move || server.s3("root", "PUT", "/bucket-denied?policy", policy.to_string().as_bytes());
     assert!(tokio::task::spawn_blocking(put).await.unwrap().status < 300);
     let failure = scene.deliver().await.unwrap_err();
-    assert!(failure.remedy.contains("Deny"), "{failure:?}");
+    assert_eq!(failure.layer, Layer::Bucket, "{failure:?}");
+    // Not the list of everybody who can have refused, which has a Deny too.
+    assert!(failure.remedy.contains("a Deny statement in the policy of bucket 'bucket-denied' matches"), "{failure:?}");
 }
 
 #[tokio::test]

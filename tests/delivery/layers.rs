@@ -34,7 +34,7 @@ fn row(
     Row { call, status, code, message, headers: Vec::new(), profile: |_| {}, layer, retry: Retry::Never, remedy }
 }
 
-fn sts_error(code: &str, message: &str) -> String {
+pub fn sts_error(code: &str, message: &str) -> String {
     format!(
         "<ErrorResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"><Error><Type>Sender</Type><Code>{code}</Code>\
          <Message>{message}</Message></Error><RequestId>r</RequestId></ErrorResponse>"
@@ -176,6 +176,10 @@ async fn refusals_by_sts() {
     .await;
 }
 
+fn kms_now(call: Call, status: u16, code: &'static str) -> Row {
+    Row { retry: Retry::Later, ..row(call, status, code, "try again", Layer::Kms, &["deliver again later"]) }
+}
+
 /// The role and the key's policy both have to agree, and AWS mostly says which does not.
 #[tokio::test]
 async fn refusals_by_kms() {
@@ -216,6 +220,15 @@ async fn refusals_by_kms() {
             Layer::Kms,
             &["kms:GenerateDataKey", "to the role's policy:", "\"Principal\""],
         ),
+        // KMS is asked by S3, and has bad moments of its own.
+        kms_now(Create, 400, "KMS.ThrottlingException"),
+        kms_now(Part, 503, "KMS.DependencyTimeoutException"),
+        kms_now(Part, 500, "KMS.KMSInternalException"),
+        kms_now(Create, 400, "KMS.KMSInternalException"),
+        kms_now(Create, 500, "KMS.KeyUnavailableException"),
+        kms_now(Create, 503, "KMS.SomethingNew"),
+        row(Create, 400, "KMS.DisabledException", "the key is disabled", Layer::Kms, &["must be enabled"]),
+        row(Create, 400, "KMS.KMSInvalidStateException", "pending deletion", Layer::Kms, &["must be enabled"]),
         Row {
             profile: |customer| customer.encryption = Encryption::Kms { key: None },
             ..row(Create, 403, "AccessDenied", kms_key, Layer::Kms, &["policy of aws/s3 cannot be changed"])
@@ -341,6 +354,44 @@ async fn a_bare_refusal_lists_everyone_who_can_have_said_it() {
     .await;
     assert!(failure.remedy.contains("1. bucket owner"), "the likeliest first: {}", failure.remedy);
     assert!(failure.remedy.contains("\"Principal\""), "{}", failure.remedy);
+}
+
+/// A firewall, an egress proxy or a portal says no, or leads somewhere else, where AWS was asked.
+/// That is no customer's fault, and nobody is to be told to change a policy.
+#[tokio::test]
+async fn a_refusal_that_is_none_of_awss_is_the_networks() {
+    let html = "<html><head><title>403 Forbidden</title></head><body><h1>Blocked by policy</h1></body></html>";
+    let bodies = [html, "<!DOCTYPE html><p>Blocked<br>by policy", "{\"message\":\"Forbidden\"}", "", "<Error></Error>"];
+    for call in [Call::AssumeRole, Call::Create, Call::Part, Call::Complete] {
+        let answers = bodies.map(|body| (403, body)).into_iter();
+        for (status, body) in answers.chain([(301, html), (307, html), (400, html), (404, html), (407, html)]) {
+            let wire = Wire::start(move |seen, _| {
+                (seen.call == call).then(|| Fault::Answer(status, vec![("content-type", "text/html")], body.to_owned()))
+            })
+            .await;
+            let vendor = vendor(&aws(&wire.url)).await;
+            let failure = deliver(&vendor, &Arc::new(customer()), object(0, "a.csv", b"x")).await.unwrap_err();
+            let name = format!("{call:?} {status} {body}: {failure:?}");
+            assert_eq!((failure.layer, failure.retry), (Layer::Network, Retry::Later), "{name}");
+            assert!(failure.is_silence() && !failure.is_of_setup(), "{name}");
+            assert!(failure.remedy.contains("proxies") && failure.message.contains(&status.to_string()), "{name}");
+            assert!(!failure.remedy.contains("ask the customer"), "{name}");
+        }
+    }
+}
+
+/// S3 says where the bucket is in a header too.
+#[tokio::test]
+async fn a_redirect_that_is_s3s_is_the_regions() {
+    let wire = Wire::start(|seen, _| {
+        let headers = vec![("x-amz-bucket-region", "eu-central-1")];
+        (seen.call == Call::Create).then(|| Fault::Answer(301, headers, String::new()))
+    })
+    .await;
+    let failure = deliver(&vendor(&aws(&wire.url)).await, &Arc::new(customer()), object(0, "a.csv", b"x")).await;
+    let failure = failure.unwrap_err();
+    assert_eq!((failure.layer, failure.retry), (Layer::Region, Retry::Never), "{failure:?}");
+    assert!(failure.remedy.contains("region = \"eu-central-1\""), "{failure:?}");
 }
 
 /// The SDK corrects its clock from the answer and tries again; a server that

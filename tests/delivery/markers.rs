@@ -7,6 +7,7 @@ use consign::delivery::{Delivery, DeliverySpec, Target};
 use consign::domain::{KeyTemplate, Mode};
 use serde_json::Value;
 
+use super::layers::sts_error;
 use super::wire::{Call, Fault, Wire, s3_error};
 use super::world::*;
 
@@ -100,7 +101,7 @@ async fn a_delivery_whose_manifest_is_there_commits_whoever_refuses_it_then() {
     let events = object(0, "a.csv", b"x");
     deliver_as(target(&wire).await, &customer, of, journal.clone(), marked(), events).await.unwrap();
     wire.obey(|seen, _| {
-        let refused = || Fault::Answer(403, vec![], s3_error("AccessDenied", "not any more"));
+        let refused = || Fault::Answer(403, vec![], sts_error("AccessDenied", "not any more"));
         (seen.call == Call::AssumeRole).then(refused)
     });
     let second = resume_as(target(&wire).await, &customer, of, &journal).await.unwrap();

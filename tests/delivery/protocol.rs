@@ -1,15 +1,17 @@
 //! The protocol itself: what is asked for, in which order, and what results.
 
-use std::sync::Arc;
+use std::fs;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use chrono::TimeDelta;
 use consign::clock::Clock;
 use consign::config::{Compression, Customer, Encryption};
-use consign::delivery::{Delivery, Progress, Target, Vendor};
+use consign::delivery::{Delivery, DeliverySpec, Progress, Target, Vendor};
 use consign::domain::{Completion, CustomerPrefix, Layer, Manifest, OutputEvent, SealedObject};
 use proptest::prelude::*;
 
+use super::spilled::spilled;
 use super::wire::{Call, Fault, Seen, Wire, crc};
 use super::world::*;
 
@@ -184,6 +186,51 @@ async fn abort_leaves_nothing() {
     assert_eq!(wire.open_uploads(), 0);
 }
 
+/// S3 keeps a part that comes after the abort of its upload.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn an_abort_comes_after_the_last_word_of_every_part() {
+    let (let_go, gate) = mpsc::channel();
+    let wire = Wire::start(move |seen, _| {
+        if seen.call == Call::Part {
+            gate.recv().unwrap();
+        }
+        None
+    })
+    .await;
+    let vendor = vendor(&aws(&wire.url)).await;
+    let delivery = begin(&vendor, &Arc::new(customer())).await;
+    delivery.accept(create(0, "a.csv")).await.unwrap();
+    delivery.accept(bytes(0, vec![1; 5 * MIB])).await.unwrap();
+    // Whoever reads how far it is has the part's task stand still when its answer is there.
+    let (read, reads) = mpsc::channel();
+    let (go_on, stands) = mpsc::channel::<()>();
+    let (held, waits) = (delivery.progress(), delivery.progress());
+    let holder = std::thread::spawn(move || {
+        let progress = held.borrow();
+        read.send(()).unwrap();
+        stands.recv().unwrap();
+        drop(progress);
+    });
+    reads.recv().unwrap();
+    let_go.send(()).unwrap();
+    // It waits to write once nobody else gets to read.
+    let is_written = move || {
+        let (read, reads) = mpsc::channel();
+        let waits = waits.clone();
+        std::thread::spawn(move || read.send(waits.borrow().stored_parts));
+        reads.recv_timeout(Duration::from_secs(1)).is_err()
+    };
+    tokio::task::block_in_place(|| while !is_written() {});
+    let abort = tokio::spawn(delivery.abort());
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let (asked, has_ended) = (wire.count(Call::Abort), abort.is_finished());
+    go_on.send(()).unwrap();
+    abort.await.unwrap().unwrap();
+    holder.join().unwrap();
+    assert_eq!((asked, has_ended), (0, false), "the part is at work");
+    assert_eq!((wire.count(Call::Abort), wire.open_uploads()), (1, 0));
+}
+
 #[tokio::test]
 async fn misuse_by_a_plugin_is_the_plugins_failure_and_leaves_nothing() {
     let cases: [(&str, Vec<OutputEvent>); 4] = [
@@ -291,12 +338,28 @@ async fn uploads_are_created_a_few_at_a_time() {
 async fn many_open_objects_wait_in_files_rather_than_in_memory() {
     let wire = Wire::healthy().await;
     let vendor = vendor(&aws(&wire.url)).await;
-    let delivery = begin(&vendor, &Arc::new(customer())).await;
+    let (_dir, dir) = scratch();
+    let target = Target::bucket(&vendor, &Arc::new(customer()), run_id()).unwrap();
+    let spec = DeliverySpec { spill_dir: dir.join("spill"), ..spec(Compression::None) };
+    let delivery = Delivery::begin(target, spec, Arc::new(Journal::default())).await.unwrap();
+    let in_files =
+        || -> u64 { spilled(&dir).iter().filter_map(|file| fs::metadata(file).ok()).map(|is| is.len()).sum() };
     let count = 20;
     for object in 0..count {
         delivery.accept(create(object, &format!("{object}.csv"))).await.unwrap();
     }
     for turn in 0..12u8 {
+        // Of the 90 MiB that wait no more than 64 are in memory, and no part is whole yet.
+        if turn == 9 {
+            let waits = async {
+                while in_files() < 25 * MIB as u64 {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+            };
+            let waits = tokio::time::timeout(Duration::from_secs(20), waits).await;
+            assert!(waits.is_ok(), "{} bytes are in files", in_files());
+            assert_eq!(wire.count(Call::Part), 0);
+        }
         for object in 0..count {
             delivery.accept(bytes(object, vec![turn ^ object as u8; MIB / 2])).await.unwrap();
         }

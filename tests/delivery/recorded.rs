@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use consign::clock::Clock;
-use consign::config::{Config, Environment};
-use consign::domain::{CustomerName, Failure, Interval, Layer, LeafName, Origin, Retry, RunId, ShareName, Slot};
-use consign::domain::{Destination, KeyFacts};
+use consign::config::{Config, Customer, Encryption, Environment};
+use consign::domain::{
+    AccountId, BucketName, CustomerName, CustomerPrefix, Destination, Failure, Interval, KeyFacts, Layer, LeafName,
+    Origin, ProfileHash, Region, Retry, RoleArn, RunId, ShareName, Slot,
+};
 use consign::ledger::{DeliveryId, DeliveryState, Ledger, OpenDelivery, Planned};
 use consign::run::{Gauge, Outcome, Parts, Recorder, Retrying, Stop, Stopper};
 
@@ -75,6 +77,11 @@ to = {{ customers = ["acme"] }}
         let claim = ledger.claim(1, 0).await.unwrap().runs.remove(0);
         let (run, delivery) = (claim.run, claim.deliveries[0].1);
         Self { _dir: dir, wire, config, parts, ledger, slot, acme, run, delivery }
+    }
+
+    /// By which it is delivered to acme.
+    fn profile(&self) -> ProfileHash {
+        self.config.customers[&self.acme].hash()
     }
 
     fn recorder(&self, stop: Stop) -> Recorder<'_> {
@@ -179,7 +186,7 @@ async fn what_is_sealed_waits_for_its_customer_to_be_ready() {
         assert_eq!(scene.wire.seen().len(), before, "{refuses:?}");
 
         scene.wire.heal();
-        scene.ledger.ready(scene.acme.clone()).await.unwrap();
+        scene.ledger.ready(scene.acme.clone(), scene.profile()).await.unwrap();
         assert!(matches!(scene.resume(Stop::never()).await, Outcome::Committed(_)), "{refuses:?}");
         let shown = scene.ledger.reader().run(scene.run).await.unwrap();
         assert_eq!(shown.deliveries[0].attempts.len(), 1, "{refuses:?}: it is not read again");
@@ -192,7 +199,7 @@ async fn what_is_sealed_does_not_wait_for_ever() {
     let script = |seen: &Seen, _| (seen.call == Call::Complete).then(|| answer(403, "AccessDenied"));
     let scene = Scene::new(Wire::start(script).await, "", "retry = { attempts = 2 }").await;
     assert!(matches!(scene.deliver().await, Outcome::Held { sealed: true, .. }));
-    scene.ledger.ready(scene.acme.clone()).await.unwrap();
+    scene.ledger.ready(scene.acme.clone(), scene.profile()).await.unwrap();
     assert!(matches!(scene.resume(Stop::never()).await, Outcome::Waits { sealed: true, .. }));
     assert_eq!(scene.ledger.unready().await.unwrap(), [], "others are not held back for it");
     assert!(matches!(scene.resume(Stop::never()).await, Outcome::Failed(_)));
@@ -279,6 +286,38 @@ async fn nobody_waits_for_uploads_that_are_being_ended() {
     }
 }
 
+/// Who was found to be ready by another role, external ID, bucket or the like was not looked at by this one.
+#[tokio::test(flavor = "multi_thread")]
+async fn another_profile_is_looked_at_before_its_first_delivery() {
+    let looked = async |profile: fn(&mut Customer)| {
+        let scene = Scene::new(Wire::healthy().await, "", "").await;
+        let mut before = Customer::clone(&scene.config.customers[&scene.acme]);
+        profile(&mut before);
+        scene.ledger.ready(scene.acme.clone(), before.hash()).await.unwrap();
+        assert!(matches!(scene.deliver().await, Outcome::Committed(_)));
+        assert!(scene.ledger.has_seen(scene.acme.clone(), scene.profile()).await.unwrap());
+        let seen = scene.wire.seen();
+        // The wire lets in whoever asks.
+        (seen.iter().any(is_probe), scene.ledger.exposed().await.unwrap().len())
+    };
+    assert_eq!(looked(|_| {}).await, (false, 0), "the same");
+    assert_eq!(looked(|before| before.params.clear()).await, (false, 0), "what is no part of it");
+    let others: [fn(&mut Customer); 9] = [
+        |before| before.role_arn = RoleArn::parse("arn:aws:iam::123456789012:role/earlier").unwrap(),
+        |before| before.external_id = None,
+        |before| before.bucket = BucketName::parse("earlier-data").unwrap(),
+        |before| before.bucket_owner = AccountId::parse("999999999999").unwrap(),
+        |before| before.region = Region::parse("eu-west-1").unwrap(),
+        |before| before.prefix = CustomerPrefix::parse("earlier").unwrap(),
+        |before| before.encryption = Encryption::Kms { key: None },
+        |before| before.acl = Some("bucket-owner-full-control".into()),
+        |before| before.tags = [("team".into(), "data".into())].into(),
+    ];
+    for other in others {
+        assert_eq!(looked(other).await, (true, 1));
+    }
+}
+
 /// Its upload would be known to nobody.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_look_at_a_customer_is_not_cut_off() {
@@ -295,5 +334,5 @@ async fn a_look_at_a_customer_is_not_cut_off() {
     assert!(matches!(ended.unwrap(), Outcome::Failed(_)));
     scene.until("nothing is left", async || scene.wire.open_uploads() == 0).await;
     scene.until("it has come to its end", async || !scene.parts.is_looking()).await;
-    assert!(scene.ledger.has_seen(scene.acme.clone()).await.unwrap());
+    assert!(scene.ledger.has_seen(scene.acme.clone(), scene.profile()).await.unwrap());
 }

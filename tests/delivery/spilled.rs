@@ -49,7 +49,7 @@ async fn write(delivery: &Delivery, contents: &Bytes) -> Result<(), Failure> {
 }
 
 /// The files without a name below `dir` that this process has open.
-fn spilled(dir: &Path) -> Vec<PathBuf> {
+pub fn spilled(dir: &Path) -> Vec<PathBuf> {
     let open = fs::read_dir("/proc/self/fd").unwrap().flatten().map(|entry| entry.path());
     open.filter(|file| fs::read_link(file).is_ok_and(|target| target.starts_with(dir))).collect()
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use consign::delivery::Target;
+use consign::domain::CustomerPrefix;
 
 use super::wire::{Call, Fault, Wire, s3_error};
 use super::world::*;
@@ -59,9 +60,9 @@ async fn what_a_dead_process_may_have_left_is_ended_and_nothing_else() {
     ];
     own.iter().chain(&others).for_each(|key| wire.create(key));
     let fenced = Journal { is_fenced: true, ..Journal::default() };
-    target(&wire).await.end_strays(MANIFEST, &fenced).await;
+    target(&wire).await.end_strays(MANIFEST, None, &fenced).await;
     assert_eq!(wire.open().len(), 7, "another process may have begun them");
-    target(&wire).await.end_strays(MANIFEST, &Journal::default()).await;
+    target(&wire).await.end_strays(MANIFEST, None, &Journal::default()).await;
     let mut left = wire.open();
     left.sort();
     let mut expected = others.to_vec();
@@ -70,6 +71,27 @@ async fn what_a_dead_process_may_have_left_is_ended_and_nothing_else() {
     let listing = wire.seen().into_iter().find(|seen| seen.call == Call::List).unwrap();
     assert_eq!(listing.headers["x-amz-expected-bucket-owner"], "123456789012");
     assert_eq!(listing.query["prefix"], FOLDER);
+}
+
+/// The pointer that all slots of a share have is a folder above, and what a look at the customer has left is at the
+/// top of the prefix. Of the latter somebody else may be at work.
+#[tokio::test]
+async fn what_a_dead_process_may_have_left_elsewhere_is_ended_too() {
+    let wire = Wire::healthy().await;
+    let prefix = CustomerPrefix::parse("uploads/us").unwrap();
+    let (probe, latest) = (prefix.probe(), prefix.recorded("uploads/us/orders/latest.json").unwrap());
+    let others = ["uploads/us/orders/latest.json.gz", "uploads/us/_consign-preflight2", "uploads/us/other/latest.json"];
+    others.iter().chain(&[probe.as_str(), latest.as_str()]).for_each(|key| wire.create(key));
+    let target = target(&wire).await;
+    wire.create_now(probe.as_str());
+    target.end_strays(MANIFEST, Some(&latest), &Journal::default()).await;
+    let mut left = wire.open();
+    left.sort();
+    let mut expected = others.map(str::to_owned).to_vec();
+    expected.push(probe.to_string());
+    expected.sort();
+    assert_eq!(left, expected);
+    assert_eq!(wire.count(Call::AssumeRole), 2, "one session looks, one aborts");
 }
 
 #[tokio::test]

@@ -8,6 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use chrono::{SecondsFormat, TimeDelta};
+use consign::clock::{Clock, Instant};
 use crc_fast::CrcAlgorithm::Crc64Nvme;
 use tokio::net::TcpListener;
 use tokio_util::task::AbortOnDropHandle;
@@ -42,6 +44,7 @@ struct State {
 
 struct Upload {
     key: String,
+    begun: Instant,
     content_type: String,
     parts: BTreeMap<u32, Bytes>,
 }
@@ -85,14 +88,21 @@ impl Wire {
         self.state().uploads.values().map(|upload| upload.key.clone()).collect()
     }
 
-    /// An upload that nobody here has created.
+    /// An upload that nobody here has created, an hour ago.
     pub fn create(&self, key: &str) {
+        self.created(key, Clock::system().now() - TimeDelta::hours(1));
+    }
+
+    /// The same at this moment.
+    pub fn create_now(&self, key: &str) {
+        self.created(key, Clock::system().now());
+    }
+
+    fn created(&self, key: &str, begun: Instant) {
         let mut state = self.state();
         state.created += 1;
-        let (id, upload) = (
-            format!("upload-{}", state.created),
-            Upload { key: key.into(), content_type: String::new(), parts: BTreeMap::new() },
-        );
+        let id = format!("upload-{}", state.created);
+        let upload = Upload { key: key.into(), begun, content_type: String::new(), parts: BTreeMap::new() };
         state.uploads.insert(id, upload);
     }
 
@@ -146,7 +156,8 @@ impl State {
                 self.created += 1;
                 let id = format!("upload-{}", self.created);
                 let content_type = seen.headers["content-type"].to_str().unwrap().to_owned();
-                self.uploads.insert(id.clone(), Upload { key: seen.key.clone(), content_type, parts: BTreeMap::new() });
+                let (key, begun) = (seen.key.clone(), Clock::system().now());
+                self.uploads.insert(id.clone(), Upload { key, begun, content_type, parts: BTreeMap::new() });
                 let body =
                     format!("<InitiateMultipartUploadResult><UploadId>{id}</UploadId></InitiateMultipartUploadResult>");
                 let headers = vec![("x-amz-checksum-type".to_owned(), "FULL_OBJECT".to_owned())];
@@ -209,15 +220,19 @@ impl State {
     fn list(&self, query: &HashMap<String, String>) -> Answer {
         let asked = |name: &str| query.get(name).cloned().unwrap_or_default();
         let after = (asked("key-marker"), asked("upload-id-marker"));
-        let mut open: Vec<_> = self.uploads.iter().map(|(id, upload)| (upload.key.clone(), id.clone())).collect();
-        open.retain(|of| of.0.starts_with(&asked("prefix")) && *of > after);
+        let mut open: Vec<_> =
+            self.uploads.iter().map(|(id, upload)| (upload.key.clone(), id.clone(), upload.begun)).collect();
+        open.retain(|(key, id, _)| key.starts_with(&asked("prefix")) && (key, id) > (&after.0, &after.1));
         open.sort();
         let page = &open[..open.len().min(2)];
         let uploads: String = page
             .iter()
-            .map(|(key, id)| format!("<Upload><Key>{key}</Key><UploadId>{id}</UploadId></Upload>"))
+            .map(|(key, id, begun)| {
+                let begun = begun.to_rfc3339_opts(SecondsFormat::Millis, true);
+                format!("<Upload><Key>{key}</Key><UploadId>{id}</UploadId><Initiated>{begun}</Initiated></Upload>")
+            })
             .collect();
-        let (key, id) = page.last().cloned().unwrap_or_default();
+        let (key, id, _) = page.last().cloned().unwrap_or_default();
         let body = format!(
             "<ListMultipartUploadsResult><IsTruncated>{}</IsTruncated><NextKeyMarker>{key}</NextKeyMarker>\
              <NextUploadIdMarker>{id}</NextUploadIdMarker>{uploads}</ListMultipartUploadsResult>",

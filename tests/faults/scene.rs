@@ -59,6 +59,9 @@ pub struct Plan {
     pub patience: [&'static str; 2],
     /// Whether a file has two parts.
     pub large: bool,
+    /// Whether customers are looked at before their first delivery. Killed meanwhile, consign leaves an upload that
+    /// nobody knows of.
+    pub preflight: &'static str,
     pub postgres: Option<&'static Postgres>,
 }
 
@@ -71,8 +74,8 @@ impl Scene {
             Server::Ministack => in_ministack(number),
         };
         let schema = plan.postgres.map(|server| (server.url(), format!("faults{number}")));
-        // Of `[daemon]`. Killed while it only tries, consign leaves an upload that nobody knows of.
-        let mut text = format!("preflight = \"never\"\ncustomer_concurrency = {AT_ONCE}\n");
+        // Of `[daemon]`.
+        let mut text = format!("preflight = \"{}\"\ncustomer_concurrency = {AT_ONCE}\n", plan.preflight);
         if let Some((url, schema)) = &schema {
             text.push_str(&format!("[ledger]\nurl = \"{url}\"\nschema = \"{schema}\"\nlease = \"2s\"\n"));
         }
@@ -183,6 +186,14 @@ impl Scene {
     pub fn failures(&self) -> String {
         let failures = self.ask("SELECT run, customer, state, failure FROM deliveries WHERE failure IS NOT NULL");
         failures.iter().map(|row| row.join(" ") + "\n").collect()
+    }
+
+    /// As if nobody had ever looked at a customer. No process has the ledger open, which is in a file.
+    pub fn forgets_customers(&self) {
+        let path = self.world.path("state/ledger.db");
+        if path.exists() {
+            rusqlite::Connection::open(path).unwrap().execute("DELETE FROM customers", []).unwrap();
+        }
     }
 
     /// One number that the ledger knows.

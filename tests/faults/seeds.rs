@@ -194,7 +194,8 @@ pub fn weather(scene: &Scene, configs: &[&'static str], seed: u64) -> String {
     told
 }
 
-/// Every fourth at the other server; every fifth of the others with files of two parts, which take longer.
+/// Every fourth at the other server; every fifth of the others with files of two parts, which take longer. Of three two
+/// look at customers first, as is the default.
 /// Where slots take each other's place, the next one waits or has the one before given up.
 fn plan(seed: u64, postgres: Option<&'static Postgres>) -> Plan {
     let server = if seed % 4 == 3 { Server::Ministack } else { Server::Sandbox };
@@ -203,7 +204,8 @@ fn plan(seed: u64, postgres: Option<&'static Postgres>) -> Plan {
     let [rows, files, newest] = [OFTEN, SELDOM, NEWEST].map(|keys| format!("{keys}\n{CATCH_UP}"));
     let overlap = if seed.is_multiple_of(2) { "queue" } else { "cancel" };
     let newest = format!("{newest}overlap = \"{overlap}\"");
-    Plan { server, rows, files, newest, patience, large, postgres }
+    let preflight = if seed % 3 == 1 { "never" } else { "first" };
+    Plan { server, rows, files, newest, patience, large, preflight, postgres }
 }
 
 fn one(seed: u64) -> String {

@@ -8,10 +8,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::cli::sweeps::{in_lanes, is_whole};
-use crate::support::wire::{Call, Fault};
+use crate::cli::world::{SOON, until};
+use crate::support::promises::PROBE;
+use crate::support::wire::{Call, Event, Fault, Seen, element};
 
 use super::scene::{Plan, Scene, Server};
-use super::seeds::tidies;
+use super::seeds::{Daemons, tidies};
 use super::storm::refusal;
 
 /// Scenes at the same time: each waits for the SDK's backoff most of the time.
@@ -108,9 +110,14 @@ struct Life {
 
 /// ministack takes seconds for a part of 5 MiB: there files are small, and the sandbox alone has those of two parts.
 fn scene(server: Server) -> Scene {
+    scene_with(server, "never")
+}
+
+fn scene_with(server: Server, preflight: &'static str) -> Scene {
     let large = server == Server::Sandbox;
     let [rows, files, newest] = [(); 3].map(|()| TO_ONE.to_owned());
-    Scene::new(&Plan { server, rows, files, newest, patience: ["2s", "20s"], large, postgres: None })
+    let patience = ["2s", "20s"];
+    Scene::new(&Plan { server, rows, files, newest, patience, large, preflight, postgres: None })
 }
 
 fn slot(day: u32) -> String {
@@ -234,6 +241,88 @@ fn live(scene: &Scene, share: &str, life: &Life, stumbled: &Mutex<Vec<String>>) 
         assert_eq!(sent, Some(0), "{life:?} and then again:\n{}\n{failures}", scene.log());
     }
     hit
+}
+
+/// The daemon delivers a slot to a customer at whom nobody has looked yet. It is begun anew when it dies, and reads its
+/// configuration again when the customer seems not to be ready, which has it looked at without a pause.
+fn delivers_first(scene: &Scene, day: u32) {
+    scene.forgets_customers();
+    let at = slot(day);
+    let (planned, committed) = (scene.run(&["backfill", "rows", "--from", &at, "--to", &at]), committed(scene));
+    assert_eq!(planned.code(), Some(0), "{}", scene.log());
+    let mut daemon = Daemons::start(scene, &["consign.toml"]);
+    until("the slot is delivered", SOON, || {
+        daemon.tend();
+        if scene.count("customers WHERE unready_since IS NOT NULL") > 0 {
+            scene.run(&["reload"]);
+        }
+        self::committed(scene) > committed
+    });
+    scene.settles();
+    daemon.stop();
+}
+
+fn committed(scene: &Scene) -> u64 {
+    scene.count("deliveries WHERE state = 'committed'")
+}
+
+/// Whose request it is that only tries what a customer allows.
+fn is_of_look(sessions: &HashSet<String>, seen: &Seen) -> bool {
+    match seen.call {
+        Call::AssumeRole => seen.form().get("RoleSessionName").is_some_and(|name| name == PROBE),
+        _ => sessions.contains(seen.access_key()),
+    }
+}
+
+/// Whether the customer was looked at: its role, an upload, and whom else the role lets in.
+fn looks(scene: &Scene, from: usize) -> Vec<Call> {
+    let history = scene.proxy.history();
+    let granted = history.iter().filter(|event| is_of_look(&HashSet::new(), &event.seen));
+    let key = |event: &Event| element(std::str::from_utf8(&event.carried_out.as_ref()?.1.body).ok()?, "AccessKeyId");
+    let sessions: HashSet<String> = granted.filter_map(key).collect();
+    let looks = history[from..].iter().filter(|event| is_of_look(&sessions, &event.seen));
+    looks.map(|event| event.seen.call).collect()
+}
+
+/// One fault in the look before the first delivery, or where the delivery begins.
+#[test]
+fn faults_each_alone_before_the_first_delivery() {
+    let scene = scene_with(Server::Sandbox, "first");
+    delivers_first(&scene, 0);
+    scene.story(0).holds("without a fault");
+    let looked = looks(&scene, 0);
+    let assume = Call::AssumeRole;
+    assert_eq!(looked, [assume, Call::Create, Call::Part, Call::Abort, assume, assume]);
+    let calls: Vec<Call> = scene.proxy.history().iter().map(|event| event.seen.call).take(looked.len() + 2).collect();
+    assert_eq!(calls, [&looked[..], &[assume, Call::Create]].concat());
+    let step = if is_whole() { 1 } else { 5 };
+    let lives: Vec<_> = single(&calls).into_iter().step_by(step).zip((2..).step_by(2)).collect();
+    let lanes: Vec<Vec<_>> = (0..LANES).map(|lane| lives.iter().skip(lane).step_by(LANES).collect()).collect();
+    let (begun, hit) = (Instant::now(), AtomicUsize::new(0));
+    in_lanes(LANES, &lanes, |lives| {
+        let scene = scene_with(Server::Sandbox, "first");
+        for ((request, action), day) in lives {
+            let (before, mut number) = (scene.proxy.requests(), 0);
+            let (request, action) = (*request, *action);
+            scene.proxy.obey(move |seen, _| {
+                number += 1;
+                if number - 1 == request { action.fault(seen.call) } else { None }
+            });
+            delivers_first(&scene, *day);
+            scene.proxy.heal();
+            let history = scene.proxy.history();
+            hit.fetch_add(usize::from(history[before..].iter().any(|event| event.fault.is_some())), Ordering::Relaxed);
+            let looked = looks(&scene, before);
+            assert!(looked.len() >= 2, "{action:?} at {request}: it was not looked at: {looked:?}");
+            assert_eq!(scene.count("customers WHERE unready_since IS NOT NULL OR failure IS NOT NULL"), 0);
+        }
+        tidies(&scene, "consign.toml");
+        scene.story(0).holds(&format!("looked at first: {lives:?}"));
+        assert!(scene.world.run(&["ledger", "check"]).code == 0);
+    });
+    let hit = hit.into_inner();
+    println!("looked at first: {} lives, {hit} hit, {:.0?}", lives.len(), begun.elapsed());
+    assert!(hit * 10 >= lives.len() * 9, "{hit} of {} faults came to pass", lives.len());
 }
 
 #[test]

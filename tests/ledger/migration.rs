@@ -6,7 +6,7 @@ use std::path::Path;
 use chrono::TimeDelta;
 use consign::clock::Clock;
 use consign::config::Database;
-use consign::domain::{Origin, SkipReason};
+use consign::domain::{Origin, ProfileHash, SkipReason};
 use consign::ledger::{DeliveryState, History, Ledger, LedgerError, Reader, RunState};
 
 use super::{customers, share, utc};
@@ -48,7 +48,7 @@ async fn a_ledger_of_version_1_goes_on() {
     assert_eq!(before, 1);
     // Who only reads does not change it.
     let error = Ledger::read_only(dir.path()).err().expect("must be refused");
-    assert!(matches!(error, LedgerError::Older { found: 1, known: 5, .. }), "{error:?}");
+    assert!(matches!(error, LedgerError::Older { found: 1, known: 6, .. }), "{error:?}");
     assert!(error.to_string().contains("`consign run` and `consign send` bring it there"), "{error}");
     // A copy can be made before it is changed.
     let copies = tempfile::tempdir().unwrap();
@@ -79,7 +79,7 @@ async fn a_ledger_of_version_1_goes_on() {
     assert!(filled.iter().all(|filling| filling.to_deliver.len() == 1));
     assert_eq!(ledger.pause(share("tick")).await.unwrap().earlier, None);
     drop(ledger);
-    assert_eq!(tables(dir.path()).1, 5);
+    assert_eq!(tables(dir.path()).1, 6);
     assert!(tables(dir.path()).0 >= count, "no row is lost");
     Ledger::read_only(dir.path()).unwrap();
 }
@@ -111,7 +111,7 @@ async fn a_ledger_of_version_2_goes_on() {
     has_one_at_work(&ledger).await;
     assert_eq!(ledger.reader().check().await.unwrap().findings, Vec::<String>::new());
     drop(ledger);
-    assert_eq!(tables(dir.path()).1, 5);
+    assert_eq!(tables(dir.path()).1, 6);
 }
 
 #[tokio::test]
@@ -124,7 +124,7 @@ async fn a_ledger_of_version_3_goes_on() {
     assert_eq!(ledger.quarantined().await.unwrap(), []);
     has_one_at_work(&ledger).await;
     drop(ledger);
-    assert_eq!(tables(dir.path()).1, 5);
+    assert_eq!(tables(dir.path()).1, 6);
 }
 
 /// Whoever has got something was ready for it, and is not looked at again first.
@@ -135,12 +135,52 @@ async fn a_ledger_of_version_4_goes_on() {
     let ledger = Ledger::open(dir.path(), Clock::fixed(utc("2026-11-29T12:00:00Z"))).unwrap();
     assert_eq!(ledger.quarantined().await.unwrap().len(), 1);
     let customer = |name: &str| customers(&[name]).remove(0);
-    assert!(ledger.has_seen(customer("acme")).await.unwrap());
-    assert!(!ledger.has_seen(customer("other")).await.unwrap());
+    let profile = || ProfileHash::of([("role_arn", Some("one".to_owned()))]);
+    assert!(ledger.has_seen(customer("acme"), profile()).await.unwrap());
+    assert!(!ledger.has_seen(customer("other"), profile()).await.unwrap());
     assert_eq!(ledger.unready().await.unwrap(), []);
     has_one_at_work(&ledger).await;
     drop(ledger);
+    assert_eq!(tables(dir.path()).1, 6);
+}
+
+/// What was found of customers stands, as of the profiles that they have now; other ones were never tried.
+async fn has_customers_of_earlier_versions(ledger: &Ledger) {
+    let customer = |name: &str| customers(&[name]).remove(0);
+    let unready = ledger.unready().await.unwrap();
+    let found: Vec<_> = unready.iter().map(|found| (&found.customer, found.looks)).collect();
+    assert_eq!(found, [(&customer("globex"), 3)]);
+    let exposed = ledger.exposed().await.unwrap();
+    assert_eq!(exposed.iter().map(|found| &found.customer).collect::<Vec<_>>(), [&customer("initech")]);
+    let [now, later] = ["now", "later"].map(|role| ProfileHash::of([("role_arn", Some(role.to_owned()))]));
+    for name in ["acme", "globex", "initech"] {
+        for (profile, seen) in [(&now, true), (&later, false), (&now, true)] {
+            assert_eq!(ledger.has_seen(customer(name), profile.clone()).await.unwrap(), seen, "{name}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_ledger_of_version_5_goes_on() {
+    let dir = version(5);
     assert_eq!(tables(dir.path()).1, 5);
+    let ledger = Ledger::open(dir.path(), Clock::fixed(utc("2026-11-29T12:00:00Z"))).unwrap();
+    has_customers_of_earlier_versions(&ledger).await;
+    has_one_at_work(&ledger).await;
+    drop(ledger);
+    assert_eq!(tables(dir.path()).1, 6);
+}
+
+#[tokio::test]
+async fn a_postgres_ledger_of_version_4_goes_on() {
+    let Some(server) = Postgres::shared() else { return };
+    server.psql("CREATE DATABASE version_4");
+    let url = server.url().replace("/postgres", "/version_4");
+    Postgres::ask(&url, &fs::read_to_string("tests/golden/ledger/postgres-4.sql").unwrap());
+    let database = Database::new(&url, "consign", LEASE);
+    let ledger = Ledger::connect(&database, Clock::fixed(utc("2026-11-29T12:00:00Z"))).unwrap();
+    has_customers_of_earlier_versions(&ledger).await;
+    assert_eq!(ledger.reader().check().await.unwrap().findings, Vec::<String>::new());
 }
 
 /// The first version in PostgreSQL, as `pg_dump` wrote it.
@@ -154,7 +194,7 @@ async fn a_postgres_ledger_of_version_1_goes_on() {
     Postgres::ask(&url, &format!("UPDATE consign.deliveries SET failure = '{LEFT_OUT}' WHERE id = ({failed})"));
     let database = Database::new(&url, "consign", LEASE);
     let error = Reader::connect(&database).err().expect("must be refused");
-    assert!(matches!(error, LedgerError::Older { found: 1, known: 4, .. }), "{error:?}");
+    assert!(matches!(error, LedgerError::Older { found: 1, known: 5, .. }), "{error:?}");
     let ledger = Ledger::connect(&database, Clock::fixed(utc("2026-11-25T12:00:00Z"))).unwrap();
     let failed = History { state: Some(RunState::Failed), limit: 99, ..History::default() };
     assert_eq!(ledger.reader().history(failed).await.unwrap().len(), 4);

@@ -2,13 +2,18 @@
 
 use chrono::TimeDelta;
 use consign::clock::Clock;
-use consign::domain::{CustomerName, Failure, Layer, Retry};
+use consign::domain::{CustomerName, Failure, Layer, ProfileHash, Retry};
 use consign::ledger::{Begun, DeliveryId, DeliveryState, Ledger, Order, Setback, Unready};
 
 use super::{customers, deliver, lasting, open, open_at, planned, read_only, slot, start};
 
 fn refusal() -> Failure {
     Failure::new(Layer::TrustPolicy, Retry::Never, "AssumeRole was refused", "this trust policy: …")
+}
+
+/// By which all is found.
+fn profile() -> ProfileHash {
+    ProfileHash::of([("role_arn", Some("one".to_owned()))])
 }
 
 fn customer(name: &str) -> CustomerName {
@@ -41,7 +46,7 @@ async fn what_its_customers_set_up_refuses_waits_and_holds_back_what_follows() {
     let ledger = open(dir.path());
     let [acme, globex] = begins(&ledger, 1, &["acme", "globex"]).await[..] else { panic!() };
     let tried = attempt(&ledger, acme).await.unwrap();
-    assert_eq!(ledger.refused(tried.id, refusal(), None).await.unwrap(), Setback::Held);
+    assert_eq!(ledger.refused(tried.id, profile(), refusal(), None).await.unwrap(), Setback::Held);
     assert_eq!(state(&ledger, acme).await, (DeliveryState::Waiting, None));
     // The next slot begins: what waits is not in its way, and its delivery to acme waits too.
     let next = begins(&ledger, 2, &["acme", "globex"]).await;
@@ -62,8 +67,8 @@ async fn what_its_customers_set_up_refuses_waits_and_holds_back_what_follows() {
     // By hand it is tried all the same.
     let by_hand = ledger.attempt_by(None, Order::Any, next[0], None).await.unwrap();
     ledger.failed(by_hand.id, refusal(), None).await.unwrap();
-    assert!(ledger.ready(customer("acme")).await.unwrap());
-    assert!(!ledger.ready(customer("acme")).await.unwrap(), "once");
+    assert!(ledger.ready(customer("acme"), profile()).await.unwrap());
+    assert!(!ledger.ready(customer("acme"), profile()).await.unwrap(), "once");
     assert_eq!(ledger.unready().await.unwrap(), []);
     let again = attempt(&ledger, acme).await.unwrap();
     assert_eq!((again.number, again.tries), (2, 0), "what its customer refused is none of its own tries");
@@ -75,8 +80,8 @@ async fn who_is_exposed_is_remembered_and_gets_its_own() {
     let dir = tempfile::tempdir().unwrap();
     let ledger = open(dir.path());
     assert!(!ledger.let_go(customer("acme")).await.unwrap());
-    assert!(!ledger.has_seen(customer("acme")).await.unwrap(), "nothing is known of it");
-    assert!(!ledger.exposed_by(customer("acme"), refusal()).await.unwrap());
+    assert!(!ledger.has_seen(customer("acme"), profile()).await.unwrap(), "nothing is known of it");
+    assert!(!ledger.exposed_by(customer("acme"), profile(), refusal()).await.unwrap());
     let [acme] = begins(&ledger, 1, &["acme"]).await[..] else { panic!() };
     let tried = attempt(&ledger, acme).await.unwrap();
     deliver(&ledger, &slot("a", 1), tried.id, "u1").await.unwrap();
@@ -90,11 +95,11 @@ async fn who_is_exposed_is_remembered_and_gets_its_own() {
     assert!(!ledger.let_go(customer("acme")).await.unwrap());
     assert_eq!(ledger.exposed().await.unwrap().len(), 1);
     // Who is not ready is that first of all.
-    ledger.not_ready(customer("acme"), refusal()).await.unwrap();
+    ledger.not_ready(customer("acme"), profile(), refusal()).await.unwrap();
     assert_eq!(ledger.exposed().await.unwrap(), []);
     assert!(ledger.let_go(customer("acme")).await.unwrap());
-    ledger.exposed_by(customer("acme"), refusal()).await.unwrap();
-    assert!(!ledger.ready(customer("acme")).await.unwrap());
+    ledger.exposed_by(customer("acme"), profile(), refusal()).await.unwrap();
+    assert!(!ledger.ready(customer("acme"), profile()).await.unwrap());
     assert_eq!(ledger.exposed().await.unwrap(), []);
 }
 
@@ -106,20 +111,61 @@ async fn what_is_refused_by_who_is_ready_does_not_wait_for_ever() {
     let delivery = begins(&ledger, 1, &["acme"]).await[0];
     let again = start() + TimeDelta::minutes(1);
     let first = attempt(&ledger, delivery).await.unwrap();
-    assert_eq!(ledger.refused(first.id, refusal(), Some(again)).await.unwrap(), Setback::Held);
-    ledger.ready(customer("acme")).await.unwrap();
+    assert_eq!(ledger.refused(first.id, profile(), refusal(), Some(again)).await.unwrap(), Setback::Held);
+    ledger.ready(customer("acme"), profile()).await.unwrap();
     let second = attempt(&ledger, delivery).await.unwrap();
-    assert_eq!(ledger.refused(second.id, refusal(), Some(again)).await.unwrap(), Setback::Again);
+    assert_eq!(ledger.refused(second.id, profile(), refusal(), Some(again)).await.unwrap(), Setback::Again);
     assert_eq!(state(&ledger, delivery).await, (DeliveryState::Waiting, Some(again)));
     assert_eq!(ledger.unready().await.unwrap(), [], "others are not held back for it");
     // While it waits, its customer becomes unready after all.
-    ledger.not_ready(customer("acme"), refusal()).await.unwrap();
+    ledger.not_ready(customer("acme"), profile(), refusal()).await.unwrap();
     assert!(attempt(&ledger, delivery).await.is_err());
     assert_eq!(state(&ledger, delivery).await, (DeliveryState::Waiting, None));
-    ledger.ready(customer("acme")).await.unwrap();
+    ledger.ready(customer("acme"), profile()).await.unwrap();
     let last = attempt(&ledger, delivery).await.unwrap();
-    assert_eq!(ledger.refused(last.id, refusal(), None).await.unwrap(), Setback::Failed);
+    assert_eq!(ledger.refused(last.id, profile(), refusal(), None).await.unwrap(), Setback::Failed);
     assert_eq!(state(&ledger, delivery).await.0, DeliveryState::Failed);
+}
+
+/// What was found by one profile says nothing of another.
+#[tokio::test]
+async fn another_profile_was_never_seen() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = open(dir.path());
+    let other = || ProfileHash::of([("role_arn", Some("another".to_owned()))]);
+    let seen = async |by: ProfileHash| ledger.has_seen(customer("acme"), by).await.unwrap();
+    ledger.ready(customer("acme"), profile()).await.unwrap();
+    assert!(seen(profile()).await && !seen(other()).await);
+    ledger.exposed_by(customer("acme"), other(), refusal()).await.unwrap();
+    assert!(!seen(profile()).await && seen(other()).await);
+    ledger.not_ready(customer("acme"), profile(), refusal()).await.unwrap();
+    assert!(seen(profile()).await && !seen(other()).await);
+    // Nobody has tried it by another one: who was let go is still seen by that which was tried.
+    ledger.let_go(customer("acme")).await.unwrap();
+    assert!(seen(profile()).await && !seen(other()).await);
+    let delivery = begins(&ledger, 1, &["acme"]).await[0];
+    let tried = attempt(&ledger, delivery).await.unwrap();
+    ledger.refused(tried.id, other(), refusal(), None).await.unwrap();
+    assert!(!seen(profile()).await && seen(other()).await);
+}
+
+#[tokio::test]
+async fn who_is_not_configured_any_more_is_forgotten() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = open(dir.path());
+    for name in ["acme", "globex", "initech"] {
+        ledger.not_ready(customer(name), profile(), refusal()).await.unwrap();
+    }
+    ledger.exposed_by(customer("initech"), profile(), refusal()).await.unwrap();
+    let all = |names: &[&str]| customers(names).into_iter().collect();
+    ledger.keep_customers(all(&["acme", "globex", "initech", "hooli"])).await.unwrap();
+    assert_eq!((ledger.unready().await.unwrap().len(), ledger.exposed().await.unwrap().len()), (2, 1));
+    ledger.keep_customers(all(&["globex"])).await.unwrap();
+    let left: Vec<_> = ledger.unready().await.unwrap().into_iter().map(|found| found.customer).collect();
+    assert_eq!((left, ledger.exposed().await.unwrap().len()), (vec![customer("globex")], 0));
+    assert!(!ledger.has_seen(customer("acme"), profile()).await.unwrap());
+    ledger.keep_customers(all(&[])).await.unwrap();
+    assert_eq!(ledger.unready().await.unwrap(), []);
 }
 
 #[tokio::test]
@@ -128,23 +174,23 @@ async fn customers_are_looked_at_by_one_at_a_time() {
     let clock = Clock::fixed(start());
     let ledger = open_at(dir.path(), clock.clone());
     let acme = || customer("acme");
-    assert!(!ledger.has_seen(acme()).await.unwrap());
+    assert!(!ledger.has_seen(acme(), profile()).await.unwrap());
     let at = |minutes| start() + TimeDelta::minutes(minutes);
     assert!(!ledger.look_begins(acme(), at(1), true).await.unwrap(), "of whom nothing is known");
-    ledger.not_ready(acme(), refusal()).await.unwrap();
-    assert!(ledger.has_seen(acme()).await.unwrap());
+    ledger.not_ready(acme(), profile(), refusal()).await.unwrap();
+    assert!(ledger.has_seen(acme(), profile()).await.unwrap());
     assert!(ledger.look_begins(acme(), at(1), false).await.unwrap());
     assert!(!ledger.look_begins(acme(), at(1), false).await.unwrap(), "somebody has");
     assert!(ledger.look_begins(acme(), at(2), true).await.unwrap(), "unless at once");
     clock.set(at(2));
     let other = Failure::new(Layer::Kms, Retry::Never, "the key is disabled", "");
-    ledger.not_ready(acme(), other.clone()).await.unwrap();
+    ledger.not_ready(acme(), profile(), other.clone()).await.unwrap();
     let unready = ledger.unready().await.unwrap();
     let [found] = &unready[..] else { panic!("{unready:?}") };
     assert_eq!((found.since, found.looked, found.looks, found.next), (start(), at(2), 2, at(2)));
     assert_eq!(found.failure, other, "what was found last");
     assert!(ledger.look_begins(acme(), at(4), false).await.unwrap());
-    ledger.ready(acme()).await.unwrap();
+    ledger.ready(acme(), profile()).await.unwrap();
     assert!(!ledger.look_begins(acme(), at(9), true).await.unwrap(), "who is ready is not looked at");
 }
 
@@ -152,8 +198,8 @@ async fn customers_are_looked_at_by_one_at_a_time() {
 async fn who_gets_something_by_hand_is_ready() {
     let dir = tempfile::tempdir().unwrap();
     let ledger = open(dir.path());
-    ledger.not_ready(customer("acme"), refusal()).await.unwrap();
-    ledger.not_ready(customer("globex"), refusal()).await.unwrap();
+    ledger.not_ready(customer("acme"), profile(), refusal()).await.unwrap();
+    ledger.not_ready(customer("globex"), profile(), refusal()).await.unwrap();
     let claim = ledger.start_manual(slot("a", 1), customers(&["acme"])).await.unwrap().claim.unwrap();
     let attempt = ledger.attempt_by(None, Order::Any, claim.deliveries[0].1, None).await.unwrap();
     deliver(&ledger, &slot("a", 1), attempt.id, "u1").await.unwrap();
@@ -169,7 +215,7 @@ async fn what_is_to_be_ended_is_not_held() {
     ledger.plan(vec![planned(slot("a", 1), &["acme"])], Vec::new()).await.unwrap();
     let claim = ledger.claim(9, 0).await.unwrap().runs.remove(0);
     let (run, delivery) = (claim.run, claim.deliveries[0].1);
-    ledger.not_ready(customer("acme"), refusal()).await.unwrap();
+    ledger.not_ready(customer("acme"), profile(), refusal()).await.unwrap();
     assert!(attempt(&ledger, delivery).await.is_err());
     ledger.cancel(run, customers(&["acme"]), lasting()).await.unwrap();
     let told = attempt(&ledger, delivery).await.unwrap();
@@ -180,6 +226,8 @@ on_postgres!(
     what_its_customers_set_up_refuses_waits_and_holds_back_what_follows,
     who_is_exposed_is_remembered_and_gets_its_own,
     what_is_refused_by_who_is_ready_does_not_wait_for_ever,
+    another_profile_was_never_seen,
+    who_is_not_configured_any_more_is_forgotten,
     customers_are_looked_at_by_one_at_a_time,
     who_gets_something_by_hand_is_ready,
     what_is_to_be_ended_is_not_held,

@@ -21,14 +21,19 @@ pub struct Keys {
 }
 
 pub fn client(scene: &Scene, keys: &Keys) -> Client {
+    client_at(scene.sandbox.endpoint().as_str(), "eu-west-1", keys)
+}
+
+/// Of any server.
+pub fn client_at(endpoint: &str, region: &'static str, keys: &Keys) -> Client {
     let credentials = Credentials::new(&keys.id, &keys.secret, keys.token.clone(), None, "test");
     let config = aws_sdk_s3::Config::builder()
         .behavior_version(BehaviorVersion::latest())
         .http_client(aws_smithy_http_client::Builder::new().build_http())
         .credentials_provider(credentials)
-        .region(Region::new("eu-west-1"))
+        .region(Region::new(region))
         .force_path_style(true)
-        .endpoint_url(scene.sandbox.endpoint().as_str().trim_end_matches('/'));
+        .endpoint_url(endpoint.trim_end_matches('/'));
     Client::from_conf(config.build())
 }
 

@@ -14,7 +14,7 @@ use super::raw::{Keys, client};
 use super::world::*;
 
 /// Passes bytes on unchanged and keeps what the server said.
-async fn proxy(to: std::net::SocketAddr) -> (url::Url, Arc<Mutex<Vec<u8>>>) {
+pub async fn proxy(to: std::net::SocketAddr) -> (url::Url, Arc<Mutex<Vec<u8>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
     let heard = Arc::new(Mutex::new(Vec::new()));
@@ -38,12 +38,17 @@ async fn proxy(to: std::net::SocketAddr) -> (url::Url, Arc<Mutex<Vec<u8>>>) {
     (url, heard)
 }
 
-fn element(xml: &str, name: &str) -> String {
-    let (_, rest) = xml.split_once(&format!("<{name}>")).unwrap();
-    rest.split_once('<').unwrap().0.to_owned()
+/// Those of the session that STS has granted.
+pub fn granted(heard: &Mutex<Vec<u8>>) -> Keys {
+    let answer = String::from_utf8(heard.lock().unwrap().clone()).unwrap();
+    let element = |name: &str| {
+        let (_, rest) = answer.split_once(&format!("<{name}>")).unwrap();
+        rest.split_once('<').unwrap().0.to_owned()
+    };
+    Keys { id: element("AccessKeyId"), secret: element("SecretAccessKey"), token: Some(element("SessionToken")) }
 }
 
-fn code<T: std::fmt::Debug, E, R>(result: Result<T, SdkError<E, R>>) -> String
+pub fn code<T: std::fmt::Debug, E, R>(result: Result<T, SdkError<E, R>>) -> String
 where
     SdkError<E, R>: ProvideErrorMetadata,
 {
@@ -57,12 +62,7 @@ async fn it_writes_under_the_prefix_and_can_do_nothing_else() {
     let (url, heard) = proxy(scene.sandbox.address()).await;
     scene.aws.sts_endpoint_url = Some(url);
     scene.deliver(object(0, "a.csv", b"1,2\n")).await.unwrap();
-    let answer = String::from_utf8(heard.lock().unwrap().clone()).unwrap();
-    let keys = Keys {
-        id: element(&answer, "AccessKeyId"),
-        secret: element(&answer, "SecretAccessKey"),
-        token: Some(element(&answer, "SessionToken")),
-    };
+    let keys = granted(&heard);
     let s3 = client(&scene, &keys);
     let put = |bucket: &str, key: &str| s3.put_object().bucket(bucket).key(key).body(b"x".to_vec().into()).send();
 

@@ -17,6 +17,9 @@ use super::wire::Event;
 pub const MANIFEST: &str = "_manifest.json";
 pub const SUCCESS: &str = "_SUCCESS";
 pub const LATEST: &str = "latest.json";
+/// The name of sessions that only try what a customer allows, also what should be refused
+/// (`host/delivery/probe.rs`). Nothing completes under one.
+pub const PROBE: &str = "consign-preflight";
 
 /// What must hold. Each is broken by a forged history of its own in `tests/faults/forged.rs`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

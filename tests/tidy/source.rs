@@ -1,6 +1,7 @@
 //! Rust files as far as `tidy` must understand them.
 
 use std::fs;
+use std::ops::Range;
 use std::path::Path;
 
 /// One Rust file.
@@ -114,16 +115,52 @@ impl Source {
             let Some(name) = first_identifier(rest.trim_start()) else { continue };
             // A declaration of a trait ends before any brace.
             let Some(open) = rest.find(['{', ';']).filter(|open| rest.as_bytes()[*open] == b'{') else { continue };
-            let mut depth = 0;
-            let close = rest[open..].char_indices().find(|(_, c)| {
-                depth += i32::from(*c == '{') - i32::from(*c == '}');
-                depth == 0
-            });
-            let end = close.map_or(rest.len(), |(close, _)| open + close);
-            functions.push((name, rest[..end].matches('\n').count() + 1));
+            functions.push((name, rest[..end_of_block(rest, open)].matches('\n').count() + 1));
         }
         functions
     }
+
+    /// Each test's path, as the test runner tells it.
+    pub fn tests(&self) -> Vec<String> {
+        let inside = self.path.split_once('/').map_or("", |(_, inside)| inside);
+        let file = inside.strip_suffix(".rs").unwrap_or(inside).replace('/', "::");
+        let blocks = self.inline_modules();
+        let mut tests = Vec::new();
+        for (at, _) in identifiers(&self.code).filter(|(_, name)| *name == "fn") {
+            let Some(name) = first_identifier(self.code[at + 2..].trim_start()) else { continue };
+            let before = &self.code[..at];
+            let attributes = &before[before.rfind(['{', '}', ';']).map_or(0, |end| end + 1)..];
+            let is_test = attributes.contains("#[test]") || attributes.contains("#[tokio::test");
+            if is_test && !attributes.contains("#[ignore") {
+                let around = blocks.iter().filter(|(_, block)| block.contains(&at)).map(|(module, _)| module.as_str());
+                let path: Vec<&str> = [file.as_str()].into_iter().chain(around).chain([name.as_str()]).collect();
+                tests.push(path.join("::"));
+            }
+        }
+        tests
+    }
+
+    /// Modules that are in the file itself, the outer first, and where each is.
+    fn inline_modules(&self) -> Vec<(String, Range<usize>)> {
+        let mut modules = Vec::new();
+        for (at, _) in identifiers(&self.code).filter(|(_, name)| *name == "mod") {
+            let rest = &self.code[at + 3..];
+            let Some(name) = first_identifier(rest.trim_start()) else { continue };
+            let Some(open) = rest.find(['{', ';']).filter(|open| rest.as_bytes()[*open] == b'{') else { continue };
+            modules.push((name, at + 3 + open..at + 3 + end_of_block(rest, open)));
+        }
+        modules
+    }
+}
+
+/// Where the block ends that begins with the brace at `open`.
+fn end_of_block(code: &str, open: usize) -> usize {
+    let mut depth = 0;
+    let close = code[open..].char_indices().find(|(_, c)| {
+        depth += i32::from(*c == '{') - i32::from(*c == '}');
+        depth == 0
+    });
+    close.map_or(code.len(), |(close, _)| open + close)
 }
 
 /// Where each identifier begins, and itself.

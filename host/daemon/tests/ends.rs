@@ -144,8 +144,9 @@ async fn who_waits_for_a_delivery_is_told_that_its_plugin_is_in_quarantine() {
     assert_eq!((desk.quarantine.len(), desk.retries.len(), desk.queue.waiting()), (2, 0, 0));
 }
 
+/// Outside of what the task itself gets over. Left at work, it would keep its run open, and later slots from its customer.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_delivery_whose_task_died_is_let_go_too() {
+async fn a_delivery_whose_task_died_is_tried_again() {
     let world = World::new();
     let mut desk = at_work(&world, "").await;
     let delivery = desk.at_work.values().next().unwrap().delivery.clone();
@@ -153,8 +154,61 @@ async fn a_delivery_whose_task_died_is_let_go_too() {
     desk.work.abort_all();
     let died = desk.work.join_next_with_id().await.unwrap();
     desk.ended(died).unwrap();
+    until(&mut desk, "it waits for its next try", |desk| desk.retries.len() == 1 && desk.work.is_empty()).await;
+    let Some(Event::Waits { failure, .. }) = heard.recv().await else { panic!("it is not told") };
+    assert_eq!((failure.layer, failure.retry), (Layer::Local, Retry::Later));
+    assert_eq!((desk.tally.failed, desk.queue.at_work(), desk.open.len()), (0, 0, 1));
+    let open = desk.ledger.open_delivery(delivery.id).await.unwrap();
+    assert_eq!((open.state, open.tries), (DeliveryState::Waiting, 1));
+}
+
+/// Whoever only writes that down dies too: nobody tries for ever.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_delivery_whose_end_cannot_be_written_down_is_let_go() {
+    let world = World::new();
+    let mut desk = at_work(&world, "").await;
+    let delivery = desk.at_work.values().next().unwrap().delivery.clone();
+    let mut heard = watch(&mut desk, &delivery).await;
+    desk.work.abort_all();
+    let died = desk.work.join_next_with_id().await.unwrap();
+    desk.ended(died).unwrap();
+    let records = *desk.at_work.keys().next().unwrap();
+    let recording = desk.at_work.remove(&records).unwrap();
+    desk.work.abort_all();
+    while desk.work.join_next().await.is_some() {}
+    let dies = desk.work.spawn(std::future::pending());
+    desk.at_work.insert(dies.id(), recording);
+    dies.abort();
+    let died = desk.work.join_next_with_id().await.unwrap();
+    desk.ended(died).unwrap();
     let Some(Event::Ended(fared)) = heard.recv().await else { panic!("it is not told") };
     assert_eq!((fared.state, desk.open.len(), desk.queue.at_work()), (Fate::Failed, 0, 0));
+}
+
+/// What was found of who is no longer configured is of no use to anybody.
+#[tokio::test(flavor = "multi_thread")]
+async fn customers_who_are_gone_are_forgotten() {
+    let world = World::new();
+    let config = world.config("", "old", &["a"]);
+    let mut desk = world.desk(config.clone()).await;
+    let name = |name: &str| CustomerName::parse(name).unwrap();
+    let refused = || Failure::new(Layer::TrustPolicy, Retry::Never, "refused", "");
+    let profile = config.customers[&name("acme")].hash();
+    let unready = async |desk: &Desk| desk.ledger.unready().await.unwrap().len();
+    for customer in ["acme", "gone"].map(name) {
+        desk.ledger.not_ready(customer, profile.clone(), refused()).await.unwrap();
+    }
+    desk.resume().await.unwrap();
+    assert_eq!((desk.status().unready, unready(&desk).await), (vec![name("acme")], 1));
+    // One that was still at work has found it once more.
+    desk.ledger.not_ready(name("gone"), profile.clone(), refused()).await.unwrap();
+    desk.waiting.look_at([]);
+    until(&mut desk, "the ledger is asked", |desk| desk.calls.is_empty()).await;
+    assert_eq!((desk.status().unready, unready(&desk).await), (vec![name("acme")], 2));
+    let (new, parts, planner) = world.loaded(&desk, &config).await;
+    desk.adopt(new, parts, planner);
+    until(&mut desk, "it is forgotten", |desk| desk.calls.is_empty()).await;
+    assert_eq!((desk.status().unready, unready(&desk).await), (vec![name("acme")], 1));
 }
 
 /// A disk that stands still: neither is it vouched for, nor waited for.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde_json::Value;
 
-use super::{Breach, MANIFEST, Profile, Rule, Story, say};
+use super::{Breach, MANIFEST, PROBE, Profile, Rule, Story, say};
 use crate::support::proxy::canaries;
 use crate::support::wire::{Call, Event, element};
 
@@ -13,10 +13,6 @@ struct Session {
     role_arn: String,
     run: String,
 }
-
-/// The name of sessions that only try what a customer allows, also what should be refused
-/// (`host/delivery/probe.rs`). Nothing completes under one.
-const PROBE: &str = "consign-preflight";
 
 /// One run's work in one bucket: a run is of one slot of one share.
 #[derive(Default)]
