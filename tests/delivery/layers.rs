@@ -222,6 +222,14 @@ async fn refusals_by_kms() {
         },
     ])
     .await;
+    // Nor is anybody told to change it where KMS names no policy.
+    let own = Row {
+        profile: |customer| customer.encryption = Encryption::Kms { key: None },
+        ..row(Create, 400, "KMS.DisabledException", "The key is disabled", Layer::Kms, &[])
+    };
+    let (failure, _) = outcome(&own).await;
+    assert!(failure.remedy.contains("to the role's policy:"), "{failure:?}");
+    assert!(!failure.remedy.contains("key's policy"), "{failure:?}");
 }
 
 #[tokio::test]
@@ -306,6 +314,23 @@ async fn refusals_by_s3() {
             retry: Retry::Later,
             ..row(Create, 403, "InvalidAccessKeyId", "does not exist in our records", Layer::Region, &["opt-in"])
         },
+        // Also under the session that was opened because of it.
+        Row {
+            retry: Retry::Later,
+            ..row(Create, 400, "ExpiredToken", "The provided token has expired", Layer::Identity, &["clock"])
+        },
+        Row {
+            retry: Retry::Later,
+            ..row(
+                Create,
+                409,
+                "OperationAborted",
+                "A conflicting operation is in progress",
+                Layer::Conflict,
+                &["another"],
+            )
+        },
+        row(Create, 412, "PreconditionFailed", "a pre-condition did not hold", Layer::Conflict, &[]),
         row(Part, 400, "EntityTooSmall", "smaller than the minimum", Layer::Local, &["report"]),
         Row { retry: Retry::Later, ..row(Create, 429, "", "", Layer::Network, &["fewer"]) },
         row(
