@@ -298,6 +298,31 @@ async fn a_paused_share_leaves_its_slots_out_and_does_not_make_up_for_them() {
     assert_eq!(left_out().await, [(4, SkipReason::Paused), (3, SkipReason::Paused)]);
 }
 
+/// A slot that waits for another one has not begun.
+#[tokio::test]
+async fn a_pause_leaves_out_what_is_held() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = open(dir.path());
+    plan(&ledger, Overlap::Queue, Origin::Schedule, &[1, 2], &["acme"]).await;
+    let first = ledger.claim(9, 0).await.unwrap();
+    assert_eq!((begun(&first), first.looked_at), (vec!["1: acme".to_owned()], 2));
+    assert_eq!(ledger.pause(share("a")).await.unwrap().left_out, [(slot("a", 2), SkipReason::Paused)]);
+    finish(&ledger, &first.runs[0]).await;
+    assert_eq!(ledger.claim(9, 9).await.unwrap().looked_at, 0);
+}
+
+#[tokio::test]
+async fn a_pause_has_the_slot_at_which_it_begins_and_not_that_at_which_it_ends() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = Clock::fixed(start() + TimeDelta::hours(3));
+    let ledger = open_at(dir.path(), clock.clone());
+    ledger.pause(share("a")).await.unwrap();
+    clock.set(start() + TimeDelta::hours(5));
+    ledger.resume(share("a")).await.unwrap();
+    plan(&ledger, Overlap::Allow, Origin::Schedule, &[2, 3, 4, 5], &["acme"]).await;
+    assert_eq!(begun(&ledger.claim(9, 9).await.unwrap()), ["2: acme", "5: acme"]);
+}
+
 #[tokio::test]
 async fn backfill_plans_what_nobody_has_and_leaves_the_rest_alone() {
     let dir = tempfile::tempdir().unwrap();
@@ -454,6 +479,8 @@ on_postgres! {
     what_is_late_never_costs_a_slot_on_time,
     a_slot_whose_deadline_has_passed_does_not_begin,
     a_paused_share_leaves_its_slots_out_and_does_not_make_up_for_them,
+    a_pause_leaves_out_what_is_held,
+    a_pause_has_the_slot_at_which_it_begins_and_not_that_at_which_it_ends,
     backfill_plans_what_nobody_has_and_leaves_the_rest_alone,
     a_long_backlog_is_claimed_in_good_time,
     what_the_schedule_is_yet_to_plan_is_not_filled_in,
