@@ -95,6 +95,18 @@ async fn a_success_in_between_is_a_new_beginning() {
 
 /// With `empty = "skip"` a delivery without rows is one without its plugin: nothing is known of it by that.
 #[tokio::test]
+async fn faults_of_long_ago_are_not_in_a_row_with_those_of_now() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = open(dir.path());
+    let bad = formatter("bad", 2);
+    assert!(!fails(&ledger, 1, &bad, fault()).await.unwrap());
+    ledger.prune(start() + TimeDelta::days(1)).await.unwrap();
+    assert!(!fails(&ledger, 2, &bad, fault()).await.unwrap(), "the first one is forgotten");
+    ledger.prune(start()).await.unwrap();
+    assert!(fails(&ledger, 3, &bad, fault()).await.unwrap(), "that one is not");
+}
+
+#[tokio::test]
 async fn a_delivery_without_rows_neither_counts_nor_forgives() {
     let dir = tempfile::tempdir().unwrap();
     let ledger = open(dir.path());
@@ -227,6 +239,7 @@ async fn what_waits_for_a_plugin_is_not_in_the_way_of_a_later_slot() {
 on_postgres! {
     faults_in_a_row_halt_a_component_until_it_is_let_go,
     a_success_in_between_is_a_new_beginning,
+    faults_of_long_ago_are_not_in_a_row_with_those_of_now,
     a_delivery_without_rows_neither_counts_nor_forgives,
     what_was_at_work_does_not_let_it_go,
     each_delivery_counts_once,
