@@ -153,6 +153,20 @@ async fn a_manifest_whose_upload_is_gone_is_put_by_another() {
     }
 }
 
+/// While an object is to be completed, nobody has asked for the manifest.
+#[tokio::test]
+async fn a_refusal_before_all_objects_are_there_leaves_no_manifest_in_doubt() {
+    for mode in MODES {
+        let case = Case::new(mode, |seen, _| is(seen, Call::Complete, A).then(refused)).await;
+        assert_eq!(case.first().await.unwrap_err().leaves, Leaves::Whole);
+        case.wire.obey(|seen, _| (seen.call == Call::AssumeRole).then(refused));
+        let failure = case.again().await.unwrap_err();
+        assert_eq!(failure.leaves, Leaves::Whole, "{failure:?}");
+        case.wire.heal();
+        case.is_done(&case.again().await.unwrap());
+    }
+}
+
 #[tokio::test]
 async fn a_manifest_of_somebody_else_is_none_of_ours_after_a_failed_try() {
     let case = Case::new(Mode::Slot, |seen, _| match seen.call {
