@@ -131,6 +131,14 @@ async fn refusals_by_sts() {
         row(
             AssumeRole,
             400,
+            "ValidationError",
+            "1 validation error detected: Value at 'externalId' failed to satisfy constraint",
+            Layer::Config,
+            &["check role_arn, external_id and prefix"],
+        ),
+        row(
+            AssumeRole,
+            400,
             "PackedPolicyTooLarge",
             "Packed size of session policy: 140%",
             Layer::Config,
@@ -314,6 +322,8 @@ async fn refusals_by_s3() {
             retry: Retry::Later,
             ..row(Create, 403, "InvalidAccessKeyId", "does not exist in our records", Layer::Region, &["opt-in"])
         },
+        row(Create, 400, "InvalidArgument", "of a header", Layer::Config, &["names the setting"]),
+        row(Create, 403, "NeverHeardOf", "forbidden", Layer::RolePolicy, &["ask the customer"]),
         // Also under the session that was opened because of it.
         Row {
             retry: Retry::Later,
@@ -356,7 +366,7 @@ async fn a_bare_refusal_lists_everyone_who_can_have_said_it() {
     .await;
     assert_eq!((failure.layer, failure.retry), (Layer::RolePolicy, Retry::Never));
     for suspect in ["1. role policy", "2. bucket policy", "3. ACL", "4. KMS", "5. bucket owner"] {
-        assert!(failure.remedy.contains(suspect), "{suspect}: {}", failure.remedy);
+        assert!(failure.remedy.contains(&format!("\n{suspect}")), "{suspect}: {}", failure.remedy);
     }
     let foreign: fn(&mut Customer) = |customer| customer.bucket_owner = AccountId::parse("999999999999").unwrap();
     let (failure, _) = outcome(&Row {

@@ -46,6 +46,7 @@ async fn markers_are_stored_with_all_else_and_come_after_the_manifest() {
     manifested.mark().await.unwrap();
     assert_eq!(completed(&wire)[1..], [MANIFEST, SUCCESS, LATEST]);
     assert_eq!(wire.objects()[SUCCESS], "");
+    assert_eq!([SUCCESS, LATEST].map(|key| wire.content_type(key)), ["application/octet-stream", "application/json"]);
     let latest: Value = serde_json::from_slice(&wire.objects()[LATEST]).unwrap();
     assert_eq!((&latest["manifest"], &latest["slot"]), (&MANIFEST.into(), &"2024-05-01T06:00:00Z".into()));
     assert_eq!(wire.open_uploads(), 0);
