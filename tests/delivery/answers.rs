@@ -167,6 +167,18 @@ async fn a_refusal_before_all_objects_are_there_leaves_no_manifest_in_doubt() {
     }
 }
 
+/// For whoever comes after a crash of this process, it may have been.
+#[tokio::test]
+async fn what_is_about_to_be_asked_for_is_in_doubt_on_record() {
+    let case = Case::new(Mode::Slot, |seen, _| is(seen, Call::Complete, A).then(refused)).await;
+    case.first().await.unwrap_err();
+    let left = case.journal.left();
+    assert_eq!(left.objects[0].completion, Completion::Open);
+    let resumed = case.resume(left).await.unwrap();
+    assert_eq!(case.journal.left().objects[0].completion, Completion::InDoubt);
+    assert_eq!(resumed.objects()[0].completion, Completion::Open, "this process knows better");
+}
+
 #[tokio::test]
 async fn a_manifest_of_somebody_else_is_none_of_ours_after_a_failed_try() {
     let case = Case::new(Mode::Slot, |seen, _| match seen.call {
