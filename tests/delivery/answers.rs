@@ -261,6 +261,20 @@ async fn somebody_who_writes_the_same_key_costs_another_upload() {
     assert_eq!(case.journal.aborted_ids().len(), 1);
 }
 
+/// Its reply was lost, and the repeat met somebody else's: it may be there, and its upload is what tells.
+#[tokio::test]
+async fn a_manifest_in_doubt_is_not_given_up_for_somebody_who_writes_the_same_key() {
+    let contended = || Fault::Answer(409, vec![], s3_error("ConditionalRequestConflict", "a conflict"));
+    let case = Case::new(Mode::Slot, move |seen, before| match (seen.call, before) {
+        (Call::Complete, 1) => Some(Fault::LoseReply),
+        (Call::Complete, 2) => Some(contended()),
+        _ => None,
+    })
+    .await;
+    case.is_done(&case.first().await.unwrap());
+    assert!(case.journal.aborted_ids().is_empty());
+}
+
 /// No request of ours is in doubt: somebody else has ended it, and its object is not there.
 #[tokio::test]
 async fn an_upload_that_is_gone_leaves_nothing_to_complete() {
