@@ -52,6 +52,24 @@ async fn markers_are_stored_with_all_else_and_come_after_the_manifest() {
     assert_eq!(wire.open_uploads(), 0);
 }
 
+/// There is nothing to wait for: what is gone never completes.
+#[tokio::test]
+async fn a_marker_whose_upload_is_gone_keeps_no_delivery_from_its_end() {
+    let wire = Wire::healthy().await;
+    let (customer, journal) = (customer(), Arc::new(Journal::default()));
+    let delivery = Delivery::begin(target(&wire).await, marked(), journal.clone()).await.unwrap();
+    for event in object(0, "a.csv", b"x") {
+        delivery.accept(event).await.unwrap();
+    }
+    let done = delivery.seal().await.unwrap().complete().await.unwrap();
+    let written = manifest(&customer, run_id(), done.objects());
+    let manifested = done.manifest(&written).await.unwrap();
+    wire.end(SUCCESS);
+    let committed = manifested.mark().await.unwrap();
+    assert_eq!((committed.lacking, committed.left.len()), (None, 1));
+    assert_eq!(wire.objects().keys().filter(|key| [SUCCESS, LATEST].contains(&key.as_str())).count(), 1);
+}
+
 #[tokio::test]
 async fn the_pointer_is_left_alone_where_a_later_slot_is_delivered() {
     let wire = Wire::healthy().await;
