@@ -154,6 +154,32 @@ async fn a_manifest_whose_upload_is_gone_is_put_by_another() {
     }
 }
 
+/// While an object is to be completed, nobody has asked for the manifest.
+#[tokio::test]
+async fn a_refusal_before_all_objects_are_there_leaves_no_manifest_in_doubt() {
+    for mode in MODES {
+        let case = Case::new(mode, |seen, _| is(seen, Call::Complete, A).then(refused)).await;
+        assert_eq!(case.first().await.unwrap_err().leaves, Leaves::Whole);
+        case.wire.obey(|seen, _| (seen.call == Call::AssumeRole).then(refused));
+        let failure = case.again().await.unwrap_err();
+        assert_eq!(failure.leaves, Leaves::Whole, "{failure:?}");
+        case.wire.heal();
+        case.is_done(&case.again().await.unwrap());
+    }
+}
+
+/// For whoever comes after a crash of this process, it may have been.
+#[tokio::test]
+async fn what_is_about_to_be_asked_for_is_in_doubt_on_record() {
+    let case = Case::new(Mode::Slot, |seen, _| is(seen, Call::Complete, A).then(refused)).await;
+    case.first().await.unwrap_err();
+    let left = case.journal.left();
+    assert_eq!(left.objects[0].completion, Completion::Open);
+    let resumed = case.resume(left).await.unwrap();
+    assert_eq!(case.journal.left().objects[0].completion, Completion::InDoubt);
+    assert_eq!(resumed.objects()[0].completion, Completion::Open, "this process knows better");
+}
+
 #[tokio::test]
 async fn a_manifest_of_somebody_else_is_none_of_ours_after_a_failed_try() {
     let case = Case::new(Mode::Slot, |seen, _| match seen.call {
@@ -264,6 +290,20 @@ async fn somebody_who_writes_the_same_key_costs_another_upload() {
         Case::new(Mode::Slot, move |seen, before| (seen.call == Call::Complete && before == 1).then(contended)).await;
     case.is_done(&case.first().await.unwrap());
     assert_eq!(case.journal.aborted_ids().len(), 1);
+}
+
+/// Its reply was lost, and the repeat met somebody else's: it may be there, and its upload is what tells.
+#[tokio::test]
+async fn a_manifest_in_doubt_is_not_given_up_for_somebody_who_writes_the_same_key() {
+    let contended = || Fault::Answer(409, vec![], s3_error("ConditionalRequestConflict", "a conflict"));
+    let case = Case::new(Mode::Slot, move |seen, before| match (seen.call, before) {
+        (Call::Complete, 1) => Some(Fault::LoseReply),
+        (Call::Complete, 2) => Some(contended()),
+        _ => None,
+    })
+    .await;
+    case.is_done(&case.first().await.unwrap());
+    assert!(case.journal.aborted_ids().is_empty());
 }
 
 /// No request of ours is in doubt: somebody else has ended it, and its object is not there.

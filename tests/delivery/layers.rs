@@ -131,6 +131,14 @@ async fn refusals_by_sts() {
         row(
             AssumeRole,
             400,
+            "ValidationError",
+            "1 validation error detected: Value at 'externalId' failed to satisfy constraint",
+            Layer::Config,
+            &["check role_arn, external_id and prefix"],
+        ),
+        row(
+            AssumeRole,
+            400,
             "PackedPolicyTooLarge",
             "Packed size of session policy: 140%",
             Layer::Config,
@@ -235,6 +243,14 @@ async fn refusals_by_kms() {
         },
     ])
     .await;
+    // Nor is anybody told to change it where KMS names no policy.
+    let own = Row {
+        profile: |customer| customer.encryption = Encryption::Kms { key: None },
+        ..row(Create, 400, "KMS.DisabledException", "The key is disabled", Layer::Kms, &[])
+    };
+    let (failure, _) = outcome(&own).await;
+    assert!(failure.remedy.contains("to the role's policy:"), "{failure:?}");
+    assert!(!failure.remedy.contains("key's policy"), "{failure:?}");
 }
 
 #[tokio::test]
@@ -319,6 +335,25 @@ async fn refusals_by_s3() {
             retry: Retry::Later,
             ..row(Create, 403, "InvalidAccessKeyId", "does not exist in our records", Layer::Region, &["opt-in"])
         },
+        row(Create, 400, "InvalidArgument", "of a header", Layer::Config, &["names the setting"]),
+        row(Create, 403, "NeverHeardOf", "forbidden", Layer::RolePolicy, &["ask the customer"]),
+        // Also under the session that was opened because of it.
+        Row {
+            retry: Retry::Later,
+            ..row(Create, 400, "ExpiredToken", "The provided token has expired", Layer::Identity, &["clock"])
+        },
+        Row {
+            retry: Retry::Later,
+            ..row(
+                Create,
+                409,
+                "OperationAborted",
+                "A conflicting operation is in progress",
+                Layer::Conflict,
+                &["another"],
+            )
+        },
+        row(Create, 412, "PreconditionFailed", "a pre-condition did not hold", Layer::Conflict, &[]),
         row(Part, 400, "EntityTooSmall", "smaller than the minimum", Layer::Local, &["report"]),
         Row { retry: Retry::Later, ..row(Create, 429, "", "", Layer::Network, &["fewer"]) },
         row(
@@ -344,7 +379,7 @@ async fn a_bare_refusal_lists_everyone_who_can_have_said_it() {
     .await;
     assert_eq!((failure.layer, failure.retry), (Layer::RolePolicy, Retry::Never));
     for suspect in ["1. role policy", "2. bucket policy", "3. ACL", "4. KMS", "5. bucket owner"] {
-        assert!(failure.remedy.contains(suspect), "{suspect}: {}", failure.remedy);
+        assert!(failure.remedy.contains(&format!("\n{suspect}")), "{suspect}: {}", failure.remedy);
     }
     let foreign: fn(&mut Customer) = |customer| customer.bucket_owner = AccountId::parse("999999999999").unwrap();
     let (failure, _) = outcome(&Row {

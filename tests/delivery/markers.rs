@@ -47,9 +47,28 @@ async fn markers_are_stored_with_all_else_and_come_after_the_manifest() {
     manifested.mark().await.unwrap();
     assert_eq!(completed(&wire)[1..], [MANIFEST, SUCCESS, LATEST]);
     assert_eq!(wire.objects()[SUCCESS], "");
+    assert_eq!([SUCCESS, LATEST].map(|key| wire.content_type(key)), ["application/octet-stream", "application/json"]);
     let latest: Value = serde_json::from_slice(&wire.objects()[LATEST]).unwrap();
     assert_eq!((&latest["manifest"], &latest["slot"]), (&MANIFEST.into(), &"2024-05-01T06:00:00Z".into()));
     assert_eq!(wire.open_uploads(), 0);
+}
+
+/// There is nothing to wait for: what is gone never completes.
+#[tokio::test]
+async fn a_marker_whose_upload_is_gone_keeps_no_delivery_from_its_end() {
+    let wire = Wire::healthy().await;
+    let (customer, journal) = (customer(), Arc::new(Journal::default()));
+    let delivery = Delivery::begin(target(&wire).await, marked(), journal.clone()).await.unwrap();
+    for event in object(0, "a.csv", b"x") {
+        delivery.accept(event).await.unwrap();
+    }
+    let done = delivery.seal().await.unwrap().complete().await.unwrap();
+    let written = manifest(&customer, run_id(), done.objects());
+    let manifested = done.manifest(&written).await.unwrap();
+    wire.end(SUCCESS);
+    let committed = manifested.mark().await.unwrap();
+    assert_eq!((committed.lacking, committed.left.len()), (None, 1));
+    assert_eq!(wire.objects().keys().filter(|key| [SUCCESS, LATEST].contains(&key.as_str())).count(), 1);
 }
 
 #[tokio::test]

@@ -180,7 +180,7 @@ async fn only_what_refuses_the_key_shows_that_a_role_is_narrow() {
         is_outside(seen).then(|| Fault::Answer(400, Vec::new(), s3_error("InvalidStorageClass", "not valid")))
     };
     let found = preflight(&aws_where(script).await, customer()).await;
-    assert_eq!(outcome(&found, Check::Outside), Outcome::NotTried, "{found:#?}");
+    assert_eq!((outcome(&found, Check::Outside), found.ready), (Outcome::NotTried, true), "{found:#?}");
     assert!(line(&found, Check::Outside).message.contains("InvalidStorageClass"), "{found:#?}");
     // And who does not answer may have let it in.
     let script = move |seen: &Seen, _: &str| {
@@ -188,4 +188,44 @@ async fn only_what_refuses_the_key_shows_that_a_role_is_narrow() {
     };
     let found = preflight(&aws_where(script).await, customer()).await;
     assert_eq!((outcome(&found, Check::Outside), found.ready), (Outcome::NotTried, false), "{found:#?}");
+    // What was let in before that is told all the same.
+    let script = move |seen: &Seen, _: &str| match is_outside(seen) {
+        true if seen.key == OUTSIDE[0] => Some(Fault::Late(std::time::Duration::ZERO)),
+        true => Some(Fault::Answer(400, Vec::new(), s3_error("ExpiredToken", "expired"))),
+        false => None,
+    };
+    let found = preflight(&aws_where(script).await, customer()).await;
+    assert_eq!((outcome(&found, Check::Outside), found.ready), (Outcome::Warning, true), "{found:#?}");
+    assert!(line(&found, Check::Outside).message.contains("'_consign-preflight' would"), "{found:#?}");
+}
+
+/// STS near the customer may do so.
+#[tokio::test]
+async fn customers_are_looked_at_where_sts_near_the_vendor_does_not_answer() {
+    let is_it = |seen: &Seen| form(seen, "Action").as_deref() == Some("GetCallerIdentity");
+    let wire = Wire::start(move |seen, _| is_it(seen).then(|| Fault::Answer(429, Vec::new(), String::new()))).await;
+    let found = preflight(&wire, customer()).await;
+    assert_eq!((outcome(&found, Check::Identity), outcome(&found, Check::Role)), (Outcome::Failed, Outcome::Ok));
+    assert_eq!(outcome(&found, Check::Write), Outcome::Ok, "{found:#?}");
+    assert!(!found.ready);
+}
+
+/// Neither that the region is right nor whose the bucket is.
+#[tokio::test]
+async fn an_s3_that_does_not_answer_says_nothing_of_the_bucket() {
+    let tagged = Customer { tags: [("team".to_owned(), "data".to_owned())].into(), ..customer() };
+    let wire =
+        aws_where(|seen, _| (seen.call == Call::Create).then(|| Fault::Answer(429, Vec::new(), String::new()))).await;
+    let found = preflight(&wire, tagged).await;
+    for (check, expected) in [
+        (Check::Write, Outcome::Failed),
+        (Check::Region, Outcome::NotTried),
+        (Check::Owner, Outcome::NotTried),
+        (Check::Tags, Outcome::NotTried),
+        (Check::Outside, Outcome::NotTried),
+        (Check::NothingLeft, Outcome::Warning),
+    ] {
+        assert_eq!(outcome(&found, check), expected, "{check:?}: {found:#?}");
+    }
+    assert!(!found.ready);
 }

@@ -50,6 +50,26 @@ async fn a_renewal_that_fails_is_left_alone_for_a_while() {
     delivery.seal().await.unwrap().complete().await.unwrap();
 }
 
+/// An upload of many hours goes through one session after the other.
+#[tokio::test]
+async fn a_session_that_was_renewed_is_renewed_again() {
+    let wire = Wire::healthy().await;
+    let (delivery, clock) = to_be_renewed(&aws(&wire.url)).await;
+    for number in 0..3 {
+        stores(&delivery, number..number + 1).await;
+        let renewed = async {
+            while wire.count(Call::AssumeRole) < number as usize + 2 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), renewed).await.expect("it is not renewed");
+        // The answer is there; that it is taken is not to be seen.
+        stores(&delivery, 10 + number..11 + number).await;
+        clock.set(clock.now() + TimeDelta::minutes(56));
+    }
+    delivery.seal().await.unwrap().complete().await.unwrap();
+}
+
 #[tokio::test]
 async fn nobody_waits_for_a_renewal_while_the_old_session_is_good() {
     let wire = Wire::start(|seen, before| (seen.call == Call::AssumeRole && before > 0).then_some(Fault::Stall)).await;

@@ -75,6 +75,7 @@ async fn skip_leaves_out_what_would_overlap_customer_by_customer() {
     plan(&ledger, Overlap::Skip, Origin::Schedule, &[3], &["acme", "globex"]).await;
     let third = ledger.claim(9, 0).await.unwrap();
     assert_eq!((begun(&third), skipped(&third)), (vec!["3: globex".to_owned()], vec![(3, SkipReason::Overlap)]));
+    assert!(second.cancelled.is_empty() && third.cancelled.is_empty(), "who is slow goes on");
     let newest = ledger.reader().history(History { limit: 1, ..History::default() }).await.unwrap();
     let left_out = ledger.reader().run(newest[0].run).await.unwrap();
     assert_eq!((left_out.run.state, left_out.deliveries[0].customer.as_str()), (RunState::Failed, "acme"));
@@ -92,7 +93,7 @@ async fn what_waits_for_another_try_is_in_nobodys_way() {
     for (hour, overlap) in [(1, Overlap::Skip), (2, Overlap::Skip), (3, Overlap::Queue)] {
         plan(&ledger, overlap, Origin::Schedule, &[hour], &["acme"]).await;
         let claims = ledger.claim(9, 0).await.unwrap();
-        assert_eq!(begun(&claims), [format!("{hour}: acme")]);
+        assert_eq!((begun(&claims), &claims.cancelled), (vec![format!("{hour}: acme")], &Vec::new()));
         let attempt = ledger.attempt_started(claims.runs[0].deliveries[0].1, None).await.unwrap();
         ledger.failed(attempt.id, passing(), Some(start())).await.unwrap();
     }
@@ -105,6 +106,7 @@ async fn queue_waits_customer_by_customer_also_through_a_restart() {
     plan(&ledger, Overlap::Queue, Origin::Schedule, &[1, 2, 3], &["acme", "globex"]).await;
     let first = ledger.claim(9, 0).await.unwrap();
     assert_eq!((begun(&first), first.looked_at), (vec!["1: acme globex".to_owned()], 3));
+    assert_eq!(first.cancelled, [], "nobody makes room");
     assert_eq!(ledger.claim(9, 0).await.unwrap().looked_at, 0, "what is held is not looked at");
     // globex is done: it goes on, and acme holds nobody up.
     commit(&ledger, &first.runs[0].slot, first.runs[0].deliveries[1].1).await;
@@ -219,6 +221,19 @@ async fn what_is_late_goes_one_by_one_behind_what_is_on_time() {
 }
 
 /// A slot on time is not left out because an old one is being made up for.
+/// What is caught up and what is filled in have one number together.
+#[tokio::test]
+async fn no_more_of_what_is_late_is_looked_at_than_was_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = open(dir.path());
+    plan(&ledger, Overlap::Queue, Origin::CatchUp, &[1], &["acme"]).await;
+    plan(&ledger, Overlap::Queue, Origin::Backfill, &[2, 3], &["globex"]).await;
+    let claims = ledger.claim(9, 2).await.unwrap();
+    assert_eq!((begun(&claims), claims.looked_at), (vec!["1: acme".to_owned(), "2: globex".to_owned()], 2));
+    let claims = ledger.claim(9, 2).await.unwrap();
+    assert_eq!((begun(&claims), claims.looked_at), (Vec::new(), 1), "3 waits for 2");
+}
+
 #[tokio::test]
 async fn what_is_late_never_costs_a_slot_on_time() {
     for overlap in [Overlap::Skip, Overlap::Queue, Overlap::Cancel] {
@@ -296,6 +311,31 @@ async fn a_paused_share_leaves_its_slots_out_and_does_not_make_up_for_them() {
     plan(6).await;
     assert_eq!(begun(&ledger.claim(9, 9).await.unwrap()), ["6: acme"]);
     assert_eq!(left_out().await, [(4, SkipReason::Paused), (3, SkipReason::Paused)]);
+}
+
+/// A slot that waits for another one has not begun.
+#[tokio::test]
+async fn a_pause_leaves_out_what_is_held() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = open(dir.path());
+    plan(&ledger, Overlap::Queue, Origin::Schedule, &[1, 2], &["acme"]).await;
+    let first = ledger.claim(9, 0).await.unwrap();
+    assert_eq!((begun(&first), first.looked_at), (vec!["1: acme".to_owned()], 2));
+    assert_eq!(ledger.pause(share("a")).await.unwrap().left_out, [(slot("a", 2), SkipReason::Paused)]);
+    finish(&ledger, &first.runs[0]).await;
+    assert_eq!(ledger.claim(9, 9).await.unwrap().looked_at, 0);
+}
+
+#[tokio::test]
+async fn a_pause_has_the_slot_at_which_it_begins_and_not_that_at_which_it_ends() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = Clock::fixed(start() + TimeDelta::hours(3));
+    let ledger = open_at(dir.path(), clock.clone());
+    ledger.pause(share("a")).await.unwrap();
+    clock.set(start() + TimeDelta::hours(5));
+    ledger.resume(share("a")).await.unwrap();
+    plan(&ledger, Overlap::Allow, Origin::Schedule, &[2, 3, 4, 5], &["acme"]).await;
+    assert_eq!(begun(&ledger.claim(9, 9).await.unwrap()), ["2: acme", "5: acme"]);
 }
 
 #[tokio::test]
@@ -451,9 +491,12 @@ on_postgres! {
     cancel_gives_up_the_earlier_one_unless_it_is_sealed,
     allow_lets_both_go_on,
     what_is_late_goes_one_by_one_behind_what_is_on_time,
+    no_more_of_what_is_late_is_looked_at_than_was_asked_for,
     what_is_late_never_costs_a_slot_on_time,
     a_slot_whose_deadline_has_passed_does_not_begin,
     a_paused_share_leaves_its_slots_out_and_does_not_make_up_for_them,
+    a_pause_leaves_out_what_is_held,
+    a_pause_has_the_slot_at_which_it_begins_and_not_that_at_which_it_ends,
     backfill_plans_what_nobody_has_and_leaves_the_rest_alone,
     a_long_backlog_is_claimed_in_good_time,
     what_the_schedule_is_yet_to_plan_is_not_filled_in,

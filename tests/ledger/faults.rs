@@ -95,6 +95,18 @@ async fn a_success_in_between_is_a_new_beginning() {
 
 /// With `empty = "skip"` a delivery without rows is one without its plugin: nothing is known of it by that.
 #[tokio::test]
+async fn faults_of_long_ago_are_not_in_a_row_with_those_of_now() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = open(dir.path());
+    let bad = formatter("bad", 2);
+    assert!(!fails(&ledger, 1, &bad, fault()).await.unwrap());
+    ledger.prune(start() + TimeDelta::days(1)).await.unwrap();
+    assert!(!fails(&ledger, 2, &bad, fault()).await.unwrap(), "the first one is forgotten");
+    ledger.prune(start()).await.unwrap();
+    assert!(fails(&ledger, 3, &bad, fault()).await.unwrap(), "that one is not");
+}
+
+#[tokio::test]
 async fn a_delivery_without_rows_neither_counts_nor_forgives() {
     let dir = tempfile::tempdir().unwrap();
     let ledger = open(dir.path());
@@ -224,13 +236,39 @@ async fn what_waits_for_a_plugin_is_not_in_the_way_of_a_later_slot() {
     assert_eq!(ledger.claim(9, 0).await.unwrap().runs[0].slot, slot("a", 3));
 }
 
+/// Who has begun is slow, whatever others of the share wait for.
+#[tokio::test]
+async fn only_who_has_not_begun_waits_for_a_plugin() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = open(dir.path());
+    let (bad, other) = (formatter("bad", 1), formatter("other", 1));
+    let skip = |n| Planned { overlap: Overlap::Skip, ..planned(slot("a", n), &["acme", "globex"]) };
+    ledger.plan(vec![skip(1)], Vec::new()).await.unwrap();
+    let first = ledger.claim(9, 0).await.unwrap().runs.remove(0);
+    let (acme, globex) = (first.deliveries[0].1, first.deliveries[1].1);
+    ledger.attempt_by(Some(other), Order::Any, acme, None).await.unwrap();
+    assert!(fails(&ledger, 10, &bad, fault()).await.unwrap());
+    ledger.plan(vec![skip(2)], Vec::new()).await.unwrap();
+    assert_eq!(ledger.claim(9, 0).await.unwrap().skipped, [(slot("a", 2), SkipReason::Overlap)]);
+    let skipped = ledger.reader().skipped(Some(share("a")), 9).await.unwrap();
+    assert_eq!((skipped.len(), skipped[0].customers.clone()), (1, Some(customers(&["acme"]))));
+    // The other one goes on when it is let go.
+    ledger.release(bad.plugin.clone(), None).await.unwrap();
+    let attempt = ledger.attempt_by(Some(bad), Order::Any, globex, None).await.unwrap();
+    deliver(&ledger, &slot("a", 1), attempt.id, "u1").await.unwrap();
+    let next = ledger.claim(9, 0).await.unwrap().runs.remove(0);
+    assert_eq!((next.slot, &next.deliveries[0].0), (slot("a", 2), &customers(&["globex"])[0]));
+}
+
 on_postgres! {
     faults_in_a_row_halt_a_component_until_it_is_let_go,
     a_success_in_between_is_a_new_beginning,
+    faults_of_long_ago_are_not_in_a_row_with_those_of_now,
     a_delivery_without_rows_neither_counts_nor_forgives,
     what_was_at_work_does_not_let_it_go,
     each_delivery_counts_once,
     what_waits_is_kept_and_heeds_its_deadline,
     a_slot_that_waits_for_another_one_heeds_its_deadline,
     what_waits_for_a_plugin_is_not_in_the_way_of_a_later_slot,
+    only_who_has_not_begun_waits_for_a_plugin,
 }

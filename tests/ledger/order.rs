@@ -98,6 +98,16 @@ async fn customers_are_apart() {
     assert_eq!(behind(attempt(&ledger, one_by_one("acme"), acme_again).await), 2);
 }
 
+/// Customers who have a bucket in common have folders of their own in it.
+#[tokio::test]
+async fn pointers_of_two_customers_in_one_bucket_are_apart() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = open(dir.path());
+    let ([_, globex], [acme, _]) = (begin(&ledger, 2).await, begin(&ledger, 1).await);
+    ledger.attempt_by(None, one_by_one("globex"), globex, Some(destination("globex/2"))).await.unwrap();
+    ledger.attempt_by(None, one_by_one("acme"), acme, Some(destination("acme/1"))).await.unwrap();
+}
+
 #[tokio::test]
 async fn an_earlier_slot_is_not_the_newest() {
     let dir = tempfile::tempdir().unwrap();
@@ -217,6 +227,7 @@ on_postgres! {
     slots_in_order_have_one_key_and_go_one_at_a_time,
     one_that_failed_is_in_nobodys_way,
     customers_are_apart,
+    pointers_of_two_customers_in_one_bucket_are_apart,
     an_earlier_slot_is_not_the_newest,
     a_place_belongs_to_one_share,
     what_was_seen_of_a_later_slot_is_not_taken_back,
