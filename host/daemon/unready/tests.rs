@@ -12,7 +12,7 @@ fn name(name: &str) -> CustomerName {
 }
 
 fn unready(customer: &str, looks: u32, next: Instant) -> (CustomerName, Unready) {
-    let failure = Failure::new(Layer::TrustPolicy, Retry::Never, "refused", "");
+    let failure = Failure::new(Layer::TrustPolicy, Retry::Never, "refused", "correct the trust policy");
     let (customer, since, looked) = (name(customer), at(0), at(0));
     (customer.clone(), Unready { customer, since, failure, looked, looks, next })
 }
