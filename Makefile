@@ -41,7 +41,7 @@ CARGO_DEB := $(CACHE)/cargo-deb-$(CARGO_DEB_VERSION)/bin/cargo-deb
 # A registry that fails for a moment fails nothing. What it said is shown.
 AGAIN := again() { for wait in 5 30 60; do "$$@" && return; echo "again in $$wait s: $$*" >&2; sleep $$wait; done; "$$@"; }; again
 
-.PHONY: help setup tools rust-target build test demo sweep soak fuzz lint fmt bench bench-scale deb test-systemd deny clean
+.PHONY: help setup tools rust-target build test demo sweep soak fuzz mutants lint fmt bench bench-scale deb test-systemd deny clean
 
 help:
 	@echo "make demo     deliver a real dataset to several airlines, on this machine alone"
@@ -53,6 +53,8 @@ help:
 	@echo "              with crashes, or CONSIGN_SOAK_HOURS=2 of them; make test takes a part (long)"
 	@echo "make fuzz     random input to what reads what others wrote, FUZZ_SECONDS=60 for each target"
 	@echo "              (FUZZ=\"keys config\": these alone; needs a C++ compiler)"
+	@echo "make mutants  changes of the ledger and of delivery that no test notices; goes on where it was"
+	@echo "              (hours; UNTIL=17:30: until then)"
 	@echo "make lint     formatting, and clippy with warnings as errors"
 	@echo "make bench    formatting speed, in the sandbox, natively and in a process; what comes before"
 	@echo "              the first row; fails when a target is missed (a release build: slow)"
@@ -128,6 +130,10 @@ soak: setup
 FUZZ_SECONDS ?= 60
 fuzz: setup
 	SELECT='$(SELECT)' tests/fuzz/run $(FUZZ_SECONDS) $(FUZZ)
+
+# Goes on where it was, on the commit with which it began: see tests/mutants/README.md.
+mutants: setup .venv/readers $(if $(shell command -v npm),$(NPM_TOOLS)/ready)
+	CONSIGN_TEST_NPM=$(NPM_TOOLS)/node_modules/.bin SELECT='$(SELECT)' tests/mutants/run $(UNTIL)
 
 # `cargo clippy` would build the metadata of every dependency a second time.
 # Clippy as the compiler of our own packages reuses what the tests are built of.

@@ -213,3 +213,94 @@ impl ProvideCredentials for Provider {
         future::ProvideCredentials::new(async { self.0.credentials().await.map_err(CredentialsError::provider_error) })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::config::Encryption;
+    use crate::domain::{AccountId, BucketName, CustomerName, CustomerPrefix, Region, RoleArn};
+
+    fn customer() -> Customer {
+        Customer {
+            name: CustomerName::parse("acme").unwrap(),
+            role_arn: RoleArn::parse("arn:aws:iam::123456789012:role/consign-delivery").unwrap(),
+            external_id: None,
+            next_external_id: None,
+            sharers: Arc::default(),
+            trusts: None,
+            bucket: BucketName::parse("acme-data").unwrap(),
+            bucket_owner: AccountId::parse("123456789012").unwrap(),
+            region: Region::parse("eu-west-1").unwrap(),
+            prefix: CustomerPrefix::parse("uploads/us").unwrap(),
+            groups: Vec::new(),
+            params: BTreeMap::new(),
+            encryption: Encryption::Bucket,
+            storage_class: None,
+            acl: None,
+            tags: BTreeMap::new(),
+        }
+    }
+
+    const NUMBER: u64 = 7;
+
+    /// One that is open under a clock that stands, and that no STS renews.
+    fn open(clock: &Clock, renew_at: Instant, ends: Instant) -> Arc<Session> {
+        let (name, duration) = (String::from("run"), Duration::from_secs(3600));
+        let request = AssumeRole { policy: None, name, duration, customer: Arc::new(customer()) };
+        let session = Session::new(request, Vec::new(), clock.clone());
+        let credentials = Credentials::new("ASIA7", "s", None, None, "test");
+        *session.lease.write().unwrap() = Some(Lease { credentials, renew_at, ends, number: NUMBER });
+        Arc::new(session)
+    }
+
+    /// When it is to be renewed, once nobody is at it any more.
+    async fn renew_at(session: &Session) -> Instant {
+        let _turn = session.renewing.lock().await;
+        session.lease().unwrap().renew_at
+    }
+
+    /// Many find at once that it is time, and look again when it is their turn.
+    #[tokio::test]
+    async fn who_comes_late_does_not_renew_again() {
+        let clock = Clock::fixed(Clock::system().now());
+        let now = clock.now();
+        let again = now + TimeDelta::seconds(15)..=now + TimeDelta::seconds(30);
+        for (seen, due_in, is_tried) in [
+            (NUMBER, -1, true),
+            (NUMBER, 0, true),
+            (NUMBER, 20, false),
+            (NUMBER - 1, -1, false),
+            (NUMBER - 1, 0, false),
+            (NUMBER - 1, 20, false),
+        ] {
+            let due = now + TimeDelta::seconds(due_in);
+            let session = open(&clock, due, now + TimeDelta::minutes(4));
+            session.renew_meanwhile(seen);
+            let then = renew_at(&session).await;
+            match is_tried {
+                true => assert!(again.contains(&then), "{due_in}: {then} is not in {again:?}"),
+                false => assert_eq!(then, due, "{seen} was renewed already"),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn it_is_renewed_from_an_instant_on_and_used_until_it_ends() {
+        let clock = Clock::fixed(Clock::system().now());
+        let (due, ends) = (clock.now(), clock.now() + TimeDelta::minutes(5));
+        for (at, is_tried) in [(due - TimeDelta::milliseconds(1), false), (due, true)] {
+            clock.set(at);
+            let session = open(&clock, due, ends);
+            session.credentials().await.unwrap();
+            assert_eq!(renew_at(&session).await != due, is_tried, "{at}");
+        }
+        let session = open(&clock, due, ends);
+        clock.set(ends - TimeDelta::milliseconds(1));
+        session.credentials().await.unwrap();
+        clock.set(ends);
+        let failure = session.credentials().await.unwrap_err();
+        assert_eq!(failure.message, "there is no STS to ask");
+    }
+}

@@ -3,12 +3,13 @@
 use consign::domain::{Completion, Failure, Leaves, SealedObject};
 use consign::ledger::{DeliveryState, LedgerError, UploadState};
 
-use super::{customers, destination, key, object, open, passing, slot, start};
+use super::{customers, deliver, destination, key, object, open, passing, slot, start};
 
 on_postgres! {
     how_far_each_object_is_outlives_the_process,
     a_manifest_that_is_there_is_known_to_be,
     what_is_torn_begins_anew,
+    an_upload_ends_in_one_way,
 }
 
 fn is(completion: Completion, object: SealedObject) -> SealedObject {
@@ -77,4 +78,28 @@ async fn what_is_torn_begins_anew() {
     let open = ledger.open_delivery(id).await.unwrap();
     assert_eq!((open.state, open.tries, open.due, open.attempt), (DeliveryState::Waiting, 1, Some(start()), None));
     assert_eq!(ledger.attempt_started(id, None).await.unwrap().number, 2);
+}
+
+/// What is an object now was not aborted, whoever says so.
+#[tokio::test]
+async fn an_upload_ends_in_one_way() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = open(dir.path());
+    let slot = slot("a", 1);
+    let claim = ledger.start_manual(slot.clone(), customers(&["acme"])).await.unwrap().claim.unwrap();
+    let attempt = ledger.attempt_started(claim.deliveries[0].1, None).await.unwrap().id;
+    ledger.upload_created(attempt, &key(&slot, "rows.csv"), "u0").await.unwrap();
+    ledger.upload_aborted(attempt, "u0").await.unwrap();
+    deliver(&ledger, &slot, attempt, "u1").await.unwrap();
+    for (upload, again) in [("u0", true), ("u1", false)] {
+        let aborted = ledger.upload_aborted(attempt, upload).await;
+        assert_eq!(aborted.is_ok(), again, "{upload}: {aborted:?}");
+        let abandoned = ledger.upload_abandoned(attempt, upload).await;
+        for refused in [aborted, abandoned].into_iter().filter_map(Result::err) {
+            assert!(matches!(refused, LedgerError::Illegal { .. }), "{upload}: {refused:?}");
+        }
+    }
+    let shown = ledger.reader().run(claim.run).await.unwrap();
+    let uploads = &shown.deliveries[0].attempts[0].uploads;
+    assert_eq!(uploads.iter().map(|u| u.state).collect::<Vec<_>>(), [UploadState::Aborted, UploadState::Completed]);
 }

@@ -8,7 +8,7 @@ use std::path::Path;
 use consign::clock::Clock;
 use consign::ledger::{Ledger, LedgerError};
 
-use super::{customers, open, planned, share, slot, start};
+use super::{customers, key, open, planned, share, slot, start};
 use crate::support::disk::SmallDisk;
 
 fn refused(dir: &Path) -> LedgerError {
@@ -148,6 +148,38 @@ async fn a_full_ledger_fails_clearly_and_goes_on_when_there_is_room() {
     ledger.limit_bytes(1 << 30).await.unwrap();
     assert_eq!(ledger.plan(vec![planned(slot("filler", took), &["acme"])], vec![]).await.unwrap().new, 1);
     assert_eq!(ledger.claim(usize::MAX, 0).await.unwrap().runs.len() as i64, took + 1);
+}
+
+/// SQLite itself undoes the whole transaction then. Whoever waits for the same one is told why,
+/// and not that the ledger is unusable.
+#[tokio::test]
+async fn all_who_are_undone_by_a_full_ledger_are_told_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = open(dir.path());
+    let slot = slot("orders", 1);
+    let claim = ledger.start_manual(slot.clone(), customers(&["acme"])).await.unwrap().claim.unwrap();
+    let attempt = ledger.attempt_started(claim.deliveries[0].1, None).await.unwrap().id;
+    ledger.limit_bytes(300_000).await.unwrap();
+    let key = key(&slot, "rows.csv");
+    let (mut kept, mut refused) = (0, 0);
+    while refused == 0 {
+        let ids: Vec<String> = (kept..kept + 20).map(|n| format!("{n:0>500}")).collect();
+        let all = ids.iter().map(|id| ledger.upload_created(attempt, &key, id));
+        for created in futures::future::join_all(all).await {
+            match created {
+                Ok(()) => kept += 1,
+                Err(error) => {
+                    assert!(matches!(error, LedgerError::Full { .. }), "{error:?}");
+                    refused += 1;
+                }
+            }
+        }
+    }
+    assert!(refused > 1, "they were not together");
+    ledger.limit_bytes(1 << 30).await.unwrap();
+    ledger.upload_created(attempt, &key, "one more").await.unwrap();
+    let shown = ledger.reader().run(claim.run).await.unwrap();
+    assert_eq!(shown.deliveries[0].attempts[0].uploads.len(), kept + 1);
 }
 
 /// A real full disk, where the machine lets the test mount one.

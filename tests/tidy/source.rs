@@ -62,7 +62,7 @@ impl Source {
     }
 
     pub fn is_test(&self) -> bool {
-        self.path.starts_with("tests/") || self.path.contains("/tests/")
+        self.path.starts_with("tests/") || self.path.contains("/tests/") || self.path.ends_with("/tests.rs")
     }
 
     /// The first part of every path that begins with `crate::` (in the binary,
