@@ -2,7 +2,9 @@
 
 use super::super::cursor::Cursor;
 use super::super::scalar::{Scalar, days_of_millis};
-use super::writers::{By, Days, Decimal, Microsecond, Millisecond, Nanosecond, Second, Signed, Timestamps, Writer};
+use super::writers::{
+    By, Days, Decimal, Microsecond, Millisecond, Nanosecond, NoValue, Second, Signed, Timestamps, Writer,
+};
 use super::{Around, Block};
 use crate::views::{Native, Values};
 use crate::{TimeUnit, Validity};
@@ -55,11 +57,11 @@ impl Block {
                     column.some(&v, OTHER, Timestamps::<Nanosecond>::new(instant))
                 }
                 Scalar::F16(v) => column.all(&v, NUMBER, |c, v| c.f32(v.to_f32())),
-                Scalar::Decimal256(v, _) => column.some(&v, 0, By(|_: &mut Cursor, _| false)),
-                Scalar::Duration(v, _) => column.some(&v, 0, By(|_: &mut Cursor, _| false)),
-                Scalar::YearMonth(v) => column.some(&v, 0, By(|_: &mut Cursor, _| false)),
-                Scalar::DayTime(v) => column.some(&v, 0, By(|_: &mut Cursor, _| false)),
-                Scalar::MonthDayNano(v) => column.some(&v, 0, By(|_: &mut Cursor, _| false)),
+                Scalar::Decimal256(v, _) => column.some(&v, 0, NoValue),
+                Scalar::Duration(v, _) => column.some(&v, 0, NoValue),
+                Scalar::YearMonth(v) => column.some(&v, 0, NoValue),
+                Scalar::DayTime(v) => column.some(&v, 0, NoValue),
+                Scalar::MonthDayNano(v) => column.some(&v, 0, NoValue),
             }
         }
     }

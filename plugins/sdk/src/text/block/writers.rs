@@ -38,6 +38,16 @@ impl Writer<()> for Nothing {
     }
 }
 
+/// Writes no value: each has a slower way.
+pub struct NoValue;
+
+impl<V> Writer<V> for NoValue {
+    #[inline(always)]
+    fn write(&mut self, _: &mut Cursor, _: V) -> bool {
+        false
+    }
+}
+
 /// Integers that may be negative.
 pub struct Signed;
 
