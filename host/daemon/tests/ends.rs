@@ -35,6 +35,17 @@ async fn with_one_at_work(world: &World) -> (Desk, Id, Delivery) {
     (desk, id, delivery)
 }
 
+/// The same, and its task has died, as is heard.
+async fn with_one_died(world: &World) -> (Desk, Delivery, mpsc::UnboundedReceiver<Event>) {
+    let mut desk = at_work(world, "").await;
+    let delivery = desk.at_work.values().next().unwrap().delivery.clone();
+    let heard = watch(&mut desk, &delivery).await;
+    desk.work.abort_all();
+    let died = desk.work.join_next_with_id().await.unwrap();
+    desk.ended(died).unwrap();
+    (desk, delivery, heard)
+}
+
 async fn watch(desk: &mut Desk, delivery: &Delivery) -> mpsc::UnboundedReceiver<Event> {
     let (watch, heard): (Watch, _) = mpsc::unbounded_channel();
     let (done, here) = oneshot::channel();
@@ -148,12 +159,7 @@ async fn who_waits_for_a_delivery_is_told_that_its_plugin_is_in_quarantine() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_delivery_whose_task_died_is_tried_again() {
     let world = World::new();
-    let mut desk = at_work(&world, "").await;
-    let delivery = desk.at_work.values().next().unwrap().delivery.clone();
-    let mut heard = watch(&mut desk, &delivery).await;
-    desk.work.abort_all();
-    let died = desk.work.join_next_with_id().await.unwrap();
-    desk.ended(died).unwrap();
+    let (mut desk, delivery, mut heard) = with_one_died(&world).await;
     until(&mut desk, "it waits for its next try", |desk| desk.retries.len() == 1 && desk.work.is_empty()).await;
     let Some(Event::Waits { failure, .. }) = heard.recv().await else { panic!("it is not told") };
     assert_eq!((failure.layer, failure.retry), (Layer::Local, Retry::Later));
@@ -166,12 +172,7 @@ async fn a_delivery_whose_task_died_is_tried_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_delivery_whose_end_cannot_be_written_down_is_let_go() {
     let world = World::new();
-    let mut desk = at_work(&world, "").await;
-    let delivery = desk.at_work.values().next().unwrap().delivery.clone();
-    let mut heard = watch(&mut desk, &delivery).await;
-    desk.work.abort_all();
-    let died = desk.work.join_next_with_id().await.unwrap();
-    desk.ended(died).unwrap();
+    let (mut desk, _, mut heard) = with_one_died(&world).await;
     let records = *desk.at_work.keys().next().unwrap();
     let recording = desk.at_work.remove(&records).unwrap();
     desk.work.abort_all();
