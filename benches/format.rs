@@ -74,7 +74,7 @@ use data::{flights, lineitem};
 use lent::Lent;
 use targets::Targets;
 
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 9;
 
 /// What is started to have a plugin in a process of its own.
 const WORKER: &str = env!("CARGO_BIN_EXE_consign");

@@ -210,8 +210,8 @@ impl PluginHost {
         inspect::header(bytes).map_err(inspect)?;
         let Machine { engine, linker } = self.machine(limits.stack_bytes)?;
         let digest = ContentDigest::of(bytes);
-        let code = match self.cache.get(&engine, digest.digits())? {
-            Some(code) => code,
+        let (code, compiled) = match self.cache.get(&engine, digest.digits())? {
+            Some(cached) => cached,
             None => self.compile(&engine, name, digest.digits(), bytes)?,
         };
         let world = inspect::world(&engine, &code).map_err(inspect)?;
@@ -225,7 +225,6 @@ impl PluginHost {
                 Guest::InProcess(Code { engine, prepared, observed })
             }
             Isolation::Process => {
-                let compiled = code.serialize().map_err(|error| PluginError::Engine(error.into_boxed_dyn_error()))?;
                 let purpose = if self.observe.is_some() { Purpose::Observed } else { Purpose::Runs };
                 let walled = Walled::new(&self.worker, &compiled, limits.stack_bytes, purpose);
                 Guest::Walled(walled.map_err(|error| PluginError::Engine(error.into()))?)
@@ -265,15 +264,15 @@ impl PluginHost {
         name: &PluginName,
         digest: &str,
         bytes: &[u8],
-    ) -> Result<wasmtime::component::Component, PluginError> {
+    ) -> Result<(wasmtime::component::Component, Vec<u8>), PluginError> {
         let error = |error: wasmtime::Error| PluginError::Compile {
             plugin: name.clone(),
             source: error.into_boxed_dyn_error(),
         };
         let _turn = self.compiling.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         // Somebody else may have had the same in hand.
-        if let Some(code) = self.cache.get(engine, digest)? {
-            return Ok(code);
+        if let Some(cached) = self.cache.get(engine, digest)? {
+            return Ok(cached);
         }
         let code = wasmtime::component::Component::from_binary(engine, bytes).map_err(error)?;
         let compiled = code.serialize().map_err(error)?;
@@ -281,7 +280,7 @@ impl PluginHost {
         if let Err(error) = self.cache.put(digest, &compiled) {
             tracing::warn!(plugin = %name, error = Failure::chain(&error), "cannot keep the compiled plugin");
         }
-        Ok(code)
+        Ok((code, compiled))
     }
 }
 

@@ -4,6 +4,7 @@
 
 mod bindings;
 mod hostile;
+mod impostors;
 mod load;
 mod options;
 mod pieces;

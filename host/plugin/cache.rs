@@ -48,8 +48,8 @@ impl Cache {
         Ok(Self { dir, fingerprint: hex(&hasher.0.finalize()[..8]) })
     }
 
-    /// The compiled component, if it is here whole. A damaged entry is no entry.
-    pub fn get(&self, engine: &Engine, digest: &str) -> Result<Option<Component>, CacheError> {
+    /// The compiled component, if it is here whole, and its code. A damaged entry is no entry.
+    pub fn get(&self, engine: &Engine, digest: &str) -> Result<Option<(Component, Vec<u8>)>, CacheError> {
         let (code, sum) = self.paths(digest);
         let (Some(bytes), Some(expected)) = (read(&code)?, read(&sum)?) else { return Ok(None) };
         if checksum(&bytes).as_bytes() != expected {
@@ -61,7 +61,7 @@ impl Cache {
         // and that nobody else may write. Who could still change them could as well
         // change consign.
         match unsafe { Component::deserialize(engine, &bytes) } {
-            Ok(component) => Ok(Some(component)),
+            Ok(component) => Ok(Some((component, bytes))),
             Err(error) => {
                 tracing::warn!(path = %code.display(), %error, "a compiled plugin in the cache is unusable; compiling it again");
                 Ok(None)

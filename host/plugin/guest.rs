@@ -6,20 +6,19 @@ use std::time::Duration;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use futures::{Stream, StreamExt};
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use wasmtime::{Engine, Store};
 
 use super::failed::{Cause, Failed, Stop};
 use super::logs::Logs;
 use super::observe::{Observe, Observed, Watch};
-use super::output::Output;
+use super::output::{Outlet, Output};
 use super::spent::Spent;
 use super::store::{self, Setting, State};
 use super::v1::{self, Said};
 use super::{Formatted, Job, failed, meter, output, plain};
 use crate::clock::Instant;
-use crate::domain::{Failure, Layer, OutputEvent, PluginName, Retry};
+use crate::domain::{Failure, Layer, PluginName, Retry};
 use crate::limits::Limits;
 
 /// Most rows of one batch, by the contract.
@@ -33,7 +32,7 @@ const BATCH_BYTES_MAX: usize = 16 << 20;
 /// common with the other instances of its delivery.
 #[derive(Clone)]
 pub struct Ends {
-    pub output: mpsc::Sender<OutputEvent>,
+    pub output: Outlet,
     pub cancel: CancellationToken,
     pub spent: Arc<Spent>,
     /// What its objects' names have to begin with, if it is one of several.
@@ -129,18 +128,20 @@ impl Code {
 
 impl Ends {
     /// Of the only instance.
-    pub fn of(output: mpsc::Sender<OutputEvent>) -> Self {
-        Self { output, cancel: CancellationToken::new(), spent: Arc::default(), stem: None }
+    pub fn of(output: impl Into<Outlet>) -> Self {
+        Self { output: output.into(), cancel: CancellationToken::new(), spent: Arc::default(), stem: None }
     }
 
     /// The work's end, or what ended it before.
     pub async fn unless_ended<T>(&self, wall_time: Duration, work: impl Future<Output = T>) -> Result<T, Stop> {
+        // Not of the task's budget, which work that always has something to do uses up.
+        let too_late = tokio::task::unconstrained(tokio::time::sleep(wall_time));
         tokio::select! {
             biased;
             ended = work => Ok(ended),
             () = self.cancel.cancelled() => Err(meter::cancelled()),
             () = self.output.closed() => Err(output::closed()),
-            () = tokio::time::sleep(wall_time) => Err(meter::wall_time(wall_time)),
+            () = too_late => Err(meter::wall_time(wall_time)),
         }
     }
 }

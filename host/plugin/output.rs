@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 use super::Ends;
 use super::failed::{Cause, Stop};
 use super::spent::Spent;
+use super::walled::{Home, Slot};
 use super::words::shown;
 use crate::domain::{LeafName, OutputEvent};
 use crate::limits::Limits;
@@ -20,16 +21,98 @@ pub const CHUNK_BYTES: usize = 512 << 10;
 /// thousands of objects open.
 const GATHERED_BYTES_MAX: usize = 16 << 20;
 
+/// Chunks that have all of their room from their first byte on.
+const RESERVED_MAX: usize = GATHERED_BYTES_MAX / CHUNK_BYTES;
+
 const MEDIA_TYPE_BYTES_MAX: usize = 255;
+
+/// Where output goes.
+#[derive(Clone)]
+pub enum Outlet {
+    Channel(mpsc::Sender<OutputEvent>),
+    /// From a process of its own.
+    Daemon(Home),
+}
+
+impl From<mpsc::Sender<OutputEvent>> for Outlet {
+    fn from(sender: mpsc::Sender<OutputEvent>) -> Self {
+        Self::Channel(sender)
+    }
+}
+
+impl Outlet {
+    /// Waits while the other end is behind.
+    pub async fn send(&self, event: OutputEvent) -> Result<(), Stop> {
+        match self {
+            Self::Channel(sender) => sender.send(event).await.map_err(|_| closed()),
+            Self::Daemon(home) => home
+                .output(&event)
+                .map_err(|error| Stop::new(Cause::Host, format!("its process cannot hand its output on: {error}"))),
+        }
+    }
+
+    /// Waits until nobody takes it any more.
+    pub async fn closed(&self) {
+        match self {
+            Self::Channel(sender) => sender.closed().await,
+            // This process ends with it.
+            Self::Daemon(_) => std::future::pending().await,
+        }
+    }
+
+    /// Where the next chunk of an object is gathered that will be full.
+    fn chunk(&self) -> Chunk {
+        match self {
+            Self::Channel(_) => None,
+            Self::Daemon(home) => home.gather(),
+        }
+        .map_or_else(|| Chunk::Own(Vec::with_capacity(CHUNK_BYTES)), Chunk::Lent)
+    }
+}
+
+/// What is gathered of an object.
+enum Chunk {
+    Own(Vec<u8>),
+    /// Where the daemon finds it.
+    Lent(Slot),
+}
+
+impl Chunk {
+    const NONE: Self = Self::Own(Vec::new());
+
+    fn len(&self) -> usize {
+        match self {
+            Self::Own(bytes) => bytes.len(),
+            Self::Lent(slot) => slot.len(),
+        }
+    }
+
+    fn extend(&mut self, with: &[u8]) -> Result<(), Stop> {
+        match self {
+            Self::Own(bytes) => bytes.extend_from_slice(with),
+            Self::Lent(slot) => slot.extend(with).map_err(|error| Stop::new(Cause::Host, error.to_string()))?,
+        }
+        Ok(())
+    }
+
+    fn into_event(self, object: u32) -> OutputEvent {
+        let bytes = match self {
+            Self::Own(bytes) => bytes.into(),
+            Self::Lent(slot) => Bytes::from_owner(slot),
+        };
+        OutputEvent::Bytes { object, bytes }
+    }
+}
 
 /// The output of one run.
 pub struct Output {
-    sender: mpsc::Sender<OutputEvent>,
+    outlet: Outlet,
     /// Made, but not sent yet.
     ready: VecDeque<OutputEvent>,
     objects: Vec<Object>,
     names: HashSet<LeafName>,
     gathered: usize,
+    reserved: usize,
     bytes: u64,
     /// In finished objects, as the guest says.
     rows: u64,
@@ -41,20 +124,31 @@ pub struct Output {
 
 struct Object {
     name: LeafName,
-    chunk: Vec<u8>,
+    chunk: Chunk,
     /// Has filled a chunk before, and so is likely to fill the next.
     large: bool,
+    /// Its chunk has all of its room.
+    reserved: bool,
     finished: bool,
+}
+
+impl Object {
+    /// What is gathered of it.
+    fn take(&mut self, reserved: &mut usize) -> Chunk {
+        *reserved -= usize::from(std::mem::take(&mut self.reserved));
+        std::mem::replace(&mut self.chunk, Chunk::NONE)
+    }
 }
 
 impl Output {
     pub fn new(ends: &Ends, limits: &Limits) -> Self {
         Self {
-            sender: ends.output.clone(),
+            outlet: ends.output.clone(),
             ready: VecDeque::new(),
             objects: Vec::new(),
             names: HashSet::new(),
             gathered: 0,
+            reserved: 0,
             bytes: 0,
             rows: 0,
             limits: limits.clone(),
@@ -87,7 +181,7 @@ impl Output {
         }
         let number = self.objects();
         self.ready.push_back(OutputEvent::Create { object: number, name: name.clone(), media_type: media_type.into() });
-        self.objects.push(Object { name, chunk: Vec::new(), large: false, finished: false });
+        self.objects.push(Object { name, chunk: Chunk::NONE, large: false, reserved: false, finished: false });
         Ok(number)
     }
 
@@ -98,23 +192,27 @@ impl Output {
             return Err(Stop::new(Cause::Call, format!("wrote {len} bytes in one call; at most {max} are taken")));
         }
         self.count(bytes.len())?;
+        let (outlet, mut reserved) = (self.outlet.clone(), self.reserved);
         let object = self.open(number, "wrote to")?;
         let before = object.chunk.len();
         let mut full = Vec::new();
         while !bytes.is_empty() {
             let (now, rest) = bytes.split_at(bytes.len().min(CHUNK_BYTES - object.chunk.len()));
-            if object.large {
-                object.chunk.reserve_exact(CHUNK_BYTES - object.chunk.len());
+            if object.large && object.chunk.len() == 0 && reserved < RESERVED_MAX {
+                object.chunk = outlet.chunk();
+                object.reserved = true;
+                reserved += 1;
             }
-            object.chunk.extend_from_slice(now);
+            object.chunk.extend(now)?;
             bytes = rest;
             if object.chunk.len() == CHUNK_BYTES {
                 object.large = true;
-                full.push(OutputEvent::Bytes { object: number, bytes: std::mem::take(&mut object.chunk).into() });
+                full.push(object.take(&mut reserved).into_event(number));
             }
         }
         let after = object.chunk.len();
         self.gathered = self.gathered - before + after;
+        self.reserved = reserved;
         self.ready.extend(full);
         if self.gathered > GATHERED_BYTES_MAX {
             for number in 0..self.objects.len() {
@@ -167,8 +265,8 @@ impl Output {
     }
 
     /// The next event to send, and where to.
-    pub fn next(&mut self) -> Option<(OutputEvent, mpsc::Sender<OutputEvent>)> {
-        Some((self.ready.pop_front()?, self.sender.clone()))
+    pub fn next(&mut self) -> Option<(OutputEvent, Outlet)> {
+        Some((self.ready.pop_front()?, self.outlet.clone()))
     }
 
     pub fn objects(&self) -> u32 {
@@ -200,11 +298,10 @@ impl Output {
     }
 
     fn flush(&mut self, number: usize) {
-        let chunk = std::mem::take(&mut self.objects[number].chunk);
+        let chunk = self.objects[number].take(&mut self.reserved);
         self.gathered -= chunk.len();
-        if !chunk.is_empty() {
-            let object = u32::try_from(number).unwrap_or(u32::MAX);
-            self.ready.push_back(OutputEvent::Bytes { object, bytes: Bytes::from(chunk) });
+        if chunk.len() > 0 {
+            self.ready.push_back(chunk.into_event(u32::try_from(number).unwrap_or(u32::MAX)));
         }
     }
 }
@@ -243,6 +340,28 @@ mod tests {
         assert_eq!(sizes(&mut output), [CHUNK_BYTES, CHUNK_BYTES, 1024]);
         assert_eq!((output.bytes(), output.gathered), (3 * CHUNK_BYTES as u64 + 1024, 0));
         output.end(7).unwrap();
+    }
+
+    #[test]
+    fn few_of_many_large_objects_have_room_for_what_is_not_there() {
+        let mut output = output();
+        let objects: Vec<u32> = (0..100).map(|i| output.create(&i.to_string(), "").unwrap()).collect();
+        let capacity = |output: &Output| -> usize {
+            let capacities = output.objects.iter().map(|object| match &object.chunk {
+                Chunk::Own(bytes) => bytes.capacity(),
+                Chunk::Lent(slot) => slot.len(),
+            });
+            capacities.sum()
+        };
+        for _ in 0..2 {
+            objects.iter().for_each(|object| output.write(*object, &[1; CHUNK_BYTES + 1]).unwrap());
+            assert!(capacity(&output) <= GATHERED_BYTES_MAX + 100 * 1024, "{}", capacity(&output));
+            assert_eq!((output.gathered, output.reserved), (objects.len(), RESERVED_MAX));
+            objects.iter().for_each(|object| output.write(*object, &[1; CHUNK_BYTES - 1]).unwrap());
+            assert_eq!((output.gathered, output.reserved, capacity(&output)), (0, 0, 0));
+        }
+        objects.iter().for_each(|object| output.finish(*object, 0).unwrap());
+        assert_eq!(sizes(&mut output), vec![CHUNK_BYTES; 400]);
     }
 
     #[test]

@@ -16,7 +16,7 @@ use self::consign::format::{run, types};
 use super::failed::{Cause, Stop};
 use super::store::State;
 use super::words::printable;
-use super::{Description, Diagnostic, Severity, output, views};
+use super::{Description, Diagnostic, Severity, views};
 
 wasmtime::component::bindgen!({
     path: "wit/v1",
@@ -121,8 +121,8 @@ async fn finish(mut store: StoreContextMut<'_, State>, object: Resource<Object>,
 
 /// Sends what is ready; waits while the uploads are behind.
 async fn send(store: &mut StoreContextMut<'_, State>) -> wasmtime::Result<()> {
-    while let Some((event, sender)) = store.data_mut().output()?.next() {
-        sender.send(event).await.map_err(|_| output::closed())?;
+    while let Some((event, outlet)) = store.data_mut().output()?.next() {
+        outlet.send(event).await?;
     }
     Ok(())
 }

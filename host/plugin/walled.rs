@@ -11,6 +11,7 @@
 
 mod attempt;
 mod confine;
+mod home;
 mod lanes;
 mod serve;
 mod wire;
@@ -36,13 +37,15 @@ use tokio::sync::Semaphore;
 use super::engine::FRAMES_MAX;
 use super::failed::{Cause, Failed, Stop};
 use super::logs::Logs;
-use super::output::{self, Output};
+use super::output::Output;
 use super::{Description, Diagnostic, Ends, Formatted, Job, Observed, Severity, guest, meter, plain, words};
 use crate::domain::{Failure, OutputEvent};
 use crate::limits::Limits;
 
 pub use attempt::Attempt;
 pub use confine::{Wall, WallLayer};
+pub use home::Home;
+pub use lanes::Slot;
 pub use serve::serve;
 pub use wire::heard_all;
 pub use worker::{COMMAND, Purpose};
@@ -141,11 +144,14 @@ impl Walled {
     ) -> Result<Answer, Failed> {
         let timeout = limits.wall_time + GRACE;
         let mut quick = self.quick.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        let answered = match quick.take().map(|worker| worker.answer(request, schema, timeout, logs)) {
+        let answer = |worker: Worker| {
+            // Its CPU time is that of several questions.
+            worker.bound_memory(limits);
+            worker.answer(request, schema, timeout, logs)
+        };
+        let answered = match quick.take().map(answer) {
             // It had just ended, having had nothing to do.
-            None | Some(Err(Failed { cause: Cause::Worker, .. })) => {
-                self.start()?.answer(request, schema, timeout, logs)
-            }
+            None | Some(Err(Failed { cause: Cause::Worker, .. })) => answer(self.start()?),
             Some(answered) => answered,
         };
         let stderr_tail = logs.finish();
@@ -189,7 +195,8 @@ impl Walled {
             return Err(Failed::new(Cause::Unsupported, no_unions(column)));
         }
         let mut worker = self.start()?;
-        worker.bound(&job.limits);
+        worker.bound_memory(&job.limits);
+        worker.bound_cpu_time(&job.limits);
         let charged = Cell::new(Duration::ZERO);
         let work = async {
             tokio::select! {
@@ -243,7 +250,8 @@ async fn charge(worker: &Worker, ends: &Ends, limit: Duration, charged: &Cell<Du
     }
     let before = worker.cpu_time().unwrap_or_default();
     loop {
-        tokio::time::sleep(LOOK).await;
+        // Whatever else the task has done by now.
+        tokio::task::unconstrained(tokio::time::sleep(LOOK)).await;
         let now = worker.cpu_time().unwrap_or_default().saturating_sub(before);
         ends.spent.compute(now.saturating_sub(charged.replace(now)));
         if ends.spent.cpu_time() >= limit {
@@ -264,8 +272,12 @@ where
 {
     // Held to the end: its half closed, the worker would take the daemon for gone.
     let (reader, writer) = worker.socket().map_err(Lost::Died)?.into_split();
-    let to =
-        To { lanes: &worker.lanes, writer: tokio::sync::Mutex::new(writer), batches: Semaphore::new(lanes::BATCHES) };
+    let to = To {
+        lanes: &worker.lanes,
+        writer: tokio::sync::Mutex::new(writer),
+        batches: Semaphore::new(lanes::BATCHES),
+        lent: Cell::new(0),
+    };
     let feed = async {
         match feed(&to, (job, plain, ends), batches, seen).await {
             // It has heard all; or it has ended, and why comes from its side.
@@ -290,6 +302,8 @@ struct To<'a> {
     writer: tokio::sync::Mutex<OwnedWriteHalf>,
     /// How many batches may be sent now.
     batches: Semaphore,
+    /// How many went through the lane.
+    lent: Cell<usize>,
 }
 
 impl To<'_> {
@@ -307,7 +321,10 @@ impl To<'_> {
         if !rows.fits(bytes) {
             return wire::send_batch(&mut *self.writer.lock().await, number, buffers).await.map_err(Lost::Died);
         }
-        let lent = rows.write(buffers.iter().map(Buffer::as_slice)).and_then(|()| wire::lent_frame(number, bytes));
+        let slot = self.lent.replace(self.lent.get() + 1) % lanes::BATCHES;
+        let lent = rows
+            .write(slot, 0, buffers.iter().map(Buffer::as_slice))
+            .and_then(|()| wire::lent_frame(number, bytes, None));
         self.send(&lent.map_err(Lost::Died)?).await
     }
 }
@@ -334,6 +351,8 @@ where
     wire::request(&mut opening, &Request::Format(format), Some(plain)).map_err(Lost::Died)?;
     to.send(&opening).await?;
     let mut encoder = StreamEncoder::try_new(plain).map_err(host)?;
+    // The schema comes with the first: it is there already.
+    encoder.encode(&RecordBatch::new_empty(plain.clone())).map_err(host)?;
     while let Some(batch) = batches.next().await {
         let batch = batch.map_err(|failure| {
             // The plugin may not have got all of them yet, but it is this one that fails.
@@ -348,7 +367,7 @@ where
             to.batch(sent, &buffers).await?;
         }
     }
-    to.send(&wire::END).await
+    to.send(&wire::end_frame().map_err(Lost::Died)?).await
 }
 
 /// Takes what the worker says until it has ended.
@@ -358,31 +377,34 @@ async fn take(
     output: &mut Output,
     (logs, seen): (&Logs, &Seen),
 ) -> Result<Formatted, Lost> {
-    let mut freed = 0;
+    let mut freed = Vec::with_capacity(lanes::CHUNKS_FREED.into());
     loop {
         let stopped = |stop: Stop| Lost::Here(stop.into());
         match wire::hear(&mut reader).await {
             Ok(Heard::Output(event)) => accept(output, event).await?,
-            Ok(Heard::Lent { object, bytes }) => {
-                let Some(chunk) = to.lanes.output.copy(bytes) else {
-                    return Err(Lost::Here(nonsense("sent a chunk that is too large")));
+            Ok(Heard::Lent { object, bytes, slot }) => {
+                let Some(chunk) = to.lanes.output.copy(slot.into(), bytes).filter(|chunk| !chunk.is_empty()) else {
+                    return Err(Lost::Here(nonsense("sent a chunk that is in no slot")));
                 };
-                freed += 1;
+                freed.push(slot);
                 // Some at once: each is a word that wakes the worker.
-                if freed == lanes::CHUNKS_FREED {
-                    freed = 0;
-                    let frame = wire::freed_frame(lanes::CHUNKS_FREED).map_err(Lost::Died)?;
+                if freed.len() == usize::from(lanes::CHUNKS_FREED) {
+                    let frame = wire::freed_frame(&freed).map_err(Lost::Died)?;
+                    freed.clear();
                     // A worker that is done listens no more, and has more to say.
                     drop(to.send(&frame).await);
                 }
                 accept(output, OutputEvent::Bytes { object, bytes: chunk.into() }).await?;
             }
-            Ok(Heard::Freed(count)) if to.batches.available_permits() + count <= lanes::BATCHES => {
+            Ok(Heard::Freed(count)) if count > 0 && to.batches.available_permits() + count <= lanes::BATCHES => {
                 to.batches.add_permits(count);
             }
             Ok(Heard::Freed(_)) => return Err(Lost::Here(nonsense("freed what it was not sent"))),
             Ok(Heard::Line(source, text)) => logs.line(source, &text).map_err(stopped)?,
-            Ok(Heard::Begun(number)) => seen.batch_number.set(number),
+            Ok(Heard::Begun(number)) if number > seen.batch_number.get() && number <= seen.sent.get() => {
+                seen.batch_number.set(number);
+            }
+            Ok(Heard::Begun(_)) => return Err(Lost::Here(nonsense("began a batch that it was not sent"))),
             Ok(Heard::Answer(Answer::Ran(ended, observed))) => {
                 *seen.told.borrow_mut() = observed;
                 return ended.map_err(Lost::Said);
@@ -401,8 +423,8 @@ async fn take(
 async fn accept(output: &mut Output, event: OutputEvent) -> Result<(), Lost> {
     let stopped = |stop: Stop| Lost::Here(stop.into());
     output.accept(event).map_err(stopped)?;
-    while let Some((event, sender)) = output.next() {
-        sender.send(event).await.map_err(|_| stopped(output::closed()))?;
+    while let Some((event, outlet)) = output.next() {
+        outlet.send(event).await.map_err(stopped)?;
     }
     Ok(())
 }

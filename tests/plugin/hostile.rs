@@ -447,6 +447,28 @@ fn a_failure_of_the_data_passes_through_unchanged() {
     }
 }
 
+/// Each has its own bytes, though they are more than the chunks of output that may be gathered in memory in common
+/// with a process, and longer than several.
+#[test]
+fn hostile_objects_side_by_side() {
+    let (result, delivered) = run(hostile(), job_of("objects_side_by_side"), vec![numbers(0..3)]);
+    assert_eq!(result.unwrap().objects, 12);
+    for number in 0..12_u8 {
+        let turn = |turn: u8| vec![turn ^ (number << 4); 77_777 + usize::from(number)];
+        let expected: Vec<u8> = (0..40).flat_map(turn).collect();
+        assert!(delivered.objects[&number.to_string()] == expected, "object {number} has other bytes");
+    }
+}
+
+/// More than is on its way at the same time, when there are no more batches.
+#[test]
+fn hostile_output_late() {
+    let (result, delivered) = run(hostile(), job_of("output_late"), vec![numbers(0..3)]);
+    assert_eq!(result.unwrap().bytes_out, 10 << 20);
+    let expected: Vec<u8> = (0..10).flat_map(|turn| vec![turn; 1 << 20]).collect();
+    assert!(delivered.objects["late"] == expected);
+}
+
 #[test]
 fn every_behaviour_has_its_test() {
     let (guest, tests) = (include_str!("../guests/hostile/src/lib.rs"), include_str!("hostile.rs"));

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::array::{ArrayRef, RecordBatch, StringArray};
+use arrow::array::{ArrayRef, Decimal128Array, RecordBatch, StringArray};
 use consign::domain::{Failure, Layer, Retry};
 use consign::limits::{Isolation, Limits};
 use consign::plugin::{Attempt, Cause, Component, Job, PluginHost, WallLayer, format};
@@ -239,7 +239,9 @@ fn a_slow_dataset_is_waited_for() {
 fn rows_of_any_size_come_in_their_order() {
     let text = |(fill, bytes): (char, usize)| {
         let column: ArrayRef = Arc::new(StringArray::from(vec![fill.to_string().repeat(bytes)]));
-        RecordBatch::try_from_iter([("text", column)]).unwrap()
+        // Its values lie on boundaries of sixteen bytes, wherever the message begins.
+        let wide: ArrayRef = Arc::new(Decimal128Array::from(vec![i128::MAX / 7 - bytes as i128]));
+        RecordBatch::try_from_iter([("text", column), ("wide", wide)]).unwrap()
     };
     let (large, small) = (18 << 20, 100);
     let sizes = [large, small, 1 << 20, large, large, small, small, small, small, large, small];

@@ -6,6 +6,9 @@
 //! once and takes for bytes that mean nothing to it. Neither can be made shorter, which
 //! would end whoever reads it. What is where is said in the socket ([`super::wire`]),
 //! where the daemon holds it against the lane's size.
+//!
+//! Batches go through their slots one after the other. A chunk of output is gathered
+//! in whichever slot is free, of objects that are written side by side.
 
 use std::fs::File;
 use std::io::{self, IoSlice, IoSliceMut};
@@ -14,7 +17,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::ptr::NonNull;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use arrow::alloc::Allocation;
 use arrow::buffer::Buffer;
@@ -32,20 +35,22 @@ pub const BATCHES: usize = 3;
 /// A longer one goes through the socket.
 const BATCH_BYTES: usize = 17 << 20;
 
-/// Chunks of output that are on their way at the same time.
-pub const CHUNKS: usize = 8;
+/// Chunks of output that are gathered or on their way at the same time.
+pub const CHUNKS: u8 = 8;
 
 /// Of these, how many are freed by one word.
 pub const CHUNKS_FREED: u8 = 4;
 
+/// How many may be gathered, so that enough others are left for that word to be said.
+pub const CHUNKS_GATHERED: u8 = CHUNKS - CHUNKS_FREED;
+
 /// Of a chunk of output.
 const CHUNK_BYTES: usize = crate::plugin::output::CHUNK_BYTES;
 
-/// Slots of one size, used one after the other: each side counts for itself whose turn it is.
+/// Slots of one size.
 pub struct Lane {
     map: MmapRaw,
     slot_bytes: usize,
-    turn: AtomicUsize,
 }
 
 /// Both lanes, as one side has them.
@@ -59,7 +64,7 @@ impl Lanes {
     pub fn make(socket: &UnixStream) -> io::Result<Self> {
         let fixed = SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL;
         let rows = memory("consign-rows", BATCHES * BATCH_BYTES)?;
-        let output = memory("consign-output", CHUNKS * CHUNK_BYTES)?;
+        let output = memory("consign-output", usize::from(CHUNKS) * CHUNK_BYTES)?;
         // From here on nobody can get what may write the rows but who has it already.
         let lanes = Self {
             rows: Lane::new(MmapOptions::new().map_raw(&rows)?, BATCH_BYTES),
@@ -108,66 +113,133 @@ fn memory(name: &str, bytes: usize) -> io::Result<File> {
 
 impl Lane {
     fn new(map: MmapRaw, slot_bytes: usize) -> Self {
-        Self { map, slot_bytes, turn: AtomicUsize::new(0) }
+        Self { map, slot_bytes }
     }
 
     pub fn fits(&self, bytes: usize) -> bool {
         bytes <= self.slot_bytes
     }
 
-    /// Writes the next slot, which nobody may be reading.
-    pub fn write<'a>(&self, pieces: impl Iterator<Item = &'a [u8]>) -> io::Result<()> {
-        let (slot, mut written) = (self.slot(), 0);
+    /// Writes a slot that nobody is reading, from `at` on.
+    pub fn write<'a>(&self, slot: usize, at: usize, pieces: impl Iterator<Item = &'a [u8]>) -> io::Result<()> {
+        let mut at = at;
         for piece in pieces {
-            if !self.fits(written + piece.len()) {
-                return Err(io::ErrorKind::InvalidInput.into());
-            }
-            let to = slot.wrapping_add(written);
+            let to = self.slot(slot, at + piece.len()).ok_or(io::ErrorKind::InvalidInput)?.wrapping_add(at);
             // SAFETY: all of it is within the slot, as seen above, and so within the mapping,
-            // which is this side's to write; no reference to it is ever made on this side.
+            // which is this side's to write; no reference to it is there while it is written.
             unsafe { to.copy_from_nonoverlapping(piece.as_ptr(), piece.len()) };
-            written += piece.len();
+            at += piece.len();
         }
-        self.is_used();
         Ok(())
     }
 
-    /// A copy of the beginning of the next slot. None when the slot is not so long.
-    pub fn copy(&self, bytes: usize) -> Option<Vec<u8>> {
-        if !self.fits(bytes) {
-            return None;
-        }
+    /// A copy of the beginning of a slot. None when there is no such slot, or it is not so long.
+    pub fn copy(&self, slot: usize, bytes: usize) -> Option<Vec<u8>> {
+        let from = self.slot(slot, bytes)?;
         let mut copy = Vec::with_capacity(bytes);
         // SAFETY: both are so long. Should the other side write at the same time, against
         // what was agreed, the bytes are any bytes, which is what they are taken for.
         unsafe {
-            self.slot().copy_to_nonoverlapping(copy.as_mut_ptr(), bytes);
+            from.copy_to_nonoverlapping(copy.as_mut_ptr(), bytes);
             copy.set_len(bytes);
         }
-        self.is_used();
         Some(copy)
     }
 
-    /// The beginning of the next slot, without a copy; `owner` has this lane.
+    /// The beginning of a slot, without a copy; `owner` has this lane.
     ///
     /// # Safety
     ///
     /// Until the owner is dropped, the other side does not write the slot.
-    pub unsafe fn lend(&self, bytes: usize, owner: Arc<dyn Allocation>) -> Option<Buffer> {
-        let slot = NonNull::new(self.slot()).filter(|_| self.fits(bytes))?;
-        self.is_used();
+    pub unsafe fn lend(&self, slot: usize, bytes: usize, owner: Arc<dyn Allocation>) -> Option<Buffer> {
+        let from = NonNull::new(self.slot(slot, bytes)?)?;
         // SAFETY: it is so long, mapped as long as its owner is there, and does not change.
-        Some(unsafe { Buffer::from_custom_allocation(slot, bytes, owner) })
+        Some(unsafe { Buffer::from_custom_allocation(from, bytes, owner) })
     }
 
-    fn slot(&self) -> *mut u8 {
-        let slots = self.map.len() / self.slot_bytes;
-        self.map.as_mut_ptr().wrapping_add(self.turn.load(Ordering::Relaxed) % slots * self.slot_bytes)
+    /// Which slot these bytes begin, if they are in this lane.
+    fn of(&self, bytes: &[u8]) -> Option<u8> {
+        let from = bytes.as_ptr().addr().checked_sub(self.map.as_ptr().addr())?;
+        u8::try_from(from / self.slot_bytes).ok().filter(|_| from < self.map.len())
     }
 
-    /// One thread of this side writes, or reads: what it tells the other side goes through the socket.
-    fn is_used(&self) {
-        self.turn.fetch_add(1, Ordering::Relaxed);
+    /// Where a slot begins that has so many bytes.
+    fn slot(&self, slot: usize, bytes: usize) -> Option<*mut u8> {
+        let begin = slot.checked_mul(self.slot_bytes)?;
+        (self.fits(bytes) && begin < self.map.len()).then(|| self.map.as_mut_ptr().wrapping_add(begin))
+    }
+}
+
+/// Slots of the output's lane, as the worker has them.
+pub struct Slots {
+    lane: Arc<Lane>,
+    /// Used again from the end: what was copied last is still near the processor, and what is never
+    /// needed is never touched.
+    free: Vec<u8>,
+    /// That the daemon has copied.
+    freed: Receiver<u8>,
+    gathered: u8,
+}
+
+impl Slots {
+    /// All of them are free at first. The other end is for those that are freed.
+    pub fn new(lane: Lane) -> (Self, SyncSender<u8>) {
+        let (frees, freed) = sync_channel(CHUNKS.into());
+        (Self { lane: Arc::new(lane), free: (0..CHUNKS).collect(), freed, gathered: 0 }, frees)
+    }
+
+    /// A slot to gather a chunk in, when one is free; None when enough are gathered at the same time.
+    pub fn gather(&mut self) -> Option<Slot> {
+        if self.gathered == CHUNKS_GATHERED {
+            return None;
+        }
+        let number = self.next()?;
+        self.gathered += 1;
+        Some(Slot { lane: self.lane.clone(), number, bytes: 0 })
+    }
+
+    /// One that is free, or the next that is freed; None when the daemon is gone.
+    fn next(&mut self) -> Option<u8> {
+        self.free.extend(self.freed.try_iter());
+        self.free.pop().or_else(|| self.freed.recv().ok())
+    }
+
+    /// The slot of a chunk that goes to the daemon, which may have to be copied into one.
+    pub fn send(&mut self, chunk: &[u8]) -> io::Result<u8> {
+        if let Some(slot) = self.lane.of(chunk) {
+            self.gathered -= 1;
+            return Ok(slot);
+        }
+        let slot = self.next().ok_or(io::ErrorKind::BrokenPipe)?;
+        self.lane.write(slot.into(), 0, std::iter::once(chunk))?;
+        Ok(slot)
+    }
+}
+
+/// Where a chunk of output is gathered. It is the worker's to write until it is sent.
+pub struct Slot {
+    lane: Arc<Lane>,
+    number: u8,
+    bytes: usize,
+}
+
+impl Slot {
+    pub fn len(&self) -> usize {
+        self.bytes
+    }
+
+    pub fn extend(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.lane.write(self.number.into(), self.bytes, std::iter::once(bytes))?;
+        self.bytes += bytes.len();
+        Ok(())
+    }
+}
+
+impl AsRef<[u8]> for Slot {
+    fn as_ref(&self) -> &[u8] {
+        let begin = self.lane.slot(self.number.into(), self.bytes).unwrap_or(std::ptr::dangling_mut());
+        // SAFETY: so much of it was written, and only `extend` writes more.
+        unsafe { std::slice::from_raw_parts(begin, self.bytes) }
     }
 }
 
@@ -186,9 +258,9 @@ mod tests {
         assert!(File::from(rows.try_clone().unwrap()).set_len(1).is_err());
         assert!(ftruncate(&output, 0).is_err());
         // Also where it is written already.
-        lanes.rows.write([&b"rows"[..]].into_iter()).unwrap();
+        lanes.rows.write(0, 0, [&b"rows"[..]].into_iter()).unwrap();
         let theirs = Lane::new(MmapOptions::new().map_raw_read_only(&rows).unwrap(), BATCH_BYTES);
-        assert_eq!(theirs.copy(4).unwrap(), b"rows");
+        assert_eq!(theirs.copy(0, 4).unwrap(), b"rows");
     }
 
     #[test]
@@ -196,14 +268,45 @@ mod tests {
         let (ours, theirs) = UnixStream::pair().unwrap();
         let (daemon, worker) = (Lanes::make(&ours).unwrap(), Lanes::take(&theirs).unwrap());
         let whole = vec![7; CHUNK_BYTES];
-        // What is too long has no turn.
-        assert!(worker.output.write([&whole[..], &b"x"[..]].into_iter()).is_err());
-        assert!(daemon.output.copy(CHUNK_BYTES + 1).is_none());
-        for turn in 0..2 * CHUNKS {
-            let chunk = vec![u8::try_from(turn).unwrap(); CHUNK_BYTES];
-            worker.output.write([&chunk[..]].into_iter()).unwrap();
-            assert_eq!(daemon.output.copy(CHUNK_BYTES).unwrap(), chunk);
+        assert!(worker.output.write(0, 0, [&whole[..], &b"x"[..]].into_iter()).is_err());
+        assert!(worker.output.write(CHUNKS.into(), 0, [&b"x"[..]].into_iter()).is_err());
+        for (slot, bytes) in [(0, CHUNK_BYTES + 1), (CHUNKS.into(), 1), (usize::MAX, 1)] {
+            assert!(daemon.output.copy(slot, bytes).is_none(), "{bytes} of slot {slot}");
         }
-        assert_eq!(daemon.output.copy(1), Some(vec![u8::try_from(CHUNKS).unwrap()]), "they come round");
+        for slot in 0..usize::from(CHUNKS) {
+            let chunk = vec![u8::try_from(slot).unwrap(); CHUNK_BYTES];
+            worker.output.write(slot, 0, [&chunk[..]].into_iter()).unwrap();
+        }
+        for slot in 0..CHUNKS {
+            assert_eq!(daemon.output.copy(slot.into(), CHUNK_BYTES).unwrap(), vec![slot; CHUNK_BYTES]);
+        }
+    }
+
+    #[test]
+    fn chunks_are_gathered_in_slots_and_some_are_left_for_others() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let (daemon, worker) = (Lanes::make(&ours).unwrap(), Lanes::take(&theirs).unwrap());
+        let (mut slots, frees) = Slots::new(worker.output);
+        let mut gathered: Vec<Slot> = (0..CHUNKS_GATHERED).map(|_| slots.gather().unwrap()).collect();
+        assert!(slots.gather().is_none());
+        for (slot, letter) in gathered.iter_mut().zip(b'a'..) {
+            slot.extend(&[letter]).unwrap();
+            slot.extend(&[letter; 2]).unwrap();
+            slot.extend(&[letter; CHUNK_BYTES]).unwrap_err();
+            assert_eq!((slot.len(), slot.as_ref()), (3, &[letter; 3][..]));
+        }
+        // In the order of their ends; as little as one byte is in its own slot.
+        let last = slots.send(gathered[2].as_ref()).unwrap();
+        assert_eq!(daemon.output.copy(last.into(), 3).unwrap(), b"ccc");
+        let beside = slots.send(b"beside").unwrap();
+        assert_eq!(daemon.output.copy(beside.into(), 6).unwrap(), b"beside");
+        // One that is sent makes room for another, once the daemon has copied enough.
+        let others: Vec<u8> = (1..CHUNKS_FREED).map(|_| slots.send(b"beside").unwrap()).collect();
+        frees.try_send(last).unwrap();
+        assert_eq!(slots.gather().unwrap().number, last);
+        let mut all: Vec<u8> =
+            others.into_iter().chain([beside]).chain(gathered.iter().map(|slot| slot.number)).collect();
+        all.sort_unstable();
+        assert_eq!(all, (0..CHUNKS).collect::<Vec<_>>());
     }
 }

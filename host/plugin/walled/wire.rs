@@ -3,15 +3,14 @@
 //!
 //! ```text
 //! to the worker     REQUEST JSON, SCHEMA Arrow's, BATCH number and Arrow's stream, END,
-//!                   LENT number and length of a batch, FREED count
-//! from the worker   CREATE JSON, BYTES object and bytes, FINISH object and rows,
+//!                   LENT number and length of a batch, FREED slots of the output
+//! from the worker   CREATE JSON, FINISH object and rows,
 //!                   LINE source and text, BEGUN number of a batch, ANSWER JSON,
-//!                   LENT object and length of a chunk, FREED count
+//!                   LENT object, length and slot of a chunk, FREED count of batches
 //! ```
 //!
-//! What is LENT is in the next slot of the side's lane ([`super::lanes`]); FREED are as
-//! many as the other side may send beside those that are on their way: batches, and chunks
-//! of output in the lane.
+//! What is LENT is in a slot of the side's lane ([`super::lanes`]): a batch in the next one.
+//! What is FREED may be used again.
 
 use std::io::{self, Read, Write};
 use std::time::Duration;
@@ -19,7 +18,6 @@ use std::time::Duration;
 use arrow::buffer::Buffer;
 use arrow::datatypes::Schema;
 use arrow::ipc::writer::StreamEncoder;
-use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -45,10 +43,9 @@ pub const LENT: u8 = 5;
 pub const FREED: u8 = 6;
 
 /// No more batches.
-pub const END: [u8; HEADER] = [4, 0, 0, 0, 0];
+pub const END: u8 = 4;
 
 const CREATE: u8 = 16;
-const BYTES: u8 = 17;
 const FINISH: u8 = 18;
 const LINE: u8 = 19;
 const ANSWER: u8 = 20;
@@ -56,7 +53,7 @@ const BEGUN: u8 = 21;
 
 const HEADER: usize = 5;
 
-/// Of one frame from a worker: a chunk, an answer with an options schema.
+/// Of one frame from a worker: an answer with an options schema.
 const FRAME_BYTES_MAX: usize = 16 << 20;
 
 /// Buffers smaller than this are sent together.
@@ -104,10 +101,11 @@ pub enum Heard {
     Line(Source, Vec<u8>),
     /// The plugin gets the batch of this number.
     Begun(u64),
-    /// Output of an object, so many bytes in the lane.
+    /// Output of an object, so many bytes in a slot of the lane.
     Lent {
         object: u32,
         bytes: usize,
+        slot: u8,
     },
     /// As many batches are no longer needed.
     Freed(usize),
@@ -219,11 +217,6 @@ fn heard(kind: u8, payload: Vec<u8>) -> io::Result<Heard> {
             let name = LeafName::parse(&name).map_err(|why| nonsense(&format!("named an object that {why}")))?;
             Ok(Heard::Output(OutputEvent::Create { object, name, media_type }))
         }
-        BYTES => {
-            let mut bytes = Bytes::from(payload);
-            let object = number(&mut bytes)?;
-            Ok(Heard::Output(OutputEvent::Bytes { object, bytes }))
-        }
         FINISH => {
             let (object, rows) = read(&payload)?;
             Ok(Heard::Output(OutputEvent::Finish { object, rows }))
@@ -234,10 +227,11 @@ fn heard(kind: u8, payload: Vec<u8>) -> io::Result<Heard> {
         },
         BEGUN => Ok(Heard::Begun(read(&payload)?)),
         LENT => {
-            let (object, bytes) = lent(&payload).ok_or_else(too_short)?;
-            Ok(Heard::Lent { object: u32::try_from(object).map_err(|_| too_short())?, bytes })
+            let (slot, rest) = payload.split_last().ok_or_else(too_short)?;
+            let (object, bytes) = lent(rest).ok_or_else(too_short)?;
+            Ok(Heard::Lent { object: u32::try_from(object).map_err(|_| too_short())?, bytes, slot: *slot })
         }
-        FREED => Ok(Heard::Freed(freed(&payload).ok_or_else(too_short)?)),
+        FREED => Ok(Heard::Freed(usize::from(*payload.first().ok_or_else(too_short)?))),
         ANSWER => Ok(Heard::Answer(read(&payload)?)),
         kind => Err(nonsense(&format!("sent a frame of the unknown kind {kind}"))),
     }
@@ -245,13 +239,6 @@ fn heard(kind: u8, payload: Vec<u8>) -> io::Result<Heard> {
 
 pub fn read<T: DeserializeOwned>(payload: &[u8]) -> io::Result<T> {
     serde_json::from_slice(payload).map_err(|error| nonsense(&format!("cannot be understood: {error}")))
-}
-
-fn number(bytes: &mut Bytes) -> io::Result<u32> {
-    let Some((number, _)) = bytes.split_first_chunk() else { return Err(too_short()) };
-    let number = u32::from_le_bytes(*number);
-    let _ = bytes.split_to(4);
-    Ok(number)
 }
 
 fn too_short() -> io::Error {
@@ -269,23 +256,31 @@ pub fn lent(payload: &[u8]) -> Option<(u64, usize)> {
     Some((u64::from_le_bytes(*of), usize::try_from(u64::from_le_bytes(*bytes)).ok()?))
 }
 
-/// How many more may be sent.
-pub fn freed(payload: &[u8]) -> Option<usize> {
-    payload.first().map(|count| usize::from(*count))
-}
-
-/// The frame of what waits in the lane.
-pub fn lent_frame(of: u64, bytes: usize) -> io::Result<Vec<u8>> {
-    let mut all = header(LENT, 16)?.to_vec();
+/// The frame of what waits in the lane; of the output, with its slot.
+pub fn lent_frame(of: u64, bytes: usize, slot: Option<u8>) -> io::Result<Vec<u8>> {
+    let mut all = header(LENT, 16 + usize::from(slot.is_some()))?.to_vec();
     all.extend(of.to_le_bytes());
     all.extend((bytes as u64).to_le_bytes());
+    all.extend(slot);
     Ok(all)
 }
 
-/// The frame that says how many more may be sent.
-pub fn freed_frame(count: u8) -> io::Result<Vec<u8>> {
-    let mut all = header(FREED, 1)?.to_vec();
-    all.push(count);
+/// The frame that says that there are no more batches.
+pub fn end_frame() -> io::Result<Vec<u8>> {
+    Ok(header(END, 0)?.to_vec())
+}
+
+/// The frame that says what is free again: slots, or a count of batches.
+pub fn freed_frame(freed: &[u8]) -> io::Result<Vec<u8>> {
+    let mut all = Vec::with_capacity(HEADER + freed.len());
+    frame(&mut all, FREED, freed)?;
+    Ok(all)
+}
+
+/// The frame of the batch that the plugin gets.
+pub fn begun_frame(batch_number: u64) -> io::Result<Vec<u8>> {
+    let mut all = Vec::new();
+    frame(&mut all, BEGUN, &serde_json::to_vec(&batch_number)?)?;
     Ok(all)
 }
 
@@ -322,24 +317,17 @@ impl<R: Read> Read for Patient<R> {
     }
 }
 
-pub fn tell_output(writer: &mut impl Write, event: OutputEvent) -> io::Result<()> {
-    let mut small = Vec::new();
+/// The frame of what a plugin writes; the bytes of an object are in a slot.
+pub fn output_frame(event: &OutputEvent, slot: Option<u8>) -> io::Result<Vec<u8>> {
+    let mut all = Vec::new();
     match event {
         OutputEvent::Create { object, name, media_type } => {
-            frame(&mut small, CREATE, &serde_json::to_vec(&(object, name.as_str(), media_type))?)?;
-            writer.write_all(&small)
+            frame(&mut all, CREATE, &serde_json::to_vec(&(object, name.as_str(), media_type))?)?;
         }
-        OutputEvent::Bytes { object, bytes } => {
-            small.extend(header(BYTES, 4 + bytes.len())?);
-            small.extend(object.to_le_bytes());
-            writer.write_all(&small)?;
-            writer.write_all(&bytes)
-        }
-        OutputEvent::Finish { object, rows } => {
-            frame(&mut small, FINISH, &serde_json::to_vec(&(object, rows))?)?;
-            writer.write_all(&small)
-        }
+        OutputEvent::Bytes { object, bytes } => return lent_frame((*object).into(), bytes.len(), slot),
+        OutputEvent::Finish { object, rows } => frame(&mut all, FINISH, &serde_json::to_vec(&(object, rows))?)?,
     }
+    Ok(all)
 }
 
 pub fn tell_line(writer: &mut impl Write, source: Source, text: &str) -> io::Result<()> {
@@ -348,12 +336,6 @@ pub fn tell_line(writer: &mut impl Write, source: Source, text: &str) -> io::Res
     said.extend_from_slice(text.as_bytes());
     let mut small = Vec::new();
     frame(&mut small, LINE, &said)?;
-    writer.write_all(&small)
-}
-
-pub fn tell_begun(writer: &mut impl Write, batch_number: u64) -> io::Result<()> {
-    let mut small = Vec::new();
-    frame(&mut small, BEGUN, &serde_json::to_vec(&batch_number)?)?;
     writer.write_all(&small)
 }
 

@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arrow::datatypes::Schema;
 use rustix::process::{Pid, Resource, Rlimit, Signal, prlimit};
@@ -62,6 +62,39 @@ const MEMORY_BESIDE: u64 = 1 << 30;
 /// How much of what it printed is worth showing.
 const PRINTED_BYTES: u64 = 2 << 10;
 
+/// A worker's socket until a moment, however little of it comes at a time.
+struct Until {
+    socket: UnixStream,
+    end: Instant,
+}
+
+impl Until {
+    fn left(&self) -> io::Result<Option<Duration>> {
+        match self.end.saturating_duration_since(Instant::now()) {
+            Duration::ZERO => Err(io::ErrorKind::WouldBlock.into()),
+            left => Ok(Some(left)),
+        }
+    }
+}
+
+impl Read for Until {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.socket.set_read_timeout(self.left()?)?;
+        self.socket.read(buffer)
+    }
+}
+
+impl Write for Until {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.socket.set_write_timeout(self.left()?)?;
+        self.socket.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// A process that is killed when this is dropped.
 pub struct Worker {
     child: Child,
@@ -88,15 +121,20 @@ impl Worker {
     }
 
     /// What the kernel holds it to, should it forget the plugin's limits.
-    pub fn bound(&self, limits: &Limits) {
-        let seconds = limits.cpu_time.as_secs() + 2 * GRACE.as_secs();
-        let bytes = limits.memory_bytes.saturating_add(MEMORY_BESIDE);
+    pub fn bound_memory(&self, limits: &Limits) {
+        self.bound(Resource::Data, limits.memory_bytes.saturating_add(MEMORY_BESIDE));
+    }
+
+    /// The same for what it computes in all.
+    pub fn bound_cpu_time(&self, limits: &Limits) {
+        self.bound(Resource::Cpu, limits.cpu_time.as_secs() + 2 * GRACE.as_secs());
+    }
+
+    fn bound(&self, resource: Resource, most: u64) {
         let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
-        for (resource, most) in [(Resource::Cpu, seconds), (Resource::Data, bytes)] {
-            let limit = Rlimit { current: Some(most), maximum: Some(most) };
-            if let Err(error) = prlimit(pid, resource, limit) {
-                tracing::debug!(%error, ?resource, "cannot bound the plugin's process");
-            }
+        let limit = Rlimit { current: Some(most), maximum: Some(most) };
+        if let Err(error) = prlimit(pid, resource, limit) {
+            tracing::debug!(%error, ?resource, "cannot bound the plugin's process");
         }
     }
 
@@ -108,22 +146,26 @@ impl Worker {
         timeout: Duration,
         logs: &Logs,
     ) -> Result<(Self, Answer), Failed> {
+        let late = || Failed::new(Cause::WallTime, "did not answer in time");
         let mut frames = Vec::new();
-        wire::request(&mut frames, request, schema)
-            .and_then(|()| self.socket.set_read_timeout(Some(timeout)))
-            .and_then(|()| self.socket.write_all(&frames))
-            .map_err(|error| self.died(&error))?;
+        let mut until = Until {
+            socket: self.socket.try_clone().map_err(|error| self.died(&error))?,
+            end: Instant::now() + timeout,
+        };
+        match wire::request(&mut frames, request, schema).and_then(|()| until.write_all(&frames)) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(late()),
+            Err(error) => return Err(self.died(&error)),
+        }
         loop {
-            match wire::hear_blocking(&mut self.socket) {
+            match wire::hear_blocking(&mut until) {
                 Ok(Heard::Answer(answer)) => return Ok((self, answer)),
                 Ok(Heard::Line(source, text)) => logs.line(source, &text)?,
                 Ok(Heard::Output(_) | Heard::Lent { .. } | Heard::Begun(_) | Heard::Freed(_)) => {
                     return Err(nonsense("wrote output to a question"));
                 }
                 Err(error) if error.kind() == io::ErrorKind::InvalidData => return Err(nonsense(&error.to_string())),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    return Err(Failed::new(Cause::WallTime, "did not answer in time"));
-                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(late()),
                 Err(error) => return Err(self.died(&error)),
             }
         }

@@ -161,13 +161,36 @@ impl GuestFormatter for Open {
                 eprintln!("{}", "y".repeat(10_000));
                 panic!("end");
             }
+            "objects_side_by_side" => {
+                let objects: Vec<Object> = (0..12).map(|i| sink.create(&i.to_string(), "text/plain")).collect();
+                for turn in 0..40_u8 {
+                    objects
+                        .iter()
+                        .zip(0..)
+                        .for_each(|(object, i)| object.write(&vec![turn ^ (i << 4); 77_777 + usize::from(i)]));
+                }
+                objects
+                    .into_iter()
+                    .zip(0..)
+                    .for_each(|(object, i)| object.finish(if i == 0 { batch.rows().into() } else { 0 }));
+            }
+            "output_late" => {}
             "none" => whole(&number.to_string(), "well done"),
             other => return Err(Error::InvalidOptions(format!("no behaviour {other:?}"))),
         }
         Ok(())
     }
 
-    fn finish(&self, _: &Sink) -> Result<(), Error> {
+    fn finish(&self, sink: &Sink) -> Result<(), Error> {
+        if self.behaviour == "output_late" {
+            let object = sink.create("late", "text/plain");
+            let mut bytes = vec![0; 1 << 20];
+            for turn in 0..10 {
+                bytes.fill(turn);
+                object.write(&bytes);
+            }
+            object.finish(3);
+        }
         Ok(())
     }
 }
