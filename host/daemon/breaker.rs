@@ -340,6 +340,9 @@ mod tests {
         assert_eq!(of(Some(Asked::S3), Layer::RolePolicy, Retry::Never), [Sign::Answers, Sign::Answers]);
         assert_eq!(of(Some(Asked::Sts), Layer::Network, Retry::Later), [Sign::Silent, Sign::None]);
         assert_eq!(of(Some(Asked::Sts), Layer::TrustPolicy, Retry::Never), [Sign::Answers, Sign::None]);
+        // Nobody knows who the vendor is; or STS does, and the vendor may not ask.
+        assert_eq!(of(Some(Asked::Sts), Layer::Identity, Retry::Later), [Sign::Silent, Sign::None]);
+        assert_eq!(of(Some(Asked::Sts), Layer::Identity, Retry::Never), [Sign::Answers, Sign::None]);
         for layer in [Layer::Dataset, Layer::Network, Layer::Conflict, Layer::Ledger] {
             assert_eq!(of(None, layer, Retry::Later), [Sign::None; 2], "{layer}");
         }

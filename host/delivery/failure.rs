@@ -189,9 +189,10 @@ const IN_ITS_PLACE: &str = "something between here and the endpoint answered in 
 /// What no answer of AWS's means.
 fn no_answer(kind: &Kind) -> Option<Verdict> {
     Some(match kind {
+        // The service that has it may be down, or it is being renewed: no customer's slot is given up for that.
         Kind::NoIdentity => (
             Layer::Identity,
-            Retry::Never,
+            Retry::Later,
             "give consign an AWS identity of its own: [aws] credentials or profile, the AWS_* environment, or an instance, \
              container or web identity role"
                 .to_owned(),
@@ -254,7 +255,8 @@ fn of_sts(fault: &Fault, customer: &Customer) -> Verdict {
     }
 }
 
-/// What STS says of the vendor's own credentials.
+/// What STS says of the vendor's own credentials. It concerns every delivery alike and is set right in one place, and a new
+/// key is not known everywhere at once: so all of them are tried again.
 fn of_keys(fault: &Fault) -> Option<Verdict> {
     Some(match fault.code.as_str() {
         "InvalidClientTokenId"
@@ -263,7 +265,7 @@ fn of_keys(fault: &Fault) -> Option<Verdict> {
         | "SignatureDoesNotMatch"
         | "IncompleteSignature"
         | "MissingAuthenticationToken"
-        | "InvalidIdentityToken" => never(
+        | "InvalidIdentityToken" => later(
             Layer::Identity,
             "STS does not accept the vendor's own credentials: check the access key, its secret and that it is active",
         ),

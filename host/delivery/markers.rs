@@ -7,15 +7,19 @@
 use bytes::Bytes;
 use serde::Serialize;
 
+use super::bucket::{Completing, Why};
 use super::completing::completed;
 use super::object::Common;
-use super::store::Store;
+use super::store::{Store, Stored};
 use super::{Committed, DeliverySpec, Manifested, key_in, key_of, local};
 use crate::clock::Instant;
 use crate::crash::{self, Point};
 use crate::domain::{
-    CustomerName, Failure, LeafName, Leaves, ManifestInterval, ObjectKey, Retry, Role, SealedObject, ShareName,
+    Completion, CustomerName, Failure, LeafName, Leaves, ManifestInterval, ObjectKey, Retry, Role, SealedObject,
+    ShareName,
 };
+
+const SUCCESS_TYPE: &str = "application/octet-stream";
 
 /// To be stored.
 pub(super) struct Marker {
@@ -64,7 +68,7 @@ impl Marker {
     /// After a failure its upload is left to be aborted.
     pub(super) async fn store(&self, common: &Common) -> Result<SealedObject, Failure> {
         let Self { role, key, contents } = self;
-        let media_type = if *role == Role::SuccessMarker { "application/octet-stream" } else { "application/json" };
+        let media_type = if *role == Role::SuccessMarker { SUCCESS_TYPE } else { "application/json" };
         let created = common.uploads.create(&common.store, key, media_type).await?;
         common.store.whole(*role, key, media_type, created, contents.clone()).await
     }
@@ -90,15 +94,20 @@ impl Manifested {
                 committed.left.extend(uploads.abort_if_possible(store, key, &object.upload_id).await);
                 continue;
             }
-            let failure = match completed(store, object).await {
-                Ok(()) => {
-                    crash::point(Point::MarkerCompleted);
-                    continue;
-                }
-                Err(failure) => failure,
+            let mut answer = completed(store, object).await;
+            if answer.is_err() {
+                committed.left.push(object.upload_id.clone());
+            }
+            if object.role == Role::SuccessMarker
+                && answer.as_ref().is_err_and(|failure| failure.leaves == Leaves::Torn)
+            {
+                answer = put_anew(&common, object, &mut committed.left).await;
+            }
+            let Err(failure) = answer else {
+                crash::point(Point::MarkerCompleted);
+                continue;
             };
-            let (key, left) = (&object.key, object.upload_id.clone());
-            committed.left.push(left);
+            let key = &object.key;
             match failure.retry {
                 Retry::Later if failure.leaves != Leaves::Torn => committed.lacking = Some(failure),
                 // The manifest is there: a repeat would only find it in its way.
@@ -116,4 +125,23 @@ impl Manifested {
         store.end_strays(uploads).await;
         Ok(committed)
     }
+}
+
+/// Another upload for `_SUCCESS`, whose own is gone: nothing is in it, so that it can be had again at any
+/// time. Where it is there by now, it is as it should be. An upload that comes to nothing is `left`.
+async fn put_anew(common: &Common, object: &mut SealedObject, left: &mut Vec<String>) -> Result<(), Failure> {
+    let (store, uploads) = (&common.store, &common.uploads);
+    let key = store.recorded(&object.key)?;
+    let created = uploads.create(store, &key, SUCCESS_TYPE).await?;
+    left.push(created.upload_id.clone());
+    let anew = store.whole(object.role, &key, SUCCESS_TYPE, created, Bytes::new()).await?;
+    match store.complete(&anew, Completing { if_none_match: true, in_doubt: false }).await {
+        Ok(Stored { etag }) => {
+            left.retain(|upload_id| *upload_id != anew.upload_id);
+            *object = SealedObject { completion: Completion::Done(etag), ..anew };
+        }
+        Err(incomplete) if matches!(incomplete.why, Why::Exists) => object.completion = Completion::Done(String::new()),
+        Err(incomplete) => return Err(incomplete.failure),
+    }
+    Ok(())
 }

@@ -149,9 +149,11 @@ impl Failure {
         is_theirs && self.retry == Retry::Never
     }
 
-    /// Whoever was asked has not answered, or only that it cannot now.
+    /// Whoever was asked has not answered, or only that it cannot now; or STS was not asked, or does not
+    /// hear, because nobody knows who the vendor is.
     pub fn is_silence(&self) -> bool {
-        self.layer == Layer::Network && self.retry == Retry::Later
+        let is_unheard = self.layer == Layer::Identity && self.asked == Some(Asked::Sts);
+        (self.layer == Layer::Network || is_unheard) && self.retry == Retry::Later
     }
 
     /// What to do, as a log may have it, which many read: policies to paste, with the customer's external

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 
 use chrono::{DateTime, Utc};
 use consign::clock::Clock;
@@ -12,7 +13,7 @@ use consign::domain::{
 };
 use consign::ledger::{Ledger, RunState};
 use rustix::process::Signal;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::audit::Audit;
 use super::world::{self, Running, SOON, World, stop, until};
@@ -234,10 +235,9 @@ fn daemon_tries_again_what_may_pass() {
 /// A failure that will not pass by itself ends the delivery at once.
 #[test]
 fn daemon_does_not_try_again_what_will_not_pass() {
-    let world = world("\"AS\"");
+    let query = "query = \"SELECT *, CAST(carrier AS INT) AS number FROM flights\"\ntenant_column";
+    let world = World::new(&config("\"AS\"").replace("tenant_column", query));
     let _sandbox = world.sandbox();
-    let (secret, id) = ("CONSIGN_DEMO_SECRET_ACCESS_KEY", "CONSIGN_DEMO_ACCESS_KEY_ID");
-    world.write("consign.toml", world.text().replace(secret, id));
     let mut daemon = world.daemon();
     wait(&world, &mut daemon, "a run has failed", |runs| !in_state(runs, "failed").is_empty());
     stop(daemon);
@@ -245,8 +245,44 @@ fn daemon_does_not_try_again_what_will_not_pass() {
     for run in in_state(&runs, "failed") {
         let shown = world.run(&["show", run, "--json"]).ended(0).json();
         assert_eq!(shown["deliveries"][0]["attempts"].as_array().unwrap().len(), 1, "{shown}");
-        assert_eq!(shown["deliveries"][0]["failure"]["layer"], "identity");
+        assert_eq!(shown["deliveries"][0]["failure"]["layer"], "dataset");
     }
+}
+
+/// No slot is lost while nobody knows who the vendor is, or its key is not one (yet): what STS does not hear is no try.
+#[test]
+fn daemon_waits_for_the_vendors_own_identity() {
+    let retry = "[shares.tick]\ncatch_up = \"all\"\nretry = { attempts = 1 }";
+    let world = World::new(&config("\"AS\"").replace("[shares.tick]", retry));
+    let _sandbox = world.sandbox();
+    let text = world.text();
+    let without: Vec<&str> = text.lines().filter(|line| !line.contains("access_key")).collect();
+    world.write("consign.toml", without.join("\n"));
+    // So near their end that they are asked for again each time.
+    let script = "#!/bin/sh\nsed s/SOON/$(date -u -d '5 seconds' +%FT%TZ)/ keys\n";
+    world.write("vendor", script);
+    fs::set_permissions(world.path("vendor"), fs::Permissions::from_mode(0o755)).unwrap();
+    let dir = world.dir().display();
+    world.write("aws", format!("[default]\ncredential_process = sh -c 'cd {dir} && ./vendor'\n"));
+    let keys = |secret: &str| {
+        let keys = json!({"Version": 1, "AccessKeyId": "AKIACONSIGNSANDBOX00", "SecretAccessKey": secret, "Expiration": "SOON"});
+        world.write("keys", keys.to_string());
+    };
+    let aws = world.path("aws").display().to_string();
+    let environment = [("AWS_CONFIG_FILE", aws.as_str()), ("AWS_EC2_METADATA_DISABLED", "true")];
+    let mut daemon = world.start(&[], &["run"], &environment);
+    let log = || world.log();
+    wait(&world, &mut daemon, "there is no identity", |_| log().contains("there are no vendor credentials"));
+    keys("of-another-key");
+    wait(&world, &mut daemon, "its key is refused", |_| log().contains("SignatureDoesNotMatch"));
+    let before = world.runs().len();
+    keys("consign-sandbox-secret");
+    wait(&world, &mut daemon, "all that failed is committed", |runs| {
+        runs.iter().rev().take(before).all(|run| run["state"] == "succeeded")
+    });
+    stop_idle(&world, daemon);
+    assert!(in_state(&world.runs(), "failed").is_empty());
+    audit(&world, 714, 0);
 }
 
 /// A full disk stops the work where it is. Nothing is lost, and it goes on by

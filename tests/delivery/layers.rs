@@ -152,22 +152,28 @@ async fn refusals_by_sts() {
             Layer::Region,
             &["STS in eu-west-1 for account 123456789012", "[aws] region"],
         ),
-        row(
-            AssumeRole,
-            403,
-            "InvalidClientTokenId",
-            "The security token included in the request is invalid",
-            Layer::Identity,
-            &["access key"],
-        ),
-        row(
-            AssumeRole,
-            403,
-            "SignatureDoesNotMatch",
-            "The request signature we calculated does not match",
-            Layer::Identity,
-            &["secret"],
-        ),
+        Row {
+            retry: Retry::Later,
+            ..row(
+                AssumeRole,
+                403,
+                "InvalidClientTokenId",
+                "The security token included in the request is invalid",
+                Layer::Identity,
+                &["access key"],
+            )
+        },
+        Row {
+            retry: Retry::Later,
+            ..row(
+                AssumeRole,
+                403,
+                "SignatureDoesNotMatch",
+                "The request signature we calculated does not match",
+                Layer::Identity,
+                &["secret"],
+            )
+        },
         Row {
             retry: Retry::Later,
             ..row(
@@ -451,7 +457,7 @@ async fn no_credentials_at_all() {
     settings.credentials = None;
     settings.profile = Some("consign-no-such-profile".into());
     let failure = deliver(&vendor(&settings).await, &Arc::new(customer()), object(0, "a.csv", b"x")).await.unwrap_err();
-    assert_eq!(failure.layer, Layer::Identity, "{failure:?}");
+    assert_eq!((failure.layer, failure.retry), (Layer::Identity, Retry::Later), "{failure:?}");
     assert!(failure.remedy.contains("AWS_*"), "{failure:?}");
 }
 

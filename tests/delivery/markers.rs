@@ -1,6 +1,7 @@
 //! What comes after the manifest, and slots that take each other's place.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use consign::config::Compression;
 use consign::delivery::{Delivery, DeliverySpec, Target};
@@ -8,7 +9,7 @@ use consign::domain::{KeyTemplate, Mode};
 use serde_json::Value;
 
 use super::layers::sts_error;
-use super::wire::{Call, Fault, Wire, s3_error};
+use super::wire::{Call, Fault, Seen, Wire, s3_error};
 use super::world::*;
 
 const SUCCESS: &str = "uploads/us/orders/2024-05-01/060000Z/_SUCCESS";
@@ -53,22 +54,60 @@ async fn markers_are_stored_with_all_else_and_come_after_the_manifest() {
     assert_eq!(wire.open_uploads(), 0);
 }
 
-/// There is nothing to wait for: what is gone never completes.
+/// Nothing is in `_SUCCESS`, so that it is had again, unless it is there. The pointer comes with the next slot: what is
+/// gone never completes.
 #[tokio::test]
 async fn a_marker_whose_upload_is_gone_keeps_no_delivery_from_its_end() {
-    let wire = Wire::healthy().await;
-    let (customer, journal) = (customer(), Arc::new(Journal::default()));
-    let delivery = Delivery::begin(target(&wire).await, marked(), journal.clone()).await.unwrap();
-    for event in object(0, "a.csv", b"x") {
-        delivery.accept(event).await.unwrap();
+    for (gone, there, left) in [(SUCCESS, false, 1), (SUCCESS, true, 2), (LATEST, false, 1)] {
+        let wire = Wire::healthy().await;
+        let (customer, journal) = (customer(), Arc::new(Journal::default()));
+        let delivery = Delivery::begin(target(&wire).await, marked(), journal.clone()).await.unwrap();
+        for event in object(0, "a.csv", b"x") {
+            delivery.accept(event).await.unwrap();
+        }
+        let done = delivery.seal().await.unwrap().complete().await.unwrap();
+        let written = manifest(&customer, run_id(), done.objects());
+        let manifested = done.manifest(&written).await.unwrap();
+        wire.end(gone);
+        if there {
+            wire.put(gone, "");
+        }
+        let committed = manifested.mark().await.unwrap();
+        assert_eq!((committed.lacking, committed.left.len()), (None, left), "{gone} {there}");
+        let objects = wire.objects();
+        assert_eq!(objects.get(SUCCESS).map(|bytes| bytes.len()), Some(0), "{gone} {there}");
+        assert_eq!(objects.contains_key(LATEST), gone == SUCCESS, "{gone} {there}");
+        // What was had again for nothing is aborted with what is left.
+        assert_eq!(wire.open_uploads(), usize::from(there), "{gone} {there}");
     }
-    let done = delivery.seal().await.unwrap().complete().await.unwrap();
-    let written = manifest(&customer, run_id(), done.objects());
-    let manifested = done.manifest(&written).await.unwrap();
-    wire.end(SUCCESS);
-    let committed = manifested.mark().await.unwrap();
-    assert_eq!((committed.lacking, committed.left.len()), (None, 1));
-    assert_eq!(wire.objects().keys().filter(|key| [SUCCESS, LATEST].contains(&key.as_str())).count(), 1);
+}
+
+/// Nor is what could not be had again taken for what completed.
+#[tokio::test]
+async fn a_marker_that_cannot_be_had_again_is_left_to_be_aborted() {
+    for (call, lacking) in [(Call::Create, 1), (Call::Part, 2), (Call::Complete, 2)] {
+        let wire = Wire::healthy().await;
+        let (customer, journal) = (customer(), Arc::new(Journal::default()));
+        let delivery = Delivery::begin(target(&wire).await, marked(), journal.clone()).await.unwrap();
+        for event in object(0, "a.csv", b"x") {
+            delivery.accept(event).await.unwrap();
+        }
+        let done = delivery.seal().await.unwrap().complete().await.unwrap();
+        let written = manifest(&customer, run_id(), done.objects());
+        let manifested = done.manifest(&written).await.unwrap();
+        wire.end(SUCCESS);
+        let of_marker = move |seen: &Seen| seen.call == call && seen.key == SUCCESS;
+        let told = std::sync::atomic::AtomicUsize::new(0);
+        wire.obey(move |seen, _| {
+            // The first completion is that of the upload that is gone.
+            let is_first = call == Call::Complete && of_marker(seen) && told.fetch_add(1, Ordering::Relaxed) == 0;
+            let refused = || Fault::Answer(403, vec![], s3_error("AccessDenied", "not any more"));
+            (of_marker(seen) && !is_first).then(refused)
+        });
+        let committed = manifested.mark().await.unwrap();
+        assert_eq!((committed.lacking, committed.left.len()), (None, lacking), "{call:?}");
+        assert!(!wire.objects().contains_key(SUCCESS) && wire.objects().contains_key(LATEST), "{call:?}");
+    }
 }
 
 #[tokio::test]

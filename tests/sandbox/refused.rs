@@ -55,7 +55,7 @@ async fn vendor_keys_that_are_wrong() {
     keys.secret_access_key = consign::domain::Secret::new("typo");
     scene.aws.credentials = Some(keys.clone().into());
     let failure = scene.refused().await;
-    assert_eq!((failure.layer, failure.retry), (Layer::Identity, Retry::Never), "{failure:?}");
+    assert_eq!((failure.layer, failure.retry), (Layer::Identity, Retry::Later), "{failure:?}");
     assert!(failure.message.contains("SignatureDoesNotMatch"), "{failure:?}");
     keys.access_key_id = consign::domain::Secret::new("AKIANOBODY");
     scene.aws.credentials = Some(keys.into());

@@ -99,10 +99,12 @@ impl Story {
         for (id, _) in known.iter().filter(|(_, state)| **state == "created") {
             say(found, Rule::Uploads, format!("{id} is open, as the ledger says"));
         }
-        let unheard = self.unheard();
+        let (unheard, gone) = (self.unheard(), self.said_to_be_gone());
         let mut unknown = 0;
         for (id, parts) in &self.uploads {
-            if let Some(state) = known.get(id.as_str()) {
+            if gone.contains(id.as_str()) {
+                // As consign was told, and has no reason to ask for.
+            } else if let Some(state) = known.get(id.as_str()) {
                 say(found, Rule::Uploads, format!("{id} is there still, and the ledger says {state}"));
             } else if self.is_probe(id) {
                 // What could not be aborted, the lifecycle rule ends.
@@ -117,6 +119,13 @@ impl Story {
             let kills = self.kills;
             say(found, Rule::Uploads, format!("{unknown} uploads are left that nobody knows of, after {kills} kills"));
         }
+    }
+
+    /// Uploads of which a fault says that there are none such.
+    fn said_to_be_gone(&self) -> BTreeSet<&str> {
+        let faults = self.events.iter().filter(|event| event.fault.is_some() && event.carried_out.is_none());
+        let said = faults.filter(|event| event.told.is_some_and(|(_, status)| status == 404));
+        said.map(|event| event.seen.upload_id()).collect()
     }
 
     /// Uploads whose creation was answered to nobody.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde_json::Value;
 
-use super::{Breach, MANIFEST, PROBE, Profile, Rule, Story, say};
+use super::{Breach, MANIFEST, PROBE, Profile, Rule, SUCCESS, Story, leaf, say};
 use crate::support::proxy::canaries;
 use crate::support::wire::{Call, Event, element};
 
@@ -106,7 +106,14 @@ impl Story {
         let sessions = self.sessions();
         let mut works: BTreeMap<(&str, &str), Work<'_>> = BTreeMap::new();
         let is_data = |event: &&Event| event.seen.call != Call::AssumeRole && !event.seen.key.ends_with(MANIFEST);
-        for event in self.events.iter().filter(is_data) {
+        // Only the empty marker may be had again, and only once its upload is said to be gone.
+        let is_gone = |event: &&Event| leaf(&event.seen.key) == SUCCESS && event.told.is_some_and(|(_, is)| is == 404);
+        let gone: Vec<&Event> = self.completions().filter(is_gone).collect();
+        let is_had_again = |event: &&Event| {
+            let place = |event: &Event| (event.seen.bucket.clone(), event.seen.key.clone());
+            gone.iter().any(|gone| gone.began < event.began && place(gone) == place(event))
+        };
+        for event in self.events.iter().filter(is_data).filter(|event| !is_had_again(event)) {
             let seen = &event.seen;
             let run = sessions.get(event.seen.access_key()).map_or("", |session| session.run.as_str());
             let work = works.entry((&seen.bucket, run)).or_default();
