@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use consign::config::Compression;
-use consign::delivery::{Delivery, DeliverySpec, Target};
+use consign::delivery::{Delivery, DeliverySpec, Manifested, Target};
 use consign::domain::{KeyTemplate, Mode};
 use serde_json::Value;
 
@@ -22,6 +22,17 @@ fn marked() -> DeliverySpec {
 
 async fn target(wire: &Wire) -> Target {
     Target::bucket(&vendor(&aws(&wire.url)).await, &Arc::new(customer()), run_id()).unwrap()
+}
+
+/// A delivery whose manifest is there.
+async fn manifested(wire: &Wire) -> Manifested {
+    let delivery = Delivery::begin(target(wire).await, marked(), Arc::new(Journal::default())).await.unwrap();
+    for event in object(0, "a.csv", b"x") {
+        delivery.accept(event).await.unwrap();
+    }
+    let done = delivery.seal().await.unwrap().complete().await.unwrap();
+    let written = manifest(&customer(), run_id(), done.objects());
+    done.manifest(&written).await.unwrap()
 }
 
 fn completed(wire: &Wire) -> Vec<String> {
@@ -60,14 +71,7 @@ async fn markers_are_stored_with_all_else_and_come_after_the_manifest() {
 async fn a_marker_whose_upload_is_gone_keeps_no_delivery_from_its_end() {
     for (gone, there, left) in [(SUCCESS, false, 1), (SUCCESS, true, 2), (LATEST, false, 1)] {
         let wire = Wire::healthy().await;
-        let (customer, journal) = (customer(), Arc::new(Journal::default()));
-        let delivery = Delivery::begin(target(&wire).await, marked(), journal.clone()).await.unwrap();
-        for event in object(0, "a.csv", b"x") {
-            delivery.accept(event).await.unwrap();
-        }
-        let done = delivery.seal().await.unwrap().complete().await.unwrap();
-        let written = manifest(&customer, run_id(), done.objects());
-        let manifested = done.manifest(&written).await.unwrap();
+        let manifested = manifested(&wire).await;
         wire.end(gone);
         if there {
             wire.put(gone, "");
@@ -87,14 +91,7 @@ async fn a_marker_whose_upload_is_gone_keeps_no_delivery_from_its_end() {
 async fn a_marker_that_cannot_be_had_again_is_left_to_be_aborted() {
     for (call, lacking) in [(Call::Create, 1), (Call::Part, 2), (Call::Complete, 2)] {
         let wire = Wire::healthy().await;
-        let (customer, journal) = (customer(), Arc::new(Journal::default()));
-        let delivery = Delivery::begin(target(&wire).await, marked(), journal.clone()).await.unwrap();
-        for event in object(0, "a.csv", b"x") {
-            delivery.accept(event).await.unwrap();
-        }
-        let done = delivery.seal().await.unwrap().complete().await.unwrap();
-        let written = manifest(&customer, run_id(), done.objects());
-        let manifested = done.manifest(&written).await.unwrap();
+        let manifested = manifested(&wire).await;
         wire.end(SUCCESS);
         let of_marker = move |seen: &Seen| seen.call == call && seen.key == SUCCESS;
         let told = std::sync::atomic::AtomicUsize::new(0);
