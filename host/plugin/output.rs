@@ -192,28 +192,23 @@ impl Output {
             return Err(Stop::new(Cause::Call, format!("wrote {len} bytes in one call; at most {max} are taken")));
         }
         self.count(bytes.len())?;
-        let (outlet, mut reserved) = (self.outlet.clone(), self.reserved);
-        let object = self.open(number, "wrote to")?;
+        let object = open(&mut self.objects, number, "wrote to")?;
         let before = object.chunk.len();
-        let mut full = Vec::new();
         while !bytes.is_empty() {
             let (now, rest) = bytes.split_at(bytes.len().min(CHUNK_BYTES - object.chunk.len()));
-            if object.large && object.chunk.len() == 0 && reserved < RESERVED_MAX {
-                object.chunk = outlet.chunk();
+            if object.large && object.chunk.len() == 0 && self.reserved < RESERVED_MAX {
+                object.chunk = self.outlet.chunk();
                 object.reserved = true;
-                reserved += 1;
+                self.reserved += 1;
             }
             object.chunk.extend(now)?;
             bytes = rest;
             if object.chunk.len() == CHUNK_BYTES {
                 object.large = true;
-                full.push(object.take(&mut reserved).into_event(number));
+                self.ready.push_back(object.take(&mut self.reserved).into_event(number));
             }
         }
-        let after = object.chunk.len();
-        self.gathered = self.gathered - before + after;
-        self.reserved = reserved;
-        self.ready.extend(full);
+        self.gathered = self.gathered - before + object.chunk.len();
         if self.gathered > GATHERED_BYTES_MAX {
             for number in 0..self.objects.len() {
                 self.flush(number);
@@ -223,7 +218,7 @@ impl Output {
     }
 
     pub fn finish(&mut self, number: u32, rows: u64) -> Result<(), Stop> {
-        self.open(number, "finished")?.finished = true;
+        open(&mut self.objects, number, "finished")?.finished = true;
         self.flush(number as usize);
         self.rows = self.rows.saturating_add(rows);
         self.ready.push_back(OutputEvent::Finish { object: number, rows });
@@ -242,7 +237,7 @@ impl Output {
             }
             OutputEvent::Bytes { object, bytes } => {
                 self.count(bytes.len())?;
-                self.open(object, "wrote to")?;
+                open(&mut self.objects, object, "wrote to")?;
                 self.ready.push_back(OutputEvent::Bytes { object, bytes });
             }
             OutputEvent::Finish { object, rows } => self.finish(object, rows)?,
@@ -286,23 +281,24 @@ impl Output {
         Ok(())
     }
 
-    fn open(&mut self, number: u32, did: &str) -> Result<&mut Object, Stop> {
-        match self.objects.get_mut(number as usize) {
-            Some(object) if object.finished => {
-                let why = format!("{did} object {} after finishing it", shown(object.name.as_str()));
-                Err(Stop::new(Cause::Protocol, why))
-            }
-            Some(object) => Ok(object),
-            None => Err(Stop::new(Cause::Host, format!("object {number} is unknown"))),
-        }
-    }
-
     fn flush(&mut self, number: usize) {
         let chunk = self.objects[number].take(&mut self.reserved);
         self.gathered -= chunk.len();
         if chunk.len() > 0 {
             self.ready.push_back(chunk.into_event(u32::try_from(number).unwrap_or(u32::MAX)));
         }
+    }
+}
+
+/// An object that is not finished, of which the guest `did` something.
+fn open<'a>(objects: &'a mut [Object], number: u32, did: &str) -> Result<&'a mut Object, Stop> {
+    match objects.get_mut(number as usize) {
+        Some(object) if object.finished => {
+            let why = format!("{did} object {} after finishing it", shown(object.name.as_str()));
+            Err(Stop::new(Cause::Protocol, why))
+        }
+        Some(object) => Ok(object),
+        None => Err(Stop::new(Cause::Host, format!("object {number} is unknown"))),
     }
 }
 
