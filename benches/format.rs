@@ -427,6 +427,11 @@ impl Data {
         (0..count).map(|number| self.with(part(number))).collect()
     }
 
+    /// As large as so many of it.
+    fn times(&self, count: usize) -> Self {
+        self.with(vec![&self.batches[..]; count].concat())
+    }
+
     fn with(&self, batches: Vec<RecordBatch>) -> Self {
         let rows = batches.iter().map(RecordBatch::num_rows).sum();
         let (schema, plugin_schema) = (self.schema.clone(), self.plugin_schema.clone());

@@ -7,6 +7,7 @@
 //! of its own, and leaves nothing behind.
 
 mod cache;
+mod compiled;
 mod engine;
 mod error;
 mod facts;
@@ -60,6 +61,7 @@ pub use shipped::{FIXED_FLIGHTS, SHIPPED, shipped};
 pub use walled::heard_all;
 pub use walled::{Attempt, COMMAND, Purpose, Wall, WallLayer, serve};
 
+use compiled::Compiled;
 use guest::{Code, Ends};
 use inspect::World;
 use logs::Logs;
@@ -226,8 +228,7 @@ impl PluginHost {
             }
             Isolation::Process => {
                 let purpose = if self.observe.is_some() { Purpose::Observed } else { Purpose::Runs };
-                let walled = Walled::new(&self.worker, &compiled, limits.stack_bytes, purpose);
-                Guest::Walled(walled.map_err(|error| PluginError::Engine(error.into()))?)
+                Guest::Walled(Walled::new(&self.worker, compiled, limits.stack_bytes, purpose))
             }
         };
         let limits = guest::quick_limits(limits);
@@ -264,7 +265,7 @@ impl PluginHost {
         name: &PluginName,
         digest: &str,
         bytes: &[u8],
-    ) -> Result<(wasmtime::component::Component, Vec<u8>), PluginError> {
+    ) -> Result<(wasmtime::component::Component, Compiled), PluginError> {
         let error = |error: wasmtime::Error| PluginError::Compile {
             plugin: name.clone(),
             source: error.into_boxed_dyn_error(),
@@ -280,6 +281,7 @@ impl PluginHost {
         if let Err(error) = self.cache.put(digest, &compiled) {
             tracing::warn!(plugin = %name, error = Failure::chain(&error), "cannot keep the compiled plugin");
         }
+        let compiled = Compiled::of(&compiled).map_err(|error| PluginError::Engine(error.into()))?;
         Ok((code, compiled))
     }
 }

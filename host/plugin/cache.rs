@@ -7,11 +7,12 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use crc_fast::CrcAlgorithm::Crc64Nvme;
+use crc_fast::{CrcAlgorithm::Crc64Nvme, Digest as Checksum};
 use sha2::{Digest, Sha256};
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
+use super::compiled::Compiled;
 use crate::domain::hex;
 
 /// Why the cache cannot be used.
@@ -49,10 +50,13 @@ impl Cache {
     }
 
     /// The compiled component, if it is here whole, and its code. A damaged entry is no entry.
-    pub fn get(&self, engine: &Engine, digest: &str) -> Result<Option<(Component, Vec<u8>)>, CacheError> {
+    pub fn get(&self, engine: &Engine, digest: &str) -> Result<Option<(Component, Compiled)>, CacheError> {
         let (code, sum) = self.paths(digest);
-        let (Some(bytes), Some(expected)) = (read(&code)?, read(&sum)?) else { return Ok(None) };
-        if checksum(&bytes).as_bytes() != expected {
+        let (Some(file), Some(mut expected)) = (open(&code)?, open(&sum)?) else { return Ok(None) };
+        let (mut read, mut wanted) = (Checksum::new(Crc64Nvme), Vec::new());
+        let compiled = Compiled::read(file, |piece| read.update(piece)).map_err(|source| io_error(&code, source))?;
+        expected.read_to_end(&mut wanted).map_err(|source| io_error(&sum, source))?;
+        if written(&read).as_bytes() != wanted {
             tracing::warn!(path = %code.display(), "a compiled plugin in the cache is damaged; compiling it again");
             return Ok(None);
         }
@@ -60,8 +64,8 @@ impl Cache {
         // this engine, and both were read from open files that belong to this user
         // and that nobody else may write. Who could still change them could as well
         // change consign.
-        match unsafe { Component::deserialize(engine, &bytes) } {
-            Ok(component) => Ok(Some((component, bytes))),
+        match unsafe { compiled.component(engine) } {
+            Ok(component) => Ok(Some((component, compiled))),
             Err(error) => {
                 tracing::warn!(path = %code.display(), %error, "a compiled plugin in the cache is unusable; compiling it again");
                 Ok(None)
@@ -73,7 +77,9 @@ impl Cache {
     pub fn put(&self, digest: &str, compiled: &[u8]) -> Result<(), CacheError> {
         let (code, sum) = self.paths(digest);
         self.write(&code, compiled)?;
-        self.write(&sum, checksum(compiled).as_bytes())
+        let mut checksum = Checksum::new(Crc64Nvme);
+        checksum.update(compiled);
+        self.write(&sum, written(&checksum).as_bytes())
     }
 
     /// Removes all but the newest. What cannot be removed stays.
@@ -120,23 +126,18 @@ enum Kind {
     File,
 }
 
-/// The file's bytes, if it exists; refused if it is not ours.
-fn read(path: &Path) -> Result<Option<Vec<u8>>, CacheError> {
+/// The file, if it exists; refused if it is not ours.
+fn open(path: &Path) -> Result<Option<File>, CacheError> {
     let named = match fs::symlink_metadata(path) {
         Ok(named) => named,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(source) => return Err(io_error(path, source)),
     };
     owned(path, &named, Kind::File)?;
-    let read = || -> io::Result<(fs::Metadata, Vec<u8>)> {
-        let mut file = File::open(path)?;
-        let mut bytes = Vec::with_capacity(usize::try_from(named.len()).unwrap_or(0));
-        file.read_to_end(&mut bytes)?;
-        Ok((file.metadata()?, bytes))
-    };
-    let (opened, bytes) = read().map_err(|source| io_error(path, source))?;
+    let opened = File::open(path).and_then(|file| Ok((file.metadata()?, file)));
+    let (opened, file) = opened.map_err(|source| io_error(path, source))?;
     owned(path, &opened, Kind::File)?;
-    Ok(Some(bytes))
+    Ok(Some(file))
 }
 
 /// Whoever may write to the folder above may put another in the cache's place.
@@ -171,9 +172,9 @@ fn io_error(path: &Path, source: io::Error) -> CacheError {
     CacheError::Io { path: path.into(), source }
 }
 
-/// Not a cryptographic hash, which takes longer than all else in loading a plugin.
-fn checksum(bytes: &[u8]) -> String {
-    format!("{:016x}", crc_fast::checksum(Crc64Nvme, bytes))
+/// As it is kept. Not a cryptographic hash, which takes longer than all else in loading a plugin.
+fn written(checksum: &Checksum) -> String {
+    format!("{:016x}", checksum.finalize())
 }
 
 /// Collects what the engine hashes, with a hash that is the same in every build.

@@ -18,8 +18,7 @@ mod wire;
 mod worker;
 
 use std::cell::{Cell, RefCell};
-use std::fs::File;
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -29,11 +28,11 @@ use arrow::buffer::Buffer;
 use arrow::datatypes::{Schema, SchemaRef};
 use arrow::ipc::writer::StreamEncoder;
 use futures::{Stream, StreamExt};
-use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 use tokio::io::{AsyncRead, AsyncWriteExt as _, BufReader};
 use tokio::net::unix::OwnedWriteHalf;
 use tokio::sync::Semaphore;
 
+use super::compiled::Compiled;
 use super::engine::FRAMES_MAX;
 use super::failed::{Cause, Failed, Stop};
 use super::logs::Logs;
@@ -64,8 +63,7 @@ const LOOK: Duration = Duration::from_millis(200);
 /// A component that runs in processes of its own.
 pub struct Walled {
     program: PathBuf,
-    /// The compiled component, which nobody can change any more. All workers map the same memory.
-    code: File,
+    code: Compiled,
     stack_bytes: usize,
     purpose: Purpose,
     /// Answers what moves no data, and ends by itself when it is not asked for a while.
@@ -73,12 +71,8 @@ pub struct Walled {
 }
 
 impl Walled {
-    pub fn new(program: &Path, compiled: &[u8], stack_bytes: usize, purpose: Purpose) -> io::Result<Self> {
-        let code = memfd_create("consign-plugin", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
-        let mut code = File::from(code);
-        code.write_all(compiled)?;
-        fcntl_add_seals(&code, SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL)?;
-        Ok(Self { program: program.into(), code, stack_bytes, purpose, quick: Mutex::new(None) })
+    pub fn new(program: &Path, code: Compiled, stack_bytes: usize, purpose: Purpose) -> Self {
+        Self { program: program.into(), code, stack_bytes, purpose, quick: Mutex::new(None) }
     }
 
     pub fn describe(&self, limits: &Limits, logs: &Logs) -> Result<Description, Failed> {

@@ -1,6 +1,5 @@
 //! A worker, seen from the daemon.
 
-use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt as _;
@@ -16,6 +15,7 @@ use super::lanes::Lanes;
 use super::wire::{self, Answer, Heard, Request};
 use super::{Failed, GRACE, nonsense};
 use crate::limits::Limits;
+use crate::plugin::compiled::Compiled;
 use crate::plugin::failed::Cause;
 use crate::plugin::logs::Logs;
 
@@ -105,7 +105,7 @@ pub struct Worker {
 impl Worker {
     /// The socket is the worker's stdin, the compiled component its stdout: so it
     /// has them and nothing else from its first instruction on.
-    pub fn start(program: &Path, code: &File, stack_bytes: usize, purpose: Purpose) -> io::Result<Self> {
+    pub fn start(program: &Path, code: &Compiled, stack_bytes: usize, purpose: Purpose) -> io::Result<Self> {
         let (socket, theirs) = UnixStream::pair()?;
         let lanes = Lanes::make(&socket)?;
         let child = Command::new(program)
@@ -114,7 +114,7 @@ impl Worker {
             .env_clear()
             .current_dir("/")
             .stdin(std::os::fd::OwnedFd::from(theirs))
-            .stdout(code.try_clone()?)
+            .stdout(code.memory()?)
             .stderr(Stdio::piped())
             .spawn()?;
         Ok(Self { child, socket, lanes })
