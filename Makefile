@@ -104,12 +104,16 @@ demo: setup
 	cargo build
 	cargo run --quiet -- demo $(if $(KEEP),--keep)
 
-# The last line is the sum over all test binaries.
+# At the end, where the log of a run may be all that is kept of it: what failed, and the sum over all test binaries.
 test: setup .venv/readers $(if $(shell command -v npm),$(NPM_TOOLS)/ready)
 	CONSIGN_TEST_NPM=$(NPM_TOOLS)/node_modules/.bin cargo test $(SELECT) --no-fail-fast 2>&1 | awk '\
 	    { print; fflush() } \
 	    /^test result:/ { passed += $$4; failed += $$6; ignored += $$8 } \
-	    END { printf "total: %d passed, %d failed, %d ignored\n", passed, failed, ignored }'
+	    /^---- .* stdout ----$$/ { told[++lines] = $$2; more = 0 } \
+	    / panicked at / { more = 5 } \
+	    more && more-- { told[++lines] = "    " substr($$0, 1, 500) } \
+	    END { for (line = 1; line <= lines && line <= 200; line++) print told[line]; \
+	        printf "total: %d passed, %d failed, %d ignored\n", passed, failed, ignored }'
 
 $(NPM_TOOLS)/ready:
 	mkdir -p $(NPM_TOOLS)
