@@ -112,8 +112,9 @@ fn print_wrong(daemon: Option<&Running>, kept: Option<&Kept>) {
                 wrong.push(format!("bucket {bucket} does not answer; {}", again(*until)));
             }
             more(&mut wrong, now.shut.len() as u64);
-            for Unasked { customer, until } in now.unasked.iter().take(SHOWN) {
-                wrong.push(format!("STS does not answer for customer {customer}; {}", again(*until)));
+            for Unasked { customer, until, why } in now.unasked.iter().take(SHOWN) {
+                let why = why.as_deref().map_or("STS does not answer".into(), |why| both_ends(why, WIDTH));
+                wrong.push(format!("{why} (customer {customer}); {}", again(*until)));
             }
             more(&mut wrong, now.unasked.len() as u64);
             if now.stopping {

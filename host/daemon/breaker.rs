@@ -23,7 +23,7 @@ const FAILURES: u32 = 3;
 
 /// For how long nothing is begun at first; twice as long after each try in vain.
 const FIRST: Duration = Duration::from_secs(15);
-const LONGEST: Duration = Duration::from_secs(10 * 60);
+pub(super) const LONGEST: Duration = Duration::from_secs(10 * 60);
 
 /// What the end of a try says of whom it has asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,11 +44,14 @@ fn signs(failure: &Failure) -> [Sign; 2] {
     }
 }
 
-fn signs_of_end(progress: &Progress) -> [Sign; 2] {
+/// What an end says of them, and the failure that says it.
+fn signs_of_end(progress: &Progress) -> ([Sign; 2], Option<&Failure>) {
     match progress {
-        Progress::Delivered(_) => [Sign::Answers; 2],
-        Progress::Waits { failure, .. } | Progress::Failed(failure) | Progress::Held { failure, .. } => signs(failure),
-        Progress::Tidied | Progress::Interrupted | Progress::Quarantined | Progress::NotYet => [Sign::None; 2],
+        Progress::Delivered(_) => ([Sign::Answers; 2], None),
+        Progress::Waits { failure, .. } | Progress::Failed(failure) | Progress::Held { failure, .. } => {
+            (signs(failure), Some(failure))
+        }
+        Progress::Tidied | Progress::Interrupted | Progress::Quarantined | Progress::NotYet => ([Sign::None; 2], None),
     }
 }
 
@@ -61,7 +64,7 @@ pub(super) enum Change {
     Open,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Debug, Default)]
 struct Breaker {
     /// In a row.
     failures: u32,
@@ -74,6 +77,8 @@ struct Breaker {
     /// How many parts were stored by what is at work there, or sessions open, when it was
     /// looked at last since it is shut.
     seen: Option<u64>,
+    /// How the last try failed.
+    why: Option<Failure>,
 }
 
 /// Buckets, and customers by their roles, of which the last that is known is a failure.
@@ -97,10 +102,30 @@ impl Breakers {
                     return None;
                 }
                 let until = now + pause(of, breaker.shut);
-                let shut = breaker.shut.saturating_add(1);
-                *breaker = Breaker { shut, until: Some(until), tried: None, ..*breaker };
+                breaker.shut = breaker.shut.saturating_add(1);
+                (breaker.until, breaker.tried) = (Some(until), None);
                 Some(Change::Shut(until))
             }
+        }
+    }
+
+    /// This is how a try there has failed.
+    fn notes(&mut self, of: &Of, why: &Failure) {
+        if let Some(breaker) = self.0.get_mut(of) {
+            breaker.why = Some(why.clone());
+        }
+    }
+
+    /// Why nothing is begun there, if it is not for want of an answer.
+    pub fn why(&self, of: &Of) -> Option<&Failure> {
+        self.0.get(of)?.why.as_ref().filter(|why| why.layer != Layer::Network)
+    }
+
+    /// The clock is behind what it said before: no instant that was reckoned by it holds.
+    pub fn were_told_wrong(&mut self, now: Instant) {
+        for breaker in self.0.values_mut() {
+            breaker.until = breaker.until.map(|until| until.min(now));
+            breaker.tried = breaker.tried.map(|tried| tried.min(now));
         }
     }
 
@@ -147,14 +172,18 @@ impl Desk {
     pub fn look_at_answers(&mut self, place: &Place, ended: Option<&Progress>, began: Instant) {
         let Some(ended) = ended else { return };
         let asked = [Some(place.customer()), place.bucket()];
-        for (of, sign) in asked.into_iter().zip(signs_of_end(ended)) {
-            of.into_iter().for_each(|of| self.hear_of(&of, sign, began));
+        let (signs, failure) = signs_of_end(ended);
+        for (of, sign) in asked.into_iter().zip(signs) {
+            of.into_iter().for_each(|of| self.hear_of(&of, (sign, failure), began));
         }
     }
 
-    /// A try that `began` then says this of whom it has asked.
-    pub fn hear_of(&mut self, of: &Of, sign: Sign, began: Instant) {
+    /// A try that `began` then says this of whom it has asked, by how it failed.
+    pub fn hear_of(&mut self, of: &Of, (sign, failure): (Sign, Option<&Failure>), began: Instant) {
         let change = self.breakers.saw(of, sign, began, self.clock.now());
+        if let (Sign::Silent, Some(failure)) = (sign, failure) {
+            self.breakers.notes(of, failure);
+        }
         change.into_iter().for_each(|change| self.change(of, change));
     }
 
@@ -186,7 +215,20 @@ impl Desk {
         match change {
             Change::Shut(until) => {
                 let again = exact(until);
-                tracing::warn!(until = again, "{of} does not answer: nothing more is begun there for a while");
+                match self.breakers.why(of) {
+                    None => {
+                        tracing::warn!(until = again, "{of} does not answer: nothing more is begun there for a while");
+                    }
+                    Some(why) => {
+                        let (error, remedy) = (&why.message, why.logged_remedy());
+                        tracing::warn!(
+                            until = again,
+                            error,
+                            remedy,
+                            "{of} is not asked: nothing more is begun there for a while"
+                        );
+                    }
+                }
                 let config = self.generation.config.clone();
                 let jobs = self.queue.take(|job: &Job| job.turn(&config).asks(of));
                 self.put_off(jobs, of, until);
@@ -214,10 +256,17 @@ impl Desk {
     /// Has deliveries wait as one does that has failed, but without a try: so they are in
     /// no other slot's way.
     pub fn put_off(&mut self, jobs: Vec<Job>, of: &Of, until: Instant) {
-        let message = format!("{of} does not answer, and is not asked before {}", exact(until));
-        let remedy =
-            "nothing, if it passes; `consign status` lists who does not answer, and `consign retry` asks at once";
-        let failure = Failure::new(Layer::Network, Retry::Later, message, remedy);
+        let failure = match self.breakers.why(of) {
+            Some(why) => {
+                let message = format!("{}; {of} is not asked before {}", why.message, exact(until));
+                Failure::new(why.layer, Retry::Later, message, why.remedy.clone())
+            }
+            None => {
+                let message = format!("{of} does not answer, and is not asked before {}", exact(until));
+                let remedy = "nothing, if it passes; `consign status` lists who does not answer, and `consign retry` asks at once";
+                Failure::new(Layer::Network, Retry::Later, message, remedy)
+            }
+        };
         let mut not_begun = Vec::new();
         for job in jobs {
             let begun = job.has_begun();
@@ -314,6 +363,22 @@ mod tests {
         for sign in [Sign::Silent, Sign::Silent, Sign::Answers].into_iter().cycle().take(30) {
             assert_eq!(breakers.saw(&bucket(), sign, START, START), None);
         }
+    }
+
+    #[test]
+    fn a_clock_that_is_put_back_keeps_nobody_from_being_asked() {
+        let (mut breakers, ahead) = (Breakers::default(), START + TimeDelta::hours(8));
+        for _ in 0..3 {
+            breakers.saw(&bucket(), Sign::Silent, ahead, ahead);
+        }
+        assert_eq!(breakers.due(START), []);
+        breakers.were_told_wrong(START);
+        assert_eq!(breakers.due(START), [bucket()]);
+        // What begins from now on says something, also where it was tried by the wrong time.
+        let (mut breakers, tried) = tried();
+        breakers.were_told_wrong(tried - TimeDelta::hours(8));
+        let began = tried - TimeDelta::hours(7);
+        assert!(matches!(breakers.saw(&bucket(), Sign::Silent, began, began), Some(Change::Shut(_))));
     }
 
     #[test]

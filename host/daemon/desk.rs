@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use chrono::TimeDelta;
 use futures::FutureExt;
 use tokio::sync::watch;
 use tokio::task::{Id, JoinError, JoinSet};
@@ -66,7 +67,12 @@ pub(super) struct Desk {
     pub(super) callers: Callers,
     /// How long what has ended is remembered.
     pub(super) retention: watch::Sender<Duration>,
+    /// When the last second had gone by.
+    pub(super) ticked: Instant,
 }
+
+/// By how much the clock goes back before what waits no longer goes by it.
+const PUT_BACK: TimeDelta = TimeDelta::minutes(1);
 
 /// A delivery whose task runs.
 pub(super) struct AtWork {
@@ -100,7 +106,8 @@ impl Desk {
         let queue = Queue::new(Limits::of(&config));
         let (retention, _) = watch::channel(config.ledger.retention);
         let generation = Arc::new(Generation { number: 1, config, parts });
-        let callers = Callers::new(generation.clone(), clock.now());
+        let ticked = clock.now();
+        let callers = Callers::new(generation.clone(), ticked);
         Ok(Self {
             generation,
             ledger,
@@ -122,6 +129,7 @@ impl Desk {
             tally: Tally::default(),
             callers,
             retention,
+            ticked,
         })
     }
 
@@ -149,12 +157,26 @@ impl Desk {
     /// A second has gone by.
     pub fn tick(&mut self) {
         self.intake.look();
-        self.intake.look_at_clock(self.clock.now());
+        self.look_at_clock();
         self.stop_what_is_late();
         self.keep_what_waits();
         self.end_what_waits_in_vain();
         self.look_for_leftover();
         self.look_at_work();
+    }
+
+    /// What waits until an instant was told it by a clock that was ahead, when that is put back: it is asked for
+    /// at once, and then goes by the clock again.
+    fn look_at_clock(&mut self) {
+        let now = self.clock.now();
+        self.intake.look_at_clock(now);
+        if std::mem::replace(&mut self.ticked, now) - now < PUT_BACK {
+            return;
+        }
+        tracing::warn!("the clock was put back: what waits for its next try is tried now");
+        self.breakers.were_told_wrong(now);
+        self.retries.were_told_wrong(now);
+        self.look_at_all_customers();
     }
 
     /// Begins all that may begin.

@@ -147,13 +147,16 @@ impl Desk {
         ended
     }
 
-    fn now(&self) -> Now {
+    pub(super) fn now(&self) -> Now {
         let config = &self.generation.config;
         let (mut shut, mut unasked) = (Vec::new(), Vec::new());
         for (of, until) in self.breakers.shut() {
             match of {
                 Of::Bucket(bucket) => shut.push(Shut { bucket: bucket.to_string(), until }),
-                Of::Customer(customer) => unasked.push(Unasked { customer: customer.clone(), until }),
+                Of::Customer(customer) => {
+                    let why = self.breakers.why(of).map(|why| why.message.clone());
+                    unasked.push(Unasked { customer: customer.clone(), until, why });
+                }
                 Of::Share(_) | Of::Plugin(_) | Of::Within(_) => {}
             }
         }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::breaker;
 use super::calls::Answer;
 use super::desk::Desk;
 use super::job::{Delivery, Job, Task};
@@ -79,6 +80,7 @@ impl Desk {
     pub fn take_up(&mut self, unfinished: Unfinished) {
         let Unfinished { run, slot, origin, deadline, state, deliveries, .. } = unfinished;
         let (share, at, count) = (&slot.share, exact(slot.at), deliveries.len());
+        let latest = self.clock.now() + self.longest_wait(share);
         let is_running = state == RunState::Running;
         match is_running {
             true => {
@@ -101,10 +103,17 @@ impl Desk {
             let delivery = Delivery { id, run, slot, customer, origin, late, deadline };
             let job = Job { delivery, task: Task::Resume(Box::new(open)) };
             match due {
-                Some(due) => self.retries.push(due, job),
+                Some(due) => self.retries.push(due.min(latest), job),
                 None => self.enqueue(job),
             }
         }
+    }
+
+    /// For how long a delivery of this share waits for its next try, at most. What is to wait for longer
+    /// was told so by a clock that was ahead.
+    fn longest_wait(&self, share: &ShareName) -> Duration {
+        let shares = &self.generation.config.shares;
+        shares.get(share).map_or(breaker::LONGEST, |share| share.retry.max_backoff.max(breaker::LONGEST))
     }
 
     /// What an earlier process held begins again, once there is room to write that down.

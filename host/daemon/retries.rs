@@ -30,6 +30,13 @@ impl Retries {
         due
     }
 
+    /// The clock is behind what it said before: all that waits is due.
+    pub fn were_told_wrong(&mut self, now: Instant) {
+        for ((due, _), job) in std::mem::take(&mut self.jobs) {
+            self.push(due.min(now), job);
+        }
+    }
+
     pub fn remove(&mut self, delivery: DeliveryId) -> Option<Job> {
         self.jobs.remove(&(self.due.remove(&delivery)?, delivery))
     }

@@ -87,6 +87,9 @@ pub struct Unasked {
     pub customer: CustomerName,
     /// None while one delivery tries.
     pub until: Option<Instant>,
+    /// What is wrong on this side, where it is not STS that is silent.
+    #[serde(default)]
+    pub why: Option<String>,
 }
 
 /// A delivery at work.

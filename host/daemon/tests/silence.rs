@@ -9,7 +9,7 @@ use super::super::notify::Manager;
 use super::super::queue::Of;
 use super::*;
 use crate::config::Aws;
-use crate::domain::BucketName;
+use crate::domain::{BucketName, Failure, Layer, Retry};
 
 fn silent() -> [Of; 2] {
     let (bucket, acme) = (BucketName::parse("acme-data").unwrap(), CustomerName::parse("acme").unwrap());
@@ -19,7 +19,7 @@ fn silent() -> [Of; 2] {
 /// Three tries in vain, after which nothing is begun there until the instant that this returns.
 fn shut(desk: &mut Desk, of: &Of) -> Instant {
     let now = desk.clock.now();
-    (0..3).for_each(|_| desk.hear_of(of, Sign::Silent, now));
+    (0..3).for_each(|_| desk.hear_of(of, (Sign::Silent, None), now));
     until_when(desk)
 }
 
@@ -56,14 +56,14 @@ async fn one_tries_as_soon_as_the_pause_is_over() {
         desk.go_on();
         assert_eq!(counts(&desk), (1, 2, 0), "{of}: one, without a tick");
         // In vain: the others wait for longer, and have used up none of their tries.
-        desk.hear_of(&of, Sign::Silent, again);
+        desk.hear_of(&of, (Sign::Silent, None), again);
         assert_eq!(counts(&desk), (1, 0, 2), "{of}");
         let later = until_when(&desk);
         assert!(later - again > again - start(), "{of}: {later}");
         world.clock.set(later);
         desk.go_on();
         assert_eq!(counts(&desk), (2, 1, 0), "{of}: another one, beside the first");
-        desk.hear_of(&of, Sign::Answers, later);
+        desk.hear_of(&of, (Sign::Answers, None), later);
         desk.go_on();
         assert_eq!(counts(&desk), (3, 0, 0), "{of}: there is an answer");
         assert_eq!(desk.breakers.shut().count(), 0, "{of}");
@@ -87,6 +87,61 @@ async fn what_is_put_off_heeds_its_deadline() {
     let failure = desk.ledger.reader().run(run).await.unwrap().deliveries.remove(0).failure.unwrap();
     assert!(failure.message.contains("the deadline"), "{failure:?}");
     assert_eq!((world.silence.asked_for("old"), desk.breakers.shut().count()), (0, 1));
+}
+
+/// What it said before is no reason to leave anybody unasked.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_is_put_back_has_all_who_wait_tried() {
+    for of in silent() {
+        let world = World::new();
+        let mut desk = world.desk(world.config("", "old", &["a"])).await;
+        shut(&mut desk, &of);
+        puts_off(&world, &mut desk, 3).await;
+        world.second(&mut desk, -30);
+        desk.go_on();
+        assert_eq!(counts(&desk), (0, 0, 3), "{of}: by so much clocks are put right all the time");
+        world.second(&mut desk, -8 * 3600);
+        desk.go_on();
+        assert_eq!(counts(&desk), (1, 2, 0), "{of}");
+    }
+}
+
+/// An earlier process went by it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_clock_that_was_ahead_put_off_is_tried_in_time() {
+    let world = World::new();
+    let mut desk = world.desk(world.scheduled("0 0 1 1 *", "", "old", &["a"])).await;
+    let (share, interval) = (ShareName::parse("a").unwrap(), Interval { start: start(), end: start() });
+    let (slot, acme) = (Slot { share, at: start(), interval }, CustomerName::parse("acme").unwrap());
+    desk.ledger.plan(vec![Planned::new(slot, vec![acme], Origin::Schedule)], Vec::new()).await.unwrap();
+    let delivery = desk.ledger.claim(1, 0).await.unwrap().runs.remove(0).deliveries[0].1;
+    let failure = Failure::new(Layer::Network, Retry::Later, "no answer", "nothing, if it passes");
+    desk.ledger.put_off(vec![delivery], failure, start() + TimeDelta::days(300)).await.unwrap();
+    desk.resume().await.unwrap();
+    assert_eq!(counts(&desk), (0, 0, 1));
+    world.second(&mut desk, 3600);
+    desk.go_on();
+    assert_eq!(counts(&desk), (1, 0, 0));
+}
+
+/// Who has to do something is told what.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_put_off_says_what_is_wrong_here() {
+    let world = World::new();
+    let mut desk = world.desk(world.config("", "old", &["a"])).await;
+    let gone = Failure::new(Layer::Identity, Retry::Later, "STS knows no such key", "put another key there");
+    let [_, acme] = silent();
+    (0..3).for_each(|_| desk.hear_of(&acme, (Sign::Silent, Some(&gone)), start()));
+    puts_off(&world, &mut desk, 1).await;
+    let run = desk.ledger.reader().history(History { limit: 9, ..History::default() }).await.unwrap().remove(0).run;
+    let told = desk.ledger.reader().run(run).await.unwrap().deliveries.remove(0).failure.unwrap();
+    assert_eq!((told.layer, told.remedy.as_str()), (Layer::Identity, "put another key there"));
+    assert!(told.message.starts_with("STS knows no such key; STS for customer 'acme' is not asked"), "{told:?}");
+    assert_eq!(desk.now().unasked[0].why.as_deref(), Some("STS knows no such key"));
+    // It is known again, and does not answer.
+    let silent = Failure::new(Layer::Network, Retry::Later, "no answer", "");
+    desk.hear_of(&acme, (Sign::Silent, Some(&silent)), start());
+    assert_eq!(desk.now().unasked[0].why, None);
 }
 
 #[tokio::test(flavor = "multi_thread")]
