@@ -140,6 +140,7 @@ impl<'a> Pack<'a> {
             let says =
                 format!("The bucket belongs to account {owner}. There, add this statement to the bucket's policy:");
             notes.push((says, Some(self.bucket_policy())));
+            notes.extend(self.whose_objects().map(|says| (says.replace(". ", ".\n"), None)));
         }
         if let Some(why) = lifecycle {
             notes.push((format!("{why}, please add this rule by hand:"), Some(policy::lifecycle(self.customer))));
@@ -177,6 +178,16 @@ impl<'a> Pack<'a> {
     /// The role alone is not enough then.
     fn is_bucket_elsewhere(&self) -> bool {
         self.customer.bucket_owner != self.customer.role_arn.account_id()
+    }
+
+    /// Where what is written may belong to another account than the bucket (S3 User Guide, "Controlling ownership
+    /// of objects").
+    fn whose_objects(&self) -> Option<&'static str> {
+        (self.is_bucket_elsewhere() && self.customer.acl.is_none()).then_some(
+            "What we write belongs to that account only if the bucket has ACLs disabled (Object Ownership: bucket owner \
+             enforced), as buckets have since April 2023 unless told otherwise. If it has them enabled, tell us: then we \
+             hand each object over by the ACL bucket-owner-full-control.",
+        )
     }
 
     fn session_seconds_max(&self) -> Option<u64> {

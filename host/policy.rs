@@ -48,8 +48,13 @@ pub fn objects(customer: &Customer) -> Value {
 pub fn kms(customer: &Customer) -> Value {
     let key = match &customer.encryption {
         Encryption::Kms { key: Some(key) } if key.starts_with("arn:") && key.contains(":key/") => key.clone(),
-        // Aliases are no resources for a policy, and a bare id says no account.
-        _ => "*".to_owned(),
+        // A bare id is one of the account that asks (S3 API Reference, CreateMultipartUpload).
+        Encryption::Kms { key: Some(id) } if !id.starts_with("arn:") && !id.starts_with("alias/") => {
+            let (role, region) = (&customer.role_arn, &customer.region);
+            format!("arn:{}:kms:{region}:{}:key/{id}", role.partition(), role.account_id())
+        }
+        // Aliases are no resources for a policy.
+        _ => ANY_KEY.to_owned(),
     };
     json!({
         "Effect": "Allow",
@@ -57,6 +62,11 @@ pub fn kms(customer: &Customer) -> Value {
         "Resource": key,
         "Condition": via_s3(customer),
     })
+}
+
+/// Whether the role's permissions name no key, so that whoever knows its ARN can make them narrower.
+pub fn is_for_any_key(customer: &Customer) -> bool {
+    matches!(customer.encryption, Encryption::Kms { .. }) && kms(customer)["Resource"] == ANY_KEY
 }
 
 /// For the policy of the key itself, where that does not leave it to IAM.
@@ -170,6 +180,8 @@ pub fn ascii(json: &str) -> String {
     }
     text
 }
+
+const ANY_KEY: &str = "*";
 
 const KEY_ACTIONS: [&str; 2] = ["kms:GenerateDataKey", "kms:Decrypt"];
 

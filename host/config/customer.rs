@@ -117,7 +117,7 @@ pub(crate) static CUSTOMER: Shape = Shape {
             Kind::Choice(&["bucket-owner-full-control"]),
             "none",
             r#""bucket-owner-full-control""#,
-            "The only ACL that buckets take by default. Needs `s3:PutObjectAcl`; mostly not needed at all.",
+            "The only ACL that buckets take by default. Needs `s3:PutObjectAcl`; only for a bucket of another account than the role's that has ACLs enabled, whose owner would not own the objects otherwise.",
         ),
         optional(
             "tags",

@@ -110,13 +110,17 @@ fn role(pack: &Pack<'_>) -> Step {
 }
 
 fn permissions(pack: &Pack<'_>) -> Step {
-    Step {
-        title: "What the role may do".into(),
-        says: "Give the role this permissions policy, as an inline or a managed one, and no other. We can then write below \
-               the prefix. We cannot read, list or delete anything."
-            .into(),
-        paste: Some(pack.permissions.clone()),
+    let mut says =
+        "Give the role this permissions policy, as an inline or a managed one, and no other. We can then write below \
+                    the prefix. We cannot read, list or delete anything."
+            .to_owned();
+    if policy::is_for_any_key(pack.customer) {
+        says.push_str(
+            " We do not know the ARN of the key that we are to encrypt with: put it in the place of the star, so that the \
+             role may use no other.",
+        );
     }
+    Step { title: "What the role may do".into(), says, paste: Some(pack.permissions.clone()) }
 }
 
 fn bucket_policy(pack: &Pack<'_>) -> Option<Step> {
@@ -126,8 +130,9 @@ fn bucket_policy(pack: &Pack<'_>) -> Option<Step> {
             "The bucket's policy",
             format!(
                 "The bucket belongs to account {}, not to that of the role. So its policy has to let the role in: add this \
-                 statement to it there.",
-                code(customer.bucket_owner.as_str())
+                 statement to it there.{}",
+                code(customer.bucket_owner.as_str()),
+                pack.whose_objects().map(|says| format!(" {says}")).unwrap_or_default(),
             ),
         )
     } else {

@@ -254,6 +254,11 @@ fn suspects(customer: &Customer) -> String {
             "ACL: the profile asks for one; remove acl from customer '{}' or allow s3:PutObjectAcl",
             customer.name
         ));
+    } else if cross_account {
+        add(format!(
+            "ACL: the bucket's policy may demand bucket-owner-full-control; then set acl of customer '{}'",
+            customer.name
+        ));
     }
     if customer.encryption != Encryption::S3 {
         let role = paste(

@@ -381,12 +381,16 @@ impl<'a> Uploads<'a> {
         let beside = crate::policy::others_of_role(self.customer)
             .map(|others| format!(", beside what {others} need, which have the same role"))
             .unwrap_or_default();
+        let key = match self.customer.encryption {
+            Encryption::Bucket => "; a policy for the KMS key that the bucket encrypts with stays",
+            Encryption::S3 | Encryption::Kms { .. } => "",
+        };
         let remedy = paste(
             &format!(
-                "ask the customer to make this the policy of {}, in the place of a wider one{beside}",
+                "ask the customer to make this the policy of {}, in the place of a wider one{beside}{key}",
                 self.customer.role_arn
             ),
-            &crate::policy::session(self.customer),
+            &crate::policy::permissions(self.customer),
         );
         Finding::warning(Check::Outside, Layer::RolePolicy, message, remedy)
     }

@@ -8,7 +8,7 @@ use super::*;
 const VENDOR: &str = "999999999999";
 
 /// Variants of a profile, by name.
-const VARIANTS: [(&str, &str); 8] = [
+const VARIANTS: [(&str, &str); 9] = [
     ("plain", ""),
     ("kms-key", "encryption = { kms = \"arn:aws:kms:us-east-1:100000000001:key/0a1b\" }\n"),
     ("kms-alias", "encryption = { kms = \"alias/theirs\" }\n"),
@@ -17,6 +17,7 @@ const VARIANTS: [(&str, &str); 8] = [
     ("elsewhere", "bucket_owner = \"100000000009\"\n"),
     ("odd", "bucket_owner = \"100000000009\"\nencryption = \"s3\"\nnext_external_id = \"demo-next\"\n"),
     ("path", ""),
+    ("kms-id", "encryption = { kms = \"0a1b\" }\n"),
 ];
 
 /// A vendor whose customer `united` is this variant.
@@ -100,6 +101,35 @@ fn instructions_hold_the_policies_and_what_they_are_for() {
     let wanted = ["s3:PutObject", "s3:AbortMultipartUpload", "s3:PutObjectAcl", "s3:PutObjectTagging"];
     assert_eq!(*actions, serde_json::json!(wanted));
     assert!(!pack_in(&s3, &[]).stdout.contains("kms:"));
+}
+
+/// Whoever knows the key makes the policy narrow, and whoever owns the bucket gets what is in it.
+#[test]
+fn a_key_without_an_arn_and_a_bucket_of_another_account_are_spoken_of() {
+    let resource = |variant: &str, more: &str| {
+        let world = world_of(variant, more);
+        let text = in_one_line(&pack_in(&world, &[]).stdout);
+        let resource = pack_in(&world, &["--json"]).json()["permissions_policy"]["Statement"][1]["Resource"].clone();
+        (resource, text.contains("in the place of the star, so that the role may use no other"))
+    };
+    let key = serde_json::json!("arn:aws:kms:us-east-1:100000000001:key/0a1b");
+    assert_eq!(resource("kms-key", VARIANTS[1].1), (key.clone(), false));
+    assert_eq!(resource("kms-id", VARIANTS[8].1), (key, false));
+    assert_eq!(resource("kms-alias", VARIANTS[2].1), ("*".into(), true));
+    assert_eq!(resource("kms-default", VARIANTS[3].1), ("*".into(), true));
+
+    let [here, elsewhere, handed_over] =
+        ["", VARIANTS[5].1, "bucket_owner = \"100000000009\"\nacl = \"bucket-owner-full-control\"\n"].map(|more| {
+            let world = world_of("elsewhere", more);
+            let template = pack_in(&world, &["--format", "cloudformation"]).stdout;
+            let says = |text: String| in_one_line(&text).contains("Object Ownership: bucket owner enforced");
+            [pack_in(&world, &[]).stdout, template].map(says)
+        });
+    assert_eq!([here, elsewhere, handed_over], [[false; 2], [true; 2], [false; 2]]);
+}
+
+fn in_one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// The JSON of a Markdown text's blocks.
