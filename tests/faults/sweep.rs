@@ -151,12 +151,18 @@ fn sweep_twice(server: Server, share: &'static str, step: usize) {
     // Nor is an upload said to be gone that may have completed.
     let thens = || all.iter().filter(|(_, action)| !matches!(action, Action::Refuse(404, _)));
     let step = if is_whole() { step / 20 } else { step };
-    let mut lives: Vec<_> = deaths.flat_map(|death| thens().map(|then| vec![*death, *then])).step_by(step).collect();
+    let pairs = deaths.flat_map(|death| thens().map(|then| vec![*death, *then]));
+    let mut lives: Vec<_> = pairs.skip(first_of_pairs()).step_by(step).collect();
     // The manifest is there, nobody knows, and everything is refused that could tell.
     let put = (1..calls.len()).rfind(|number| calls[number - 1..=*number] == [Call::Part, Call::Complete]).unwrap();
     let refused = Action::Refuse(403, "AccessDenied");
     lives.extend((0..8).map(|request| vec![(put, Action::KillAfter), (request, refused)]));
     live_all(server, share, calls.len(), lives);
+}
+
+/// With which pair the sweep begins: `CONSIGN_SWEEP_FROM=7` takes those between the usual ones.
+fn first_of_pairs() -> usize {
+    std::env::var("CONSIGN_SWEEP_FROM").map_or(0, |from| from.parse().expect("a number"))
 }
 
 /// The requests of a delivery.
