@@ -145,6 +145,13 @@ def run(state, tests, limit, mutant=None, trace=None, threads=2):
     return ended, failed, seconds, text[-2000:] if ended != "passed" else ""
 
 
+def place_of_a_lane():
+    """PostgreSQL, which will not run as root, comes through it as another user."""
+    made = tempfile.mkdtemp(prefix="m", dir="/tmp")
+    os.chmod(made, 0o711)
+    return made
+
+
 def parallel(state, jobs, work, until=None):
     jobs_queue, done = multiprocessing.Queue(), multiprocessing.Queue()
     # What nobody takes any more is nothing to wait for.
@@ -156,7 +163,7 @@ def parallel(state, jobs, work, until=None):
         jobs_queue.put(None)
 
     # Short, as there are sockets in it.
-    folders = [tempfile.mkdtemp(prefix="m", dir="/tmp") for _ in range(LANES)]
+    folders = [place_of_a_lane() for _ in range(LANES)]
 
     def lane(folder):
         become_lane(f"{folder}/t")
@@ -184,7 +191,7 @@ def trace_one(state, test):
     trace = f"{TMP}.trace"
     if os.path.exists(trace):
         os.remove(trace)
-    ended, failed, seconds, text = run(state, [test], 60 if ' ' not in test[1] else 240, trace=trace)
+    ended, failed, seconds, text = run(state, [test], 120 if ' ' not in test[1] else 240, trace=trace)
     reached = []
     if os.path.exists(trace):
         with open(trace) as file:
@@ -330,13 +337,16 @@ def more(state, until):
 
 
 def prove(state, test, numbers):
-    with tempfile.TemporaryDirectory(prefix="m", dir="/tmp") as folder:
-        become_lane(f"{folder}/t")
+    made = place_of_a_lane()
+    try:
+        become_lane(f"{made}/t")
         for number in [None, *numbers]:
             ended, _, seconds, text = run(state, [(binary_of(state, test), test)], 70, mutant=number)
             print(f"mutant {number}:" if number else "without a mutant:", ended, f"{seconds:.1f} s", flush=True)
             if not number and ended != "passed":
                 sys.exit(text)
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
 
 
 def binary_of(state, test):
