@@ -180,6 +180,9 @@ pub(super) fn no_caller(fault: &Fault) -> Failure {
     Failure::new(layer, retry, told("GetCallerIdentity of the vendor's own identity", fault), remedy)
 }
 
+pub(super) const CLOCK: &str =
+    "set this machine's clock: run an NTP client; AWS refuses requests more than 15 minutes off";
+
 const IN_ITS_PLACE: &str = "something between here and the endpoint answered in its place, or cut the answer off";
 
 /// What no answer of AWS's means.
@@ -285,10 +288,7 @@ fn of_s3(fault: &Fault, customer: &Customer) -> Verdict {
 /// What STS and S3 say in the same words.
 fn of_both(fault: &Fault) -> Verdict {
     match fault.code.as_str() {
-        "RequestTimeTooSkewed" | "RequestExpired" | "InvalidSignatureException" => later(
-            Layer::Clock,
-            "set this machine's clock: run an NTP client; AWS refuses requests more than 15 minutes off",
-        ),
+        "RequestTimeTooSkewed" | "RequestExpired" | "InvalidSignatureException" => later(Layer::Clock, CLOCK),
         "SlowDown"
         | "Throttling"
         | "ThrottlingException"

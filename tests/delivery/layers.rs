@@ -87,6 +87,11 @@ const TAGGED: &str = "User: arn:aws:sts::111122223333:assumed-role/consign/pod i
 const CHAINED: &str =
     "The requested DurationSeconds exceeds the 1 hour session limit for roles assumed by role chaining";
 
+fn clock(message: &'static str) -> Row {
+    let row = row(Call::AssumeRole, 403, "SignatureDoesNotMatch", message, Layer::Clock, &["NTP"]);
+    Row { retry: Retry::Later, ..row }
+}
+
 #[tokio::test]
 async fn refusals_by_sts() {
     use Call::AssumeRole;
@@ -174,6 +179,10 @@ async fn refusals_by_sts() {
                 &["secret"],
             )
         },
+        // STS says so of a time that is wrong, and S3 in other words.
+        clock("Signature expired: 20260301T060000Z is now earlier than 20260301T061000Z (20260301T062500Z - 15 min.)"),
+        clock("Signature not yet current: 20260301T070000Z is still later than 20260301T063500Z (20260301T062000Z + 15 min.)"),
+        clock("Signature not valid at this time: 20260301T070000Z is not within 15 min. of 20260301T062000Z"),
         Row {
             retry: Retry::Later,
             ..row(

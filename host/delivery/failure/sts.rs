@@ -1,6 +1,6 @@
 //! What STS says: of a customer's role, and of the vendor's own credentials.
 
-use super::{Fault, Verdict, denied, later, never, of_both, role_name};
+use super::{CLOCK, Fault, Verdict, denied, later, never, of_both, role_name};
 use crate::config::Customer;
 use crate::domain::Layer;
 
@@ -72,7 +72,12 @@ pub(in crate::delivery) fn unknown_to_the_only_one(customer: &Customer) -> Strin
 /// What STS says of the vendor's own credentials. It concerns every delivery alike and is set right in one place, and a new
 /// key is not known everywhere at once: so all of them are tried again.
 pub(super) fn keys(fault: &Fault) -> Verdict {
+    // A signature has the time in it. S3 has a code of its own for one that is off.
+    let of_time = ["Signature expired", "Signature not yet current", "not valid at this time"];
     match fault.code.as_str() {
+        "SignatureDoesNotMatch" if of_time.iter().any(|words| fault.message.contains(words)) => {
+            later(Layer::Clock, CLOCK)
+        }
         "InvalidClientTokenId"
         | "UnrecognizedClientException"
         | "InvalidAccessKeyId"
