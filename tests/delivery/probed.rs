@@ -229,3 +229,30 @@ async fn an_s3_that_does_not_answer_says_nothing_of_the_bucket() {
     }
     assert!(!found.ready);
 }
+
+/// S3 has begun it, and its answer was lost; what was begun when it was asked again is not that one.
+#[tokio::test]
+async fn an_upload_whose_creation_was_asked_for_twice_may_be_left() {
+    for key in ["uploads/us/_consign-preflight", OUTSIDE[0]] {
+        let mut before = 0;
+        let wire = aws_where(move |seen, _| {
+            let is_it = seen.call == Call::Create && seen.key == key;
+            before += usize::from(is_it);
+            (is_it && before == 1).then_some(Fault::LoseReply)
+        })
+        .await;
+        let probe = Probe::new(vendor(&aws(&wire.url)).await, CancellationToken::new()).await;
+        let found = probe.customer(&Arc::new(customer())).await;
+        assert_eq!((wire.open(), found.left.len()), (vec![key.to_owned()], 0), "{found:#?}");
+        assert_eq!(
+            (outcome(&found, Check::Write), outcome(&found, Check::NothingLeft)),
+            (Outcome::Ok, Outcome::Warning)
+        );
+        let left = line(&found, Check::NothingLeft);
+        assert!(
+            left.message.contains("not known") && left.remedy.contains("AbortIncompleteMultipartUpload"),
+            "{left:#?}"
+        );
+        assert!(found.ready, "{found:#?}");
+    }
+}
