@@ -69,6 +69,9 @@ pub async fn pack(global: &Global, args: &PackArgs) -> Result<Exit, CliError> {
             customer.name, customer.name
         ));
     }
+    if let Some((message, help)) = policy::too_long(customer) {
+        output::warn(&format!("{message}; {help}"));
+    }
     let principal = principal(&config, args.vendor.as_ref()).await?;
     let pack = Pack::new(customer, &principal, config.aws.session_duration.as_secs());
     if let Some(dir) = &args.dir {
