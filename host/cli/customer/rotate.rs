@@ -62,7 +62,7 @@ async fn begin(
     customer: &Arc<Customer>,
 ) -> Result<Exit, CliError> {
     // Asked before anything is written.
-    let principal = principal(config, args.vendor.as_ref()).await?;
+    let principal = principal(config, customer, args.vendor.as_ref()).await?;
     let is_new = customer.next_external_id.is_none();
     let customer = if is_new {
         let id = new_external_id()?;
@@ -117,7 +117,7 @@ async fn finish(
     if !args.untried {
         accepted(config, &Arc::new(then.clone()), customer).await?;
     }
-    let principal = principal(config, args.vendor.as_ref()).await?;
+    let principal = principal(config, customer, args.vendor.as_ref()).await?;
     written(
         change,
         config,

@@ -138,6 +138,28 @@ fn who_the_vendor_is_is_never_made_up() {
         .err_says(&["consign is arn:aws:iam::999999999999:user/consign here", "`[aws] principal`"]);
 }
 
+/// It would be an account of the same number that has nothing to do with the vendor.
+#[test]
+fn a_role_of_another_partition_trusts_nobody() {
+    let world = vendor();
+    let (_sandbox, endpoint) = sandbox(&world, &set_up(&pack_in(&world, &["--json"]).json()));
+    at(&world, &endpoint);
+    world
+        .write("customers.d/united.toml", UNITED.replace("arn:aws:", "arn:aws-cn:").replace("us-east-1", "cn-north-1"));
+    let rotate = ["customer", "rotate-external-id", "united"];
+    for args in [&["customer", "pack", "united"][..], &rotate] {
+        let said = ["customer united is in the partition aws-cn", "arn:aws:iam::999999999999:root in aws"];
+        world.run(args).ended(1).err_says(&said);
+        let role = ["--vendor", "arn:aws:iam::111122223333:role/consign"];
+        world
+            .run(&[args, &role].concat())
+            .ended(1)
+            .err_says(&["arn:aws:iam::111122223333:role/consign in aws", "help: "]);
+    }
+    // Of digits alone nobody knows.
+    pack_in(&world, &[]).out_says(&["arn:aws-cn:iam::999999999999:root"]);
+}
+
 #[test]
 fn a_directory_gets_everything() {
     let world = vendor();
