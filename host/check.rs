@@ -11,9 +11,10 @@ mod places;
 mod plugins;
 
 use crate::clock::Clock;
-use crate::config::{Config, ConfigErrors, Location, Problem, Share};
+use crate::config::{Config, ConfigErrors, Location, Problem, Severity, Share};
 use crate::delivery::Target;
 use crate::domain::{DatasetName, Failure, PluginName, ShareName};
+use crate::policy;
 use crate::registry::Fetch;
 use crate::run::Parts;
 
@@ -71,9 +72,16 @@ pub async fn check(
     Ok(Checked { parts, warnings, not_read: read.not_read, not_asked })
 }
 
-/// A profile of which no session policy can be made would fail every delivery.
+/// A profile of which no session policy can be made would fail every delivery. A trust policy that the customer cannot
+/// put in place fails none until then.
 fn profiles(config: &Config, found: &mut ConfigErrors) {
     for (name, customer) in &config.customers {
+        // Once for each role.
+        let is_first = customer.sharers.first().is_none_or(|first| first.name == *name);
+        if let Some((message, help)) = policy::too_long(customer).filter(|_| is_first) {
+            let place = config.locate(&["customers", name.as_str(), "role_arn"]);
+            found.push(Problem::new(Severity::Warning, place, message, help));
+        }
         if let Err(failure) = Target::check(customer) {
             refuse(found, config.locate(&["customers", name.as_str(), "prefix"]), failure);
         }

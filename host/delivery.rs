@@ -33,6 +33,7 @@ mod object;
 mod parts;
 mod policy;
 mod probe;
+mod proxy;
 mod session;
 mod store;
 mod strays;

@@ -126,13 +126,20 @@ impl<'a> Pack<'a> {
     }
 
     /// What is left to be done by hand, as comments. `lifecycle`: why the rule is; None where it is set.
-    fn by_hand(&self, lifecycle: Option<&str>) -> String {
+    /// `leave_role`: what has this form leave a role alone that is there; None where it looks by itself.
+    fn by_hand(&self, lifecycle: Option<&str>, leave_role: Option<&str>) -> String {
         let mut notes: Vec<(String, Option<Value>)> = Vec::new();
         if let Some(others) = policy::others_of_role(self.customer) {
-            let says = format!(
+            let mut says = format!(
                 "The role is that of {others} too: its trust policy has the external IDs of all.\nMake the role once, and give \
                  it the policies of each."
             );
+            if let Some(leave_role) = leave_role {
+                says.push_str(&format!(
+                    " Where the role is there, {leave_role} has it get\nthis one's policies alone; its trust policy has to be the \
+                     one below all the same."
+                ));
+            }
             notes.push((says, None));
         }
         if self.is_bucket_elsewhere() {
@@ -154,6 +161,11 @@ impl<'a> Pack<'a> {
         let text: Vec<String> = text.collect();
         let lines = text.iter().flat_map(|note| note.split('\n'));
         lines.map(|line| format!("# {line}").trim_end().to_owned() + "\n").collect()
+    }
+
+    /// Several profiles have it, and each its pack: only one of these may make it.
+    fn is_role_shared(&self) -> bool {
+        self.customer.others_of_role().next().is_some()
     }
 
     fn role_name(&self) -> &str {

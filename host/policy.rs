@@ -13,6 +13,9 @@ use crate::domain::Principal;
 /// abort what it left behind.
 pub const UNFINISHED_DAYS: u32 = 7;
 
+/// Of a role's trust policy, without blanks (IAM User Guide, "IAM and AWS STS quotas").
+const TRUST_CHARS_USUAL: usize = 2048;
+
 /// What a session of the customer's role may do at most. The bucket's own default may be a KMS key.
 pub fn session(customer: &Customer) -> Value {
     let mut statements = vec![objects(customer)];
@@ -99,6 +102,22 @@ pub fn trust(customer: &Customer, caller: Option<&str>) -> Value {
         statement["Condition"] = external_ids(if let [only] = ids[..] { json!(only) } else { json!(ids) });
     }
     document(vec![statement])
+}
+
+/// What to say of a trust policy that IAM takes only where the account has had its quota raised, and what to do.
+pub fn too_long(customer: &Customer) -> Option<(String, String)> {
+    // Of some account: all are of one length.
+    let trust = trust(customer, Some("arn:aws:iam::000000000000:root"));
+    // IAM counts no blanks.
+    let chars = trust.to_string().len();
+    (chars > TRUST_CHARS_USUAL).then(|| {
+        let role = &customer.role_arn;
+        let message =
+            format!("the trust policy of {role} has {chars} characters, IAM takes {TRUST_CHARS_USUAL} unless it is asked for more");
+        let help = "give some of its profiles a role of their own, or have the customer ask AWS for more (Service Quotas, IAM, \
+                    \"Role trust policy length\")";
+        (message, help.to_owned())
+    })
 }
 
 /// Whom the trust policy lets in besides: nobody is to put that in place unawares. Empty for

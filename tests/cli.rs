@@ -24,6 +24,7 @@ mod plugins;
 mod postgres;
 mod preflight;
 mod projects;
+mod proxied;
 mod quarantine;
 mod recovery;
 mod registries;

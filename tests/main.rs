@@ -13,6 +13,7 @@ mod support {
     pub mod registry;
     pub mod stall;
     pub mod strace;
+    pub mod tunnel;
     pub mod way;
     pub mod wire;
 }

@@ -56,7 +56,7 @@ pub fn customer(global: &Global, command: &CustomerCommand) -> Result<Exit, CliE
 }
 
 /// The customer of this name, or which was probably meant.
-fn named<'a>(config: &'a Config, name: &str) -> Result<&'a Arc<Customer>, CliError> {
+pub(super) fn named<'a>(config: &'a Config, name: &str) -> Result<&'a Arc<Customer>, CliError> {
     if let Some(customer) = config.customers.get(name) {
         return Ok(customer);
     }

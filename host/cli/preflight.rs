@@ -8,6 +8,7 @@ use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use super::client::{AT_ONCE, Client};
+use super::customer::named;
 use super::output::{self, CliError, Exit, count, line};
 use super::{Global, serve, setup};
 use crate::clock::Clock;
@@ -41,8 +42,16 @@ struct Report {
 }
 
 pub async fn preflight(global: &Global, args: &PreflightArgs) -> Result<Exit, CliError> {
-    let config = setup::config(global)?;
+    // Whose own profile has an error in it would be left out of all, so that needs a whole configuration.
+    let config = if args.customers.is_empty() { setup::config(global)? } else { setup::config_as_it_is(global)? };
     let customers = wanted(&config, &args.customers)?;
+    if customers.is_empty() {
+        match global.json {
+            true => output::json(&Report { ready: true, customers: Vec::new() }),
+            false => line("no customers yet; `consign customer add` makes the first one"),
+        }
+        return Ok(Exit::Done);
+    }
     let vendor = Vendor::new(&config.aws, config.customers.len(), Clock::system())
         .await
         .map_err(|error| CliError::new(Exit::Config, Failure::chain(&error), ""))?;
@@ -102,10 +111,8 @@ async fn look(global: &Global, vendor: Vendor, customers: &[Arc<Customer>], stop
 
 /// By name, each once; all of them when none is named.
 fn wanted(config: &Config, names: &[String]) -> Result<Vec<Arc<Customer>>, CliError> {
-    if let Some(stranger) = names.iter().find(|name| !config.customers.contains_key(name.as_str())) {
-        let known: Vec<&str> = config.customers.keys().map(|name| name.as_str()).collect();
-        let help = format!("customers are: {}", known.join(", "));
-        return Err(CliError::new(Exit::Failed, format!("there is no customer '{stranger}'"), help));
+    for name in names {
+        named(config, name)?;
     }
     let is_wanted =
         |customer: &&Arc<Customer>| names.is_empty() || names.iter().any(|name| name == customer.name.as_str());

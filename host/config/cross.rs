@@ -5,14 +5,16 @@ use std::collections::BTreeMap;
 
 use super::dataset::placeholders;
 use super::model::{Config, Customer, Dataset, Share, Sharer, TableDataset};
+use super::regions::known;
 use super::report::{Problems, Severity};
 use super::source::Span;
 use super::tree::{Node, Value};
-use crate::domain::{BucketName, ExternalId, ParamValue};
+use crate::domain::{BucketName, ExternalId, ParamValue, Principal};
 
 pub(crate) fn check(config: &Config, problems: &mut Problems) {
     external_ids(config, problems);
     roles(config, problems);
+    partitions(config, problems);
     prefixes(config, problems);
     buckets(config, problems);
     for share in config.shares.values() {
@@ -113,6 +115,32 @@ fn roles(config: &Config, problems: &mut Problems) {
         let at = |sharer: &Sharer| place(config, &["customers", sharer.name.as_str(), "role_arn"]);
         let also = [(at(first), format!("that of `{}`", first.name))];
         problems.add(Severity::Warning, at(second), message, help, &also);
+    }
+}
+
+/// No role trusts anybody of another partition: IAM there knows none of them.
+fn partitions(config: &Config, problems: &mut Problems) {
+    let aws = &config.aws;
+    let of_principal = aws.principal.as_ref().and_then(Principal::partition).map(|partition| (partition, "principal"));
+    // Elsewhere regions are called as somebody likes, and one that nobody knows may be a slip.
+    let region = aws.region.as_ref().filter(|_| aws.endpoint_url.is_none());
+    let of_region = || region.and_then(|region| known(region.as_str())).map(|own| (own, "region"));
+    let Some((own, key)) = of_principal.or_else(of_region) else { return };
+    for customer in config.customers.values().filter(|customer| customer.role_arn.partition() != own) {
+        let theirs = customer.role_arn.partition();
+        let message =
+            format!("the role of customer `{}` is in the partition {theirs}, and consign in {own}", customer.name);
+        let help = format!(
+            "no role can be assumed from another partition: deliver to it by a consign of its own, whose identity is in {theirs}"
+        );
+        let also = [(place(config, &["aws", key]), format!("this is in {own}"))];
+        problems.add(
+            Severity::Error,
+            place(config, &["customers", customer.name.as_str(), "role_arn"]),
+            message,
+            help,
+            &also,
+        );
     }
 }
 

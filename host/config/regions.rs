@@ -76,7 +76,8 @@ pub(crate) fn check_known(region: &Region, span: Span, problems: &mut Problems) 
     problems.warn(span, message, help);
 }
 
-fn known(region: &str) -> Option<&'static str> {
+/// The partition of a region that consign knows.
+pub(crate) fn known(region: &str) -> Option<&'static str> {
     REGIONS.iter().find(|(name, _)| *name == region).map(|(_, partition)| *partition)
 }
 

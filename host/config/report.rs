@@ -81,6 +81,28 @@ impl ConfigErrors {
         if self.has_errors() { Err(self) } else { Ok(self.problems) }
     }
 
+    /// Without the errors that were there `earlier`, wherever they are in their files by now.
+    #[must_use]
+    pub fn besides(mut self, earlier: &Self) -> Self {
+        let is_error = |problem: &Problem| problem.severity == Severity::Error;
+        let mut known: HashMap<&Path, HashMap<&str, usize>> = HashMap::new();
+        for problem in earlier.problems.iter().filter(|problem| is_error(problem)) {
+            *known.entry(problem.location.path()).or_default().entry(&problem.message).or_default() += 1;
+        }
+        self.problems.retain(|problem| {
+            let of_file = known.get_mut(problem.location.path());
+            let left = of_file.and_then(|known| known.get_mut(problem.message.as_str()));
+            match left.filter(|left| is_error(problem) && **left > 0) {
+                Some(left) => {
+                    *left -= 1;
+                    false
+                }
+                None => true,
+            }
+        });
+        self
+    }
+
     /// Puts what several passes found in the order of the files and lines.
     pub fn sort(&mut self, config: &Config) {
         let files = config.origin.files();

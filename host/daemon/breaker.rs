@@ -408,6 +408,9 @@ mod tests {
         // Nobody knows who the vendor is; or STS does, and the vendor may not ask.
         assert_eq!(of(Some(Asked::Sts), Layer::Identity, Retry::Later), [Sign::Silent, Sign::None]);
         assert_eq!(of(Some(Asked::Sts), Layer::Identity, Retry::Never), [Sign::Answers, Sign::None]);
+        // It takes no request whose time is wrong; nor does S3, but it has been reached.
+        assert_eq!(of(Some(Asked::Sts), Layer::Clock, Retry::Later), [Sign::Silent, Sign::None]);
+        assert_eq!(of(Some(Asked::S3), Layer::Clock, Retry::Later), [Sign::Answers, Sign::Answers]);
         for layer in [Layer::Dataset, Layer::Network, Layer::Conflict, Layer::Ledger] {
             assert_eq!(of(None, layer, Retry::Later), [Sign::None; 2], "{layer}");
         }

@@ -4,6 +4,7 @@
 //! the rows of it that matter most against answers on the wire.
 
 pub(super) mod denied;
+pub(super) mod sts;
 
 use std::error::Error;
 
@@ -138,11 +139,6 @@ impl Fault {
             )
     }
 
-    /// STS is switched off in that region for the role's account.
-    pub(super) fn region_disabled(&self) -> bool {
-        self.code == "RegionDisabledException"
-    }
-
     pub(super) fn no_such_upload(&self) -> bool {
         self.code == "NoSuchUpload"
     }
@@ -164,7 +160,7 @@ pub(super) fn diagnose(fault: &Fault, operation: Operation, on: &str, customer: 
     }
     let (layer, retry, remedy) = match no_answer(&fault.kind) {
         Some(verdict) => verdict,
-        None if operation == Operation::AssumeRole => of_sts(fault, customer),
+        None if operation == Operation::AssumeRole => sts::role(fault, customer),
         None => of_s3(fault, customer),
     };
     let asked = Some(if operation == Operation::AssumeRole { Asked::Sts } else { Asked::S3 });
@@ -179,10 +175,13 @@ pub(super) fn no_caller(fault: &Fault) -> Failure {
     }
     let (layer, retry, remedy) = match no_answer(&fault.kind) {
         Some(verdict) => verdict,
-        None => of_keys(fault).unwrap_or_else(|| of_both(fault)),
+        None => sts::keys(fault),
     };
     Failure::new(layer, retry, told("GetCallerIdentity of the vendor's own identity", fault), remedy)
 }
+
+pub(super) const CLOCK: &str =
+    "set this machine's clock: run an NTP client; AWS refuses requests more than 15 minutes off";
 
 const IN_ITS_PLACE: &str = "something between here and the endpoint answered in its place, or cut the answer off";
 
@@ -214,68 +213,6 @@ fn no_answer(kind: &Kind) -> Option<Verdict> {
 }
 
 pub(super) type Verdict = (Layer, Retry, String);
-
-fn of_sts(fault: &Fault, customer: &Customer) -> Verdict {
-    let message = fault.message.as_str();
-    match fault.code.as_str() {
-        "AccessDenied" | "AccessDeniedException" => denied::assume_role(message, customer),
-        "ValidationError" if message.contains("role chaining") => never(
-            Layer::Config,
-            "consign runs as a role itself, and a role assumed by a role lasts an hour at most: set [aws] session_duration = \"1h\" or less",
-        ),
-        // A property of the customer's role, which keeps everything from it until somebody sets it right.
-        "ValidationError" if message.contains("DurationSeconds") => never(
-            Layer::RolePolicy,
-            format!(
-                "set [aws] session_duration to what the role allows (1h unless its owner raised it), or ask the customer to raise \
-                 the maximum session duration: aws iam update-role --role-name {} --max-session-duration <seconds>",
-                role_name(customer)
-            ),
-        ),
-        "ValidationError" => never(Layer::Config, "check role_arn, external_id and prefix of the customer's profile"),
-        "PackedPolicyTooLarge"
-        | "PackedPolicyTooLargeException"
-        | "MalformedPolicyDocument"
-        | "MalformedPolicyDocumentException" => never(
-            Layer::Config,
-            format!("shorten or simplify the prefix '{}': it is part of the session policy", customer.prefix),
-        ),
-        // IAM User Guide, "Manage AWS STS in an AWS Region": it matters where the credentials are made.
-        "RegionDisabledException" => never(
-            Layer::Region,
-            format!(
-                "ask the customer to activate STS in {} for account {}, which the role is in (IAM console, Account settings), or \
-                 set [aws] region to one where that account has it active. A region that has to be opted into must be enabled for \
-                 the vendor's account too",
-                customer.region,
-                customer.role_arn.account_id()
-            ),
-        ),
-        _ => of_keys(fault).unwrap_or_else(|| of_both(fault)),
-    }
-}
-
-/// What STS says of the vendor's own credentials. It concerns every delivery alike and is set right in one place, and a new
-/// key is not known everywhere at once: so all of them are tried again.
-fn of_keys(fault: &Fault) -> Option<Verdict> {
-    Some(match fault.code.as_str() {
-        "InvalidClientTokenId"
-        | "UnrecognizedClientException"
-        | "InvalidAccessKeyId"
-        | "SignatureDoesNotMatch"
-        | "IncompleteSignature"
-        | "MissingAuthenticationToken"
-        | "InvalidIdentityToken" => later(
-            Layer::Identity,
-            "STS does not accept the vendor's own credentials: check the access key, its secret and that it is active",
-        ),
-        "ExpiredToken" | "ExpiredTokenException" => later(
-            Layer::Identity,
-            "the vendor's own session has expired and was not renewed: renew what consign runs as",
-        ),
-        _ => return None,
-    })
-}
 
 fn of_s3(fault: &Fault, customer: &Customer) -> Verdict {
     match fault.code.as_str() {
@@ -351,10 +288,7 @@ fn of_s3(fault: &Fault, customer: &Customer) -> Verdict {
 /// What STS and S3 say in the same words.
 fn of_both(fault: &Fault) -> Verdict {
     match fault.code.as_str() {
-        "RequestTimeTooSkewed" | "RequestExpired" | "InvalidSignatureException" => later(
-            Layer::Clock,
-            "set this machine's clock: run an NTP client; AWS refuses requests more than 15 minutes off",
-        ),
+        "RequestTimeTooSkewed" | "RequestExpired" | "InvalidSignatureException" => later(Layer::Clock, CLOCK),
         "SlowDown"
         | "Throttling"
         | "ThrottlingException"

@@ -260,5 +260,13 @@ pub async fn essential(vendor: &Vendor, customer: &Arc<Customer>) -> Result<(), 
     if let Some((LeftUpload { bucket, key, upload_id }, failure)) = left {
         tracing::warn!(bucket, key, upload_id, failure = %failure, "an upload that was only tried could not be aborted");
     }
+    for key in bucket.doubtful() {
+        let Customer { name, bucket, .. } = &**customer;
+        tracing::warn!(
+            customer = %name, %bucket, key,
+            "S3 did not answer when an upload was begun that was only tried: one may be left, invisible and empty, until a rule of the \
+             bucket's lifecycle ends it"
+        );
+    }
     tried
 }

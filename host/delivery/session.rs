@@ -35,7 +35,7 @@ pub(super) struct AssumeRole {
 /// Opened at its first use, and renewed ahead of its end while all go on with the old one.
 pub(super) struct Session {
     request: AssumeRole,
-    /// STS near the customer, then the vendor's own region, should the former be switched off.
+    /// STS near the customer, then the vendor's own region, should the former be switched off for one of the two.
     clients: Vec<aws_sdk_sts::Client>,
     clock: Clock,
     lease: RwLock<Option<Lease>>,
@@ -128,7 +128,7 @@ impl Session {
             match self.assume_at(client, number).await {
                 Ok(lease) => return Ok(lease),
                 Err(fault) => {
-                    let elsewhere = fault.region_disabled();
+                    let elsewhere = fault.is_of_region();
                     refusal = Some(fault);
                     if !elsewhere {
                         break;
@@ -138,7 +138,13 @@ impl Session {
         }
         let customer = &self.request.customer;
         Err(match refusal {
-            Some(fault) => failure::diagnose(&fault, Operation::AssumeRole, customer.role_arn.as_str(), customer),
+            Some(fault) => {
+                let failure = failure::diagnose(&fault, Operation::AssumeRole, customer.role_arn.as_str(), customer);
+                match self.clients.len() == 1 && fault.is_unknown_key() {
+                    true => Failure { remedy: failure::sts::unknown_to_the_only_one(customer), ..failure },
+                    false => failure,
+                }
+            }
             None => {
                 let remedy = "set region in [aws], whose STS is asked, and the customer's region";
                 Failure::new(Layer::Config, Retry::Never, "there is no STS to ask", remedy)

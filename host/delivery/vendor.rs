@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, SystemTime};
 
 use aws_config::BehaviorVersion;
+use aws_config::SdkConfig;
 use aws_config::environment::EnvironmentVariableRegionProvider;
 use aws_config::meta::region::RegionProviderChain;
 use aws_config::profile::ProfileFileRegionProvider;
@@ -13,14 +14,12 @@ use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvid
 use aws_sdk_s3::config::retry::{RetryConfig, RetryPartition};
 use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::config::{IdentityCache, Region, SharedHttpClient};
-use aws_smithy_http_client::Builder;
-use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use futures::future::BoxFuture;
 use tokio::sync::Semaphore;
 
 use super::parts::{PART_BYTES_MAX, PART_BYTES_MIN};
 use super::session::{AssumeRole, Session};
-use super::{DeliveryError, policy};
+use super::{DeliveryError, policy, proxy};
 use crate::clock::{Clock, Instant};
 use crate::config::{self, Aws, Customer, StaticCredentials};
 use crate::domain::{BucketName, CustomerName, Failure, Layer, Retry, RunId, Secret};
@@ -49,6 +48,9 @@ struct Shared {
     clock: Clock,
     http: SharedHttpClient,
     identity: SharedCredentialsProvider,
+    /// Of AWS's endpoints, not of one that is configured.
+    use_fips: Option<bool>,
+    use_dual_stack: Option<bool>,
     region: String,
     places: Arc<Semaphore>,
     /// Of these, one customer's.
@@ -75,16 +77,19 @@ impl Vendor {
         if aws.part_concurrency == 0 {
             return Err(DeliveryError::PartConcurrency);
         }
-        let http = Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https();
+        let http = proxy::client();
         let region = region(aws).await;
-        let identity = identity(aws, &region, &http).await;
+        let surroundings = surroundings(aws, &region, &http).await;
+        let nobody = || SharedCredentialsProvider::new(Nobody);
         let places = aws.part_concurrency * OBJECTS_AT_ONCE;
         Ok(Self(Arc::new(Shared {
             aws: aws.clone(),
             began: clock.now(),
             clock,
             http,
-            identity,
+            identity: surroundings.credentials_provider().unwrap_or_else(nobody),
+            use_fips: surroundings.use_fips(),
+            use_dual_stack: surroundings.use_dual_stack(),
             region,
             places: Arc::new(Semaphore::new(places)),
             places_of_one: places_of_one(places, customers),
@@ -222,7 +227,12 @@ impl Vendor {
             .region(Region::new(region.to_owned()))
             .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
             .timeout_config(self.timeouts(1));
-        config.set_endpoint_url(endpoint.map(|url| url.as_str().trim_end_matches('/').to_owned()));
+        match endpoint {
+            Some(url) => config = config.endpoint_url(url.as_str().trim_end_matches('/')),
+            None => {
+                config.set_use_fips(self.0.use_fips).set_use_dual_stack(self.0.use_dual_stack);
+            }
+        }
         aws_sdk_sts::Client::from_conf(config.build())
     }
 
@@ -241,7 +251,12 @@ impl Vendor {
             .retry_partition(RetryPartition::new(format!("s3/{}", customer.bucket)))
             .timeout_config(self.timeouts(1))
             .force_path_style(aws.path_style);
-        config.set_endpoint_url(aws.endpoint_url.as_ref().map(|url| url.as_str().trim_end_matches('/').to_owned()));
+        match &aws.endpoint_url {
+            Some(url) => config = config.endpoint_url(url.as_str().trim_end_matches('/')),
+            None => {
+                config.set_use_fips(self.0.use_fips).set_use_dual_stack(self.0.use_dual_stack);
+            }
+        }
         aws_sdk_s3::Client::from_conf(config.build())
     }
 
@@ -288,18 +303,17 @@ fn partition(region: &str) -> Option<&'static str> {
         .find(|beginning| region.starts_with(beginning))
 }
 
-/// The configured keys, else the SDK's chain.
-async fn identity(aws: &Aws, region: &str, http: &SharedHttpClient) -> SharedCredentialsProvider {
-    if let Some(keys) = &aws.credentials {
-        return SharedCredentialsProvider::new(Written(keys.clone()));
-    }
+/// The configured keys, else the SDK's chain; and which of AWS's endpoints the environment or the profile asks for.
+async fn surroundings(aws: &Aws, region: &str, http: &SharedHttpClient) -> SdkConfig {
     let region = Region::new(region.to_owned());
     let mut loader = aws_config::defaults(BehaviorVersion::latest()).http_client(http.clone()).region(region);
+    if let Some(keys) = &aws.credentials {
+        loader = loader.credentials_provider(Written(keys.clone()));
+    }
     if let Some(profile) = &aws.profile {
         loader = loader.profile_name(profile);
     }
-    let loaded = loader.load().await;
-    loaded.credentials_provider().unwrap_or_else(|| SharedCredentialsProvider::new(Nobody))
+    loader.load().await
 }
 
 /// The configured keys, read when they are first asked for: not every command needs them.

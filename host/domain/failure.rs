@@ -150,9 +150,9 @@ impl Failure {
     }
 
     /// Whoever was asked has not answered, or only that it cannot now; or STS was not asked, or does not
-    /// hear, because nobody knows who the vendor is.
+    /// hear, because nobody knows who the vendor is or because this machine's clock is off.
     pub fn is_silence(&self) -> bool {
-        let is_unheard = self.layer == Layer::Identity && self.asked == Some(Asked::Sts);
+        let is_unheard = matches!(self.layer, Layer::Identity | Layer::Clock) && self.asked == Some(Asked::Sts);
         (self.layer == Layer::Network || is_unheard) && self.retry == Retry::Later
     }
 

@@ -174,9 +174,16 @@ impl Principal {
     }
 
     /// The account of whom STS says that is asking: `arn:aws:sts::ACCOUNT:assumed-role/…` and
-    /// the like. An account outlives its roles, whose trust ends when they are made anew.
+    /// the like. An account outlives its roles, whose trust ends when they are made anew. It is
+    /// one of its partition: another one may have an account of the same number.
     pub fn of_caller(arn: &str) -> Option<Self> {
-        AccountId::parse(arn.split(':').nth(4)?).ok().map(|account| Self(account.0))
+        let (partition, account) = (arn.split(':').nth(1)?, arn.split(':').nth(4)?);
+        AccountId::parse(account).ok().map(|account| Self(format!("arn:{partition}:iam::{account}:root")))
+    }
+
+    /// None of an account's digits alone.
+    pub fn partition(&self) -> Option<&str> {
+        self.0.split_once(':').and_then(|(_, rest)| rest.split(':').next())
     }
 
     /// As a trust policy has it.

@@ -14,8 +14,21 @@ pub(super) fn template(pack: &Pack<'_>) -> String {
     if !pack.is_bucket_elsewhere() {
         text.push_str(&bucket(pack));
     }
-    text.push_str("\nOutputs:\n  RoleArn:\n    Description: \"Send us this\"\n    Value: !GetAtt DeliveryRole.Arn\n");
+    let arn = of_role(pack, "!GetAtt DeliveryRole.Arn", pack.customer.role_arn.as_str());
+    text.push_str(&format!("\nOutputs:\n  RoleArn:\n    Description: \"Send us this\"\n    Value: {arn}\n"));
     text
+}
+
+/// Something of the role's, which `there` is where the role is made elsewhere.
+fn of_role(pack: &Pack<'_>, made: &str, there: &str) -> String {
+    match pack.is_role_shared() {
+        true => format!("!If [MakesRole, {made}, {}]", quote::yaml(there)),
+        false => made.to_owned(),
+    }
+}
+
+fn role_name(pack: &Pack<'_>) -> String {
+    of_role(pack, "!Ref DeliveryRole", pack.role_name())
 }
 
 fn head(pack: &Pack<'_>) -> String {
@@ -37,7 +50,7 @@ fn head(pack: &Pack<'_>) -> String {
             "CloudFormation cannot change the lifecycle rules of a bucket that it has not made. To those of an existing one"
         }
     };
-    text.push_str(&pack.by_hand(Some(lifecycle)));
+    text.push_str(&pack.by_hand(Some(lifecycle), Some("--parameter-overrides MakeRole=false")));
     let describes = format!("Lets a vendor deliver into {}", pack.place());
     let describes: String = quote::plain(&describes).chars().take(250).collect();
     text.push_str(&format!("\nAWSTemplateFormatVersion: \"2010-09-09\"\nDescription: {}\n", quote::yaml(&describes)));
@@ -53,6 +66,13 @@ fn stack_name(pack: &Pack<'_>) -> String {
 fn parameters(pack: &Pack<'_>) -> String {
     let mut parameters = String::new();
     let mut conditions = String::new();
+    if pack.is_role_shared() {
+        parameters.push_str(
+            "  MakeRole:\n    Type: String\n    Default: \"true\"\n    AllowedValues: [\"true\", \"false\"]\n    Description: \
+             \"Make the role; false for all but one of those whose role it is, and after that one\"\n",
+        );
+        conditions.push_str("  MakesRole: !Equals [!Ref MakeRole, \"true\"]\n");
+    }
     if pack.kms_policy().is_some() {
         parameters.push_str(
             "  KmsKeyArn:\n    Type: String\n    Default: \"\"\n    Description: \"ARN of the KMS key that the bucket encrypts with by \
@@ -77,18 +97,34 @@ fn parameters(pack: &Pack<'_>) -> String {
     format!("\nParameters:\n{parameters}\nConditions:\n{conditions}")
 }
 
+/// A policy within the role would go with it where that is made elsewhere.
 fn role(pack: &Pack<'_>) -> String {
     let longer = pack.session_seconds_max().map(|seconds| format!("      MaxSessionDuration: {seconds}\n"));
-    format!(
-        "  DeliveryRole:\n    Type: AWS::IAM::Role\n    Properties:\n      RoleName: {}\n      Path: {}\n{}      \
-         AssumeRolePolicyDocument:{}\n      Policies:\n        - PolicyName: {}\n          PolicyDocument:{}\n",
+    let is_shared = pack.is_role_shared();
+    let role = format!(
+        "  DeliveryRole:\n    Type: AWS::IAM::Role\n{}    Properties:\n      RoleName: {}\n      Path: {}\n{}      \
+         AssumeRolePolicyDocument:{}\n",
+        if is_shared { "    Condition: MakesRole\n" } else { "" },
         quote::yaml(pack.role_name()),
         quote::yaml(&pack.role_path()),
         longer.unwrap_or_default(),
         block(&pack.trust, 8),
-        pack.policy_name(),
-        block(&pack.permissions, 12),
-    )
+    );
+    let policy = match is_shared {
+        true => format!(
+            "  DeliveryPolicy:\n    Type: AWS::IAM::Policy\n    Properties:\n      Roles: [{}]\n      PolicyName: {}\n      \
+             PolicyDocument:{}\n",
+            role_name(pack),
+            pack.policy_name(),
+            block(&pack.permissions, 8),
+        ),
+        false => format!(
+            "      Policies:\n        - PolicyName: {}\n          PolicyDocument:{}\n",
+            pack.policy_name(),
+            block(&pack.permissions, 12),
+        ),
+    };
+    role + &policy
 }
 
 fn kms_policy(pack: &Pack<'_>) -> String {
@@ -96,7 +132,8 @@ fn kms_policy(pack: &Pack<'_>) -> String {
     // What stands there is for those who paste; here the key is known.
     policy["Statement"][0]["Resource"] = KEY.into();
     format!(
-        "  KmsPolicy:\n    Type: AWS::IAM::Policy\n    Condition: HasKmsKey\n    Properties:\n      Roles: [!Ref DeliveryRole]\n      PolicyName: {}\n      PolicyDocument:{}\n",
+        "  KmsPolicy:\n    Type: AWS::IAM::Policy\n    Condition: HasKmsKey\n    Properties:\n      Roles: [{}]\n      PolicyName: {}\n      PolicyDocument:{}\n",
+        role_name(pack),
         pack.kms_policy_name(),
         block(&policy, 8).replace(&quote::yaml(KEY), "!Ref KmsKeyArn"),
     )
@@ -115,10 +152,11 @@ fn bucket(pack: &Pack<'_>) -> String {
          BlockPublicPolicy: true\n        IgnorePublicAcls: true\n        RestrictPublicBuckets: true\n      \
          LifecycleConfiguration:\n        Rules:\n          - Id: {}\n            Status: Enabled\n            \
          Prefix: {}\n            AbortIncompleteMultipartUpload:\n              DaysAfterInitiation: {UNFINISHED_DAYS}\n  \
-         DeliveryBucketPolicy:\n    Type: AWS::S3::BucketPolicy\n    Condition: AddsBucketPolicy\n    DependsOn: DeliveryRole\n    \
+         DeliveryBucketPolicy:\n    Type: AWS::S3::BucketPolicy\n    Condition: AddsBucketPolicy\n    DependsOn: {}\n    \
          Properties:\n      Bucket: {}\n      PolicyDocument:{}\n",
         quote::yaml(&rule_name(customer)),
         quote::yaml(customer.prefix.as_str()),
+        if pack.is_role_shared() { "DeliveryPolicy" } else { "DeliveryRole" },
         format_args!("!If [MakesBucket, !Ref DeliveryBucket, {name}]"),
         block(&pack.bucket_policy(), 8),
     )

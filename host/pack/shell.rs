@@ -37,7 +37,7 @@ fn head(pack: &Pack<'_>) -> String {
              #   LIFECYCLE=no          leaves out the rule by which S3 removes unfinished uploads\n",
         );
     }
-    text.push_str(&pack.by_hand(pack.is_bucket_elsewhere().then_some("To the lifecycle rules of that bucket")));
+    text.push_str(&pack.by_hand(pack.is_bucket_elsewhere().then_some("To the lifecycle rules of that bucket"), None));
     text.push_str("set -eu\n\n# What is the same but for blanks is the same.\nsqueezed() { printf '%s' \"$1\" | tr -d ' \\t\\r\\n'; }\n");
     text.push_str(&format!(
         "\naccount=$(aws sts get-caller-identity --query Account --output text)\nif [ \"$account\" != {account} ]; then\n    \

@@ -16,11 +16,21 @@ pub(super) fn module(pack: &Pack<'_>) -> String {
     if !pack.is_bucket_elsewhere() {
         parts.push(bucket(pack));
     }
-    let (output, delivery) = (label(pack, "role_arn"), label(pack, "delivery"));
     parts.push(format!(
-        "output \"{output}\" {{\n  description = \"Send us this\"\n  value       = aws_iam_role.{delivery}.arn\n}}\n"
+        "output \"{}\" {{\n  description = \"Send us this\"\n  value       = {}\n}}\n",
+        label(pack, "role_arn"),
+        of_role(pack, "arn", pack.customer.role_arn.as_str())
     ));
     parts.join("\n")
+}
+
+/// An attribute of the role, which `there` is where the role is made elsewhere.
+fn of_role(pack: &Pack<'_>, attribute: &str, there: &str) -> String {
+    let (delivery, there) = (label(pack, "delivery"), quote::terraform(there));
+    match pack.is_role_shared() {
+        true => format!("var.{} ? aws_iam_role.{delivery}[0].{attribute} : {there}", label(pack, "make_role")),
+        false => format!("aws_iam_role.{delivery}.{attribute}"),
+    }
 }
 
 /// Labels are the whole module's, in which several of these files may be.
@@ -36,12 +46,22 @@ fn head(pack: &Pack<'_>) -> String {
         pack.account(),
         pack.customer.region
     );
-    text.push_str(&pack.by_hand(pack.is_bucket_elsewhere().then_some("To the lifecycle rules of that bucket")));
+    let leave_role = format!("{} = false", label(pack, "make_role"));
+    let lifecycle = pack.is_bucket_elsewhere().then_some("To the lifecycle rules of that bucket");
+    text.push_str(&pack.by_hand(lifecycle, Some(&leave_role)));
     text
 }
 
 fn variables(pack: &Pack<'_>) -> Vec<String> {
     let mut variables = Vec::new();
+    if pack.is_role_shared() {
+        variables.push(variable(
+            &label(pack, "make_role"),
+            "Make the role; false for all but one of those whose role it is, and after that one",
+            "bool",
+            "true",
+        ));
+    }
     if pack.kms_policy().is_some() {
         variables.push(variable(
             &label(pack, "kms_key_arn"),
@@ -99,24 +119,29 @@ fn role(pack: &Pack<'_>) -> String {
         ("path", quote::terraform(&pack.role_path())),
         ("assume_role_policy", format!("local.{}", label(pack, "trust_policy"))),
     ];
+    if pack.is_role_shared() {
+        attributes.insert(0, ("count", format!("var.{} ? 1 : 0", label(pack, "make_role"))));
+    }
     attributes.extend(pack.session_seconds_max().map(|seconds| ("max_session_duration", seconds.to_string())));
     // As `terraform fmt` has it.
     let width = attributes.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
     let attributes: String = attributes.iter().map(|(name, value)| format!("  {name:width$} = {value}\n")).collect();
     let (delivery, permissions, name) = (label(pack, "delivery"), label(pack, "permissions"), pack.policy_name());
+    let role = of_role(pack, "id", pack.role_name());
     format!(
         "resource \"aws_iam_role\" \"{delivery}\" {{\n{attributes}}}\n\n\
-         resource \"aws_iam_role_policy\" \"{delivery}\" {{\n  name   = \"{name}\"\n  role   = aws_iam_role.{delivery}.id\n  \
+         resource \"aws_iam_role_policy\" \"{delivery}\" {{\n  name   = \"{name}\"\n  role   = {role}\n  \
          policy = local.{permissions}\n}}\n"
     )
 }
 
 /// The key in the place of the star, which is the only resource there.
 fn kms_policy(pack: &Pack<'_>) -> String {
-    let (delivery, policy, key) = (label(pack, "delivery"), label(pack, "kms_policy"), label(pack, "kms_key_arn"));
+    let (policy, key) = (label(pack, "kms_policy"), label(pack, "kms_key_arn"));
+    let role = of_role(pack, "id", pack.role_name());
     format!(
         "resource \"aws_iam_role_policy\" \"{}\" {{\n  count  = var.{key} == \"\" ? 0 : 1\n  name   = \
-         \"{}\"\n  role   = aws_iam_role.{delivery}.id\n  policy = replace(local.{policy}, \"\\\"*\\\"\", \
+         \"{}\"\n  role   = {role}\n  policy = replace(local.{policy}, \"\\\"*\\\"\", \
          jsonencode(var.{key}))\n}}\n",
         label(pack, "kms"),
         pack.kms_policy_name(),

@@ -106,11 +106,33 @@ fn preflight_as_json() {
 fn preflight_of_whom_nobody_knows() {
     let world = world();
     let ran = world.run(&["preflight", "acme", "nobody"]).ended(1);
-    says(&ran.stderr, &["there is no customer 'nobody'", "customers are: acme, globex, initech, umbrella"]);
+    says(&ran.stderr, &["there is no customer 'nobody'", "`consign customer list`"]);
+    world.run(&["preflight", "globx"]).ended(1).err_says(&["there is no customer 'globx'", "did you mean 'globex'?"]);
     world.run(&["preflight", "--all", "acme"]).ended(2);
     // Nobody listens: that is the network's, and nobody is ready.
     let ran = world.run(&["preflight", "acme"]).ended(1);
     says(&ran.stdout, &["acme: NOT READY", "identity of the vendor", "network"]);
+}
+
+#[test]
+fn an_error_elsewhere_keeps_no_customer_from_being_looked_at() {
+    let world = world();
+    let _sandbox = world.sandbox();
+    world.write("consign.toml", world.text() + "[customers.broken]\nrole_arn = \"arn\"\n");
+    world.run(&["preflight", "acme"]).ended(0).out_says(&["acme: ready"]).err_says(&["in the configuration", "check"]);
+    world.run(&["preflight", "acme", "broken"]).ended(3).err_says(&["the profile of customer 'broken' has an error"]);
+    // Of all, one would be left out.
+    for all in [&["preflight"][..], &["preflight", "--all"]] {
+        world.run(all).ended(3).err_says(&["customers.broken"]);
+    }
+}
+
+#[test]
+fn preflight_of_nobody_says_so() {
+    let world = World::new("@AWS@\n");
+    world.run(&["preflight"]).ended(0).out_says(&["no customers yet", "consign customer add"]);
+    let report = world.run(&["preflight", "--all", "--json"]).ended(0).json();
+    assert_eq!(report, serde_json::json!({ "ready": true, "customers": [] }));
 }
 
 /// It needs no ledger, and no plugin or dataset either.

@@ -87,6 +87,11 @@ const TAGGED: &str = "User: arn:aws:sts::111122223333:assumed-role/consign/pod i
 const CHAINED: &str =
     "The requested DurationSeconds exceeds the 1 hour session limit for roles assumed by role chaining";
 
+fn clock(message: &'static str) -> Row {
+    let row = row(Call::AssumeRole, 403, "SignatureDoesNotMatch", message, Layer::Clock, &["NTP"]);
+    Row { retry: Retry::Later, ..row }
+}
+
 #[tokio::test]
 async fn refusals_by_sts() {
     use Call::AssumeRole;
@@ -174,6 +179,10 @@ async fn refusals_by_sts() {
                 &["secret"],
             )
         },
+        // STS says so of a time that is wrong, and S3 in other words.
+        clock("Signature expired: 20260301T060000Z is now earlier than 20260301T061000Z (20260301T062500Z - 15 min.)"),
+        clock("Signature not yet current: 20260301T070000Z is still later than 20260301T063500Z (20260301T062000Z + 15 min.)"),
+        clock("Signature not valid at this time: 20260301T070000Z is not within 15 min. of 20260301T062000Z"),
         Row {
             retry: Retry::Later,
             ..row(
@@ -461,29 +470,47 @@ async fn no_credentials_at_all() {
     assert!(failure.remedy.contains("AWS_*"), "{failure:?}");
 }
 
-/// What STS near the customer refuses, STS of the vendor's region may grant.
+/// What STS near the customer refuses, STS of the vendor's region may grant: it is switched off for the customer's account,
+/// or the vendor's account, which has not opted into the region, is unknown there.
 #[tokio::test]
 async fn sts_that_is_switched_off_near_the_customer_is_asked_elsewhere() {
     let scope = |seen: &Seen| seen.headers["authorization"].to_str().unwrap().split('/').nth(2).unwrap().to_owned();
-    for (near, home) in [("eu-west-1", Some("eu-central-1")), ("eu-west-1", None), ("cn-north-1", None)] {
-        let off = sts_error("RegionDisabledException", "STS is not activated in this region");
-        let there = near.to_owned();
-        let wire = Wire::start(move |seen, _| {
-            (seen.call == Call::AssumeRole && scope(seen) == there).then(|| Fault::Answer(403, vec![], off.clone()))
-        })
-        .await;
-        let settings = Aws { region: home.map(|home| Region::parse(home).unwrap()), ..aws(&wire.url) };
-        let customer = Customer { region: Region::parse(near).unwrap(), ..customer() };
-        let vendor = vendor(&settings).await;
-        let delivered = deliver(&vendor, &Arc::new(customer), object(0, "a.csv", b"x")).await;
-        let asked: Vec<_> = wire.seen().iter().filter(|seen| seen.call == Call::AssumeRole).map(scope).collect();
-        if near.starts_with("cn-") {
-            assert_eq!(delivered.unwrap_err().layer, Layer::Region);
-            assert_eq!(asked, [near], "no other partition knows the role");
-        } else {
-            delivered.unwrap();
-            assert_eq!(asked, [near, vendor.region()]);
-            assert!(home.is_none_or(|home| home == vendor.region()));
+    let unknown = "The security token included in the request is invalid";
+    for (code, message, layer) in [
+        ("RegionDisabledException", "STS is not activated in this region", Layer::Region),
+        ("InvalidClientTokenId", unknown, Layer::Identity),
+        ("UnrecognizedClientException", unknown, Layer::Identity),
+    ] {
+        for (near, home) in [
+            ("me-south-1", Some("eu-central-1")),
+            ("me-south-1", None),
+            ("me-south-1", Some("me-south-1")),
+            ("cn-north-1", None),
+        ] {
+            let off = sts_error(code, message);
+            let there = near.to_owned();
+            let wire = Wire::start(move |seen, _| {
+                (seen.call == Call::AssumeRole && scope(seen) == there).then(|| Fault::Answer(403, vec![], off.clone()))
+            })
+            .await;
+            let settings = Aws { region: home.map(|home| Region::parse(home).unwrap()), ..aws(&wire.url) };
+            let customer = Customer { region: Region::parse(near).unwrap(), ..customer() };
+            let vendor = vendor(&settings).await;
+            let delivered = deliver(&vendor, &Arc::new(customer), object(0, "a.csv", b"x")).await;
+            let asked: Vec<_> = wire.seen().iter().filter(|seen| seen.call == Call::AssumeRole).map(scope).collect();
+            if near.starts_with("cn-") || home == Some(near) {
+                let failure = delivered.unwrap_err();
+                assert_eq!(failure.layer, layer, "{code}: {failure:?}");
+                assert!(
+                    failure.remedy.contains(near) && failure.remedy.contains("[aws] region"),
+                    "{code}: {failure:?}"
+                );
+                assert_eq!(asked, [near], "there is no other to ask, or it does not know the role");
+            } else {
+                delivered.unwrap();
+                assert_eq!(asked, [near, vendor.region()], "{code}");
+                assert!(home.is_none_or(|home| home == vendor.region()));
+            }
         }
     }
 }

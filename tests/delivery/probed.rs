@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use consign::config::{Customer, Encryption};
 use consign::delivery::{Check, Finding, Outcome, Preflight, Probe, exposure};
-use consign::domain::Layer;
+use consign::domain::{Layer, Region, RoleArn};
 use tokio_util::sync::CancellationToken;
 
 use super::wire::{Call, Fault, Seen, Wire, s3_error};
@@ -228,4 +228,48 @@ async fn an_s3_that_does_not_answer_says_nothing_of_the_bucket() {
         assert_eq!(outcome(&found, check), expected, "{check:?}: {found:#?}");
     }
     assert!(!found.ready);
+}
+
+/// Who is in `aws` is nobody in `aws-cn`: STS there would say that the key is wrong.
+#[tokio::test]
+async fn a_role_of_another_partition_is_told_to_be_out_of_reach() {
+    let wire = aws_where(|_, _| None).await;
+    let theirs = Customer {
+        role_arn: RoleArn::parse("arn:aws-cn:iam::123456789012:role/consign-delivery").unwrap(),
+        region: Region::parse("cn-north-1").unwrap(),
+        ..customer()
+    };
+    let found = preflight(&wire, theirs).await;
+    let role = line(&found, Check::Role);
+    assert_eq!((role.outcome, role.layer, found.ready), (Outcome::Failed, Some(Layer::Config), false), "{found:#?}");
+    assert!(role.message.contains("partition aws-cn") && role.remedy.contains("identity is in aws-cn"), "{role:?}");
+    assert_eq!(outcome(&found, Check::Write), Outcome::NotTried);
+    assert!(wire.seen().iter().all(|seen| form(seen, "Action").as_deref() == Some("GetCallerIdentity")));
+}
+
+/// S3 has begun it, and its answer was lost; what was begun when it was asked again is not that one.
+#[tokio::test]
+async fn an_upload_whose_creation_was_asked_for_twice_may_be_left() {
+    for key in ["uploads/us/_consign-preflight", OUTSIDE[0]] {
+        let mut before = 0;
+        let wire = aws_where(move |seen, _| {
+            let is_it = seen.call == Call::Create && seen.key == key;
+            before += usize::from(is_it);
+            (is_it && before == 1).then_some(Fault::LoseReply)
+        })
+        .await;
+        let probe = Probe::new(vendor(&aws(&wire.url)).await, CancellationToken::new()).await;
+        let found = probe.customer(&Arc::new(customer())).await;
+        assert_eq!((wire.open(), found.left.len()), (vec![key.to_owned()], 0), "{found:#?}");
+        assert_eq!(
+            (outcome(&found, Check::Write), outcome(&found, Check::NothingLeft)),
+            (Outcome::Ok, Outcome::Warning)
+        );
+        let left = line(&found, Check::NothingLeft);
+        assert!(
+            left.message.contains("not known") && left.remedy.contains("AbortIncompleteMultipartUpload"),
+            "{left:#?}"
+        );
+        assert!(found.ready, "{found:#?}");
+    }
 }

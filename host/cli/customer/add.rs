@@ -50,7 +50,8 @@ pub struct AddArgs {
     #[arg(long, value_name = "GROUP", value_delimiter = ',')]
     groups: Vec<String>,
     /// A value for queries and tenant columns. What reads as a number, boolean, instant or
-    /// array of TOML is one; anything else is text, as is what is between double quotes.
+    /// array of TOML is one; anything else is text, as is what is between double quotes, and
+    /// a number that is written in another way than usual (007, 42_7, 0x10, +5, 1.50).
     #[arg(long = "param", value_name = "NAME=VALUE", value_parser = pair)]
     params: Vec<(String, String)>,
     /// The account that the bucket belongs to, if it is not that of the role.

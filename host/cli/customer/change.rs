@@ -65,8 +65,13 @@ impl Change {
 
     /// The configuration as it will be. Err: something is wrong with it, and nothing is written.
     pub fn checked(&self) -> Result<Config, CliError> {
+        self.checked_besides(&ConfigErrors::new())
+    }
+
+    /// The same for who is not to be kept by what is wrong `already`.
+    pub fn checked_besides(&self, already: &ConfigErrors) -> Result<Config, CliError> {
         let (config, found) = self.survey().map_err(unwritten)?;
-        let warnings = found.warnings().map_err(unwritten)?;
+        let warnings = found.besides(already).warnings().map_err(unwritten)?;
         Ok(Config { warnings, ..config })
     }
 

@@ -434,6 +434,9 @@ fn groups_of(value: &Value) -> Vec<String> {
     }
 }
 
+/// From here on several whole numbers are the same `f64`.
+const EXACT_MAX: f64 = (1_u64 << f64::MANTISSA_DIGITS) as f64;
+
 /// Text of JSON is text; of CSV it is read as `--param` is, because there it may be anything.
 fn value_of(value: &Value, is_json: bool) -> Option<toml_edit::Value> {
     Some(match value {
@@ -442,7 +445,8 @@ fn value_of(value: &Value, is_json: bool) -> Option<toml_edit::Value> {
         Value::Bool(value) => (*value).into(),
         Value::Number(number) => match number.as_i64() {
             Some(number) => number.into(),
-            None => number.as_f64()?.into(),
+            // A larger one may be another tenant's already.
+            None => number.as_f64().filter(|number| number.abs() < EXACT_MAX)?.into(),
         },
         Value::Array(items) => {
             let items: Option<Vec<_>> = items.iter().map(|item| value_of(item, is_json)).collect();

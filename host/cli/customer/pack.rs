@@ -10,7 +10,7 @@ use crate::cli::history::parsed;
 use crate::cli::output::{self, CliError, Exit, line};
 use crate::cli::{Global, setup};
 use crate::clock::Clock;
-use crate::config::{Aws, Config};
+use crate::config::{Aws, Config, Customer};
 use crate::delivery::Vendor;
 use crate::domain::Principal;
 use crate::pack::{self, Pack};
@@ -69,7 +69,10 @@ pub async fn pack(global: &Global, args: &PackArgs) -> Result<Exit, CliError> {
             customer.name, customer.name
         ));
     }
-    let principal = principal(&config, args.vendor.as_ref()).await?;
+    if let Some((message, help)) = policy::too_long(customer) {
+        output::warn(&format!("{message}; {help}"));
+    }
+    let principal = principal(&config, customer, args.vendor.as_ref()).await?;
     let pack = Pack::new(customer, &principal, config.aws.session_duration.as_secs());
     if let Some(dir) = &args.dir {
         let written = write(&pack, args.format, dir)?;
@@ -88,8 +91,25 @@ pub async fn pack(global: &Global, args: &PackArgs) -> Result<Exit, CliError> {
     Ok(Exit::Done)
 }
 
-/// Whom the customers' roles are to trust: never made up.
-pub async fn principal(config: &Config, said: Option<&Principal>) -> Result<Principal, CliError> {
+/// Whom the customer's role is to trust: never made up.
+pub async fn principal(config: &Config, customer: &Customer, said: Option<&Principal>) -> Result<Principal, CliError> {
+    let principal = known(config, said).await?;
+    let theirs = customer.role_arn.partition();
+    match principal.partition().filter(|own| *own != theirs) {
+        Some(own) => {
+            let message = format!(
+                "the role of customer {} is in the partition {theirs}, and {} in {own}: it can trust nobody there",
+                customer.name,
+                principal.arn(own)
+            );
+            let help = format!("deliver to it by a consign of its own, whose identity is in {theirs}");
+            Err(CliError::new(Exit::Failed, message, help))
+        }
+        None => Ok(principal),
+    }
+}
+
+async fn known(config: &Config, said: Option<&Principal>) -> Result<Principal, CliError> {
     if let Some(principal) = said.or(config.aws.principal.as_ref()) {
         return Ok(principal.clone());
     }

@@ -112,15 +112,35 @@ impl Profile {
 
 /// A value of `params` as people type it: what TOML knows as a number, a boolean, an
 /// instant or an array is one, and all else is text. `"42"`, with its quotes, is text.
+/// So is a number that would be written otherwise: `42_7` is not the tenant 427.
 pub fn param(text: &str) -> Value {
     let text = text.trim();
     match text.parse::<Value>() {
-        Ok(mut value) if !value.is_inline_table() && value.as_float().is_none_or(f64::is_finite) => {
-            value.decor_mut().clear();
-            value
-        }
+        Ok(value) if !value.is_inline_table() => as_written(value, text),
         _ => text.into(),
     }
+}
+
+/// The value, unless it is a number that has another text than this.
+fn as_written(mut value: Value, text: &str) -> Value {
+    let is_text = match &value {
+        Value::Integer(number) => number.value().to_string() != text,
+        // NaN and the infinities are words, and no query takes them.
+        Value::Float(number) => !number.value().is_finite() || format!("{:?}", number.value()) != text,
+        _ => false,
+    };
+    if is_text {
+        return text.into();
+    }
+    if let Value::Array(items) = &mut value {
+        for item in items.iter_mut() {
+            let (text, decor) = (item.clone().decorated("", "").to_string(), item.decor().clone());
+            *item = as_written(item.clone(), &text);
+            *item.decor_mut() = decor;
+        }
+    }
+    value.decor_mut().clear();
+    value
 }
 
 /// `NAME=VALUE`.

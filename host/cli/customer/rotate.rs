@@ -44,7 +44,7 @@ pub struct RotateArgs {
 
 pub async fn rotate(global: &Global, args: &RotateArgs) -> Result<Exit, CliError> {
     let change = Change::begin(global)?;
-    let config = setup::config(global)?;
+    let config = setup::config_as_it_is(global)?;
     let customer = named(&config, &args.name)?.clone();
     match (args.finish, args.abandon) {
         (true, _) => finish(global, args, change, &config, &customer).await,
@@ -62,7 +62,7 @@ async fn begin(
     customer: &Arc<Customer>,
 ) -> Result<Exit, CliError> {
     // Asked before anything is written.
-    let principal = principal(config, args.vendor.as_ref()).await?;
+    let principal = principal(config, customer, args.vendor.as_ref()).await?;
     let is_new = customer.next_external_id.is_none();
     let customer = if is_new {
         let id = new_external_id()?;
@@ -117,7 +117,7 @@ async fn finish(
     if !args.untried {
         accepted(config, &Arc::new(then.clone()), customer).await?;
     }
-    let principal = principal(config, args.vendor.as_ref()).await?;
+    let principal = principal(config, customer, args.vendor.as_ref()).await?;
     written(
         change,
         config,
@@ -171,7 +171,8 @@ fn abandon(global: &Global, change: Change, config: &Config, customer: &Customer
     Ok(Exit::Done)
 }
 
-/// Sets and removes keys of the profile. Returns the configuration as it is then.
+/// Sets and removes keys of the profile. Returns the configuration as it is then. What is wrong
+/// elsewhere in it is no reason to leave an external ID as it is.
 fn written(
     mut change: Change,
     config: &Config,
@@ -180,11 +181,12 @@ fn written(
 ) -> Result<Config, CliError> {
     let name = customer.name.as_str();
     let path = config.locate(&["customers", name]).path().to_owned();
+    let (_, already) = change.survey()?;
     for (key, to) in keys {
         let text = edit::set(&change.text(&path)?, name, key, *to).map_err(|error| not_edited(&path, &error))?;
         change.set(&path, text);
     }
-    let config = change.checked()?;
+    let config = change.checked_besides(&already)?;
     change.write()?;
     Ok(config)
 }

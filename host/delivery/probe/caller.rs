@@ -9,7 +9,7 @@ use chrono::{DateTime, TimeDelta};
 
 use super::{Check, Finding};
 use crate::clock::Clock;
-use crate::delivery::failure::{Fault, no_caller};
+use crate::delivery::failure::{CLOCK, Fault, no_caller};
 use crate::delivery::vendor::Vendor;
 use crate::domain::{Failure, Layer, Retry};
 
@@ -75,12 +75,11 @@ impl Caller {
         let seconds = skew.num_seconds().abs();
         let which = if skew < TimeDelta::zero() { "ahead of" } else { "behind" };
         let message = format!("this machine's clock is {seconds} s {which} that of STS");
-        let remedy = "set this machine's clock: run an NTP client; AWS refuses requests more than 15 minutes off";
         if self.is_off() {
-            return Finding::failed(Check::Clock, Failure::new(Layer::Clock, Retry::Later, message, remedy));
+            return Finding::failed(Check::Clock, Failure::new(Layer::Clock, Retry::Later, message, CLOCK));
         }
         match skew.abs() > SKEW_NOTICED {
-            true => Finding::warning(Check::Clock, Layer::Clock, message, remedy),
+            true => Finding::warning(Check::Clock, Layer::Clock, message, CLOCK),
             false => Finding::ok(Check::Clock, format!("{seconds} s off")),
         }
     }
@@ -94,6 +93,7 @@ impl Caller {
     pub(super) fn in_the_way(&self) -> Option<&'static str> {
         match &self.arn {
             Err(_) if self.is_off() => Some("this machine's clock is off"),
+            Err(failure) if failure.layer == Layer::Clock => Some("this machine's clock is off"),
             Err(failure) if failure.layer != Layer::Network => Some("the vendor has no identity that STS knows"),
             _ => None,
         }

@@ -28,6 +28,9 @@ pub(super) async fn look(
         found.extend(CHECKS[1..].iter().map(|check| Finding::not_tried(*check, why)));
         (found, Err(why))
     };
+    if let Some(failure) = probe.caller.arn().and_then(|arn| in_another_partition(customer, arn)) {
+        return none(failure, "the role cannot be assumed");
+    }
     let policy = match policy::session(customer) {
         Ok(policy) => policy,
         Err(failure) => return none(failure, "no session can be narrowed to the prefix"),
@@ -180,6 +183,20 @@ impl Asked<'_> {
         }
         granted
     }
+}
+
+/// STS there knows nobody of the vendor's partition, and says so as if a key were wrong.
+fn in_another_partition(customer: &Customer, caller: &str) -> Option<Failure> {
+    let (own, theirs) = (caller.split(':').nth(1)?, customer.role_arn.partition());
+    (own != theirs).then(|| {
+        let message = format!("{} is in the partition {theirs}, and the vendor, {caller}, in {own}", customer.role_arn);
+        let remedy = format!(
+            "no role can be assumed from another partition: deliver to customer '{}' by a consign of its own, whose identity is in \
+             {theirs}",
+            customer.name
+        );
+        Failure::new(Layer::Config, Retry::Never, message, remedy)
+    })
 }
 
 fn confused_deputy(customer: &Customer, caller: Option<&str>, how: &str) -> Failure {

@@ -136,7 +136,7 @@ pub(super) struct Uploads<'a> {
     any_key: Option<Bucket>,
     found: Vec<Finding>,
     left: Vec<Left>,
-    /// A request to begin one got no answer.
+    /// A request to begin one got no answer, be it that another one was made then.
     unsure: bool,
 }
 
@@ -191,8 +191,10 @@ impl<'a> Uploads<'a> {
     /// An upload as the profile wants it, but for these. One that could not be aborted is a
     /// finding of its own.
     async fn inside(&mut self, but: &[Extra]) -> Result<(), Failure> {
-        let (tried, left) = one(&self.bucket_but(but)).await;
+        let bucket = self.bucket_but(but);
+        let (tried, left) = one(&bucket).await;
         self.left.extend(left);
+        self.unsure |= !bucket.doubtful().is_empty();
         tried.inspect_err(|failure| self.unsure |= failure.layer == Layer::Network)
     }
 
@@ -212,6 +214,7 @@ impl<'a> Uploads<'a> {
     /// Begins and aborts one of any key. Whether it was refused.
     async fn bare(&mut self, bucket: &Bucket, key: &str, owner: Option<&str>) -> Result<(), Failure> {
         let created = bucket.begin(key, MEDIA_TYPE, owner).await;
+        self.unsure |= !bucket.doubtful().is_empty();
         let upload_id = created.inspect_err(|failure| self.unsure |= failure.layer == Layer::Network)?.upload_id;
         if let Err(failure) = bucket.end(key, &upload_id, owner).await {
             self.left.push((left(bucket, key, upload_id), failure));
@@ -413,7 +416,7 @@ impl<'a> Uploads<'a> {
             return Finding::failed(check, Failure { message, remedy, ..failure.clone() });
         }
         if self.unsure {
-            let message = "whether S3 has begun an upload is not known, because it did not answer";
+            let message = "whether S3 has begun one more upload is not known, because it did not answer each request";
             return Finding::warning(check, Layer::Network, message, format!("nothing of it is visible; {rule}"));
         }
         Finding::ok(check, "every upload was aborted")

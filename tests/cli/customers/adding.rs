@@ -86,6 +86,10 @@ fn values_are_what_they_read_as() {
         "--param",
         "ids=[1, 2]",
         "--param",
+        "negative=-7",
+        "--param",
+        "price=1.5",
+        "--param",
         "since=2024-01-01T00:00:00Z",
         "--param",
         "is_big=true",
@@ -104,7 +108,7 @@ fn values_are_what_they_read_as() {
     let shown = world.run(&["customer", "show", "southwest", "--json"]).ended(0).json();
     let wanted = serde_json::json!({
         "carrier": "WN", "id": 42, "code": "42", "old": "007", "ids": [1, 2], "since": "2024-01-01T00:00:00Z", "is_big": true,
-        "note": "it's \"so\" = $HOME",
+        "negative": -7, "price": 1.5, "note": "it's \"so\" = $HOME",
     });
     assert_eq!(shown["profile"]["params"], wanted);
     assert_eq!(shown["profile"]["encryption"], "kms with alias/their-key");
@@ -113,6 +117,22 @@ fn values_are_what_they_read_as() {
     world
         .run(&["customer", "add", "x", "--param", "novalue", "--account", "1", "--bucket", "b", "--region", "r"])
         .ended(2);
+}
+
+/// TOML reads them as numbers, and as those of other tenants.
+#[test]
+fn a_number_that_would_be_written_otherwise_stays_what_was_typed() {
+    let world = vendor();
+    let ids =
+        ["42_7", "0x10", "0o17", "0b11", "+5", "-0", "1e3", "1.50", "1_0.5", "42 # old", "9223372036854775808", "inf"];
+    let typed: Vec<String> = (0..).zip(ids).map(|(number, id)| format!("id{number}={id}")).collect();
+    let more = typed.iter().flat_map(|typed| ["--param", typed]).chain(["--param", "ids=[ 42_7,+5 ]"]);
+    world.run(&SOUTHWEST.into_iter().chain(more).collect::<Vec<_>>()).ended(0);
+    let shown = world.run(&["customer", "show", "southwest", "--json"]).ended(0).json();
+    for (number, id) in ids.iter().enumerate() {
+        assert_eq!(shown["profile"]["params"][format!("id{number}")], *id);
+    }
+    assert_eq!(shown["profile"]["params"]["ids"], serde_json::json!(["42_7", "+5"]));
 }
 
 #[test]

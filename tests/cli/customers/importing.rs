@@ -2,9 +2,9 @@
 
 use super::*;
 
-const LIST: &str = "\u{feff}Customer Name;Role ARN;S3 Bucket Name;AWS Region;Prefix;Group Tags;params.carrier;CRM no\r\n\
-    southwest;arn:aws:iam::100000000002:role/theirs;southwest-lake;us-west-2;partners/aa;airlines,west;WN;17\r\n\
-    \"delta\";arn:aws:iam::100000000003:role/x/y;delta-data;us-east-1;;airlines;DL;\r\n\r\n";
+const LIST: &str = "\u{feff}Customer Name;Role ARN;S3 Bucket Name;AWS Region;Prefix;Group Tags;params.carrier;params.id;CRM no\r\n\
+    southwest;arn:aws:iam::100000000002:role/theirs;southwest-lake;us-west-2;partners/aa;airlines,west;WN;42_7;17\r\n\
+    \"delta\";arn:aws:iam::100000000003:role/x/y;delta-data;us-east-1;;airlines;DL;;\r\n\r\n";
 
 #[test]
 fn a_spreadsheet_becomes_profiles() {
@@ -20,7 +20,7 @@ fn a_spreadsheet_becomes_profiles() {
     assert_eq!(profile["role_arn"], "arn:aws:iam::100000000002:role/theirs");
     assert_eq!((&profile["prefix"], &profile["region"]), (&"partners/aa/".into(), &"us-west-2".into()));
     assert_eq!(profile["groups"], serde_json::json!(["airlines", "west"]));
-    assert_eq!(profile["params"]["carrier"], "WN");
+    assert_eq!(profile["params"], serde_json::json!({ "carrier": "WN", "id": "42_7" }));
     let delta = world.run(&["customer", "show", "delta", "--json"]).ended(0).json();
     assert_eq!(delta["profile"]["prefix"], "consign/delta/");
     assert!(delta["profile"]["external_id"] != profile["external_id"]);
@@ -118,6 +118,10 @@ fn json_is_read_as_it_is_typed() {
     );
     let said = world.run(&["customer", "add", "--from", "list.json"]).ended(3);
     said.err_says(&["`nowhere`", "list.json:4:24"]);
+    // Two tenants' ids would become one.
+    world.write("list.json", list.replace("\"42\"", "12345678901234567891"));
+    let said = world.run(&["customer", "add", "--from", "list.json"]).ended(3);
+    said.err_says(&["this is no value for queries", "write text"]);
     world.write("list.json", "[ {\"name\": } ]");
     world.run(&["customer", "add", "--from", "list.json"]).ended(3).err_says(&["is not JSON", "list.json:1:12"]);
     world.write("list.json", r#"{ "acme": 7 }"#);

@@ -168,6 +168,28 @@ fn who_the_vendor_is_is_never_made_up() {
         .err_says(&["consign is arn:aws:iam::999999999999:user/consign here", "`[aws] principal`"]);
 }
 
+/// It would be an account of the same number that has nothing to do with the vendor.
+#[test]
+fn a_role_of_another_partition_trusts_nobody() {
+    let world = vendor();
+    let (_sandbox, endpoint) = sandbox(&world, &set_up(&pack_in(&world, &["--json"]).json()));
+    at(&world, &endpoint);
+    world
+        .write("customers.d/united.toml", UNITED.replace("arn:aws:", "arn:aws-cn:").replace("us-east-1", "cn-north-1"));
+    let rotate = ["customer", "rotate-external-id", "united"];
+    for args in [&["customer", "pack", "united"][..], &rotate] {
+        let said = ["customer united is in the partition aws-cn", "arn:aws:iam::999999999999:root in aws"];
+        world.run(args).ended(1).err_says(&said);
+        let role = ["--vendor", "arn:aws:iam::111122223333:role/consign"];
+        world
+            .run(&[args, &role].concat())
+            .ended(1)
+            .err_says(&["arn:aws:iam::111122223333:role/consign in aws", "help: "]);
+    }
+    // Of digits alone nobody knows.
+    pack_in(&world, &[]).out_says(&["arn:aws-cn:iam::999999999999:root"]);
+}
+
 #[test]
 fn a_directory_gets_everything() {
     let world = vendor();
@@ -359,6 +381,64 @@ fn a_role_of_two_profiles_trusts_both() {
     let next = said["next_external_id"].as_str().unwrap();
     assert_eq!(ids, serde_json::json!(["demo-1f0c-united", next, "demo-2f0c-eu"]));
     world.run(&["check"]).ended(0).err_says(&["customers `united` and `united-eu` have the same role"]);
+}
+
+/// Whichever of them is applied first makes the role, and the others are told not to.
+#[test]
+fn packs_of_one_role_can_both_be_applied() {
+    for more in ["", "bucket_owner = \"100000000009\"\n", "encryption = \"s3\"\n"] {
+        let world = vendor();
+        let profile = format!("{UNITED}{more}");
+        world.write("customers.d/united.toml", &profile);
+        let other = profile.replace("united]", "united-eu]").replace("demo-1f0c-united", "demo-2f0c-eu");
+        world
+            .write("customers.d/united-eu.toml", other.replace("united-data", "united-eu").replace("\"UA\"", "\"UE\""));
+        pack_in(&world, &["--dir", "out"]);
+        let (yaml, module) = (world.path("out/consign-united.yaml"), world.path("out/consign-united.tf"));
+        let pack = pack_in(&world, &["--json"]).json();
+        if let (Some(lint), Some(templates)) = (tool("cfn-lint"), read_by_others("yaml", std::slice::from_ref(&yaml))) {
+            succeeds(Command::new(lint).args(["--regions", "us-east-1", "--"]).arg(&yaml));
+            let resources = &templates[0]["Resources"];
+            let role = &resources["DeliveryRole"];
+            assert_eq!(role["Condition"], "MakesRole");
+            assert_eq!(role["Properties"]["AssumeRolePolicyDocument"], pack["trust_policy"]);
+            assert!(role["Properties"]["Policies"].is_null(), "it would not be there without the role");
+            let policy = &resources["DeliveryPolicy"];
+            assert_eq!(policy["Properties"]["PolicyDocument"], pack["permissions_policy"]);
+            let of = serde_json::json!([{ "!If": ["MakesRole", { "!Ref": "DeliveryRole" }, "flight-data"] }]);
+            assert!(policy["Condition"].is_null() && policy["Properties"]["Roles"] == of, "{policy}");
+            let kms = &resources["KmsPolicy"]["Properties"]["Roles"];
+            assert!(*kms == of || pack["kms_policy"].is_null(), "{kms}");
+        }
+        as_terraform_has_it(&module, &pack);
+        let text = fs::read_to_string(&module).unwrap();
+        let count = text.lines().filter(|line| line.contains("= var.consign_united_make_role ? 1 : 0")).count();
+        assert_eq!(count, 1, "{text}");
+        let role =
+            "role   = var.consign_united_make_role ? aws_iam_role.consign_united_delivery[0].id : \"flight-data\"\n";
+        assert_eq!(text.matches(role).count(), 1 + usize::from(!pack["kms_policy"].is_null()), "{text}");
+        for (format, told) in [("cloudformation", "MakeRole=false"), ("terraform", "consign_united_make_role = false")]
+        {
+            pack_in(&world, &["--format", format]).out_says(&[told]);
+        }
+    }
+}
+
+#[test]
+fn a_trust_policy_that_iam_may_not_take_is_warned_of() {
+    let world = vendor();
+    let id = |number: usize| format!("c0ns1gn-{number:032}");
+    for number in 0..45 {
+        let other = UNITED.replace("united]", &format!("u{number}]")).replace("demo-1f0c-united", &id(number));
+        world.write(&format!("customers.d/u{number}.toml"), other.replace("\"in/\"", &format!("\"in{number}/\"")));
+        if number == 30 {
+            assert!(!pack_in(&world, &[]).stderr.contains("characters"));
+        }
+    }
+    let said = ["the trust policy of arn:aws:iam::100000000001:role/flight-data has 2", "IAM takes 2048"];
+    pack_in(&world, &[]).err_says(&said);
+    let checked = world.run(&["check"]).ended(0).err_says(&said);
+    assert_eq!(checked.stderr.matches("IAM takes 2048").count(), 1, "once for each role: {}", checked.stderr);
 }
 
 /// Stacks and statements have names of their own rules, and two customers two of them.

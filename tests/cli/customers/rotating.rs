@@ -83,6 +83,24 @@ fn a_rotation_can_be_given_up() {
     rotate(&world, &["--finish", "--abandon"]).ended(2);
 }
 
+/// An ID that has to go does not wait until all else is in order.
+#[test]
+fn an_error_elsewhere_keeps_no_id_from_being_changed() {
+    let world = vendor();
+    world.write("customers.d/broken.toml", "[customers.broken]\nrole_arn = \"arn\"\n");
+    let begun = rotate(&world, &["--json"]).ended(0).json();
+    let next = begun["next_external_id"].as_str().unwrap();
+    rotate(&world, &["--finish", "--untried"]).ended(0).out_says(&["was not tried", next]);
+    rotate(&world, &[]).ended(0);
+    rotate(&world, &["--abandon"]).ended(0);
+    let rotated = |name| world.run(&[&["customer", "rotate-external-id", name], &VENDOR[..]].concat());
+    rotated("untied").ended(1).err_says(&["there is no customer 'untied'", "did you mean 'united'?"]);
+    rotated("broken").ended(3).err_says(&["the profile of customer 'broken' has an error in it"]);
+    world.run(&["check"]).ended(3);
+    fs::remove_file(world.path("customers.d/broken.toml")).unwrap();
+    world.run(&["check", "--quiet"]).ended(0);
+}
+
 /// Who had none gets one in the same way.
 #[test]
 fn a_role_that_asks_for_none_gets_one() {

@@ -1,50 +1,12 @@
 //! A registry with a name and a certificate of its own company, behind a proxy.
 
-use std::io::{BufRead as _, BufReader, Write as _, copy};
-use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::mpsc;
-use std::thread::spawn;
-
 use super::signed::Signer;
 use super::{component, lock, world};
 use crate::cli::world::{Ran, World, command};
-use crate::support::registry::{Registry, Server, digest};
+use crate::support::registry::{Registry, digest};
+use crate::support::tunnel::Tunnel;
 
 const NAME: &str = "registry.example";
-
-/// Leads every connection to one server, and tells where each was to go.
-struct Proxy {
-    url: String,
-    asked: mpsc::Receiver<String>,
-}
-
-impl Proxy {
-    fn new(server: &Server) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let (url, to) = (format!("http://{}", listener.local_addr().unwrap()), server.port);
-        let (sender, asked) = mpsc::channel();
-        spawn(move || {
-            for near in listener.incoming().map_while(Result::ok) {
-                let lines = BufReader::new(&near).lines().map_while(Result::ok).take_while(|line| !line.is_empty());
-                let first = lines.collect::<Vec<_>>().into_iter().next().unwrap_or_default();
-                if sender.send(first).is_err() {
-                    return;
-                }
-                let far = TcpStream::connect(("127.0.0.1", to)).unwrap();
-                (&near).write_all(b"HTTP/1.1 200 OK\r\n\r\n").unwrap();
-                for (mut from, mut to) in
-                    [(&near, &far), (&far, &near)].map(|(a, b)| (a.try_clone().unwrap(), b.try_clone().unwrap()))
-                {
-                    spawn(move || {
-                        let _ = copy(&mut from, &mut to);
-                        let _ = to.shutdown(Shutdown::Write);
-                    });
-                }
-            }
-        });
-        Self { url, asked }
-    }
-}
 
 fn pull(world: &World, environment: &[(&str, &str)]) -> Ran {
     let mut command = command(world.dir(), &["--config", "consign.toml", "plugin", "pull"]);
@@ -92,7 +54,7 @@ fn a_registry_over_tls_is_reached_through_a_proxy_and_known_by_its_certificate()
     ]);
     let over_tls = registry.over_tls(&maker.file("server.pem"), &maker.file("server.key"));
     let manifest = registry.push("team/fmt", "1", &component(1));
-    let proxy = Proxy::new(&over_tls);
+    let proxy = Tunnel::to(over_tls.port);
     let world = world(&format!("{NAME}/team/fmt:1"), "");
     let root = maker.file("root.pem").display().to_string();
 
@@ -106,7 +68,7 @@ fn a_registry_over_tls_is_reached_through_a_proxy_and_known_by_its_certificate()
     let pinned = &lock(&world)["plugins"]["fmt"];
     assert_eq!(pinned["manifest"].as_str(), Some(&*manifest));
     assert_eq!(pinned["component"].as_str(), Some(&*digest(&component(1))));
-    let asked: Vec<String> = proxy.asked.try_iter().collect();
+    let asked: Vec<String> = proxy.asked();
     assert!(asked.iter().all(|first| first.starts_with(&format!("CONNECT {NAME}:443 "))), "{asked:?}");
 
     // Nor is one believed that has the certificate of another name.
