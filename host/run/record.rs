@@ -94,7 +94,7 @@ impl Recorder<'_> {
             say_attempt(attempt.number);
             let journal = self.journal(attempt.id, true);
             self.ledger.is_ours().await?;
-            if self.stop.ends().is_none()
+            if self.stop.in_vain().is_none()
                 && self.holds(work)
                 && let Some(unready) = self.ledger.hold(id).await?
             {
@@ -289,7 +289,7 @@ impl Recorder<'_> {
         // Of what is torn nothing is left to complete: it begins anew.
         let (was_sealed, sealed) = (sealed, sealed && failure.leaves != Leaves::Torn);
         // What is sealed waits until it is told that it has waited in vain.
-        let told = self.stop.ends().filter(|_| sealed && failure.is_of_setup());
+        let told = self.stop.in_vain().filter(|_| sealed && failure.is_of_setup());
         if let Some(why) = &told {
             failure.message = format!("{}; {}", failure.message, why.message);
         }

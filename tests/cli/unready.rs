@@ -2,12 +2,16 @@
 //! begins when they are; nobody else waits for it.
 
 use std::collections::BTreeSet;
+use std::thread::sleep;
+use std::time::Duration;
 
 use rustix::process::Signal;
 use serde_json::Value;
 
 use super::daemon::in_state;
 use super::world::{self, MANIFEST, Running, SOON, World, files, says, stop, until};
+use crate::support::proxy::Proxy;
+use crate::support::wire::{Call, Fault, sts_error};
 
 fn world(keys: &str) -> World {
     World::new(&config(keys))
@@ -338,5 +342,32 @@ fn what_waits_for_its_customer_can_be_cancelled() {
     world.run(&["cancel", &run, "--reason", "not wanted"]).ended(0);
     until("it has ended", SOON, || world.run(&["show", &run, "--json"]).ended(0).json()["run"]["state"] == "failed");
     says(&failures(&world).concat(), &["not wanted"]);
+    stop(daemon);
+}
+
+/// It is found while its deadline passes, which would stop what is not stored whole.
+#[test]
+fn a_deadline_does_not_end_what_is_sealed_and_waits_for_its_customer() {
+    let keys = "schedule = \"*/5 * * * * *\"\nto = { customers = [\"acme\"] }\ncatch_up = \"all\"\ndeadline = \"2s\"";
+    let world = World::new(&world::flights(&world::customer("acme", 1, "us-east-1", "\"AS\""), "each", keys));
+    let _sandbox = world.sandbox();
+    let proxy = Proxy::start(&world.endpoint());
+    world.configure(&proxy.endpoint, "", "");
+    let mut dies = world.start(&[], &["run"], &[("CONSIGN_CRASH_AT", "sealed")]);
+    assert_eq!(dies.wait(SOON).code(), None);
+    let run = world.runs().last().unwrap()["run"].as_str().unwrap().to_owned();
+    let delivery = || world.run(&["show", &run, "--json"]).ended(0).json()["deliveries"][0].clone();
+    proxy.obey(|seen, _| {
+        (seen.call == Call::AssumeRole).then(|| {
+            sleep(Duration::from_secs(4));
+            Fault::Answer(403, vec![], sts_error("AccessDenied", "not any more"))
+        })
+    });
+    let daemon = world.daemon();
+    until("it has been refused", SOON, || delivery()["failure"]["layer"] == "trust-policy");
+    assert_eq!(delivery()["state"], "sealed", "{}", delivery());
+    proxy.heal();
+    world.run(&["preflight", "acme"]).ended(0);
+    until("it is completed", SOON, || delivery()["state"] == "committed");
     stop(daemon);
 }

@@ -8,8 +8,7 @@ use consign::delivery::{Delivery, DeliverySpec, Manifested, Target};
 use consign::domain::{KeyTemplate, Mode};
 use serde_json::Value;
 
-use super::layers::sts_error;
-use super::wire::{Call, Fault, Seen, Wire, s3_error};
+use super::wire::{Call, Fault, Seen, Wire, s3_error, sts_error};
 use super::world::*;
 
 const SUCCESS: &str = "uploads/us/orders/2024-05-01/060000Z/_SUCCESS";
