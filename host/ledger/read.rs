@@ -444,8 +444,7 @@ fn with_deliveries(ledger: &Db, mut left: BTreeMap<i64, Unfinished>) -> Result<V
 fn open_deliveries(ledger: &Db, run: i64) -> Result<Vec<OpenDelivery>, LedgerError> {
     let select = "SELECT * FROM deliveries WHERE run = ?1 ORDER BY customer";
     let all = ledger.all(select, values![run], |row| open(ledger, row))?;
-    let ended = |state| matches!(state, DeliveryState::Committed | DeliveryState::Failed);
-    Ok(all.into_iter().filter(|d| !ended(d.state) || !d.uploads.is_empty()).collect())
+    Ok(all.into_iter().filter(|open| !open.state.has_ended() || !open.uploads.is_empty()).collect())
 }
 
 pub(super) fn open_delivery(ledger: &Db, delivery: DeliveryId) -> Result<OpenDelivery, LedgerError> {

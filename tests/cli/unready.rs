@@ -345,6 +345,26 @@ fn what_waits_for_its_customer_can_be_cancelled() {
     stop(daemon);
 }
 
+/// A send has only its own customers' deliveries tried, and ends no run that somebody else waits in.
+#[test]
+fn what_waits_for_one_customer_outlives_a_send_to_another() {
+    // All slots of the share are looked at, because they go in order.
+    let world = World::new(&config("latest_pointer = true").replace("\"* * * * * *\"", "\"@daily\""));
+    let sandbox = world.sandbox_of(&WRONG);
+    world.run(&["backfill", "each", "--from", "2026-01-01", "--to", "2026-01-02"]).ended(0);
+    let daemon = world.daemon();
+    let waiting = || unready(&world).map(|found| found["waiting"].clone());
+    until("both of acme's wait", SOON, || waiting() == Some(2.into()) && delivered(&world, "globex-data") == 2);
+    stop(daemon);
+    world.run(&["send", "each", "--customer", "globex", "--at", "2026-01-02T00:00:00Z"]).ended(0);
+    assert_eq!((waiting(), failures(&world)), (Some(2.into()), vec![]));
+    drop(sandbox);
+    let _sandbox = world.sandbox_of(&[]);
+    let daemon = world.daemon();
+    until("both are delivered", SOON, || delivered(&world, "acme-data") == 2);
+    stop(daemon);
+}
+
 /// It is found while its deadline passes, which would stop what is not stored whole.
 #[test]
 fn a_deadline_does_not_end_what_is_sealed_and_waits_for_its_customer() {
