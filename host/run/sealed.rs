@@ -1,6 +1,7 @@
 //! What is stored whole, gone on with: it is not read again. Where its manifest is, or may be, nothing
 //! takes its place, whatever the configuration has become (`docs/decisions/0022-what-an-answer-proves.md`).
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::record::{Outcome, Recorder, Try, say_attempt};
@@ -17,6 +18,8 @@ pub(super) struct Stored {
     /// What the manifest is to say, its objects aside.
     draft: Manifest,
     to: Destination,
+    /// Of it, and of no object: whoever had another one made for `_SUCCESS` did not get to its end.
+    others: Vec<String>,
     number: u32,
 }
 
@@ -27,11 +30,15 @@ impl Stored {
             return None;
         }
         let (draft, to) = (attempt.draft.clone()?, attempt.destination.clone()?);
-        let manifests = uploads.iter().filter(|upload| upload.attempt == attempt.id && upload.key == to.manifest_key);
-        let manifest_uploads = manifests.map(|upload| (upload.upload_id.clone(), upload.created)).collect();
+        let own = uploads.iter().filter(|upload| upload.attempt == attempt.id);
+        let (manifests, others): (Vec<_>, Vec<_>) = own.partition(|upload| upload.key == to.manifest_key);
+        let manifest_uploads = manifests.iter().map(|upload| (upload.upload_id.clone(), upload.created)).collect();
         let (objects, manifested) = (attempt.objects.clone(), attempt.manifested);
+        let of_objects: HashSet<&str> = objects.iter().map(|object| object.upload_id.as_str()).collect();
+        let others = others.into_iter().filter(|upload| !of_objects.contains(upload.upload_id.as_str()));
+        let others = others.map(|upload| upload.upload_id.clone()).collect();
         let left = Left { objects, manifest_key: to.manifest_key.clone(), manifest_uploads, manifested };
-        Some(Self { left, draft, to, number: attempt.number })
+        Some(Self { left, draft, to, others, number: attempt.number })
     }
 }
 
@@ -77,21 +84,24 @@ impl Recorder<'_> {
         &self,
         at_work: Try,
         profile: &Arc<Customer>,
-        Stored { left, draft, .. }: Stored,
+        Stored { left, draft, others, .. }: Stored,
     ) -> Result<Delivered, Failure> {
         let target = Target::bucket(&self.parts.vendor, profile, self.run);
         let target = target.map_err(|failure| if left.may_be_manifested() { failure.in_doubt() } else { failure })?;
         let journal = self.journal(at_work.attempt, true);
         let sealed = Delivery::resume(target, journal, self.parts.spill_dir.clone(), left).await?;
-        super::finish(self.parts, sealed, draft).await
+        let mut delivered = super::finish(self.parts, sealed, draft).await?;
+        delivered.committed.left.extend(others);
+        Ok(delivered)
     }
 
     /// It is delivered, though nobody can see to what comes after the manifest.
     async fn commit_as_it_is(&self, at_work: Try, stored: Stored) -> Result<Outcome, LedgerError> {
-        let Stored { left, draft, .. } = stored;
+        let Stored { left, draft, others, .. } = stored;
         let Left { objects, manifest_key, manifest_uploads, .. } = left;
         let (objects, markers): (Vec<_>, Vec<_>) = objects.into_iter().partition(|object| object.role == Role::Data);
-        let mut left: Vec<String> = manifest_uploads.into_iter().map(|(upload_id, _)| upload_id).collect();
+        let mut left: Vec<String> =
+            manifest_uploads.into_iter().map(|(upload_id, _)| upload_id).chain(others).collect();
         for marker in markers.into_iter().filter(|marker| !marker.completion.is_done()) {
             tracing::warn!(key = marker.key, "delivered, but without this object: no profile leads there");
             left.push(marker.upload_id);

@@ -256,3 +256,29 @@ fn a_manifest_in_doubt_of_who_was_taken_off_its_share_is_found_out() {
     assert_eq!(open_uploads(&case.world), 0);
     stop(case.daemon);
 }
+
+/// Its upload is said to be gone, and the next one's only part is not taken.
+#[test]
+fn uploads_by_which_a_marker_was_not_had_again_are_aborted() {
+    let keys = "success_marker = true\nretry = { attempts = 9, backoff = \"100ms\", max_backoff = \"100ms\" }";
+    let mut parts = 0;
+    let mut case = Case::new(keys, move |seen, _| {
+        let (gone, slow) = (s3_error("NoSuchUpload", "gone"), s3_error("SlowDown", "not now"));
+        match seen.call {
+            Call::Complete if seen.key.ends_with("_SUCCESS") => Some(Fault::Answer(404, vec![], gone)),
+            Call::Part if seen.key.ends_with("_SUCCESS") => {
+                parts += 1;
+                (parts > 1).then(|| Fault::Answer(503, vec![], slow))
+            }
+            _ => None,
+        }
+    });
+    case.until_logged("to be tried again", 1);
+    case.proxy.heal();
+    case.until_it_has("succeeded");
+    assert!(case.has("_SUCCESS"));
+    stop(case.daemon);
+    let daemon = case.world.daemon();
+    until("nothing is left", SOON, || open_uploads(&case.world) == 0);
+    stop(daemon);
+}
