@@ -391,3 +391,26 @@ fn a_deadline_does_not_end_what_is_sealed_and_waits_for_its_customer() {
     until("it is completed", SOON, || delivery()["state"] == "committed");
     stop(daemon);
 }
+
+/// Nobody would look at it any more: it says what the configuration has against it.
+#[test]
+fn what_waits_for_its_customer_ends_when_its_share_no_longer_goes_there() {
+    let changes = [
+        ("[shares.each]", "[shares.other]", "share each is no longer configured"),
+        ("\"acme\", \"globex\"]", "\"globex\"]", "share each no longer goes to customer acme"),
+    ];
+    for (old, new, why) in changes {
+        let world = world("catch_up = \"all\"");
+        let _sandbox = world.sandbox_of(&WRONG);
+        let daemon = world.daemon();
+        waits(&world);
+        let run = world.runs().last().unwrap()["run"].as_str().unwrap().to_owned();
+        world.write("consign.toml", world.text().replace(old, new));
+        world.run(&["reload", "--wait"]).ended(0);
+        let shown = || world.run(&["show", &run, "--json"]).ended(0).json();
+        until(why, SOON, || shown()["run"]["state"] == "failed");
+        let failure = shown()["deliveries"][0]["failure"].clone();
+        assert_eq!((&failure["layer"], &failure["message"]), (&"config".into(), &why.into()));
+        stop(daemon);
+    }
+}
