@@ -424,7 +424,7 @@ pub(super) fn ended_with_uploads(ledger: &Db) -> Result<Vec<Unfinished>, LedgerE
 fn left(ledger: &Db, which: &str, values: &[Value<'_>]) -> Result<Vec<(i64, Unfinished)>, LedgerError> {
     let select = format!(
         "SELECT r.seq, r.id AS run_id, r.origin, r.state, s.share, s.at, s.interval_start, s.interval_end,
-                CASE r.origin WHEN 'manual' THEN NULL ELSE s.deadline_at END AS deadline
+                CASE WHEN r.origin IN ('manual', 'backfill') THEN NULL ELSE s.deadline_at END AS deadline
          FROM runs r JOIN slots s ON s.id = r.slot WHERE {which}"
     );
     ledger.all(&select, values, |row| {
