@@ -414,3 +414,17 @@ fn what_waits_for_its_customer_ends_when_its_share_no_longer_goes_there() {
         stop(daemon);
     }
 }
+
+/// Its customer is looked at without a pause.
+#[test]
+fn a_retry_of_what_waits_for_its_customer_delivers_it() {
+    let world = world("catch_up = \"all\"");
+    let sandbox = world.sandbox_of(&WRONG);
+    let daemon = world.daemon();
+    waits(&world);
+    let run = world.runs().last().unwrap()["run"].as_str().unwrap().to_owned();
+    drop(sandbox);
+    let _sandbox = world.sandbox_of(&[]);
+    world.run(&["retry", &run, "--json"]).ended(0).out_says(&["\"acme\"", "\"committed\""]);
+    stop(daemon);
+}
