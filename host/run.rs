@@ -12,6 +12,7 @@ pub mod ready;
 mod record;
 mod report;
 mod retry;
+mod sealed;
 mod stop;
 mod uploads;
 mod verify;

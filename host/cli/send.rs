@@ -182,11 +182,14 @@ impl Sending {
     /// has the ledger's lock knows that nobody else is at work on them.
     async fn take_up(&self, ledger: &Ledger) -> Result<(), CliError> {
         for left in ledger.unfinished_of(&self.slot, self.in_order()).await? {
-            for delivery in left.deliveries.into_iter().filter(|open| self.customers.contains(&open.customer)) {
+            let (own, others): (Vec<_>, Vec<_>) =
+                left.deliveries.into_iter().partition(|open| self.customers.contains(&open.customer));
+            for delivery in own {
                 let customer = delivery.customer.clone();
                 self.recorder(ledger, left.run, &left.slot, &customer).resume(delivery).await?;
             }
-            if left.state == RunState::Running {
+            // What waits for somebody else is the next daemon's: the run's end would have it fail.
+            if left.state == RunState::Running && others.iter().all(|open| open.state.has_ended()) {
                 finish(ledger, left.run).await?;
             }
         }

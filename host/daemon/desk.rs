@@ -265,10 +265,11 @@ impl Desk {
         self.queue.push(job.delivery.id, turn, job.deadline(), job);
     }
 
-    /// Its task finds why: what it is told, that it is too late, or what the ledger has against it.
+    /// Its task finds why: that it has waited in vain, that it is too late, or what the ledger or the
+    /// configuration has against it.
     pub fn end(&mut self, job: Job, why: Option<Failure>) {
         let stopper = Stopper::default();
-        why.into_iter().for_each(|why| stopper.stop(why));
+        why.into_iter().for_each(|why| stopper.in_vain(why));
         self.begin(job, None, stopper);
     }
 

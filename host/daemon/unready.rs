@@ -127,7 +127,7 @@ impl Waiting {
         self.looking.insert(customer.clone(), is_new);
     }
 
-    /// What has waited too long, each with why.
+    /// What has waited too long, or for what is no longer configured, each with why.
     fn in_vain(&self, config: &Config, now: Instant) -> Vec<(DeliveryId, Option<Failure>)> {
         let mut newest: BTreeMap<(&ShareName, &CustomerName), Instant> = BTreeMap::new();
         for job in self.jobs.values().filter(|job| is_made_up_for(job)) {
@@ -156,6 +156,10 @@ impl Waiting {
         };
         let told = |(id, job): (&DeliveryId, &Job)| {
             let unready = self.unready.get(&job.delivery.customer);
+            // Its task finds why.
+            if !is_configured(config, job) {
+                return Some((*id, None));
+            }
             let why = why(job, unready)?;
             Some((*id, unready.map(|unready| gives_up(job, unready, &why))))
         };
@@ -206,6 +210,12 @@ fn gives_up(job: &Job, unready: &Unready, why: &str) -> Failure {
         true => Failure { message: ready::waited(unready, why), ..unready.failure.clone() },
         false => ready::given_up(unready, why),
     }
+}
+
+/// Its share is there, and goes to its customer.
+fn is_configured(config: &Config, job: &Job) -> bool {
+    let share = config.shares.get(&job.delivery.slot.share);
+    share.is_some_and(|share| share.to.binary_search(&job.delivery.customer).is_ok())
 }
 
 /// Nobody has asked for this slot by itself: the share's `catch_up` says what becomes of it.

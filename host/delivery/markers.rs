@@ -4,6 +4,8 @@
 //! Their bytes are stored before anything is visible, as all others are, so that
 //! nothing but their completion is left when the manifest is there.
 
+use std::slice;
+
 use bytes::Bytes;
 use serde::Serialize;
 
@@ -101,7 +103,14 @@ impl Manifested {
             if object.role == Role::SuccessMarker
                 && answer.as_ref().is_err_and(|failure| failure.leaves == Leaves::Torn)
             {
-                answer = put_anew(&common, object, &mut committed.left).await;
+                answer = match stored_anew(&common, object, &mut committed.left).await {
+                    Ok(anew) => {
+                        // The next try goes on with this one, as whoever comes after a crash does.
+                        journal.completions(slice::from_ref(&anew)).await.map_err(Failure::in_doubt)?;
+                        put_anew(store, object, anew, &mut committed.left).await
+                    }
+                    Err(failure) => Err(failure),
+                };
             }
             let Err(failure) = answer else {
                 crash::point(Point::MarkerCompleted);
@@ -128,20 +137,36 @@ impl Manifested {
 }
 
 /// Another upload for `_SUCCESS`, whose own is gone: nothing is in it, so that it can be had again at any
-/// time. Where it is there by now, it is as it should be. An upload that comes to nothing is `left`.
-async fn put_anew(common: &Common, object: &mut SealedObject, left: &mut Vec<String>) -> Result<(), Failure> {
+/// time. An upload that comes to nothing is `left`.
+async fn stored_anew(common: &Common, object: &SealedObject, left: &mut Vec<String>) -> Result<SealedObject, Failure> {
     let (store, uploads) = (&common.store, &common.uploads);
     let key = store.recorded(&object.key)?;
     let created = uploads.create(store, &key, SUCCESS_TYPE).await?;
     left.push(created.upload_id.clone());
-    let anew = store.whole(object.role, &key, SUCCESS_TYPE, created, Bytes::new()).await?;
+    store.whole(object.role, &key, SUCCESS_TYPE, created, Bytes::new()).await
+}
+
+/// Asks for its completion. Where `_SUCCESS` is there by now, it is as it should be.
+async fn put_anew(
+    store: &Store,
+    object: &mut SealedObject,
+    anew: SealedObject,
+    left: &mut Vec<String>,
+) -> Result<(), Failure> {
     match store.complete(&anew, Completing { if_none_match: true, in_doubt: false }).await {
         Ok(Stored { etag }) => {
             left.retain(|upload_id| *upload_id != anew.upload_id);
             *object = SealedObject { completion: Completion::Done(etag), ..anew };
+            Ok(())
         }
-        Err(incomplete) if matches!(incomplete.why, Why::Exists) => object.completion = Completion::Done(String::new()),
-        Err(incomplete) => return Err(incomplete.failure),
+        Err(incomplete) if matches!(incomplete.why, Why::Exists) => {
+            object.completion = Completion::Done(String::new());
+            Ok(())
+        }
+        Err(incomplete) => {
+            let completion = if incomplete.in_doubt { Completion::InDoubt } else { Completion::Open };
+            *object = SealedObject { completion, ..anew };
+            Err(incomplete.failure)
+        }
     }
-    Ok(())
 }

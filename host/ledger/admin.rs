@@ -324,7 +324,7 @@ fn give_up(
             ended = true;
         }
     }
-    let is_open = |state| !matches!(state, DeliveryState::Committed | DeliveryState::Failed);
+    let is_open = |state: DeliveryState| !state.has_ended();
     if ended && !deliveries(ledger, run)?.into_iter().any(|(_, _, state)| is_open(state)) {
         write::run_finished(ledger, now, run)?;
     }

@@ -102,12 +102,14 @@ pub(super) fn pending_of(ledger: &Db, share: &ShareName) -> Result<Vec<Pending>,
 }
 
 pub(super) fn read(row: &Row<'_>) -> Result<Pending, LedgerError> {
+    let origin = origin(row)?;
     Ok(Pending {
         id: row.get("id")?,
         slot: slot(row)?,
-        origin: origin(row)?,
+        origin,
         overlap: overlap(row)?,
-        deadline: maybe_at(row, "deadline_at")?,
+        // Of a slot that is filled in it is that of its earlier runs.
+        deadline: maybe_at(row, "deadline_at")?.filter(|_| origin != Origin::Backfill),
         customers: json(row.get("customers")?)?,
     })
 }

@@ -228,9 +228,10 @@ fn keep_waiting(ledger: &Db, now: Instant, shares: &[ShareName]) -> Result<Vec<(
               ORDER BY id {})",
         ledger.locked_if_free()
     );
-    let late_held = format!("state = 'held' AND {of_these} AND deadline_at <= ?2");
+    let is_late = format!("{of_these} AND deadline_at <= ?2 AND origin <> 'backfill'");
+    let late_held = format!("state = 'held' AND {is_late}");
     let late = format!(
-        "SELECT * FROM slots WHERE state = 'pending' AND {of_these} AND deadline_at <= ?2 ORDER BY at, id {}",
+        "SELECT * FROM slots WHERE state = 'pending' AND {is_late} ORDER BY at, id {}",
         ledger.locked_if_free()
     );
     let mut left_out = Vec::new();

@@ -424,7 +424,7 @@ pub(super) fn ended_with_uploads(ledger: &Db) -> Result<Vec<Unfinished>, LedgerE
 fn left(ledger: &Db, which: &str, values: &[Value<'_>]) -> Result<Vec<(i64, Unfinished)>, LedgerError> {
     let select = format!(
         "SELECT r.seq, r.id AS run_id, r.origin, r.state, s.share, s.at, s.interval_start, s.interval_end,
-                CASE r.origin WHEN 'manual' THEN NULL ELSE s.deadline_at END AS deadline
+                CASE WHEN r.origin IN ('manual', 'backfill') THEN NULL ELSE s.deadline_at END AS deadline
          FROM runs r JOIN slots s ON s.id = r.slot WHERE {which}"
     );
     ledger.all(&select, values, |row| {
@@ -444,8 +444,7 @@ fn with_deliveries(ledger: &Db, mut left: BTreeMap<i64, Unfinished>) -> Result<V
 fn open_deliveries(ledger: &Db, run: i64) -> Result<Vec<OpenDelivery>, LedgerError> {
     let select = "SELECT * FROM deliveries WHERE run = ?1 ORDER BY customer";
     let all = ledger.all(select, values![run], |row| open(ledger, row))?;
-    let ended = |state| matches!(state, DeliveryState::Committed | DeliveryState::Failed);
-    Ok(all.into_iter().filter(|d| !ended(d.state) || !d.uploads.is_empty()).collect())
+    Ok(all.into_iter().filter(|open| !open.state.has_ended() || !open.uploads.is_empty()).collect())
 }
 
 pub(super) fn open_delivery(ledger: &Db, delivery: DeliveryId) -> Result<OpenDelivery, LedgerError> {

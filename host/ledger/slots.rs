@@ -137,9 +137,10 @@ fn take_over_manual(ledger: &Db, now: Instant, slots: &[New<'_>]) -> Result<Vec<
     Ok(left_out)
 }
 
-/// Makes a slot that is there pending again, as planned now. It keeps its interval.
+/// Makes a slot that is there pending again, as planned now. It keeps its interval, and the deadline of what is
+/// under way: what is filled in has none.
 fn replan(ledger: &Db, id: i64, plan: &Planned) -> Result<(), LedgerError> {
-    let also = "reason = NULL, origin = ?3, customers = ?4, overlap = ?5, deadline_at = ?6";
+    let also = "reason = NULL, origin = ?3, customers = ?4, overlap = ?5, deadline_at = coalesce(CAST(?6 AS BIGINT), deadline_at)";
     let (origin, customers) = (plan.origin.as_str(), to_json(&plan.customers)?);
     let overlap = plan.overlap.as_str();
     step::<SlotState>(ledger, id, SlotEvent::Plan, also, values![origin, &customers, overlap, plan.deadline])

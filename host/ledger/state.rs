@@ -136,6 +136,12 @@ states! {
     | Working | Sealed, Interrupt => Pending;
 }
 
+impl DeliveryState {
+    pub fn has_ended(self) -> bool {
+        matches!(self, Self::Committed | Self::Failed)
+    }
+}
+
 states! {
     AttemptState in "attempts" by "id" {
         Working = "working",

@@ -5,15 +5,15 @@ use std::sync::atomic::Ordering;
 
 use super::journal::Journal;
 use super::retry::{self, Retrying};
+use super::sealed::Stored;
 use super::{Delivered, Gauge, Parts, Stop, Work, deliver, quarantine};
 use crate::clock::{Instant, exact};
-use crate::config::{Config, Missed, Preflight};
+use crate::config::{Config, Missed, Preflight, RetryPolicy};
 use crate::crash::{self, Point};
-use crate::delivery::{Delivery, Left, Target};
+use crate::delivery::Target;
 use crate::domain::{Asked, CustomerName, Failure, Layer, Leaves, Manifest, Retry, RunId, Slot};
 use crate::ledger::{
-    self, AttemptId, AttemptState, Begun, DeliveryId, DeliveryState, Ledger, LedgerError, OpenAttempt, OpenDelivery,
-    OpenUpload, Setback,
+    self, AttemptId, AttemptState, Begun, DeliveryId, Ledger, LedgerError, OpenAttempt, OpenDelivery, Setback,
 };
 
 /// How a try at a delivery ended.
@@ -57,9 +57,9 @@ pub struct Recorder<'a> {
 
 /// An attempt at work, and how often its delivery has failed.
 #[derive(Clone, Copy)]
-struct Try {
-    delivery: DeliveryId,
-    attempt: AttemptId,
+pub(super) struct Try {
+    pub(super) delivery: DeliveryId,
+    pub(super) attempt: AttemptId,
     tries: u32,
 }
 
@@ -82,30 +82,21 @@ impl Recorder<'_> {
 
     /// Takes up what an earlier try or process left of a delivery. A sealed one
     /// rolls forward without reading its source again, if its profile still leads
-    /// to where it was stored. Any other begins anew, once its uploads are ended.
-    /// None when only uploads were left of a delivery that had ended.
+    /// to where it was stored, or if its manifest may be there. Any other begins anew,
+    /// once its uploads are ended. None when only uploads were left of a delivery that had ended.
     pub async fn resume(&self, open: OpenDelivery) -> Result<Option<Outcome>, LedgerError> {
         let OpenDelivery { id, state, tries, attempt, uploads, cancel, .. } = open;
         let configured = Work::new(self.config, self.slot, self.customer, self.run);
-        if let (Ok(work), Some(attempt)) = (&configured, &attempt)
-            && let Some((left, draft)) = sealed(attempt, &uploads)
-            && attempt.destination.as_ref().is_some_and(|to| work.leads_to(to, &to.manifest_key))
+        if let Some(attempt) = &attempt
+            && let Some(stored) = Stored::of(attempt, &uploads)
         {
-            say_attempt(attempt.number);
-            let journal = self.journal(attempt.id, true);
-            self.ledger.is_ours().await?;
-            if self.stop.ends().is_none()
-                && self.holds(work)
-                && let Some(unready) = self.ledger.hold(id).await?
-            {
-                crash::point(Point::HeldBack);
-                return Ok(Some(Outcome::Held { failure: unready.failure, sealed: true }));
-            }
-            let finished = self.roll_forward(work, journal, left, draft).await;
             let at_work = Try { delivery: id, attempt: attempt.id, tries };
-            return self.record(at_work, Some(work), true, finished).await.map(Some);
+            let outcome = self.go_on(at_work, stored, configured.as_ref().ok()).await?;
+            if outcome.is_some() {
+                return Ok(outcome);
+            }
         }
-        if matches!(state, DeliveryState::Committed | DeliveryState::Failed) {
+        if state.has_ended() {
             self.end_uploads_until_told(uploads).await?;
             return Ok(None);
         }
@@ -200,7 +191,7 @@ impl Recorder<'_> {
     }
 
     /// Whether it waits for its customer to be ready. What nobody makes up for need not.
-    fn holds(&self, work: &Work) -> bool {
+    pub(super) fn holds(&self, work: &Work) -> bool {
         matches!(self.retrying, Retrying::Schedule) && work.share.catch_up.missed != Missed::None
     }
 
@@ -225,8 +216,8 @@ impl Recorder<'_> {
         let OpenDelivery { tries, attempt, uploads, .. } = self.ledger.open_delivery(delivery).await?;
         let Some(attempt) = attempt else { return self.refuse(delivery, failure).await };
         let sealed = attempt.state == AttemptState::Sealed;
-        let left = self::sealed(&attempt, &uploads);
-        let failure = match left.is_some_and(|(left, _)| left.may_be_manifested()) {
+        let stored = Stored::of(&attempt, &uploads);
+        let failure = match stored.is_some_and(|stored| stored.left.may_be_manifested()) {
             true => failure.in_doubt(),
             false => failure,
         };
@@ -248,7 +239,7 @@ impl Recorder<'_> {
         self.record(at_work, None, false, Err(failure)).await
     }
 
-    async fn record(
+    pub(super) async fn record(
         &self,
         at_work: Try,
         work: Option<&Work>,
@@ -258,7 +249,13 @@ impl Recorder<'_> {
         let now = self.parts.clock.now();
         let again = |failure: &Failure, sealed| {
             let (tries, seed) = (at_work.tries, at_work.delivery.seed());
-            work.and_then(|work| retry::again(self.retrying, &work.share.retry, failure, (sealed, tries), (now, seed)))
+            let policy = match work {
+                Some(work) => work.share.retry,
+                // It has not failed before that is known, though its share or customer is gone.
+                None if failure.leaves == Leaves::InDoubt => RetryPolicy::default(),
+                None => return None,
+            };
+            retry::again(self.retrying, &policy, failure, (sealed, tries), (now, seed))
         };
         let delivered = delivered.and_then(|delivered| match &delivered.committed.lacking {
             Some(lacking) if again(lacking, sealed).is_some() => Err(lacking.clone()),
@@ -266,16 +263,7 @@ impl Recorder<'_> {
         });
         let mut failure = match delivered {
             Ok(Delivered { manifest, committed }) => {
-                let committed = ledger::Committed {
-                    manifest_key: committed.manifest_key.to_string(),
-                    rows: manifest.rows,
-                    bytes: manifest.objects.iter().map(|object| object.bytes).sum(),
-                    objects: manifest.objects.clone(),
-                    left: committed.left,
-                };
-                self.ledger.committed(at_work.attempt, committed).await?;
-                crash::point(Point::Committed);
-                return Ok(Outcome::Committed(Box::new(manifest)));
+                return self.commit(at_work, manifest, committed.manifest_key.to_string(), committed.left).await;
             }
             // The next start begins it again, as after a crash.
             Err(_) if self.stop.is_forsaken() => return std::future::pending().await,
@@ -289,7 +277,7 @@ impl Recorder<'_> {
         // Of what is torn nothing is left to complete: it begins anew.
         let (was_sealed, sealed) = (sealed, sealed && failure.leaves != Leaves::Torn);
         // What is sealed waits until it is told that it has waited in vain.
-        let told = self.stop.ends().filter(|_| sealed && failure.is_of_setup());
+        let told = self.stop.in_vain().filter(|_| sealed && failure.is_of_setup());
         if let Some(why) = &told {
             failure.message = format!("{}; {}", failure.message, why.message);
         }
@@ -323,6 +311,22 @@ impl Recorder<'_> {
             self.end_left(at_work.delivery).await?;
         }
         Ok(Outcome::Waits { failure, due, sealed })
+    }
+
+    /// It is delivered. Uploads that are `left` are still to be aborted.
+    pub(super) async fn commit(
+        &self,
+        at_work: Try,
+        manifest: Manifest,
+        manifest_key: String,
+        left: Vec<String>,
+    ) -> Result<Outcome, LedgerError> {
+        let bytes = manifest.objects.iter().map(|object| object.bytes).sum();
+        let (rows, objects) = (manifest.rows, manifest.objects.clone());
+        let committed = ledger::Committed { manifest_key, rows, bytes, objects, left };
+        self.ledger.committed(at_work.attempt, committed).await?;
+        crash::point(Point::Committed);
+        Ok(Outcome::Committed(Box::new(manifest)))
     }
 
     /// It has failed; what was stored of it is of no more use.
@@ -370,20 +374,8 @@ impl Recorder<'_> {
         }
     }
 
-    fn journal(&self, attempt: AttemptId, sealed: bool) -> Arc<Journal> {
+    pub(super) fn journal(&self, attempt: AttemptId, sealed: bool) -> Arc<Journal> {
         Arc::new(Journal { ledger: self.ledger.clone(), attempt, sealed: sealed.into() })
-    }
-
-    async fn roll_forward(
-        &self,
-        work: &Work,
-        journal: Arc<Journal>,
-        left: Left,
-        draft: Manifest,
-    ) -> Result<Delivered, Failure> {
-        let target = Target::bucket(&self.parts.vendor, &work.customer, work.run)?;
-        let sealed = Delivery::resume(target, journal, self.parts.spill_dir.clone(), left).await?;
-        super::finish(self.parts, sealed, draft).await
     }
 
     /// A process that died may not have written down every upload that it had created.
@@ -398,18 +390,6 @@ impl Recorder<'_> {
 }
 
 /// From here on, what the daemon logs of this delivery names the attempt.
-fn say_attempt(number: u32) {
+pub(super) fn say_attempt(number: u32) {
     tracing::Span::current().record("attempt", number);
-}
-
-/// What completes an attempt, if it is sealed.
-fn sealed(attempt: &OpenAttempt, uploads: &[OpenUpload]) -> Option<(Left, Manifest)> {
-    if attempt.state != AttemptState::Sealed {
-        return None;
-    }
-    let (draft, manifest_key) = (attempt.draft.clone()?, attempt.destination.as_ref()?.manifest_key.clone());
-    let manifests = uploads.iter().filter(|upload| upload.attempt == attempt.id && upload.key == manifest_key);
-    let manifest_uploads = manifests.map(|upload| (upload.upload_id.clone(), upload.created)).collect();
-    let (objects, manifested) = (attempt.objects.clone(), attempt.manifested);
-    Some((Left { objects, manifest_key, manifest_uploads, manifested }, draft))
 }

@@ -14,8 +14,10 @@ pub struct Stopper(watch::Sender<Option<Told>>);
 /// What a delivery is told.
 #[derive(Clone, Debug)]
 enum Told {
-    /// It is over, and has failed.
+    /// It is over, and has failed. What is sealed is completed all the same.
     End(Failure),
+    /// It has waited too long, which ends what is sealed too, after one more try.
+    InVain(Failure),
     /// Later, by another process: only its uploads end now.
     Interrupt,
 }
@@ -33,6 +35,10 @@ pub struct Stop {
 impl Stopper {
     pub fn stop(&self, why: Failure) {
         self.tell(Told::End(why));
+    }
+
+    pub fn in_vain(&self, why: Failure) {
+        self.tell(Told::InVain(why));
     }
 
     /// Leaves the delivery to the next process, without uploads that nobody would abort until then.
@@ -80,11 +86,11 @@ impl Stop {
         }
     }
 
-    /// Why it is to end, if it was told so.
-    pub fn ends(&self) -> Option<Failure> {
+    /// Why it has waited long enough, if it was told so.
+    pub fn in_vain(&self) -> Option<Failure> {
         match &*self.told.borrow() {
-            Some(Told::End(why)) => Some(why.clone()),
-            Some(Told::Interrupt) | None => None,
+            Some(Told::InVain(why)) => Some(why.clone()),
+            Some(Told::End(_) | Told::Interrupt) | None => None,
         }
     }
 
@@ -114,7 +120,7 @@ impl Stop {
 impl From<Told> for Failure {
     fn from(told: Told) -> Self {
         match told {
-            Told::End(why) => why,
+            Told::End(why) | Told::InVain(why) => why,
             Told::Interrupt => {
                 Self::new(Layer::Local, Retry::Later, "consign is stopping", "the next start resumes it")
             }

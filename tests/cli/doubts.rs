@@ -22,7 +22,9 @@ struct Case {
 impl Case {
     fn new(keys: &str, script: impl FnMut(&Seen, usize) -> Option<Fault> + Send + 'static) -> Self {
         let share = format!("schedule = \"@daily\"\n{keys}\nto = {{ customers = [\"acme\"] }}\n");
-        let world = World::new(&world::flights(&world::customer("acme", 1, "us-east-1", "\"AS\""), "daily", &share));
+        let both =
+            world::customer("acme", 1, "us-east-1", "\"AS\"") + &world::customer("beta", 2, "us-east-1", "\"HA\"");
+        let world = World::new(&world::flights(&both, "daily", &share));
         let sandbox = world.sandbox();
         let proxy = Proxy::start(&world.endpoint());
         world.configure(&proxy.endpoint, "", "");
@@ -48,13 +50,61 @@ impl Case {
     }
 
     fn shown(&self) -> Value {
-        let run = self.world.runs()[0]["run"].clone();
-        self.world.run(&["show", run.as_str().unwrap(), "--json"]).ended(0).json()["deliveries"][0].clone()
+        shown(&self.world)
     }
 
     fn has(&self, name: &str) -> bool {
         self.world.path(FOLDER).join(name).exists()
     }
+
+    /// The daemon goes over to this configuration.
+    fn becomes(&self, text: &str) {
+        self.world.write("consign.toml", text);
+        self.world.run(&["reload", "--wait"]).ended(0);
+    }
+
+    /// Does not wait for the next try.
+    fn hurries(&self) {
+        let run = self.world.runs()[0]["run"].clone();
+        self.world.run(&["retry", run.as_str().unwrap(), "--detach"]).ended(0);
+    }
+}
+
+/// What becomes of a configuration.
+type Change = fn(&str) -> String;
+
+fn changed(text: &str, old: &str, new: &str) -> String {
+    assert!(text.contains(old), "{old}");
+    text.replace(old, new)
+}
+
+/// Acme is taken off the share.
+fn taken_off(text: &str) -> String {
+    changed(text, "customers = [\"acme\"]", "customers = [\"beta\"]")
+}
+
+/// After this no profile leads to where its deliveries went.
+const LEADS_ELSEWHERE: [Change; 3] = [
+    |text| taken_off(&changed(text, &world::customer("acme", 1, "us-east-1", "\"AS\""), "")),
+    |text| {
+        changed(
+            text,
+            "\"acme-data\"\nregion = \"us-east-1\"\nprefix = \"in/\"",
+            "\"acme-data\"\nregion = \"us-east-1\"\nprefix = \"new/\"",
+        )
+    },
+    // The same server by another name.
+    |text| changed(text, "http://127.0.0.1", "http://localhost"),
+];
+
+fn all_in_one_folder(world: &World) {
+    let all = world::files(&world.path("buckets/acme-data"));
+    assert!(all.keys().all(|key| key.starts_with("in/daily/2026-01-01/000000Z/")), "{all:?}");
+}
+
+fn shown(world: &World) -> Value {
+    let run = world.runs()[0]["run"].clone();
+    world.run(&["show", run.as_str().unwrap(), "--json"]).ended(0).json()["deliveries"][0].clone()
 }
 
 fn open_uploads(world: &World) -> usize {
@@ -130,4 +180,105 @@ fn a_marker_that_fails_once_is_completed_by_the_next_try() {
     let creations = case.proxy.history().into_iter().filter(|event| event.seen.call == Call::Create);
     assert_eq!(creations.filter(|event| event.seen.key.ends_with(MANIFEST)).count(), 1);
     stop(case.daemon);
+}
+
+/// Whatever has become of its share, its customer, or where they lead: it is recorded as what it is, and not made anew.
+#[test]
+fn a_delivery_whose_manifest_is_there_commits_whatever_is_configured_by_then() {
+    let slow = || Fault::Answer(503, vec![], s3_error("SlowDown", "Please reduce your request rate."));
+    let keys = "success_marker = true\nretry = { attempts = 100, backoff = \"500ms\", max_backoff = \"500ms\" }";
+    for change in LEADS_ELSEWHERE.into_iter().chain([taken_off as Change]) {
+        let mut case =
+            Case::new(keys, move |seen, _| (seen.call == Call::Complete && seen.key.ends_with("_SUCCESS")).then(slow));
+        case.until_logged("to be tried again", 1);
+        case.becomes(&change(&case.world.text()));
+        let delivery = case.until_it_has("succeeded");
+        assert_eq!((states(&delivery), &delivery["state"]), (vec!["committed"], &"committed".into()), "{delivery:#}");
+        assert!(case.has(MANIFEST) && !case.has("_SUCCESS"));
+        all_in_one_folder(&case.world);
+        // What was left for the marker is aborted where that can be.
+        stop(case.daemon);
+        case.proxy.heal();
+        let daemon = case.world.daemon();
+        let is_open = |upload: &Value| upload["state"] == "created";
+        until("no upload of it is open", SOON, || {
+            !shown(&case.world)["attempts"][0]["uploads"].as_array().unwrap().iter().any(is_open)
+        });
+        stop(daemon);
+    }
+}
+
+/// Another attempt could double it, and somebody who aborts what is to become its manifest takes the proof away.
+#[test]
+fn a_manifest_in_doubt_that_nobody_leads_to_waits_until_somebody_does() {
+    let internal = || Fault::Answer(500, vec![], s3_error("InternalError", "We encountered an internal error."));
+    let keys = "retry = { attempts = 1, backoff = \"100ms\", max_backoff = \"100ms\" }";
+    for change in LEADS_ELSEWHERE {
+        let mut case = Case::new(keys, move |seen, _| {
+            (seen.call == Call::Complete && seen.key.ends_with(MANIFEST)).then(internal)
+        });
+        case.until_logged("to be tried again", 1);
+        let right = case.world.text();
+        case.becomes(&change(&right));
+        case.until_logged("where no profile of customer acme leads any more", 1);
+        let delivery = case.shown();
+        assert_eq!((states(&delivery), &delivery["state"]), (vec!["sealed"], &"sealed".into()), "{delivery:#}");
+        assert!(delivery["failure"]["remedy"].as_str().unwrap().contains("`bucket_owner` and `prefix`"));
+        all_in_one_folder(&case.world);
+        assert_eq!(case.proxy.asked(|seen| seen.call == Call::Abort && seen.key.ends_with(MANIFEST)), 0);
+        case.proxy.heal();
+        case.becomes(&right);
+        case.hurries();
+        let delivery = case.until_it_has("succeeded");
+        assert_eq!(states(&delivery), ["committed"], "{delivery:#}");
+        assert_eq!(open_uploads(&case.world), 0);
+        all_in_one_folder(&case.world);
+        stop(case.daemon);
+    }
+}
+
+/// All its objects can be seen, so that only its manifest may be missing.
+#[test]
+fn a_manifest_in_doubt_of_who_was_taken_off_its_share_is_found_out() {
+    let internal = || Fault::Answer(500, vec![], s3_error("InternalError", "We encountered an internal error."));
+    let keys = "retry = { attempts = 1, backoff = \"100ms\", max_backoff = \"100ms\" }";
+    let mut case =
+        Case::new(keys, move |seen, _| (seen.call == Call::Complete && seen.key.ends_with(MANIFEST)).then(internal));
+    case.until_logged("to be tried again", 1);
+    case.becomes(&taken_off(&case.world.text()));
+    let tries = case.world.log().matches("to be tried again").count();
+    case.until_logged("to be tried again", tries + 1);
+    case.proxy.heal();
+    case.hurries();
+    let delivery = case.until_it_has("succeeded");
+    assert_eq!(states(&delivery), ["committed"], "{delivery:#}");
+    assert!(case.has(MANIFEST));
+    assert_eq!(open_uploads(&case.world), 0);
+    stop(case.daemon);
+}
+
+/// Its upload is said to be gone, and the next one's only part is not taken.
+#[test]
+fn uploads_by_which_a_marker_was_not_had_again_are_aborted() {
+    let keys = "success_marker = true\nretry = { attempts = 9, backoff = \"100ms\", max_backoff = \"100ms\" }";
+    let mut parts = 0;
+    let mut case = Case::new(keys, move |seen, _| {
+        let (gone, slow) = (s3_error("NoSuchUpload", "gone"), s3_error("SlowDown", "not now"));
+        match seen.call {
+            Call::Complete if seen.key.ends_with("_SUCCESS") => Some(Fault::Answer(404, vec![], gone)),
+            Call::Part if seen.key.ends_with("_SUCCESS") => {
+                parts += 1;
+                (parts > 1).then(|| Fault::Answer(503, vec![], slow))
+            }
+            _ => None,
+        }
+    });
+    case.until_logged("to be tried again", 1);
+    case.proxy.heal();
+    case.until_it_has("succeeded");
+    assert!(case.has("_SUCCESS"));
+    stop(case.daemon);
+    let daemon = case.world.daemon();
+    until("nothing is left", SOON, || open_uploads(&case.world) == 0);
+    stop(daemon);
 }

@@ -2,12 +2,16 @@
 //! begins when they are; nobody else waits for it.
 
 use std::collections::BTreeSet;
+use std::thread::sleep;
+use std::time::Duration;
 
 use rustix::process::Signal;
 use serde_json::Value;
 
 use super::daemon::in_state;
 use super::world::{self, MANIFEST, Running, SOON, World, files, says, stop, until};
+use crate::support::proxy::Proxy;
+use crate::support::wire::{Call, Fault, sts_error};
 
 fn world(keys: &str) -> World {
     World::new(&config(keys))
@@ -338,5 +342,89 @@ fn what_waits_for_its_customer_can_be_cancelled() {
     world.run(&["cancel", &run, "--reason", "not wanted"]).ended(0);
     until("it has ended", SOON, || world.run(&["show", &run, "--json"]).ended(0).json()["run"]["state"] == "failed");
     says(&failures(&world).concat(), &["not wanted"]);
+    stop(daemon);
+}
+
+/// A send has only its own customers' deliveries tried, and ends no run that somebody else waits in.
+#[test]
+fn what_waits_for_one_customer_outlives_a_send_to_another() {
+    // All slots of the share are looked at, because they go in order.
+    let world = World::new(&config("latest_pointer = true").replace("\"* * * * * *\"", "\"@daily\""));
+    let sandbox = world.sandbox_of(&WRONG);
+    world.run(&["backfill", "each", "--from", "2026-01-01", "--to", "2026-01-02"]).ended(0);
+    let daemon = world.daemon();
+    let waiting = || unready(&world).map(|found| found["waiting"].clone());
+    until("both of acme's wait", SOON, || waiting() == Some(2.into()) && delivered(&world, "globex-data") == 2);
+    stop(daemon);
+    world.run(&["send", "each", "--customer", "globex", "--at", "2026-01-02T00:00:00Z"]).ended(0);
+    assert_eq!((waiting(), failures(&world)), (Some(2.into()), vec![]));
+    drop(sandbox);
+    let _sandbox = world.sandbox_of(&[]);
+    let daemon = world.daemon();
+    until("both are delivered", SOON, || delivered(&world, "acme-data") == 2);
+    stop(daemon);
+}
+
+/// It is found while its deadline passes, which would stop what is not stored whole.
+#[test]
+fn a_deadline_does_not_end_what_is_sealed_and_waits_for_its_customer() {
+    let keys = "schedule = \"*/5 * * * * *\"\nto = { customers = [\"acme\"] }\ncatch_up = \"all\"\ndeadline = \"2s\"";
+    let world = World::new(&world::flights(&world::customer("acme", 1, "us-east-1", "\"AS\""), "each", keys));
+    let _sandbox = world.sandbox();
+    let proxy = Proxy::start(&world.endpoint());
+    world.configure(&proxy.endpoint, "", "");
+    let mut dies = world.start(&[], &["run"], &[("CONSIGN_CRASH_AT", "sealed")]);
+    assert_eq!(dies.wait(SOON).code(), None);
+    let run = world.runs().last().unwrap()["run"].as_str().unwrap().to_owned();
+    let delivery = || world.run(&["show", &run, "--json"]).ended(0).json()["deliveries"][0].clone();
+    proxy.obey(|seen, _| {
+        (seen.call == Call::AssumeRole).then(|| {
+            sleep(Duration::from_secs(4));
+            Fault::Answer(403, vec![], sts_error("AccessDenied", "not any more"))
+        })
+    });
+    let daemon = world.daemon();
+    until("it has been refused", SOON, || delivery()["failure"]["layer"] == "trust-policy");
+    assert_eq!(delivery()["state"], "sealed", "{}", delivery());
+    proxy.heal();
+    world.run(&["preflight", "acme"]).ended(0);
+    until("it is completed", SOON, || delivery()["state"] == "committed");
+    stop(daemon);
+}
+
+/// Nobody would look at it any more: it says what the configuration has against it.
+#[test]
+fn what_waits_for_its_customer_ends_when_its_share_no_longer_goes_there() {
+    let changes = [
+        ("[shares.each]", "[shares.other]", "share each is no longer configured"),
+        ("\"acme\", \"globex\"]", "\"globex\"]", "share each no longer goes to customer acme"),
+    ];
+    for (old, new, why) in changes {
+        let world = world("catch_up = \"all\"");
+        let _sandbox = world.sandbox_of(&WRONG);
+        let daemon = world.daemon();
+        waits(&world);
+        let run = world.runs().last().unwrap()["run"].as_str().unwrap().to_owned();
+        world.write("consign.toml", world.text().replace(old, new));
+        world.run(&["reload", "--wait"]).ended(0);
+        let shown = || world.run(&["show", &run, "--json"]).ended(0).json();
+        until(why, SOON, || shown()["run"]["state"] == "failed");
+        let failure = shown()["deliveries"][0]["failure"].clone();
+        assert_eq!((&failure["layer"], &failure["message"]), (&"config".into(), &why.into()));
+        stop(daemon);
+    }
+}
+
+/// Its customer is looked at without a pause.
+#[test]
+fn a_retry_of_what_waits_for_its_customer_delivers_it() {
+    let world = world("catch_up = \"all\"");
+    let sandbox = world.sandbox_of(&WRONG);
+    let daemon = world.daemon();
+    waits(&world);
+    let run = world.runs().last().unwrap()["run"].as_str().unwrap().to_owned();
+    drop(sandbox);
+    let _sandbox = world.sandbox_of(&[]);
+    world.run(&["retry", &run, "--json"]).ended(0).out_says(&["\"acme\"", "\"committed\""]);
     stop(daemon);
 }

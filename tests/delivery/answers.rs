@@ -8,8 +8,7 @@ use consign::config::{Compression, Customer};
 use consign::delivery::{Committed, Delivery, Left, Sealed, Target};
 use consign::domain::{Asked, Completion, Failure, Layer, Leaves, Mode, Retry, RunId};
 
-use super::layers::sts_error;
-use super::wire::{Call, Fault, Seen, Wire, s3_error};
+use super::wire::{Call, Fault, Seen, Wire, s3_error, sts_error};
 use super::world::*;
 
 const A: &str = "uploads/us/orders/2024-05-01/060000Z/a.csv";

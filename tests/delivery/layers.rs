@@ -6,7 +6,7 @@ use std::sync::Arc;
 use consign::config::{Aws, Customer, Encryption};
 use consign::domain::{AccountId, Failure, Layer, Region, Retry};
 
-use super::wire::{Call, Fault, Seen, Wire, s3_error};
+use super::wire::{Call, Fault, Seen, Wire, s3_error, sts_error};
 use super::world::*;
 
 /// A refusal on the wire.
@@ -32,13 +32,6 @@ fn row(
     remedy: &'static [&'static str],
 ) -> Row {
     Row { call, status, code, message, headers: Vec::new(), profile: |_| {}, layer, retry: Retry::Never, remedy }
-}
-
-pub fn sts_error(code: &str, message: &str) -> String {
-    format!(
-        "<ErrorResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"><Error><Type>Sender</Type><Code>{code}</Code>\
-         <Message>{message}</Message></Error><RequestId>r</RequestId></ErrorResponse>"
-    )
 }
 
 async fn outcome(row: &Row) -> (Failure, Wire) {

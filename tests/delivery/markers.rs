@@ -8,8 +8,7 @@ use consign::delivery::{Delivery, DeliverySpec, Manifested, Target};
 use consign::domain::{KeyTemplate, Mode};
 use serde_json::Value;
 
-use super::layers::sts_error;
-use super::wire::{Call, Fault, Seen, Wire, s3_error};
+use super::wire::{Call, Fault, Seen, Wire, s3_error, sts_error};
 use super::world::*;
 
 const SUCCESS: &str = "uploads/us/orders/2024-05-01/060000Z/_SUCCESS";
@@ -25,8 +24,8 @@ async fn target(wire: &Wire) -> Target {
 }
 
 /// A delivery whose manifest is there.
-async fn manifested(wire: &Wire) -> Manifested {
-    let delivery = Delivery::begin(target(wire).await, marked(), Arc::new(Journal::default())).await.unwrap();
+async fn manifested(wire: &Wire, journal: &Arc<Journal>) -> Manifested {
+    let delivery = Delivery::begin(target(wire).await, marked(), journal.clone()).await.unwrap();
     for event in object(0, "a.csv", b"x") {
         delivery.accept(event).await.unwrap();
     }
@@ -71,7 +70,7 @@ async fn markers_are_stored_with_all_else_and_come_after_the_manifest() {
 async fn a_marker_whose_upload_is_gone_keeps_no_delivery_from_its_end() {
     for (gone, there, left) in [(SUCCESS, false, 1), (SUCCESS, true, 2), (LATEST, false, 1)] {
         let wire = Wire::healthy().await;
-        let manifested = manifested(&wire).await;
+        let manifested = manifested(&wire, &Arc::default()).await;
         wire.end(gone);
         if there {
             wire.put(gone, "");
@@ -91,7 +90,7 @@ async fn a_marker_whose_upload_is_gone_keeps_no_delivery_from_its_end() {
 async fn a_marker_that_cannot_be_had_again_is_left_to_be_aborted() {
     for (call, lacking) in [(Call::Create, 1), (Call::Part, 2), (Call::Complete, 2)] {
         let wire = Wire::healthy().await;
-        let manifested = manifested(&wire).await;
+        let manifested = manifested(&wire, &Arc::default()).await;
         wire.end(SUCCESS);
         let of_marker = move |seen: &Seen| seen.call == call && seen.key == SUCCESS;
         let told = std::sync::atomic::AtomicUsize::new(0);
@@ -105,6 +104,28 @@ async fn a_marker_that_cannot_be_had_again_is_left_to_be_aborted() {
         assert_eq!((committed.lacking, committed.left.len()), (None, lacking), "{call:?}");
         assert!(!wire.objects().contains_key(SUCCESS) && wire.objects().contains_key(LATEST), "{call:?}");
     }
+}
+
+/// What was begun for it is gone on with, and no other upload is made.
+#[tokio::test]
+async fn a_marker_that_is_had_again_is_completed_by_another_process() {
+    let wire = Wire::healthy().await;
+    let journal = Arc::new(Journal::default());
+    let manifested = manifested(&wire, &journal).await;
+    wire.end(SUCCESS);
+    wire.obey(|seen, _| {
+        let fails = seen.call == Call::Complete && seen.key == SUCCESS && seen.headers.contains_key("if-none-match");
+        fails.then(|| Fault::Answer(503, vec![], s3_error("SlowDown", "not now")))
+    });
+    assert!(manifested.mark().await.unwrap().lacking.is_some());
+
+    wire.heal();
+    let second = resume_as(target(&wire).await, &customer(), (run_id(), Mode::Slot), &journal).await.unwrap();
+    assert!(second.lacking.is_none() && second.left.is_empty(), "{second:?}");
+    assert_eq!(wire.objects()[SUCCESS], "");
+    assert_eq!(wire.open_uploads(), 0);
+    let created = wire.seen().into_iter().filter(|seen| seen.call == Call::Create && seen.key == SUCCESS);
+    assert_eq!(created.count(), 2);
 }
 
 #[tokio::test]

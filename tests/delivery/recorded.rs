@@ -211,8 +211,12 @@ async fn what_is_sealed_and_has_waited_in_vain_fails() {
     let script = |seen: &Seen, _| (seen.call == Call::Complete).then(|| answer(403, "AccessDenied"));
     let scene = Scene::new(Wire::start(script).await, "", "").await;
     assert!(matches!(scene.deliver().await, Outcome::Held { sealed: true, .. }));
+    // That is over, as with its deadline, which is no end of what is sealed.
     let stopper = Stopper::default();
     stopper.stop(cancelled());
+    assert!(matches!(scene.resume(stopper.listen(None)).await, Outcome::Held { sealed: true, .. }));
+    let stopper = Stopper::default();
+    stopper.in_vain(cancelled());
     let Outcome::Failed(failure) = scene.resume(stopper.listen(None)).await else { panic!("it has not failed") };
     assert!(failure.message.contains("CompleteMultipartUpload") && failure.message.ends_with("cancelled by root"));
     assert_eq!((scene.open().await.state, scene.wire.open_uploads()), (DeliveryState::Failed, 0));

@@ -15,7 +15,7 @@ use tokio::net::TcpListener;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::support::wire::{Answer, Behind, Front};
-pub use crate::support::wire::{Call, Fault, Seen, s3_error};
+pub use crate::support::wire::{Call, Fault, Seen, s3_error, sts_error};
 
 pub struct Wire {
     pub url: String,

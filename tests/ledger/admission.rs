@@ -386,6 +386,31 @@ async fn backfill_plans_what_nobody_has_and_leaves_the_rest_alone() {
     assert_eq!(look(&ledger.backfill(slots(), all()).await.unwrap()), [(0, 2, 0); 4]);
 }
 
+/// It is none of what is filled in.
+#[tokio::test]
+async fn a_slot_that_is_filled_in_keeps_the_deadline_of_what_is_under_way() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = Clock::fixed(start());
+    let ledger = open_at(dir.path(), clock.clone());
+    let deadline = start() + TimeDelta::hours(2);
+    let plan = Planned { deadline: Some(deadline), ..planned(slot("a", 1), &["acme", "globex"]) };
+    ledger.plan(vec![plan], Vec::new()).await.unwrap();
+    let first = ledger.claim(1, 0).await.unwrap().runs.remove(0);
+    let failed = ledger.attempt_started(first.deliveries[1].1, None).await.unwrap();
+    ledger.failed(failed.id, lasting(), None).await.unwrap();
+    ledger.backfill(vec![slot("a", 1)], customers(&["globex"])).await.unwrap();
+    clock.set(deadline);
+    assert_eq!(ledger.keep_waiting(vec![share("a")]).await.unwrap(), [], "nor is it late while its plugin is halted");
+    let filled = ledger.claim(9, 9).await.unwrap();
+    assert_eq!((begun(&filled), skipped(&filled)), (vec!["1: globex".to_owned()], vec![]));
+    assert_eq!((first.deadline, filled.runs[0].deadline), (Some(deadline), None));
+    drop(ledger);
+    let ledger = open_at(dir.path(), clock);
+    let left = ledger.unfinished().await.unwrap();
+    let deadlines: Vec<_> = left.iter().map(|left| (left.origin, left.deadline)).collect();
+    assert_eq!(deadlines, [(Origin::Schedule, Some(deadline)), (Origin::Backfill, None)]);
+}
+
 /// Also with thousands of slots of one share at work: each look at a slot stays cheap.
 #[tokio::test]
 async fn a_long_backlog_is_claimed_in_good_time() {
@@ -498,6 +523,7 @@ on_postgres! {
     a_pause_leaves_out_what_is_held,
     a_pause_has_the_slot_at_which_it_begins_and_not_that_at_which_it_ends,
     backfill_plans_what_nobody_has_and_leaves_the_rest_alone,
+    a_slot_that_is_filled_in_keeps_the_deadline_of_what_is_under_way,
     a_long_backlog_is_claimed_in_good_time,
     what_the_schedule_is_yet_to_plan_is_not_filled_in,
     of_a_long_backfill_only_some_is_held_and_all_of_it_begins,

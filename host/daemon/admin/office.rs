@@ -429,13 +429,15 @@ pub async fn resume(ledger: &Ledger, share: ShareName) -> Result<Resumed, Refuse
     Ok(Resumed { share, since, first_left_out })
 }
 
-/// What of a run can be tried again: who failed, and what waits for its next try.
+/// What of a run can be tried again: who failed, and what waits for its next try or its customer.
 pub fn to_retry(detail: &RunDetail, customers: &[CustomerName]) -> Result<(Vec<CustomerName>, Waiting), Refused> {
     let (mut failed, mut waiting) = (Vec::new(), Vec::new());
     for delivery in detail.deliveries.iter().filter(|delivery| customers.contains(&delivery.customer)) {
         match delivery.state {
             DeliveryState::Failed => failed.push(delivery.customer.clone()),
-            DeliveryState::Waiting | DeliveryState::Sealed if delivery.due.is_some() => {
+            // Without a time it waits for its customer.
+            DeliveryState::Waiting => waiting.push((delivery.customer.clone(), delivery.id)),
+            DeliveryState::Sealed if delivery.due.is_some() => {
                 waiting.push((delivery.customer.clone(), delivery.id));
             }
             _ => {}
