@@ -354,9 +354,14 @@ def binary_of(state, test):
 
 
 def listed(state, binary):
-    args = [state.config["binaries"][binary], "--list"]
-    out = subprocess.run(args, cwd=state.config["cwd"], capture_output=True, text=True, check=True).stdout
-    return [line.removesuffix(": test") for line in out.splitlines() if line.endswith(": test")]
+    """All but those that are ignored."""
+    def of(*which):
+        args = [state.config["binaries"][binary], "--list", *which]
+        out = subprocess.run(args, cwd=state.config["cwd"], capture_output=True, text=True, check=True).stdout
+        return [line.removesuffix(": test") for line in out.splitlines() if line.endswith(": test")]
+
+    ignored = set(of("--ignored"))
+    return [name for name in of() if name not in ignored]
 
 
 def config(folder, copy):
