@@ -133,6 +133,22 @@ async fn a_manifest_whose_part_failed_is_put_by_the_next_try() {
     }
 }
 
+/// It took the manifest as its part, and is said to be gone when that is to become visible: the delivery is not given up.
+#[tokio::test]
+async fn a_manifest_whose_upload_goes_at_the_last_moment_is_put_all_the_same() {
+    for mode in MODES {
+        let mut told = false;
+        let gone = || Fault::Answer(404, vec![], s3_error("NoSuchUpload", "The specified upload does not exist."));
+        let script = move |seen: &Seen, _| {
+            let is_first = is(seen, Call::Complete, MANIFEST) && !std::mem::replace(&mut told, true);
+            is_first.then(gone)
+        };
+        let case = Case::new(mode, script).await;
+        let committed = case.first().await.unwrap();
+        case.is_done(&committed);
+    }
+}
+
 /// Somebody else has ended its upload: what is gone has not become the manifest.
 #[tokio::test]
 async fn a_manifest_whose_upload_is_gone_is_put_by_another() {

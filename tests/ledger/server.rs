@@ -155,6 +155,19 @@ async fn server_that_does_not_say_what_counts_is_asked_again() {
     assert_eq!(planned.await.unwrap().unwrap(), 1, "done again, it would be none");
 }
 
+/// Nor is anything taken for done that is not: here COMMIT never arrives, and the transaction is still open.
+#[tokio::test(flavor = "multi_thread")]
+async fn server_that_has_not_heard_of_a_commit_hears_of_it_all_again() {
+    let Some(shared) = Shared::new() else { return };
+    let way = Way::to(shared.server.port());
+    let url = format!("postgres://consign@127.0.0.1:{}/postgres", way.port);
+    let ledger = connect(&Database::new(&url, &shared.schema, LEASE));
+    plan(&ledger, 1).await.unwrap();
+    way.swallows_the_next_commit();
+    assert_eq!(plan(&ledger, 2).await.unwrap(), 1);
+    assert_eq!(shared.psql("SELECT count(*) FROM slots"), "2");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn server_behind_a_pooler_of_transactions_is_refused() {
     let Some(shared) = Shared::new() else { return };

@@ -19,6 +19,7 @@ struct State {
     /// Rises whenever all connections go silent.
     age: AtomicUsize,
     loses_commit: AtomicBool,
+    swallows_commit: AtomicBool,
     pools: AtomicBool,
 }
 
@@ -52,6 +53,11 @@ impl Way {
     /// The next COMMIT arrives; its answer does not, and its connection ends.
     pub fn loses_the_next_commit(&self) {
         self.state.loses_commit.store(true, Ordering::Relaxed);
+    }
+
+    /// The next COMMIT does not arrive, and its connection ends here. The server has not noticed, and waits for more.
+    pub fn swallows_the_next_commit(&self) {
+        self.state.swallows_commit.store(true, Ordering::Relaxed);
     }
 
     /// From the next connection on each transaction gets the other one of two sessions.
@@ -93,6 +99,10 @@ impl Passage {
                 continue;
             }
             let is_commit = to_server && said.windows(7).any(|word| word == b"COMMIT\0");
+            if is_commit && self.state.swallows_commit.swap(false, Ordering::Relaxed) {
+                // The other direction has the server's end until that hangs up.
+                return from.shutdown(Shutdown::Both);
+            }
             if is_commit && self.state.loses_commit.swap(false, Ordering::Relaxed) {
                 self.lost.store(true, Ordering::Relaxed);
                 to.write_all(said)?;
