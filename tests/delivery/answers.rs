@@ -156,6 +156,9 @@ async fn a_manifest_whose_upload_is_gone_is_put_by_another() {
         let case = Case::new(mode, |seen, _| is(seen, Call::Complete, MANIFEST).then(internal)).await;
         case.first().await.unwrap_err();
         case.wire.end(MANIFEST);
+        // That one is gone does not say that the next one, of which nothing is known either, is there.
+        assert_eq!(case.again().await.unwrap_err().leaves, Leaves::InDoubt);
+        case.is_not_done();
         case.wire.heal();
         case.is_done(&case.again().await.unwrap());
 
@@ -487,6 +490,20 @@ async fn strays_are_ended_after_a_failure_too_and_nothing_else() {
     case.is_done(&case.again().await.unwrap());
 }
 
+/// By its status or by its code.
+#[tokio::test]
+async fn a_412_is_one_with_half_of_its_signs() {
+    for conflict in [
+        || Fault::Answer(412, vec![], String::new()),
+        || Fault::Answer(200, vec![], s3_error("PreconditionFailed", "a pre-condition did not hold")),
+    ] {
+        let case = Case::new(Mode::Slot, move |seen, _| is(seen, Call::Complete, MANIFEST).then(conflict)).await;
+        case.wire.put(MANIFEST, "theirs");
+        let failure = case.first().await.unwrap_err();
+        assert_eq!((failure.layer, failure.retry), (Layer::Conflict, Retry::Never), "{failure:?}");
+    }
+}
+
 /// It was sealed by a consign that kept less, which may have put the manifest.
 #[tokio::test]
 async fn what_an_earlier_version_left_goes_on() {
@@ -495,6 +512,10 @@ async fn what_an_earlier_version_left_goes_on() {
     for object in case.journal.sealed.lock().unwrap().iter_mut().flatten() {
         object.completion = Completion::default();
     }
+    // Its manifest is still its own where an object cannot be asked about.
+    case.wire.obey(|seen, _| is(seen, Call::Complete, A).then(slow_down));
+    case.again().await.unwrap_err();
+    case.wire.heal();
     let committed = case.again().await.unwrap();
     assert_eq!(committed.objects[0].etag, "", "it is not known any more");
     case.is_done(&committed);

@@ -58,6 +58,8 @@ async fn an_aborted_delivery_leaves_no_file() {
     let delivery = Delivery::begin(target, spec(Compression::None), Arc::new(Journal::default())).await.unwrap();
     delivery.accept(create(0, "a.csv")).await.unwrap();
     delivery.accept(bytes(0, vec![1; 6 * MIB])).await.unwrap();
+    delivery.progress().wait_for(|done| done.stored_parts == 1).await.unwrap();
+    assert!(!files(&root).is_empty(), "there is something to remove");
     delivery.abort().await.unwrap();
     assert_eq!(files(&root), Vec::<String>::new());
 }

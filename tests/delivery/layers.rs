@@ -243,6 +243,7 @@ async fn refusals_by_kms() {
         kms_now(Create, 400, "KMS.KMSInternalException"),
         kms_now(Create, 500, "KMS.KeyUnavailableException"),
         kms_now(Create, 503, "KMS.SomethingNew"),
+        kms_now(Create, 500, "KMS.SomethingNew"),
         row(Create, 400, "KMS.DisabledException", "the key is disabled", Layer::Kms, &["must be enabled"]),
         row(Create, 400, "KMS.KMSInvalidStateException", "pending deletion", Layer::Kms, &["must be enabled"]),
         Row {
@@ -374,6 +375,9 @@ async fn refusals_by_s3() {
         ),
     ])
     .await;
+    // Who has refused is named: nobody else is.
+    let (failure, _) = outcome(&row(Create, 403, "AccessDenied", role, Layer::RolePolicy, &[])).await;
+    assert!(!failure.remedy.contains("S3 does not say who"), "{failure:?}");
 }
 
 /// The longest answers: S3 says no more than "Access Denied".

@@ -128,7 +128,9 @@ async fn preflight_of_a_vendor_whom_nobody_knows() {
 
 #[tokio::test]
 async fn preflight_of_a_clock_that_is_off() {
-    for (minutes, outcome, ready) in [(2, Outcome::Warning, true), (20, Outcome::Failed, false)] {
+    for (minutes, outcome, ready) in
+        [(2, Outcome::Warning, true), (-2, Outcome::Warning, true), (20, Outcome::Failed, false)]
+    {
         let dir = tempfile::tempdir().unwrap();
         let ahead = Clock::fixed(Clock::system().now() + TimeDelta::minutes(minutes));
         let sandbox = Sandbox::start(config(&dir), ahead).await.unwrap();
@@ -138,7 +140,8 @@ async fn preflight_of_a_clock_that_is_off() {
         let found = probe.customer(&Arc::new(customer())).await;
         let clock = line(&found, Check::Clock);
         assert_eq!((clock.outcome, clock.layer, found.ready), (outcome, Some(Layer::Clock), ready), "{found:#?}");
-        assert!(clock.message.contains("behind that of STS") && clock.remedy.contains("NTP"), "{clock:?}");
+        let which = if minutes > 0 { "behind that of STS" } else { "ahead of that of STS" };
+        assert!(clock.message.contains(which) && clock.remedy.contains("NTP"), "{clock:?}");
     }
 }
 
