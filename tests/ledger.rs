@@ -199,6 +199,7 @@ async fn a_run_from_slot_to_commit() {
     assert!(ledger.claim(10, 0).await.unwrap().runs.is_empty());
 
     let (acme, globex) = (claim.deliveries[0].1, claim.deliveries[1].1);
+    assert_ne!(acme.seed(), globex.seed(), "what fails together does not come back together");
     let first = ledger.attempt_started(acme, None).await.unwrap();
     deliver(&ledger, &slot, first.id, "u1").await.unwrap();
     let first = ledger.attempt_started(globex, None).await.unwrap();
@@ -316,6 +317,8 @@ async fn what_a_dead_process_left_is_told_and_can_be_ended() {
     assert_eq!((left.run, left.slot.clone(), left.state), (claim.run, slot.clone(), RunState::Running));
     let states: Vec<_> = left.deliveries.iter().map(|d| d.state).collect();
     assert_eq!(states, [DeliveryState::Sealed, DeliveryState::Pending, DeliveryState::Working]);
+    let begun: Vec<_> = left.deliveries.iter().map(|delivery| delivery.has_begun()).collect();
+    assert_eq!(begun, [true, false, true]);
     assert_eq!(left.deliveries[0].attempt.as_ref().unwrap().objects, objects);
     // The sealed one rolls forward, the working one begins anew.
     ledger.committed(sealed.id, receipt(&objects)).await.unwrap();
@@ -343,6 +346,7 @@ async fn an_upload_left_by_a_failed_attempt_is_told_until_it_is_aborted() {
     ledger.run_finished(claim.run).await.unwrap();
     let left = ledger.unfinished().await.unwrap();
     assert_eq!((left[0].state, left[0].deliveries[0].uploads[0].upload_id.as_str()), (RunState::Failed, "u1"));
+    assert!(left[0].deliveries[0].has_begun(), "an upload is enough");
     ledger.upload_aborted(attempt.id, "u1").await.unwrap();
     assert!(ledger.unfinished().await.unwrap().is_empty());
 }

@@ -173,8 +173,10 @@ async fn nodes_that_end_leave_their_work_at_once() {
     let first = shared.open();
     let (.., claim, _) = begun(&first, 1).await;
     let second = shared.open();
+    assert_eq!(second.heartbeat(), Some(LEASE / 3));
     assert!(second.unfinished().await.unwrap().is_empty());
     drop(first);
+    assert_eq!(shared.psql("SELECT state FROM nodes WHERE id = 1"), "left", "it has waited to say so");
     let left = second.unfinished_of(&slot("orders", 2), false).await.unwrap();
     assert!(left.is_empty(), "of another slot");
     assert_eq!(second.unfinished_of(&slot("orders", 1), false).await.unwrap()[0].run, claim.run);

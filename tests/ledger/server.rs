@@ -168,6 +168,52 @@ async fn server_that_has_not_heard_of_a_commit_hears_of_it_all_again() {
     assert_eq!(shared.psql("SELECT count(*) FROM slots"), "2");
 }
 
+/// Whoever was in the way may not be there again.
+#[tokio::test(flavor = "multi_thread")]
+async fn server_that_ends_a_transaction_for_another_one_is_asked_again() {
+    let Some(shared) = Shared::new() else { return };
+    let ledger = shared.open();
+    // What a sequence has given is not taken back.
+    shared.psql(
+        "CREATE SEQUENCE tries;
+         CREATE FUNCTION in_the_way() RETURNS TRIGGER LANGUAGE plpgsql AS $$ BEGIN
+             IF nextval('tries') <= 2 THEN RAISE EXCEPTION 'deadlock detected' USING ERRCODE = '40P01'; END IF;
+             RETURN NEW;
+         END $$;
+         CREATE TRIGGER in_the_way BEFORE INSERT ON slots FOR EACH ROW EXECUTE FUNCTION in_the_way()",
+    );
+    assert_eq!(plan(&ledger, 1).await.unwrap(), 1);
+    assert_eq!(shared.psql("SELECT count(*) FROM slots"), "1");
+}
+
+/// That passes when somebody mends it, and nobody would if it was only waited for.
+#[tokio::test(flavor = "multi_thread")]
+async fn server_that_refuses_for_good_ends_the_daemon() {
+    let Some(shared) = Shared::new() else { return };
+    let ledger = shared.open();
+    plan(&ledger, 1).await.unwrap();
+    shared.psql("ALTER TABLE slots RENAME TO gone");
+    let error = plan(&ledger, 2).await.unwrap_err();
+    assert!(matches!(error, LedgerError::Database { .. }) && error.is_fatal(), "{error:?}");
+    assert_eq!(error.passes(), None);
+}
+
+/// Two that judge a share's slots at the same time would each miss what the other one begins.
+#[tokio::test(flavor = "multi_thread")]
+async fn server_with_a_share_judged_elsewhere_has_it_left_alone() {
+    let Some(shared) = Shared::new() else { return };
+    let ledger = shared.open();
+    for name in ["a", "b"] {
+        ledger.plan(vec![planned(slot(name, 1), &["acme"])], vec![]).await.unwrap();
+    }
+    let lock = format!("SELECT pg_advisory_xact_lock(hashtextextended('{} share a', 0))", shared.schema);
+    let other = shared.writer(&lock).await;
+    let begun = async || ledger.claim(9, 0).await.unwrap().runs.into_iter().map(|claim| claim.slot).collect::<Vec<_>>();
+    assert_eq!(begun().await, [slot("b", 1)]);
+    other.goes_on("SELECT 1").await;
+    assert_eq!(begun().await, [slot("a", 1)]);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn server_behind_a_pooler_of_transactions_is_refused() {
     let Some(shared) = Shared::new() else { return };
@@ -271,6 +317,11 @@ async fn server_with_another_node_at_work_has_its_runs_only_marked() {
     drop(one);
     let cancelled = two.give_up(left.run, vec![], why()).await.unwrap();
     assert_eq!((cancelled.marked.len(), cancelled.elsewhere), (2, None));
+    assert_eq!(
+        shared.psql(&format!("SELECT node FROM runs WHERE id = '{}'", left.run)),
+        "2",
+        "nobody else takes it over"
+    );
     let detail = two.reader().run(left.run).await.unwrap();
     assert_eq!(detail.run.state, RunState::Failed);
     assert!(detail.deliveries.iter().all(|delivery| delivery.state == DeliveryState::Failed));
