@@ -185,5 +185,4 @@ async fn a_dead_port_is_the_network() {
     let vendor = vendor(&Aws { operation_timeout: Duration::from_secs(3), ..wire_less }).await;
     let failure = deliver(&vendor, &Arc::new(customer()), object(0, "a.csv", b"x")).await.unwrap_err();
     assert_eq!((failure.layer, failure.retry), (Layer::Network, Retry::Later), "{failure:?}");
-    assert!(failure.message.contains("onnection refused"), "{failure:?}");
 }
