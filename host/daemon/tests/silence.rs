@@ -23,6 +23,12 @@ fn shut(desk: &mut Desk, of: &Of) -> Instant {
     until_when(desk)
 }
 
+/// Of the share `a`, at the start.
+fn slot_for_acme() -> (Slot, CustomerName) {
+    let (share, interval) = (ShareName::parse("a").unwrap(), Interval { start: start(), end: start() });
+    (Slot { share, at: start(), interval }, CustomerName::parse("acme").unwrap())
+}
+
 fn until_when(desk: &Desk) -> Instant {
     desk.breakers.shut().next().unwrap().1.unwrap()
 }
@@ -111,8 +117,7 @@ async fn a_clock_that_is_put_back_has_all_who_wait_tried() {
 async fn what_a_clock_that_was_ahead_put_off_is_tried_in_time() {
     let world = World::new();
     let mut desk = world.desk(world.scheduled("0 0 1 1 *", "", "old", &["a"])).await;
-    let (share, interval) = (ShareName::parse("a").unwrap(), Interval { start: start(), end: start() });
-    let (slot, acme) = (Slot { share, at: start(), interval }, CustomerName::parse("acme").unwrap());
+    let (slot, acme) = slot_for_acme();
     desk.ledger.plan(vec![Planned::new(slot, vec![acme], Origin::Schedule)], Vec::new()).await.unwrap();
     let delivery = desk.ledger.claim(1, 0).await.unwrap().runs.remove(0).deliveries[0].1;
     let failure = Failure::new(Layer::Network, Retry::Later, "no answer", "nothing, if it passes");
@@ -150,9 +155,7 @@ async fn what_is_sent_by_hand_asks_at_once() {
         let world = World::new();
         let mut desk = world.desk(world.config("", "old", &["a"])).await;
         shut(&mut desk, &of);
-        let (share, interval) = (ShareName::parse("a").unwrap(), Interval { start: start(), end: start() });
-        let slot = Slot { share, at: start(), interval };
-        let acme = CustomerName::parse("acme").unwrap();
+        let (slot, acme) = slot_for_acme();
         let claim = desk.ledger.start_manual(slot, vec![acme]).await.unwrap().claim.unwrap();
         let (watch, _heard) = mpsc::unbounded_channel();
         desk.obey(Order::Begin { claim, watch }, &mut Manager::of_process());
