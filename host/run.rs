@@ -277,7 +277,7 @@ impl Work {
         };
         let unknown = |what: String| gone(format!("{what} is no longer configured"));
         let share = config.shares.get(&slot.share).ok_or_else(|| unknown(format!("share {}", slot.share)))?;
-        if share.to.binary_search(customer).is_err() {
+        if !share.goes_to(customer) {
             return Err(gone(format!("share {} no longer goes to customer {customer}", share.name)));
         }
         let customer = config.customers.get(customer).ok_or_else(|| unknown(format!("customer {customer}")))?;

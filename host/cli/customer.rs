@@ -98,7 +98,7 @@ impl std::fmt::Display for By {
 
 /// The shares that go to a customer, and how each comes to it.
 fn shares_of(config: &Config, customer: &Customer) -> Vec<(ShareName, By)> {
-    let to_it = config.shares.values().filter(|share| share.to.contains(&customer.name));
+    let to_it = config.shares.values().filter(|share| share.goes_to(&customer.name));
     to_it.map(|share| (share.name.clone(), how(config, &share.name, customer))).collect()
 }
 

@@ -387,6 +387,10 @@ impl Share {
     pub fn is_in_order(&self) -> bool {
         self.mode == Mode::Replace || self.latest_pointer.is_some()
     }
+
+    pub fn goes_to(&self, customer: &CustomerName) -> bool {
+        self.to.binary_search(customer).is_ok()
+    }
 }
 
 /// Which slots are made up for that were missed while consign was down.

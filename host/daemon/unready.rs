@@ -215,7 +215,7 @@ fn gives_up(job: &Job, unready: &Unready, why: &str) -> Failure {
 /// Its share is there, and goes to its customer.
 fn is_configured(config: &Config, job: &Job) -> bool {
     let share = config.shares.get(&job.delivery.slot.share);
-    share.is_some_and(|share| share.to.binary_search(&job.delivery.customer).is_ok())
+    share.is_some_and(|share| share.goes_to(&job.delivery.customer))
 }
 
 /// Nobody has asked for this slot by itself: the share's `catch_up` says what becomes of it.
