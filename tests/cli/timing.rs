@@ -43,6 +43,19 @@ pub(super) fn in_state(world: &World, state: &str) -> usize {
     world.runs().iter().filter(|run| run["state"] == state).count()
 }
 
+/// No two of these runs of a share were at work at once, by the attempts of their one delivery:
+/// a run ends a moment after it, when another may have begun.
+pub(super) fn one_after_another(world: &World, runs: &[Value]) {
+    let work = runs.iter().map(|run| {
+        let shown = world.run(&["show", run["run"].as_str().unwrap(), "--json"]).ended(0).json();
+        let attempts = shown["deliveries"][0]["attempts"].as_array().unwrap();
+        (at(&attempts[0]["started"]), at(&attempts[attempts.len() - 1]["ended"]))
+    });
+    let mut work: Vec<_> = work.collect();
+    work.sort_unstable();
+    assert!(work.windows(2).all(|pair| pair[0].1 <= pair[1].0), "two slots of the share were at work: {work:?}");
+}
+
 /// The failed runs, each with its one delivery. It failed by the share's own rules, and left nothing.
 fn given_up(world: &World) -> Vec<(Value, Value)> {
     let left = fs::read_dir(world.path("buckets/.sandbox/uploads")).unwrap();
@@ -73,17 +86,11 @@ fn timing_overlap_skips_and_says_so() {
     stop(daemon);
     let runs = world.runs();
     let mut seconds = BTreeMap::new();
-    let mut work: Vec<_> = Vec::new();
     for run in &runs {
         assert_eq!(run["state"], "succeeded");
         assert_eq!(seconds.insert(at(&run["slot"]), "run"), None);
-        // Of the delivery: the run ends a moment later, when another may have begun.
-        let shown = world.run(&["show", run["run"].as_str().unwrap(), "--json"]).ended(0).json();
-        let attempts = shown["deliveries"][0]["attempts"].as_array().unwrap().iter();
-        work.extend(attempts.map(|attempt| (at(&attempt["started"]), at(&attempt["ended"]))));
     }
-    work.sort_unstable();
-    assert!(work.windows(2).all(|pair| pair[0].1 <= pair[1].0), "two slots of the share were at work: {work:?}");
+    one_after_another(&world, &runs);
     for slot in skipped(&world) {
         assert_eq!(slot["reason"], "overlap");
         assert_eq!(seconds.insert(at(&slot["slot"]["at"]), "skipped"), None);

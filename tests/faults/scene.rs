@@ -294,6 +294,18 @@ impl Scene {
     }
 }
 
+impl Drop for Scene {
+    /// Whoever looks at a test that failed sees what the processes said last.
+    fn drop(&mut self) {
+        const LINES: usize = 300;
+        if std::thread::panicking() {
+            let log = self.log();
+            let lines: Vec<&str> = log.lines().collect();
+            eprintln!("{}", lines[lines.len().saturating_sub(LINES)..].join("\n"));
+        }
+    }
+}
+
 /// A slot that some customer has not got.
 #[derive(Debug)]
 pub struct Missing {
