@@ -52,6 +52,7 @@ pub use generation::Generation;
 use notify::Manager;
 pub use notify::{Starting, failed};
 use reload::Reloader;
+use retention::Age;
 
 use crate::config::Config;
 use crate::domain::Failure;
@@ -104,9 +105,10 @@ pub async fn run(
     let ticker = Ticker::start(TICK_PATIENCE).await?;
     let mut desk = Desk::open(config, parts, ledger).await?;
     desk.resume().await?;
+    let age = Age::new(desk.clock.clone(), desk.ledger.reader().last_begun().await?);
     let mut manager = Manager::of_process();
     tracing::info!(shares = desk.generation.config.shares.len(), "consign is ready");
-    let retention = retention::keep(desk.ledger.clone(), desk.clock.clone(), desk.retention.subscribe());
+    let retention = retention::keep(desk.ledger.clone(), age, desk.retention.subscribe());
     let mut retention = std::pin::pin!(retention);
     let backlog = backlog::watch(desk.ledger.reader().clone(), desk.behind.clone());
     let mut backlog = std::pin::pin!(backlog);

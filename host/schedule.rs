@@ -9,7 +9,7 @@ mod planner;
 mod ticker;
 
 pub use crate::calendar::Calendar;
-pub use planner::{Due, Plan, Planner, Recurring, ahead_from};
+pub use planner::{Due, Plan, Planner, Recurring};
 pub use ticker::Ticker;
 
 /// Why there is no clock.

@@ -8,12 +8,11 @@ use super::log::Priority;
 use super::output::{self, CliError, Exit, line};
 use super::{Global, setup};
 use crate::calendar::Change;
-use crate::clock::{Clock, Instant, exact};
+use crate::clock::{Clock, Instant, ahead_from, exact};
 use crate::config::{Config, Share};
 use crate::domain::{Failure, Interval, ShareName};
 use crate::ledger::{LedgerError, Reader};
 use crate::run::wanted;
-use crate::schedule::ahead_from;
 
 #[derive(Args)]
 pub struct NextArgs {

@@ -28,7 +28,7 @@ async fn start(global: &Global) -> Result<Exit, CliError> {
     let hangup = listen(SignalKind::hangup())?;
     let config = Arc::new(setup::config(global)?);
     config.check_secrets().into_result()?;
-    let clock = Clock::system();
+    let clock = Clock::steady();
     let ledger = setup::ledger(&config, &clock)?;
     let parts = Arc::new(Parts::build(&config, clock).await?);
     drop(starting);

@@ -12,11 +12,11 @@ use super::calls::Answer;
 use super::desk::{AtWork, Desk};
 use super::job::{Delivery, Job, Progress, Task};
 use super::queue::{Of, Place};
-use crate::clock::{Instant, exact};
+use crate::clock::{Instant, ahead_from, exact};
 use crate::crash::{self, Point};
 use crate::domain::{Asked, Failure, Layer, Origin, Retry, spread};
 use crate::ledger::LedgerError;
-use crate::run::Stopper;
+use crate::run::{Stopper, yet_to_come};
 
 /// Failures in a row, of whichever deliveries.
 const FAILURES: u32 = 3;
@@ -231,7 +231,8 @@ impl Desk {
                 }
                 let config = self.generation.config.clone();
                 let jobs = self.queue.take(|job: &Job| job.turn(&config).asks(of));
-                self.put_off(jobs, of, until);
+                let why = self.unasked(of, until);
+                self.put_off(jobs, &why, until);
             }
             Change::Open => {
                 tracing::info!("{of} answers again");
@@ -253,10 +254,9 @@ impl Desk {
         shut.max_by_key(|(_, until)| *until)
     }
 
-    /// Has deliveries wait as one does that has failed, but without a try: so they are in
-    /// no other slot's way.
-    pub fn put_off(&mut self, jobs: Vec<Job>, of: &Of, until: Instant) {
-        let failure = match self.breakers.why(of) {
+    /// Why nothing is begun that asks there.
+    pub fn unasked(&self, of: &Of, until: Instant) -> Failure {
+        match self.breakers.why(of) {
             Some(why) => {
                 let message = format!("{}; {of} is not asked before {}", why.message, exact(until));
                 Failure::new(why.layer, Retry::Later, message, why.remedy.clone())
@@ -266,7 +266,12 @@ impl Desk {
                 let remedy = "nothing, if it passes; `consign status` lists who does not answer, and `consign retry` asks at once";
                 Failure::new(Layer::Network, Retry::Later, message, remedy)
             }
-        };
+        }
+    }
+
+    /// Has deliveries wait as one does that has failed, but without a try: so they are in
+    /// no other slot's way.
+    pub fn put_off(&mut self, jobs: Vec<Job>, failure: &Failure, until: Instant) {
         let mut not_begun = Vec::new();
         for job in jobs {
             let begun = job.has_begun();
@@ -279,7 +284,7 @@ impl Desk {
             self.retries.push(until, Job { delivery, task: Task::Again { begun } });
         }
         if !not_begun.is_empty() {
-            let ledger = self.ledger.clone();
+            let (ledger, failure) = (self.ledger.clone(), failure.clone());
             self.calls.ask(async move { Answer::PutOff(ledger.put_off(not_begun, failure, until).await) });
         }
     }
@@ -294,10 +299,14 @@ impl Desk {
         Ok(())
     }
 
-    /// It is another slot's turn.
+    /// It is another slot's turn, or its own time has not come.
     pub fn wait_for_turn(&mut self, delivery: Delivery, stopper: &Stopper) {
-        let (due, id) = (self.clock.now() + TimeDelta::seconds(15), delivery.id);
-        self.retries.push(due, Job { delivery, task: Task::Again { begun: false } });
+        let (now, id, slot) = (self.clock.now(), delivery.id, delivery.slot.clone());
+        let job = Job { delivery, task: Task::Again { begun: false } };
+        match slot.at > ahead_from(now) {
+            true => self.put_off(vec![job], &yet_to_come(&slot), slot.at),
+            false => self.retries.push(now + TimeDelta::seconds(15), job),
+        }
         self.look_whether_told(id, stopper);
     }
 }

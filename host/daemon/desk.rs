@@ -250,7 +250,7 @@ impl Desk {
     /// Has it wait for a place, or for what it cannot begin without: its bucket, its plugin.
     pub fn enqueue(&mut self, job: Job) {
         match self.shut_until(&job) {
-            Some((of, until)) => self.put_off(vec![job], &of, until),
+            Some((of, until)) => self.put_off(vec![job], &self.unasked(&of, until), until),
             None => self.enqueue_now(job),
         }
     }

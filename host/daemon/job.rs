@@ -62,7 +62,7 @@ pub(super) enum Progress {
     Interrupted,
     /// It waits until its plugin is let go.
     Quarantined,
-    /// Another slot of its share goes first.
+    /// Another slot of its share goes first, or its own time has not come.
     NotYet,
     /// It waits until its customer is ready.
     Held {

@@ -30,7 +30,7 @@ use super::parts;
 use super::session::Session;
 use super::store::{Created, Stored};
 use super::vendor::Vendor;
-use crate::clock::Instant;
+use crate::clock::{Instant, ahead_from};
 use crate::config::{Customer, Encryption};
 use crate::domain::{Failure, Leaves, ObjectKey, RunId, SealedObject, SealedPart};
 
@@ -194,9 +194,11 @@ impl Bucket {
         Err(Incomplete { failure, in_doubt, why: Why::of(&fault) })
     }
 
-    /// Whether no lifecycle rule can have ended an upload of this age.
+    /// Whether no lifecycle rule can have ended an upload of this age. One that a clock ahead of today's
+    /// has dated may be of any.
     pub(super) fn is_young(&self, created: Instant) -> bool {
-        self.vendor.clock().now() - created < UPLOAD_LIVES
+        let now = self.vendor.clock().now();
+        created <= ahead_from(now) && now - created < UPLOAD_LIVES
     }
 
     /// One that is gone already is no error, and proves nothing: the request may have been made twice.

@@ -11,7 +11,7 @@ use super::shared::{self, share_lock};
 use super::slots::{begin, finish_slot, taken};
 use super::state::{DeliveryEvent, DeliveryState, SlotEvent, SlotState};
 use super::{Claim, Claims, DeliveryId, LedgerError, Wanted, faults, write};
-use crate::clock::{Instant, exact};
+use crate::clock::{Instant, ahead_from, exact};
 use crate::config::Overlap;
 use crate::domain::{CustomerName, Failure, Layer, Origin, Retry, ShareName, SkipReason, Slot};
 
@@ -51,7 +51,7 @@ pub(super) fn claim(ledger: &Db, now: Instant, on_time: &Wanted, late: &Wanted) 
     shared::release_stale(ledger)?;
     let (mut claims, mut late) = (Claims::default(), late.clone());
     for origin in [Origin::Schedule, Origin::CatchUp, Origin::Backfill] {
-        let pending = pending(ledger, origin, if origin.is_late() { &late } else { on_time })?;
+        let pending = pending(ledger, now, origin, if origin.is_late() { &late } else { on_time })?;
         if origin.is_late() {
             late.slots -= pending.len();
         }
@@ -71,8 +71,8 @@ pub(super) fn claim(ledger: &Db, now: Instant, on_time: &Wanted, late: &Wanted) 
 /// each would be held only to be released and held again.
 const HELD_MAX: u32 = 32;
 
-/// The oldest of one origin.
-fn pending(ledger: &Db, of: Origin, wanted: &Wanted) -> Result<Vec<Pending>, LedgerError> {
+/// The oldest of one origin. A slot ahead of the clock waits for its time: its data are complete only then.
+fn pending(ledger: &Db, now: Instant, of: Origin, wanted: &Wanted) -> Result<Vec<Pending>, LedgerError> {
     if wanted.slots == 0 {
         return Ok(Vec::new());
     }
@@ -83,12 +83,12 @@ fn pending(ledger: &Db, of: Origin, wanted: &Wanted) -> Result<Vec<Pending>, Led
     let except = to_json(&wanted.except.iter().map(|share| [share]).collect::<Vec<_>>())?;
     let limit = i64::try_from(wanted.slots).unwrap_or(i64::MAX);
     let oldest = format!(
-        "SELECT * FROM slots WHERE state = 'pending' AND origin = ?2 {bound}
+        "SELECT * FROM slots WHERE state = 'pending' AND origin = ?2 AND at <= ?4 {bound}
            AND share NOT IN (SELECT value ->> 0 FROM {}) ORDER BY at, id LIMIT ?3 {}",
         ledger.given(),
         ledger.locked_if_free()
     );
-    ledger.all(&oldest, values![&except, of.as_str(), limit], read)
+    ledger.all(&oldest, values![&except, of.as_str(), limit, ahead_from(now)], read)
 }
 
 /// What the schedule has planned of a share and nobody has begun.
@@ -124,7 +124,8 @@ fn admit(ledger: &Db, now: Instant, mut pending: Pending, claims: &mut Claims) -
         step::<SlotState>(ledger, id, SlotEvent::Start, "", &[])?;
         return finish_slot(ledger, id);
     }
-    let overtaken = overlap == Overlap::Cancel && origin == Origin::Schedule && newer_waits(ledger, &pending.slot)?;
+    let overtaken =
+        overlap == Overlap::Cancel && origin == Origin::Schedule && newer_waits(ledger, now, &pending.slot)?;
     let passed = deadline.is_some_and(|deadline| deadline <= now);
     if let Some(reason) = overtaken.then_some(SkipReason::Overlap).or(passed.then_some(SkipReason::Deadline)) {
         claims.skipped.push((pending.slot.clone(), reason));
@@ -212,11 +213,11 @@ fn others(ledger: &Db, slot: i64, share: &ShareName) -> Result<Vec<Other>, Ledge
 }
 
 /// With `overlap = "cancel"` only the newest slot counts.
-fn newer_waits(ledger: &Db, slot: &Slot) -> Result<bool, LedgerError> {
+fn newer_waits(ledger: &Db, now: Instant, slot: &Slot) -> Result<bool, LedgerError> {
     ledger.only(
-        "SELECT EXISTS (SELECT 1 FROM slots WHERE share = ?1 AND at > ?2 AND origin = 'schedule'
+        "SELECT EXISTS (SELECT 1 FROM slots WHERE share = ?1 AND at > ?2 AND at <= ?3 AND origin = 'schedule'
                             AND state IN ('pending', 'held'))",
-        values![slot.share.as_str(), slot.at],
+        values![slot.share.as_str(), slot.at, ahead_from(now)],
     )
 }
 

@@ -9,7 +9,8 @@ use std::thread::{Builder, JoinHandle};
 use tokio::sync::oneshot;
 
 use super::db::Db;
-use super::{LedgerError, read};
+use super::{LedgerError, read, upkeep};
+use crate::clock::Instant;
 use crate::domain::RunId;
 
 /// The ledger, open for reading: sees what was committed when it asks. Clones
@@ -48,6 +49,11 @@ impl Reader {
         self.read(read::pending).await
     }
 
+    /// When the last run began, by the clock of whoever began it.
+    pub async fn last_begun(&self) -> Result<Option<Instant>, LedgerError> {
+        self.read(upkeep::last_begun).await
+    }
+
     pub(super) async fn read<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Db) -> Result<T, LedgerError> + Send + 'static,
@@ -84,7 +90,7 @@ mod tests {
     use tokio::time::timeout;
 
     use super::*;
-    use crate::clock::{Clock, Instant};
+    use crate::clock::Clock;
     use crate::ledger::Ledger;
 
     const SOON: Duration = Duration::from_secs(20);

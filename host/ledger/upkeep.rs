@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::claim::held_for_nothing;
 use super::db::{Db, list, values};
+use super::row::at;
 use super::{LedgerError, open, order};
 use crate::clock::Instant;
 
@@ -107,6 +108,10 @@ pub(super) fn bytes(ledger: &Db) -> Result<u64, LedgerError> {
 /// A count, which is never negative.
 fn number(ledger: &Db, sql: &str) -> Result<u64, LedgerError> {
     ledger.only(sql, &[]).map(i64::cast_unsigned)
+}
+
+pub(super) fn last_begun(ledger: &Db) -> Result<Option<Instant>, LedgerError> {
+    ledger.first("SELECT started_at FROM runs ORDER BY seq DESC LIMIT 1", &[], |row| at(row, "started_at"))
 }
 
 /// Copies the ledger in `dir` to the new file `to`, as it is at one instant,

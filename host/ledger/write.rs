@@ -218,11 +218,18 @@ pub(super) fn put_off(
     let text = to_json(failure)?;
     for delivery in deliveries {
         let select = "SELECT state FROM deliveries WHERE id = ?1";
-        let found = ledger.first(select, values![delivery.0], |row| state(row, "state"))?;
-        if found == Some(DeliveryState::Pending) {
-            let also = "failure = ?3, due_at = ?4";
-            step::<DeliveryState>(ledger, delivery.0, DeliveryEvent::Wait, also, values![&text, due])?;
-            release(ledger, delivery.0)?;
+        match ledger.first(select, values![delivery.0], |row| state(row, "state"))? {
+            Some(DeliveryState::Pending) => {
+                let also = "failure = ?3, due_at = ?4";
+                step::<DeliveryState>(ledger, delivery.0, DeliveryEvent::Wait, also, values![&text, due])?;
+                release(ledger, delivery.0)?;
+            }
+            // For another reason, and for longer.
+            Some(DeliveryState::Waiting) => {
+                let longer = "UPDATE deliveries SET failure = ?2, due_at = ?3 WHERE id = ?1";
+                ledger.execute(longer, values![delivery.0, &text, due])?;
+            }
+            _ => {}
         }
     }
     Ok(())

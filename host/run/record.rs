@@ -7,7 +7,7 @@ use super::journal::Journal;
 use super::retry::{self, Retrying};
 use super::sealed::Stored;
 use super::{Delivered, Gauge, Parts, Stop, Work, deliver, quarantine};
-use crate::clock::{Instant, exact};
+use crate::clock::{Instant, ahead_from, exact};
 use crate::config::{Config, Missed, Preflight, RetryPolicy};
 use crate::crash::{self, Point};
 use crate::delivery::Target;
@@ -35,7 +35,7 @@ pub enum Outcome {
     },
     /// Nothing of its plugin is started, which is in quarantine; the delivery is as it was.
     Quarantined(Failure),
-    /// Another slot of the share goes first; the delivery is as it was.
+    /// Another slot of the share goes first, or its own time has not come; the delivery is as it was.
     NotYet(Failure),
     /// The process is stopping, and the next one begins it again.
     Interrupted(Failure),
@@ -66,6 +66,9 @@ pub(super) struct Try {
 impl Recorder<'_> {
     /// The next attempt at a delivery.
     pub async fn deliver(&self, delivery: DeliveryId) -> Result<Outcome, LedgerError> {
+        if let Some(why) = self.too_early() {
+            return self.not_yet(delivery, why).await;
+        }
         match self.work() {
             Ok(work) => self.attempt(&work, delivery).await,
             Err(failure) => self.refuse(delivery, failure).await,
@@ -77,6 +80,19 @@ impl Recorder<'_> {
         match self.stop.reason(self.slot, self.parts.clock.now()) {
             Some(why) => Err(why),
             None => Work::new(self.config, self.slot, self.customer, self.run),
+        }
+    }
+
+    /// Its slot was planned by a clock that was ahead: its data are complete only when its time has come.
+    fn too_early(&self) -> Option<Failure> {
+        (self.slot.at > ahead_from(self.parts.clock.now())).then(|| yet_to_come(self.slot))
+    }
+
+    async fn not_yet(&self, delivery: DeliveryId, why: Failure) -> Result<Outcome, LedgerError> {
+        match self.retrying {
+            Retrying::Daemon | Retrying::Schedule => Ok(Outcome::NotYet(why)),
+            // Nobody would try it later.
+            Retrying::Person => self.refuse(delivery, why).await,
         }
     }
 
@@ -130,7 +146,10 @@ impl Recorder<'_> {
             self.ledger.interrupted(attempt.id).await?;
             crash::point(Point::Interrupted);
         }
-        self.attempt(&work, id).await.map(Some)
+        match self.too_early() {
+            Some(why) => self.not_yet(id, why).await.map(Some),
+            None => self.attempt(&work, id).await.map(Some),
+        }
     }
 
     async fn attempt(&self, work: &Work, delivery: DeliveryId) -> Result<Outcome, LedgerError> {
@@ -155,12 +174,7 @@ impl Recorder<'_> {
             }
             Err(LedgerError::Overtaken { by }) => return self.refuse(delivery, work.overtaken(&by)).await,
             Err(LedgerError::NotYet { behind }) => {
-                let why = work.not_yet(&behind);
-                return match self.retrying {
-                    Retrying::Daemon | Retrying::Schedule => Ok(Outcome::NotYet(why)),
-                    // Nobody would try it later.
-                    Retrying::Person => self.refuse(delivery, why).await,
-                };
+                return self.not_yet(delivery, work.not_yet(&behind)).await;
             }
             Err(LedgerError::Quarantined { digest }) => {
                 let why = quarantine::waits(work.share.plugin.as_ref(), &digest);
@@ -387,6 +401,13 @@ impl Recorder<'_> {
             target.end_strays(&to.manifest_key, pointer.as_ref(), self.journal(attempt.id, false).as_ref()).await;
         }
     }
+}
+
+/// Why nothing of a slot is begun that is ahead of the clock.
+pub fn yet_to_come(slot: &Slot) -> Failure {
+    let message = format!("slot {slot} is yet to come: the clock was ahead when it was planned");
+    let remedy = "nothing: it is delivered when its time has come, and its data are complete";
+    Failure::new(Layer::Schedule, Retry::Later, message, remedy)
 }
 
 /// From here on, what the daemon logs of this delivery names the attempt.

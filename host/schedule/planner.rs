@@ -7,19 +7,13 @@ use chrono::TimeDelta;
 
 use super::Calendar;
 use crate::calendar::Jitter;
-use crate::clock::Instant;
+use crate::clock::{Instant, ahead_from};
 use crate::config::{CatchUp, Missed};
 use crate::domain::{Interval, Origin, ShareName, SkipReason, Slot};
 
 /// A slot that is at most this late fires as if it were on time. Beyond that the
 /// process was down (or stopped, or the clock jumped), and catching up applies.
 const LATE_MAX: TimeDelta = TimeDelta::minutes(5);
-
-/// What is planned later than this is ahead of the clock, by more than one that is kept
-/// right is ever put back: it does not fire until then.
-pub fn ahead_from(now: Instant) -> Instant {
-    now.checked_add_signed(LATE_MAX).unwrap_or(now)
-}
 
 /// Slots of one plan, so that one ledger transaction stays short.
 const SLOTS_MAX: usize = 20_000;

@@ -49,7 +49,7 @@ struct Clocked {
     world: World,
     now: DateTime<Utc>,
     daemon: Running,
-    _sandbox: Running,
+    sandbox: Option<Running>,
 }
 
 impl Clocked {
@@ -79,7 +79,7 @@ impl Clocked {
             log().contains("consign is ready")
         });
         sleep(Duration::from_secs(2));
-        Some(Self { world, now: at(now), daemon, _sandbox: sandbox })
+        Some(Self { world, now: at(now), daemon, sandbox: Some(sandbox) })
     }
 
     /// Time goes by, quickly.
@@ -110,10 +110,17 @@ impl Clocked {
 
     /// Waits for so many runs to succeed.
     fn wait(&mut self, count: usize) {
-        let log = || self.world.log();
-        until("the slots are delivered", SOON, || {
-            assert!(self.daemon.is_running(), "{}", log());
-            self.world.runs().iter().filter(|run| run["state"] == "succeeded").count() >= count
+        self.wait_for("the slots are delivered", |world| {
+            world.runs().iter().filter(|run| run["state"] == "succeeded").count() >= count
+        });
+    }
+
+    /// A clock that has leapt is believed after a minute.
+    fn wait_for(&mut self, what: &str, done: impl Fn(&World) -> bool) {
+        let world = &self.world;
+        until(what, SOON * 2, || {
+            assert!(self.daemon.is_running(), "{}", world.log());
+            done(world)
         });
     }
 
@@ -227,7 +234,12 @@ fn clocks_put_right_after_a_year_leave_shares_that_say_so() {
     };
     clocked.pass_until("2026-06-01T10:33:00Z");
     clocked.wait(1);
+    // For some seconds: nobody believes it.
     clocked.jump(TimeDelta::days(400));
+    clocked.jump(TimeDelta::days(-400));
+    says(&clocked.world.log(), &["the clock leapt ahead", "to=\"2027-07-06T10:33:0"]);
+    clocked.jump(TimeDelta::days(400));
+    assert_eq!(clocked.world.runs().len(), 1, "nothing is missed yet");
     clocked.wait(2);
     clocked.jump(TimeDelta::days(-400));
     let log = |clocked: &Clocked| clocked.world.log();
@@ -261,4 +273,27 @@ fn clocks_put_right_after_a_year_leave_shares_that_say_so() {
     says(&log(&clocked), &["run ended", "share=half state=succeeded"]);
     let slots = expected(&[("half", "10:30 11:00 11:30 12:00 10:30")]);
     assert_eq!(clocked.slots(), slots);
+}
+
+/// What a clock that is ahead has begun waits, when it is put right, until its time has come: its data are
+/// complete only then.
+#[test]
+fn clocks_put_right_leave_what_is_yet_to_come_for_its_time() {
+    let shares = [("half", "*/30 * * * *", "catch_up = \"all\"\n")];
+    let Some(mut clocked) = Clocked::start("2026-06-01T10:20:00Z", "UTC", &shares) else { return };
+    clocked.pass_until("2026-06-01T10:33:00Z");
+    clocked.wait(1);
+    clocked.sandbox = None;
+    clocked.jump(TimeDelta::hours(2));
+    clocked.wait_for("a slot of the future has begun", |world| world.runs().len() >= 2);
+    clocked.jump(TimeDelta::hours(-2));
+    let early = clocked.world.runs().into_iter().find(|run| run["state"] == "running").unwrap();
+    clocked.wait_for("it waits for its time", |world| {
+        let shown = world.run(&["show", early["run"].as_str().unwrap(), "--json"]).ended(0).json();
+        shown["deliveries"][0]["failure"]["message"].as_str().is_some_and(|why| why.contains("is yet to come"))
+    });
+    clocked.sandbox = Some(clocked.world.sandbox_again());
+    clocked.pass_until("2026-06-01T12:33:00Z");
+    clocked.wait(5);
+    assert_eq!(clocked.slots(), expected(&[("half", "10:30 11:00 11:30 12:00 12:30")]));
 }

@@ -124,7 +124,8 @@ async fn what_there_is_to_do_is_told() {
 #[tokio::test]
 async fn the_first_slot_that_a_pause_left_out_may_be_before_it() {
     let dir = tempfile::tempdir().unwrap();
-    let clock = Clock::fixed(start());
+    let at = |n| slot("orders", n).at;
+    let clock = Clock::fixed(at(0));
     let ledger = open_at(dir.path(), clock.clone());
     let plan = async |n: i64| {
         let slot = slot("orders", n);
@@ -133,20 +134,20 @@ async fn the_first_slot_that_a_pause_left_out_may_be_before_it() {
     };
     let first = async |since| ledger.reader().first_left_out(share("orders"), since).await.unwrap();
     let first_at = plan(1).await;
-    clock.set(start() + TimeDelta::hours(2));
+    clock.set(at(2));
     ledger.pause(share("orders")).await.unwrap();
     let since = ledger.resume(share("orders")).await.unwrap().unwrap();
     assert_eq!((since > first_at, first(since).await), (true, Some(first_at)));
     // That of the pause before is not this one's.
-    clock.set(start() + TimeDelta::hours(3));
+    clock.set(at(3));
     ledger.pause(share("orders")).await.unwrap();
-    clock.set(start() + TimeDelta::hours(5));
+    clock.set(at(5));
     let since = ledger.resume(share("orders")).await.unwrap().unwrap();
     assert_eq!(first(since).await, None);
     ledger.pause(share("orders")).await.unwrap();
-    let at = plan(6).await;
+    let sixth = plan(6).await;
     let since = ledger.resume(share("orders")).await.unwrap().unwrap();
-    assert_eq!(first(since).await, Some(at));
+    assert_eq!(first(since).await, Some(sixth));
 }
 
 /// The clock was ten hours ahead for a while: what it planned then is taken back, but
@@ -154,12 +155,15 @@ async fn the_first_slot_that_a_pause_left_out_may_be_before_it() {
 #[tokio::test]
 async fn what_was_planned_ahead_of_the_clock_is_taken_back() {
     let dir = tempfile::tempdir().unwrap();
-    let clock = Clock::fixed(start() + TimeDelta::hours(10));
+    let clock = Clock::fixed(slot("orders", 10).at);
     let ledger = open_at(dir.path(), clock.clone());
     let skipped = |n| Planned { skip: Some(SkipReason::Missed), ..planned(slot("orders", n), &["acme"]) };
     let mut all: Vec<Planned> = (1..9).map(skipped).collect();
     all.extend([9, 10].map(|n| planned(slot("orders", n), &["acme"])));
-    ledger.plan(all, vec![(share("orders"), slot("orders", 10).at), (share("late"), start())]).await.unwrap();
+    ledger
+        .plan(all, vec![(share("orders"), slot("orders", 10).at), (share("late"), slot("late", 0).at)])
+        .await
+        .unwrap();
     let claim = ledger.claim(1, 0).await.unwrap().runs.remove(0);
     assert_eq!(claim.slot.at, slot("orders", 9).at);
     let attempt = ledger.attempt_started(claim.deliveries[0].1, None).await.unwrap().id;
@@ -167,10 +171,10 @@ async fn what_was_planned_ahead_of_the_clock_is_taken_back() {
     ledger.run_finished(claim.run).await.unwrap();
     // A pause that began and ended meanwhile would leave out slots in nine hours.
     ledger.pause(share("orders")).await.unwrap();
-    clock.set(start() + TimeDelta::hours(12));
+    clock.set(slot("orders", 12).at);
     ledger.resume(share("orders")).await.unwrap();
 
-    let now = start() + TimeDelta::hours(2);
+    let now = slot("orders", 2).at;
     clock.set(now);
     let ahead = ledger.reader().ahead(now).await.unwrap();
     assert_eq!(ahead, [(share("orders"), slot("orders", 10).at)]);
@@ -179,7 +183,7 @@ async fn what_was_planned_ahead_of_the_clock_is_taken_back() {
     assert_eq!(rewound, Rewound { to: now, shares: 1, from, forgotten: 7, kept: 1 });
     assert_eq!(ledger.reader().ahead(now).await.unwrap(), []);
     assert_eq!(ledger.cursor(&share("orders")).await.unwrap(), Some(now));
-    assert_eq!(ledger.cursor(&share("late")).await.unwrap(), Some(start()));
+    assert_eq!(ledger.cursor(&share("late")).await.unwrap(), Some(slot("late", 0).at));
     let left: Vec<_> = ledger.reader().skipped(None, 99).await.unwrap().into_iter().map(|slot| slot.slot.at).collect();
     assert_eq!(left, [2, 1].map(|n| slot("orders", n).at), "what is past stays on record");
     let again = ledger.rewind().await.unwrap();

@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use consign::clock::Clock;
 use consign::ledger::{DeliveryState, History, Ledger, LedgerError};
 
-use super::{POSTGRES_URL, customers, database, deliver, open, slot, start};
+use super::{POSTGRES_URL, customers, database, deliver, long_ago, open, slot, start};
 use crate::support::postgres::Postgres;
 
 const DIR: &str = "CONSIGN_TEST_LEDGER";
@@ -21,7 +21,7 @@ async fn child() {
     let Some(dir) = std::env::var_os(DIR) else { return };
     let ledger = open(Path::new(&dir));
     let first = ledger.reader().history(History { limit: 1, ..History::default() }).await.unwrap();
-    let from = first.first().map_or(0, |run| (run.slot - start()).num_hours() + 10_000);
+    let from = first.first().map_or(0, |run| (run.slot - long_ago()).num_hours() + 10_000);
     let mut tasks = tokio::task::JoinSet::new();
     let at_once: usize = std::env::var(AT_ONCE).unwrap().parse().unwrap();
     for task in 0..i64::try_from(at_once).unwrap() {

@@ -5,7 +5,7 @@ use consign::clock::Clock;
 use consign::domain::{Origin, SkipReason, Slot};
 use consign::ledger::{FailedShare, Ledger, Planned, RunState};
 
-use super::{customers, deliver, open, open_at, planned, share, slot, start};
+use super::{customers, deliver, hour, open, open_at, planned, share, slot, start};
 
 /// Sent by hand to these, and delivered.
 async fn sent(ledger: &Ledger, slot: &Slot, names: &[&str]) {
@@ -28,7 +28,7 @@ async fn left_out(ledger: &Ledger) -> Vec<(String, SkipReason)> {
     assert_eq!(ledger.reader().check().await.unwrap().findings, Vec::<String>::new());
     let line = |of: &consign::ledger::Skipped| {
         let names = of.customers.as_ref().map(|names| names.iter().map(|name| name.as_str()).collect::<Vec<_>>());
-        let hour = (of.slot.at - start()).num_hours();
+        let hour = hour(&of.slot);
         (format!("{hour}: {}", names.map_or("all".to_owned(), |names| names.join(" "))), of.reason)
     };
     all.iter().map(line).collect()
@@ -134,7 +134,7 @@ async fn a_long_plan_tells_each_slot_once() {
     };
     let all = (1..=4000).chain([5, 1000]).map(plan).collect::<Vec<_>>();
     let recorded = ledger.plan(all.clone(), vec![(share("a"), slot("a", 4000).at); 2]).await.unwrap();
-    let mut hours: Vec<_> = recorded.left_out.iter().map(|(slot, _)| (slot.at - start()).num_hours()).collect();
+    let mut hours: Vec<_> = recorded.left_out.iter().map(|(slot, _)| hour(slot)).collect();
     hours.sort_unstable();
     assert_eq!((recorded.new, hours), (3997, vec![7, 1000, 1007, 2000, 2007, 3000, 3007, 4000]));
     assert_eq!(ledger.plan(all, vec![(share("a"), slot("a", 3000).at)]).await.unwrap(), Default::default());

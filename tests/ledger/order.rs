@@ -7,7 +7,7 @@ use consign::clock::Clock;
 use consign::domain::{Destination, Role, SealedObject};
 use consign::ledger::{AttemptId, DeliveryId, DeliveryState, Ledger, LedgerError, Order};
 
-use super::{customers, deliver, open_at, passing, slot, start};
+use super::{customers, deliver, hour, open_at, passing, slot, start};
 
 /// At a time when all its slots are past.
 fn open(dir: &Path) -> Ledger {
@@ -45,14 +45,14 @@ fn object(upload_id: &str, role: Role) -> SealedObject {
 
 fn behind(refused: Result<AttemptId, LedgerError>) -> i64 {
     match refused {
-        Err(LedgerError::NotYet { behind }) => (behind.at - start()).num_hours(),
+        Err(LedgerError::NotYet { behind }) => hour(&behind),
         other => panic!("{other:?}"),
     }
 }
 
 fn overtaken(refused: Result<AttemptId, LedgerError>) -> i64 {
     match refused {
-        Err(LedgerError::Overtaken { by }) => (by.at - start()).num_hours(),
+        Err(LedgerError::Overtaken { by }) => hour(&by),
         other => panic!("{other:?}"),
     }
 }
@@ -196,13 +196,13 @@ async fn a_pointer_is_one_whatever_its_customer_is_called() {
 #[tokio::test]
 async fn a_slot_yet_to_come_is_in_nobodys_way() {
     let dir = tempfile::tempdir().unwrap();
-    let clock = Clock::fixed(start() + TimeDelta::days(300));
+    let clock = Clock::fixed(slot("a", 24 * 300).at);
     let ledger = open_at(dir.path(), clock.clone());
     let ([ahead, _], [right, _]) = (begin(&ledger, 24 * 200).await, begin(&ledger, 2).await);
     let at_work = attempt(&ledger, Order::Forward, ahead).await.unwrap();
     deliver(&ledger, &slot("a", 24 * 200), at_work, "u1").await.unwrap();
     assert_eq!(overtaken(attempt(&ledger, Order::Forward, right).await), 24 * 200);
-    clock.set(start() + TimeDelta::hours(3));
+    clock.set(slot("a", 3).at);
     attempt(&ledger, Order::Forward, right).await.unwrap();
 }
 

@@ -289,7 +289,7 @@ async fn server_keeps_what_is_begun_while_it_is_pruned() {
     let ledger = shared.open();
     let skipped = |n| Planned { skip: Some(SkipReason::Missed), ..planned(slot("orders", n), &["acme"]) };
     ledger.plan((-5..0).map(skipped).collect(), vec![]).await.unwrap();
-    let later = slot("orders", 1).at;
+    let later = start() + chrono::TimeDelta::hours(1);
     let backfill = shared.writer("UPDATE slots SET state = 'pending', reason = NULL WHERE id = 2").await;
     assert_eq!(ledger.prune(later).await.unwrap(), 4);
     backfill.goes_on("SELECT 1").await;

@@ -6,10 +6,10 @@ use consign::domain::SkipReason;
 use consign::ledger::{Checked, History, Ledger, LedgerError, Planned};
 use rusqlite::Connection;
 
-use super::{customers, deliver, key, lasting, open, planned, share, slot, start};
+use super::{customers, deliver, key, lasting, long_ago, planned, share, slot};
 
 fn at(hour: i64) -> Instant {
-    start() + TimeDelta::hours(hour)
+    long_ago() + TimeDelta::hours(hour)
 }
 
 /// The ledger as of another time.
@@ -122,7 +122,7 @@ async fn pauses_are_forgotten_once_no_slot_is_planned_in_them() {
 #[tokio::test]
 async fn the_room_is_given_back() {
     let dir = tempfile::tempdir().unwrap();
-    let ledger = open(dir.path());
+    let ledger = open_at(dir.path(), 0);
     for n in (0..20_000).step_by(500) {
         let skip = Some(SkipReason::Missed);
         let plan = (n..n + 500).map(|n| Planned { skip, ..planned(slot("filler", -n), &["acme", "globex"]) });

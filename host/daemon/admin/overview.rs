@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::clock::{Instant, ago};
+use crate::clock::{Instant, ago, ahead_from};
 use crate::config::{Config, Plugin};
 use crate::domain::{ContentDigest, CustomerName, Refused, RunId, ShareName};
 use crate::ledger::{
@@ -13,7 +13,6 @@ use crate::ledger::{
     Waiting,
 };
 use crate::run::quarantine;
-use crate::schedule::ahead_from;
 
 /// Entries of each list.
 const LISTED: usize = 50;

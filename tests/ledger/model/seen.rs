@@ -8,9 +8,9 @@ use consign::ledger::{
     AttemptId, AttemptState, DeliveryId, DeliveryState, History, Ledger, RunState, Skipped, UploadState,
 };
 
-use super::super::share;
+use super::super::{hour, share};
 use super::state::is_open;
-use super::{Model, SHARES, SlotIs, at, start};
+use super::{Model, SHARES, SlotIs, at};
 
 /// Equal for two ledgers that say the same.
 #[derive(Debug, Default, PartialEq)]
@@ -82,7 +82,7 @@ pub(super) async fn seen(ledger: &Ledger, now: Instant) -> Seen {
     }
     for Skipped { slot, customers, .. } in reader.skipped(None, 999).await.unwrap() {
         let of = SHARES.iter().position(|name| *name == slot.share.as_str()).unwrap();
-        let hour = (slot.at - start()).num_hours();
+        let hour = hour(&slot);
         match customers {
             None => assert!(seen.skipped.insert((of, hour))),
             Some(customers) => customers.iter().for_each(|customer| {

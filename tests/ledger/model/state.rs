@@ -55,6 +55,7 @@ impl Model {
     /// What is to be claimed, oldest first; of one hour, in the order of recording.
     pub(super) fn pending(&self, origin: Origin) -> Vec<SlotKey> {
         let pending = self.slots.iter().filter(|(_, slot)| slot.is == SlotIs::Pending && slot.origin == origin);
+        let pending = pending.filter(|(key, _)| key.1 <= self.now);
         let mut keys: Vec<_> = pending.map(|(key, slot)| (key.1, slot.recorded, *key)).collect();
         keys.sort_unstable();
         keys.into_iter().map(|(_, _, key)| key).collect()
@@ -112,10 +113,11 @@ impl Model {
         }
         let on_time = origin == Origin::Schedule;
         let waits = |slot: &SlotModel| matches!(slot.is, SlotIs::Pending | SlotIs::Held);
+        let has_come = |other: &SlotKey| other.1 > key.1 && other.1 <= self.now;
         let newer = self
             .slots
             .iter()
-            .any(|(other, slot)| other.0 == key.0 && other.1 > key.1 && slot.origin == Origin::Schedule && waits(slot));
+            .any(|(other, slot)| other.0 == key.0 && has_come(other) && slot.origin == Origin::Schedule && waits(slot));
         let passed = deadline.is_some_and(|deadline| deadline <= self.now);
         if passed || (on_time && overlap == Overlap::Cancel && newer) {
             return self.leave_out(key);
