@@ -58,7 +58,6 @@ impl Postgres {
             chown(&data, Some(*user), Some(*user)).unwrap();
         }
         let run = prefix(user.as_ref());
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let initdb = format!(
             "exec {run} '{}' -D '{}' -U consign -A trust -E UTF8 --locale=C.UTF-8 --no-sync >/dev/null",
             programs.join("initdb").display(),
@@ -66,6 +65,8 @@ impl Postgres {
         );
         let made = Command::new("sh").args(["-c", &initdb]).current_dir("/").stdin(Stdio::null()).status().unwrap();
         assert!(made.success(), "initdb: {made}");
+        // As late as can be, because nobody keeps it for the server.
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let server = Postgres { port, shell: shell(&programs, &data, port, options, &run), programs, options, data };
         server.wait();
         Some(server)

@@ -111,7 +111,8 @@ impl Passage {
             }
             to.write_all(said)?;
         }
-        from.shutdown(Shutdown::Both)?;
+        // One of them may be gone already, which the other has yet to hear of.
+        let _ = from.shutdown(Shutdown::Both);
         to.shutdown(Shutdown::Both)
     }
 }
