@@ -20,6 +20,7 @@ mod admission;
 mod completing;
 mod crash;
 mod durable;
+mod errors;
 mod faults;
 mod files;
 mod left_out;

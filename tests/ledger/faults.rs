@@ -93,7 +93,6 @@ async fn a_success_in_between_is_a_new_beginning() {
     assert!(fails(&ledger, 23, &bad, fault()).await.unwrap());
 }
 
-/// With `empty = "skip"` a delivery without rows is one without its plugin: nothing is known of it by that.
 #[tokio::test]
 async fn faults_of_long_ago_are_not_in_a_row_with_those_of_now() {
     let dir = tempfile::tempdir().unwrap();
@@ -106,6 +105,7 @@ async fn faults_of_long_ago_are_not_in_a_row_with_those_of_now() {
     assert!(fails(&ledger, 3, &bad, fault()).await.unwrap(), "that one is not");
 }
 
+/// With `empty = "skip"` a delivery without rows is one without its plugin: nothing is known of it by that.
 #[tokio::test]
 async fn a_delivery_without_rows_neither_counts_nor_forgives() {
     let dir = tempfile::tempdir().unwrap();

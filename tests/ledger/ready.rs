@@ -5,7 +5,7 @@ use consign::clock::Clock;
 use consign::domain::{CustomerName, Failure, Layer, ProfileHash, Retry};
 use consign::ledger::{Begun, DeliveryId, DeliveryState, Ledger, Order, Setback, Unready};
 
-use super::{customers, deliver, lasting, open, open_at, planned, read_only, slot, start};
+use super::{customers, deliver, lasting, open, open_at, passing, planned, read_only, slot, start};
 
 fn refusal() -> Failure {
     Failure::new(Layer::TrustPolicy, Retry::Never, "AssumeRole was refused", "this trust policy: …")
@@ -207,6 +207,26 @@ async fn who_gets_something_by_hand_is_ready() {
     assert_eq!(left, [customer("globex")]);
 }
 
+/// It is told with its customer, and is due when that one is ready.
+#[tokio::test]
+async fn what_waits_for_its_customer_is_not_counted_as_to_be_tried_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = open(dir.path());
+    let due = start() + TimeDelta::minutes(1);
+    let [acme, globex, _] = begins(&ledger, 1, &["acme", "globex", "initech"]).await[..] else { panic!() };
+    let refused = attempt(&ledger, acme).await.unwrap();
+    assert_eq!(ledger.refused(refused.id, profile(), refusal(), Some(due)).await.unwrap(), Setback::Held);
+    let failed = attempt(&ledger, globex).await.unwrap();
+    ledger.failed(failed.id, passing(), Some(due)).await.unwrap();
+    let reader = ledger.reader();
+    let now = reader.standing_now(9).await.unwrap();
+    let again: Vec<_> = now.again.iter().map(|open| (open.customer.clone(), open.due)).collect();
+    assert_eq!((again, now.again_count), (vec![(customer("globex"), Some(due))], 1));
+    assert_eq!((now.pending, now.at_work, now.at_work_count), (1, vec![], 0));
+    let unready: Vec<_> = reader.unready().await.unwrap().into_iter().map(|(of, waits)| (of.customer, waits)).collect();
+    assert_eq!(unready, [(customer("acme"), 1)]);
+}
+
 /// It is on its way to its end, whoever it is for.
 #[tokio::test]
 async fn what_is_to_be_ended_is_not_held() {
@@ -230,5 +250,6 @@ on_postgres!(
     who_is_not_configured_any_more_is_forgotten,
     customers_are_looked_at_by_one_at_a_time,
     who_gets_something_by_hand_is_ready,
+    what_waits_for_its_customer_is_not_counted_as_to_be_tried_again,
     what_is_to_be_ended_is_not_held,
 );

@@ -7,12 +7,13 @@ use consign::clock::Clock;
 use consign::config::Database;
 use consign::domain::{Failure, Layer, Retry, SkipReason};
 use consign::ledger::{DeliveryState, Ledger, LedgerError, Planned, RunState};
+use tokio::time::timeout;
 use tokio_postgres::NoTls;
 
 use super::nodes::{Shared, begun, is_fenced};
-use super::{customers, planned, share, slot, start};
+use super::{customers, deliver, planned, share, slot, start};
 use crate::support::postgres::{LEASE, Postgres, SHORT_LEASE};
-use crate::support::way::Way;
+use crate::support::way::{NOWHERE, Way};
 
 impl Shared {
     /// A ledger of a user of its own, with settings of its own.
@@ -54,14 +55,19 @@ impl Shared {
 struct Writer(tokio_postgres::Client);
 
 impl Writer {
-    /// As soon as somebody waits for it.
-    async fn goes_on_when_waited_for(self, last: &str) {
+    /// Until somebody waits for it.
+    async fn is_waited_for(&self) {
         let waits = "SELECT FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY(pg_blocking_pids(pid))";
         let began = Instant::now();
         while self.0.query(waits, &[]).await.unwrap().is_empty() {
             assert!(began.elapsed() < LEASE, "nobody waits");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
+    }
+
+    /// As soon as somebody waits for it.
+    async fn goes_on_when_waited_for(self, last: &str) {
+        self.is_waited_for().await;
         self.goes_on(last).await;
     }
 
@@ -117,6 +123,24 @@ async fn server_with_another_isolation_has_no_old_pictures() {
     assert_eq!(recorded.unwrap().left_out, [(slot("orders", 2), SkipReason::Paused)]);
 }
 
+/// The other way round: a pause leaves out what is being planned.
+#[tokio::test(flavor = "multi_thread")]
+async fn server_with_a_plan_under_way_has_a_pause_wait_for_it() {
+    let Some(shared) = Shared::new() else { return };
+    let ledger = connect(&shared.of_user(&["default_transaction_isolation = 'repeatable read'"]));
+    plan(&ledger, 1).await.unwrap();
+    // A plan, by one of those who have the lock that is taken for it.
+    let lock = format!("SELECT pg_advisory_xact_lock_shared(hashtextextended('{} pauses', 0))", shared.schema);
+    let plans = shared.writer(&lock).await;
+    let copy = "INSERT INTO slots
+                    (share, at, interval_start, interval_end, origin, customers, overlap, state, planned_at)
+                SELECT share, at + hour, interval_start + hour, interval_end + hour, origin, customers, overlap, state,
+                       planned_at FROM slots, (VALUES (3600000000)) AS v (hour)";
+    let (paused, ()) = tokio::join!(ledger.pause(share("orders")), plans.goes_on_when_waited_for(copy));
+    assert_eq!(paused.unwrap().left_out, [1, 2].map(|n| (slot("orders", n), SkipReason::Paused)));
+    assert_eq!(shared.psql("SELECT DISTINCT state FROM slots"), "skipped");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn server_with_short_timeouts_has_them_for_others() {
     let Some(shared) = Shared::new() else { return };
@@ -129,21 +153,39 @@ async fn server_with_short_timeouts_has_them_for_others() {
     assert_eq!(planned.unwrap(), 1);
 }
 
+/// A ledger in a database that does not say what became of a transaction, with the way to it and
+/// the database's URL.
+async fn untold(shared: &Shared) -> (Ledger, Way, String) {
+    let (server, database, user) = (shared.server, format!("db_{}", shared.schema), format!("asks_{}", shared.schema));
+    server.psql(&format!("CREATE DATABASE {database}"));
+    let way = Way::to(server.port());
+    let here = server.url().replace("/postgres", &format!("/{database}"));
+    let rights = |sql: &str| drop(Postgres::ask(&here, sql));
+    rights(&format!("CREATE ROLE {user} LOGIN; REVOKE EXECUTE ON FUNCTION pg_xact_status FROM PUBLIC"));
+    rights(&format!("GRANT CREATE ON DATABASE {database} TO {user}"));
+    let url = format!("postgres://{user}@127.0.0.1:{}/{database}", way.port);
+    let ledger = connect(&Database::new(&url, "consign", LEASE));
+    plan(&ledger, 1).await.unwrap();
+    (ledger, way, here)
+}
+
+/// What comes of it. A writer that goes on for ever is not waited for.
+async fn answer<T>(ledger: &Ledger, asked: impl Future<Output = T>) -> T {
+    match timeout(LEASE, asked).await {
+        Ok(came) => came,
+        Err(_) => {
+            ledger.clone().forsake();
+            panic!("there is no answer");
+        }
+    }
+}
+
 /// An answer to COMMIT is lost, and the server does not say at once whether it counts:
 /// it is asked until it does, and nothing is done twice.
 #[tokio::test(flavor = "multi_thread")]
 async fn server_that_does_not_say_what_counts_is_asked_again() {
     let Some(shared) = Shared::new() else { return };
-    let (server, database) = (shared.server, format!("db_{}", shared.schema));
-    server.psql(&format!("CREATE DATABASE {database}"));
-    let way = Way::to(server.port());
-    let here = server.url().replace("/postgres", &format!("/{database}"));
-    let rights = |sql: &str| drop(Postgres::ask(&here, sql));
-    rights("CREATE ROLE asks LOGIN; REVOKE EXECUTE ON FUNCTION pg_xact_status FROM PUBLIC");
-    rights(&format!("GRANT CREATE ON DATABASE {database} TO asks"));
-    let url = format!("postgres://asks@127.0.0.1:{}/{database}", way.port);
-    let ledger = connect(&Database::new(&url, "consign", LEASE));
-    plan(&ledger, 1).await.unwrap();
+    let (ledger, way, here) = untold(&shared).await;
     way.loses_the_next_commit();
     let planned = tokio::spawn({
         let ledger = ledger.clone();
@@ -151,8 +193,90 @@ async fn server_that_does_not_say_what_counts_is_asked_again() {
     });
     tokio::time::sleep(Duration::from_secs(2)).await;
     assert!(!planned.is_finished());
-    rights("GRANT EXECUTE ON FUNCTION pg_xact_status TO PUBLIC");
+    Postgres::ask(&here, "GRANT EXECUTE ON FUNCTION pg_xact_status TO PUBLIC");
     assert_eq!(planned.await.unwrap().unwrap(), 1, "done again, it would be none");
+}
+
+/// It never does: nobody can know, so that nothing more is written before somebody has looked.
+#[tokio::test(flavor = "multi_thread")]
+async fn server_that_never_says_what_counts_ends_the_daemon() {
+    let Some(shared) = Shared::new() else { return };
+    let (ledger, way, here) = untold(&shared).await;
+    way.loses_the_next_commit();
+    let error = answer(&ledger, plan(&ledger, 2)).await.unwrap_err();
+    assert!(matches!(error, LedgerError::Unsure) && error.is_fatal(), "{error:?}");
+    assert_eq!(Postgres::ask(&here, "SELECT count(*) FROM consign.slots"), "2", "it did count");
+}
+
+/// Nor does a server that is no more.
+#[tokio::test(flavor = "multi_thread")]
+async fn server_that_is_gone_with_its_answer_to_a_commit_ends_the_daemon() {
+    let Some(shared) = Shared::new() else { return };
+    let way = Way::to(shared.server.port());
+    let url = format!("postgres://consign@127.0.0.1:{}/postgres", way.port);
+    let ledger = connect(&Database::new(&url, &shared.schema, LEASE));
+    plan(&ledger, 1).await.unwrap();
+    way.loses_the_next_commit_and_leads_to(NOWHERE);
+    let error = answer(&ledger, plan(&ledger, 2)).await.unwrap_err();
+    assert!(matches!(error, LedgerError::Unsure) && error.is_fatal(), "{error:?}");
+    assert_eq!(shared.psql("SELECT count(*) FROM slots"), "2", "it did count");
+}
+
+/// For longer than a command waits: whoever asks is told so, and goes on when it is there again.
+#[tokio::test(flavor = "multi_thread")]
+async fn server_that_is_away_for_longer_than_anybody_waits_is_used_again() {
+    let Some(shared) = Shared::new() else { return };
+    let way = Way::to(shared.server.port());
+    shared.of_user(&[]);
+    let url = format!("postgres://user_{}@127.0.0.1:{}/postgres", shared.schema, way.port);
+    let ledger = connect(&Database::new(&url, &shared.schema, LEASE));
+    plan(&ledger, 1).await.unwrap();
+    ledger.reader().pauses().await.unwrap();
+    way.leads_to(NOWHERE);
+    shared.end_connections();
+    let both = async { tokio::join!(plan(&ledger, 2), ledger.reader().pauses()) };
+    let (planned, read) = answer(&ledger, both).await;
+    let again = answer(&ledger, ledger.reader().pauses()).await;
+    for error in [planned.unwrap_err(), read.unwrap_err(), again.unwrap_err()] {
+        assert!(matches!(error, LedgerError::Away { .. }) && error.passes().is_some(), "{error:?}");
+    }
+    way.leads_to(shared.server.port());
+    // The reader has one connection, and the writers have three, any of which may be asked.
+    answer(&ledger, ledger.reader().pauses()).await.unwrap();
+    for n in 2..10 {
+        assert_eq!(answer(&ledger, plan(&ledger, n)).await.unwrap(), 1);
+    }
+    assert_eq!(shared.psql("SELECT count(*) FROM slots"), "9");
+}
+
+/// A failover: who cannot know of a COMMIT does not say what became of it, and what the new server
+/// has never heard of is done again there.
+#[tokio::test(flavor = "multi_thread")]
+async fn server_that_takes_over_is_believed_when_it_is_no_standby() {
+    let Some(first) = Postgres::start() else { return };
+    let way = Way::to(first.port());
+    let url = format!("postgres://consign@127.0.0.1:{}/postgres", way.port);
+    let ledger = connect(&Database::new(&url, "consign", LEASE));
+    plan(&ledger, 1).await.unwrap();
+    let standby = first.standby();
+    way.loses_the_next_commit_and_leads_to(standby.port());
+    let (led, sent) = (way.led(), ledger.clone());
+    let planned = tokio::spawn(async move { plan(&sent, 2).await });
+    let began = Instant::now();
+    // One connection may be to the first server, and each further one is made when the standby has answered on the
+    // one before.
+    while way.led() < led + 3 {
+        assert!(!planned.is_finished() && began.elapsed() < LEASE);
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    way.leads_to(first.port());
+    assert_eq!(planned.await.unwrap().unwrap(), 1, "done again, it would be none");
+
+    standby.psql("SELECT pg_promote()");
+    way.loses_the_next_commit_and_leads_to(standby.port());
+    assert_eq!(answer(&ledger, plan(&ledger, 3)).await.unwrap(), 1);
+    let slots = |server: &Postgres| server.psql("SELECT count(*), max(at) - min(at) FROM consign.slots");
+    assert_eq!((slots(&first), slots(&standby)), ("3|7200000000".to_owned(), "2|7200000000".to_owned()));
 }
 
 /// Nor is anything taken for done that is not: here COMMIT never arrives, and the transaction is still open.
@@ -212,6 +336,47 @@ async fn server_with_a_share_judged_elsewhere_has_it_left_alone() {
     assert_eq!(begun().await, [slot("b", 1)]);
     other.goes_on("SELECT 1").await;
     assert_eq!(begun().await, [slot("a", 1)]);
+}
+
+/// Two nodes end the last two runs of a slot: if neither waited for the other one, each would see that
+/// run at work, and the slot would never end.
+#[tokio::test(flavor = "multi_thread")]
+async fn server_with_two_runs_of_a_slot_ending_has_the_slot_end() {
+    let Some(shared) = Shared::new() else { return };
+    let ledger = shared.open();
+    let slot = slot("orders", 1);
+    let mut runs = Vec::new();
+    for (name, upload) in [("acme", "u1"), ("globex", "u2")] {
+        let claim = ledger.start_manual(slot.clone(), customers(&[name])).await.unwrap().claim.unwrap();
+        let attempt = ledger.attempt_started(claim.deliveries[0].1, None).await.unwrap();
+        deliver(&ledger, &slot, attempt.id, upload).await.unwrap();
+        runs.push(claim.run);
+    }
+    // The other one has looked, and its run has yet to end for all others.
+    let looks = "SELECT FROM slots FOR UPDATE; UPDATE runs SET state = 'succeeded', finished_at = 1 WHERE seq = 1";
+    let other = shared.writer(looks).await;
+    let (ended, ()) = tokio::join!(ledger.run_finished(runs[1]), other.goes_on_when_waited_for("SELECT 1"));
+    assert_eq!(ended.unwrap(), RunState::Succeeded);
+    assert_eq!(shared.psql("SELECT state FROM slots"), "done");
+    shared.is_sound().await;
+}
+
+/// Whoever ends at once need not wait until what was sent is recorded.
+#[tokio::test(flavor = "multi_thread")]
+async fn server_that_keeps_a_writer_waiting_keeps_nobody_who_forsakes_it() {
+    let Some(shared) = Shared::new() else { return };
+    let ledger = shared.open();
+    let busy = shared.writer("LOCK TABLE slots").await;
+    let sent = ledger.clone();
+    let planned = tokio::spawn(async move { plan(&sent, 1).await });
+    busy.is_waited_for().await;
+    planned.abort();
+    assert!(planned.await.unwrap_err().is_cancelled());
+    let forsaken = tokio::task::spawn_blocking(move || ledger.forsake());
+    let forsaken = timeout(Duration::from_secs(15), forsaken).await;
+    busy.is_waited_for().await;
+    busy.goes_on("SELECT 1").await;
+    forsaken.expect("it waits for the writer").unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -280,6 +445,46 @@ async fn server_that_is_away_for_longer_than_a_lease_costs_nobody_its_work() {
         assert!(began.elapsed() < lease * 5);
         tokio::time::sleep(lease / 10).await;
     }
+}
+
+/// A machine that slept with its database and its nodes: by the database's clock all leases ran out at
+/// once. Who wakes first gives the others a whole lease.
+#[tokio::test(flavor = "multi_thread")]
+async fn server_that_slept_with_its_nodes_costs_nobody_its_work() {
+    let Some(shared) = Shared::new() else { return };
+    let lease = SHORT_LEASE * 2;
+    let node = connect(&Database::new(&shared.server.url(), &shared.schema, lease));
+    let is_taken_for_dead = async |name: &str| {
+        let began = Instant::now();
+        while shared.psql(&format!("SELECT state FROM nodes WHERE name = '{name}'")) != "dead" {
+            assert!(began.elapsed() < LEASE, "{name} is alive");
+            tokio::time::sleep(lease / 40).await;
+        }
+    };
+    let runs_out = |name: &str| {
+        let ago = "clock_timestamp() - INTERVAL '1 hour'";
+        format!("INSERT INTO nodes (name, state, lease_until) VALUES ('{name}', 'alive', {ago})")
+    };
+    // When that is so, it has been there for a lease.
+    shared.psql(&runs_out("gone"));
+    is_taken_for_dead("gone").await;
+    shared.psql(&format!(
+        "CREATE TABLE woken (at TIMESTAMPTZ);
+         CREATE FUNCTION wakes() RETURNS TRIGGER LANGUAGE plpgsql AS $$ BEGIN
+             IF OLD.lease_until < clock_timestamp() AND NEW.lease_until > clock_timestamp() THEN
+                 INSERT INTO woken VALUES (clock_timestamp());
+             END IF;
+             RETURN NULL;
+         END $$;
+         CREATE TRIGGER wakes AFTER UPDATE ON nodes FOR EACH ROW EXECUTE FUNCTION wakes();
+         UPDATE nodes SET lease_until = clock_timestamp() - INTERVAL '1 hour' WHERE state = 'alive'; {}",
+        runs_out("asleep")
+    ));
+    is_taken_for_dead("asleep").await;
+    let patience = "SELECT extract(epoch FROM ended_at - (SELECT min(at) FROM woken)) FROM nodes WHERE name = 'asleep'";
+    let patience: f64 = shared.psql(patience).parse().unwrap();
+    assert!(patience >= lease.as_secs_f64(), "after {patience} s");
+    node.is_ours().await.unwrap();
 }
 
 /// What is begun anew while it is being forgotten stays.

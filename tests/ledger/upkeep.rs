@@ -1,24 +1,33 @@
 //! Looking for damage, copying, forgetting.
 
+use std::fs;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::Path;
+use std::time::Duration;
+
 use chrono::TimeDelta;
 use consign::clock::{Clock, Instant};
 use consign::domain::SkipReason;
 use consign::ledger::{Checked, History, Ledger, LedgerError, Planned};
 use rusqlite::Connection;
+use tokio::time::timeout;
 
 use super::{customers, deliver, key, lasting, long_ago, planned, share, slot};
+
+/// On a busy machine too.
+const SOON: Duration = Duration::from_secs(60);
 
 fn at(hour: i64) -> Instant {
     long_ago() + TimeDelta::hours(hour)
 }
 
 /// The ledger as of another time.
-fn open_at(dir: &std::path::Path, hour: i64) -> Ledger {
+fn open_at(dir: &Path, hour: i64) -> Ledger {
     super::open_at(dir, Clock::fixed(at(hour)))
 }
 
 /// Slots 0 to `slots`, each delivered to acme at its own hour.
-async fn delivered(dir: &std::path::Path, slots: i64) {
+async fn delivered(dir: &Path, slots: i64) {
     for hour in 0..slots {
         let ledger = open_at(dir, hour);
         let slot = slot("orders", hour);
@@ -135,7 +144,43 @@ async fn the_room_is_given_back() {
     let left = ledger.reader().bytes().await.unwrap();
     assert!(left * 10 < full, "{left} of {full} bytes are left");
     drop(ledger);
-    assert!(std::fs::metadata(dir.path().join("ledger.db")).unwrap().len() * 10 < full);
+    assert!(fs::metadata(dir.path().join("ledger.db")).unwrap().len() * 10 < full);
+}
+
+/// Files that version 1 made cannot shrink. What is forgotten makes room in them for what comes.
+#[tokio::test]
+async fn a_file_that_cannot_shrink_is_used_again() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::copy("tests/golden/ledger/1.db", dir.path().join("ledger.db")).unwrap();
+    let ledger = open(dir.path());
+    let filled = async || {
+        for n in (0..4_000).step_by(500) {
+            let skip = Some(SkipReason::Missed);
+            let plan = (n..n + 500).map(|n| Planned { skip, ..planned(slot("filler", -n), &["acme", "globex"]) });
+            assert_eq!(ledger.plan(plan.collect(), vec![]).await.unwrap().new, 500);
+        }
+        ledger.reader().bytes().await.unwrap()
+    };
+    let full = filled().await;
+    let pruned = timeout(SOON, ledger.prune(at(1))).await.expect("it looks for room for ever");
+    assert_eq!(pruned.unwrap(), 4_000);
+    assert_eq!(ledger.reader().bytes().await.unwrap(), full);
+    let again = filled().await;
+    assert!(again * 10 < full * 11, "{again} bytes, of which {full} were there");
+}
+
+/// Where there is room for it: on another disk than the ledger.
+#[tokio::test]
+async fn a_backup_goes_to_another_file_system() {
+    let (dir, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir_in("/dev/shm").unwrap());
+    let device = |dir: &Path| fs::metadata(dir).unwrap().dev();
+    assert_ne!(device(dir.path()), device(to.path()), "temporary files are elsewhere than in /dev/shm");
+    delivered(dir.path(), 3).await;
+    Ledger::backup(dir.path(), &to.path().join("ledger.db")).unwrap();
+    assert_eq!(fs::read_dir(to.path()).unwrap().count(), 1, "nothing else is left");
+    let copy = open_at(to.path(), 6);
+    let Checked { slots, runs, deliveries, findings, .. } = check(&copy).await;
+    assert_eq!((slots, runs, deliveries, findings), (3, 3, 3, vec![]));
 }
 
 #[tokio::test]
@@ -152,10 +197,9 @@ async fn a_backup_is_whole_while_the_ledger_is_written() {
     assert!(refused.to_string().contains("it is there already"), "{refused}");
     let missing = Ledger::backup(dir.path(), &to.path().join("no/such.db")).unwrap_err();
     assert!(matches!(missing, LedgerError::Backup { .. }), "{missing}");
-    assert_eq!(std::fs::read_dir(to.path()).unwrap().count(), 1, "nothing half-made is left");
+    assert_eq!(fs::read_dir(to.path()).unwrap().count(), 1, "nothing half-made is left");
 
-    use std::os::unix::fs::PermissionsExt;
-    assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
     // It is a ledger: it opens, and has what there was.
     let copy = open_at(to.path(), 6);
     let Checked { slots, runs, deliveries, findings, .. } = check(&copy).await;
@@ -192,7 +236,7 @@ async fn what_can_never_be_is_found() {
 }
 
 /// Changes the ledger behind its back.
-fn break_in(dir: &std::path::Path, damage: &str) {
+fn break_in(dir: &Path, damage: &str) {
     if super::psql(dir, damage).is_some() {
         return;
     }

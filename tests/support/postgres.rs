@@ -50,6 +50,19 @@ impl Postgres {
             not_tested("no initdb in /usr/lib/postgresql or on PATH (on Debian, apt-get install postgresql)");
             return None;
         };
+        let make = "initdb -U consign -A trust -E UTF8 --locale=C.UTF-8 --no-sync";
+        Some(Self::made(programs, options, make, |_| {}))
+    }
+
+    /// A standby, with all that is here by now. It hears of nothing more, and reads until `pg_promote()`.
+    pub fn standby(&self) -> Postgres {
+        let make = format!("pg_basebackup -h 127.0.0.1 -p {} -U consign -c fast --no-sync", self.port);
+        let is_standby = |data: &Path| fs::write(data.join("standby.signal"), "").unwrap();
+        Self::made(self.programs.clone(), self.options, &make, is_standby)
+    }
+
+    /// One whose directory is what this command makes, and then is changed like that.
+    fn made(programs: PathBuf, options: &'static str, make: &str, change: impl Fn(&Path)) -> Postgres {
         let data = tempfile::Builder::new().prefix("consign-postgres-").tempdir().unwrap().keep();
         let user = rustix::process::geteuid().is_root().then(user);
         if let Some(user) = &user {
@@ -58,17 +71,15 @@ impl Postgres {
             chown(&data, Some(*user), Some(*user)).unwrap();
         }
         let run = prefix(user.as_ref());
+        let make = format!("exec {run} '{}'/{make} -D '{}' >/dev/null", programs.display(), data.display());
+        let made = Command::new("sh").args(["-c", &make]).current_dir("/").stdin(Stdio::null()).status().unwrap();
+        assert!(made.success(), "{make}: {made}");
+        change(&data);
+        // As late as can be, because nobody keeps it for the server.
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let initdb = format!(
-            "exec {run} '{}' -D '{}' -U consign -A trust -E UTF8 --locale=C.UTF-8 --no-sync >/dev/null",
-            programs.join("initdb").display(),
-            data.display()
-        );
-        let made = Command::new("sh").args(["-c", &initdb]).current_dir("/").stdin(Stdio::null()).status().unwrap();
-        assert!(made.success(), "initdb: {made}");
         let server = Postgres { port, shell: shell(&programs, &data, port, options, &run), programs, options, data };
         server.wait();
-        Some(server)
+        server
     }
 
     pub fn url(&self) -> String {

@@ -1,12 +1,15 @@
-//! Between a consign and its PostgreSQL: a network that goes silent or loses an
-//! answer, and a pooler that shares out transactions.
+//! Between a consign and its PostgreSQL: a network that goes silent, loses an answer,
+//! or leads elsewhere, and a pooler that shares out transactions.
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
+
+/// For a port: no server is there.
+pub const NOWHERE: u16 = 0;
 
 /// A way to the server at a port of its own.
 pub struct Way {
@@ -16,6 +19,12 @@ pub struct Way {
 
 #[derive(Default)]
 struct State {
+    /// Where new connections lead.
+    to: AtomicU16,
+    /// The same once a COMMIT is lost.
+    then: Mutex<Option<u16>>,
+    /// So many connections were led there.
+    led: AtomicUsize,
     /// Rises whenever all connections go silent.
     age: AtomicUsize,
     loses_commit: AtomicBool,
@@ -28,12 +37,18 @@ impl Way {
     pub fn to(port: u16) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let way = Self { port: listener.local_addr().unwrap().port(), state: Arc::default() };
+        way.leads_to(port);
         let state = Arc::clone(&way.state);
         // It ends with the tests, which are one process.
         thread::spawn(move || {
             for caller in listener.incoming().filter_map(Result::ok) {
                 caller.set_nodelay(true).unwrap();
                 let state = Arc::clone(&state);
+                let port = state.to.load(Ordering::Relaxed);
+                if port == NOWHERE {
+                    continue;
+                }
+                state.led.fetch_add(1, Ordering::Relaxed);
                 // Whoever hangs up ends it, and so does the server.
                 thread::spawn(move || match state.pools.load(Ordering::Relaxed) {
                     true => share_out(caller, port),
@@ -53,6 +68,22 @@ impl Way {
     /// The next COMMIT arrives; its answer does not, and its connection ends.
     pub fn loses_the_next_commit(&self) {
         self.state.loses_commit.store(true, Ordering::Relaxed);
+    }
+
+    /// The same, and from then on new connections lead to the server at `port`.
+    pub fn loses_the_next_commit_and_leads_to(&self, port: u16) {
+        *self.state.then.lock().unwrap() = Some(port);
+        self.loses_the_next_commit();
+    }
+
+    /// New connections lead to the server at `port`. Those that there are stay.
+    pub fn leads_to(&self, port: u16) {
+        self.state.to.store(port, Ordering::Relaxed);
+    }
+
+    /// How many connections a server was asked for.
+    pub fn led(&self) -> usize {
+        self.state.led.load(Ordering::Relaxed)
     }
 
     /// The next COMMIT does not arrive, and its connection ends here. The server has not noticed, and waits for more.
@@ -105,13 +136,17 @@ impl Passage {
             }
             if is_commit && self.state.loses_commit.swap(false, Ordering::Relaxed) {
                 self.lost.store(true, Ordering::Relaxed);
+                if let Some(port) = self.state.then.lock().unwrap().take() {
+                    self.state.to.store(port, Ordering::Relaxed);
+                }
                 to.write_all(said)?;
                 thread::sleep(Duration::from_millis(300));
                 break;
             }
             to.write_all(said)?;
         }
-        from.shutdown(Shutdown::Both)?;
+        // One of them may be gone already, which the other has yet to hear of.
+        let _ = from.shutdown(Shutdown::Both);
         to.shutdown(Shutdown::Both)
     }
 }
