@@ -9,6 +9,7 @@
 mod admin;
 mod claim;
 mod completing;
+mod cursor;
 mod db;
 mod delivered;
 mod error;
@@ -41,6 +42,7 @@ use crate::domain::{
     SkipReason, Slot,
 };
 pub use admin::{Cancelled, FailedRun, FailedShare, Failing, Open, Rewound, Standing};
+pub use cursor::Cursor;
 use db::Db;
 pub use delivered::Delivered;
 pub use error::LedgerError;
@@ -380,7 +382,8 @@ impl Ledger {
 
     /// Forgets the slots that ended before `before`, with all that belongs to
     /// them, and pauses, and gives the room back; returns how many slots. What may still be in a
-    /// bucket is kept, and so are cursors: no slot is planned again.
+    /// bucket is kept, and so are cursors, with the slots at which they are: no slot is planned
+    /// again, and the next one covers what comes after the last.
     pub async fn prune(&self, before: Instant) -> Result<usize, LedgerError> {
         self.writer.run(move |ledger| upkeep::forget_pauses(ledger, before)).await?;
         self.writer.run(move |ledger| faults::forget(ledger, before)).await?;
@@ -393,17 +396,6 @@ impl Ledger {
         }
         while self.writer.run(upkeep::shrink).await? {}
         Ok(forgotten)
-    }
-
-    /// The last instant planned for a share; None for one that was never planned.
-    pub async fn cursor(&self, share: &ShareName) -> Result<Option<Instant>, LedgerError> {
-        let share = share.clone();
-        self.own.read(move |ledger| read::cursor(ledger, &share)).await
-    }
-
-    /// All cursors, in order of the shares' names.
-    pub async fn cursors(&self) -> Result<Vec<(ShareName, Instant)>, LedgerError> {
-        self.own.read(read::cursors).await
     }
 
     /// What an earlier process left: runs that did not end, and uploads that may

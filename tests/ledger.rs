@@ -44,7 +44,7 @@ use consign::domain::{
     Slot,
 };
 use consign::ledger::{
-    AttemptId, AttemptState, Committed, DeliveryState, History, Ledger, LedgerError, Planned, Reader, RunState,
+    AttemptId, AttemptState, Committed, Cursor, DeliveryState, History, Ledger, LedgerError, Planned, Reader, RunState,
     Started, UploadState,
 };
 
@@ -234,7 +234,7 @@ async fn planning_again_changes_nothing_and_cursors_never_go_back() {
     let claims = ledger.claim(1, 0).await.unwrap().runs;
     assert_eq!(claims[0].slot, one);
     assert_eq!(ledger.plan(plan(), vec![(share("a"), one.at)]).await.unwrap().new, 0);
-    assert_eq!(ledger.cursors().await.unwrap(), [(share("a"), two.at)]);
+    assert_eq!(ledger.cursors().await.unwrap(), [(share("a"), Cursor { at: two.at, last: Some(two.at) })]);
     let claims = ledger.claim(9, 0).await.unwrap().runs;
     assert_eq!(claims.iter().map(|c| c.slot.clone()).collect::<Vec<_>>(), [two]);
 }

@@ -266,7 +266,8 @@ pub(super) async fn planner(ledger: &Ledger, config: &Config, now: Instant) -> R
     let cursors: HashMap<ShareName, _> = ledger.cursors().await?.into_iter().collect();
     let recurring = config.shares.iter().map(|(name, share)| {
         let (calendar, jitter, catch_up) = (share.calendar.clone(), share.jitter, share.catch_up);
-        Recurring { share: name.clone(), calendar, jitter, catch_up, cursor: cursors.get(name).copied() }
+        let (cursor, last) = (cursors.get(name).map(|cursor| cursor.at), cursors.get(name).and_then(|of| of.last));
+        Recurring { share: name.clone(), calendar, jitter, catch_up, cursor, last }
     });
     Ok(tokio::task::block_in_place(|| Planner::new(recurring, now)))
 }

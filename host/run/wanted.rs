@@ -8,7 +8,7 @@ use crate::calendar::{Calendar, When};
 use crate::clock::{Clock, Instant, ago, exact, to_the_second};
 use crate::config::{Config, Share};
 use crate::domain::{CustomerName, Mode, Refused, RunId, Slot};
-use crate::ledger::{Reader, RunDetail};
+use crate::ledger::{LedgerError, Reader, RunDetail};
 
 /// Slots of one call, so that a slip of the pen does not plan a century.
 const SLOTS_MAX: usize = 100_000;
@@ -74,6 +74,22 @@ pub fn slot(share: &Share, at: Option<Instant>, early: bool, clock: &Clock) -> R
         return Err(Refused::request(what, help));
     }
     Ok(Slot { share: share.name.clone(), at, interval: calendar.slot_at(at) })
+}
+
+/// With the interval that it has or will have: the one on record, if the ledger knows the slot.
+pub async fn as_recorded(reader: &Reader, slot: Slot) -> Result<Slot, LedgerError> {
+    let slots = as_planned(reader, vec![slot.clone()]).await?;
+    let standing = reader.standing(slots, Vec::new()).await?;
+    Ok(standing.into_iter().next().map_or(slot, |standing| standing.slot))
+}
+
+/// With the intervals that slots of one share will have if the ledger does not know them: the first one after
+/// a change of the schedule begins where the schedule before has got to.
+pub async fn as_planned(reader: &Reader, mut slots: Vec<Slot>) -> Result<Vec<Slot>, LedgerError> {
+    let Some(share) = slots.first().map(|slot| slot.share.clone()) else { return Ok(slots) };
+    let last = reader.last_planned(share).await?;
+    slots.iter_mut().for_each(|slot| slot.interval = slot.interval.after(last));
+    Ok(slots)
 }
 
 /// The past slots of a range, in order. There is at least one.

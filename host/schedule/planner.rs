@@ -35,8 +35,10 @@ pub struct Recurring {
     pub calendar: Calendar,
     pub jitter: Jitter,
     pub catch_up: CatchUp,
-    /// The last slot that the ledger knows. None for a new share, which begins now.
+    /// How far the ledger has it planned. None for a new share, which begins now.
     pub cursor: Option<Instant>,
+    /// The last slot on record up to there, of whatever schedule: the next one covers what comes after it.
+    pub last: Option<Instant>,
 }
 
 /// One slot that is due: to run, or to be recorded as skipped.
@@ -82,6 +84,7 @@ struct Entry {
     jitter: Jitter,
     catch_up: CatchUp,
     cursor: Instant,
+    last: Option<Instant>,
     /// `cursor` is itself a slot of this calendar, so the next interval begins there.
     on_slot: bool,
     next: Option<Next>,
@@ -100,14 +103,14 @@ impl Planner {
     pub fn new(shares: impl IntoIterator<Item = Recurring>, now: Instant) -> Self {
         let (shares_by_name, queue, fresh) = (HashMap::new(), BTreeSet::new(), Vec::new());
         let mut planner = Self { shares: shares_by_name, queue, fresh, furthest: Instant::MIN_UTC };
-        for Recurring { share, calendar, jitter, catch_up, cursor } in shares {
+        for Recurring { share, calendar, jitter, catch_up, cursor, last } in shares {
             if cursor.is_none() {
                 planner.fresh.push((share.clone(), now));
             }
             let cursor = cursor.unwrap_or(now);
             planner.furthest = planner.furthest.max(cursor);
             let on_slot = is_slot(&calendar, cursor);
-            let mut entry = Entry { calendar, jitter, catch_up, cursor, on_slot, next: None };
+            let mut entry = Entry { calendar, jitter, catch_up, cursor, last, on_slot, next: None };
             entry.next = entry.after(cursor);
             planner.queue.extend(entry.next.map(|next| (next.due, share.clone())));
             planner.shares.insert(share, entry);
@@ -158,7 +161,7 @@ impl Planner {
     pub fn recorded(&mut self, plan: &Plan) {
         self.fresh.clear();
         for (share, cursor) in &plan.cursors {
-            self.move_on(share, *cursor, |_| true);
+            self.move_on(share, (*cursor, Some(*cursor)), |_| true);
         }
     }
 
@@ -168,32 +171,37 @@ impl Planner {
     pub fn go_on_from(&mut self, before: &Self, now: Instant) {
         let from = ahead_from(now);
         for (share, entry) in before.shares.iter().filter(|(_, entry)| entry.cursor <= from) {
-            self.move_on(share, entry.cursor, |calendar| is_slot(calendar, entry.cursor));
+            self.move_on(share, (entry.cursor, entry.last), |calendar| is_slot(calendar, entry.cursor));
         }
         // New to the ledger, and not to the planner before: it began with that one.
         for (share, began) in std::mem::take(&mut self.fresh) {
-            let known = before.shares.get(&share).map(|entry| entry.cursor).filter(|cursor| *cursor <= from);
-            if let Some(cursor) = known {
-                self.move_to(&share, cursor, |calendar| is_slot(calendar, cursor));
+            let known = before.shares.get(&share).filter(|entry| entry.cursor <= from);
+            if let Some(Entry { cursor, last, .. }) = known {
+                self.move_to(&share, (*cursor, *last), |calendar| is_slot(calendar, *cursor));
             }
-            self.fresh.push((share, known.unwrap_or(began)));
+            self.fresh.push((share, known.map_or(began, |entry| entry.cursor)));
         }
     }
 
     /// Moves on, after the ledger has committed a plan of the planner before.
     pub fn catch_up(&mut self, cursors: &[(ShareName, Instant)]) {
         for (share, cursor) in cursors {
-            self.move_on(share, *cursor, |calendar| is_slot(calendar, *cursor));
+            self.move_on(share, (*cursor, Some(*cursor)), |calendar| is_slot(calendar, *cursor));
         }
     }
 
-    fn move_on(&mut self, share: &ShareName, cursor: Instant, is_slot: impl FnOnce(&Calendar) -> bool) {
-        if self.shares.get(share).is_some_and(|entry| entry.cursor < cursor) {
-            self.move_to(share, cursor, is_slot);
+    fn move_on(&mut self, share: &ShareName, to: (Instant, Option<Instant>), is_slot: impl FnOnce(&Calendar) -> bool) {
+        if self.shares.get(share).is_some_and(|entry| entry.cursor < to.0) {
+            self.move_to(share, to, is_slot);
         }
     }
 
-    fn move_to(&mut self, share: &ShareName, cursor: Instant, is_slot: impl FnOnce(&Calendar) -> bool) {
+    fn move_to(
+        &mut self,
+        share: &ShareName,
+        (cursor, last): (Instant, Option<Instant>),
+        is_slot: impl FnOnce(&Calendar) -> bool,
+    ) {
         let Some(entry) = self.shares.get_mut(share) else { return };
         let next = entry.after(cursor);
         if let Some(old) = std::mem::replace(&mut entry.next, next) {
@@ -201,6 +209,7 @@ impl Planner {
         }
         self.queue.extend(next.map(|next| (next.due, share.clone())));
         entry.cursor = cursor;
+        entry.last = last;
         entry.on_slot = is_slot(&entry.calendar);
         self.furthest = self.furthest.max(cursor);
     }
@@ -228,7 +237,8 @@ impl Entry {
             left -= 1;
             let interval = match before {
                 Some(start) => Interval { start, end: at },
-                None => self.calendar.slot_at(at),
+                // Another schedule may have planned some of it.
+                None => self.calendar.slot_at(at).after(self.last),
             };
             next = self.after(at);
             before = Some(at);
