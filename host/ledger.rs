@@ -45,7 +45,7 @@ pub use admin::{Cancelled, FailedRun, FailedShare, Failing, Open, Rewound, Stand
 pub use cursor::Cursor;
 use db::Db;
 pub use delivered::Delivered;
-pub use error::LedgerError;
+pub use error::{Holder, LedgerError};
 pub use faults::{Formatter, Quarantine, Waiting};
 pub use order::Order;
 pub use read::{

@@ -387,12 +387,12 @@ async fn a_manifest_key_belongs_to_one_slot() {
     let (first, second) = (begin(1).await, begin(2).await);
     let attempt = ledger.attempt_started(first, Some(destination("in/m"))).await.unwrap();
     let taken = async |there: Destination| match ledger.attempt_started(second, Some(there)).await {
-        Err(LedgerError::KeyTaken { key, slot: owner }) => (key, *owner),
+        Err(LedgerError::KeyTaken { key, by }) => (key, by.slot, by.has_it),
         other => panic!("{other:?}"),
     };
-    assert_eq!(taken(destination("in/m")).await, ("in/m".into(), slot("a", 1)));
+    assert_eq!(taken(destination("in/m")).await, ("in/m".into(), slot("a", 1), false));
     deliver(&ledger, &slot("a", 1), attempt.id, "u1").await.unwrap();
-    assert_eq!(taken(destination("in/m")).await, ("in/m".into(), slot("a", 1)));
+    assert_eq!(taken(destination("in/m")).await, ("in/m".into(), slot("a", 1), true));
     // It has begun nothing, so it can begin elsewhere: under another key, or in another bucket.
     let elsewhere = Destination { bucket: BucketName::parse("other-data").unwrap(), ..destination("in/m") };
     let attempt = ledger.attempt_started(second, Some(elsewhere)).await.unwrap();

@@ -178,7 +178,8 @@ impl Office {
             (current.number, current.config.shares.len())
         };
         drop(tokio::spawn(self.reloader.clone().reload()));
-        Ok(Reloaded { generation, done: false, shares, warnings: Vec::new() })
+        let (added, removed) = Default::default();
+        Ok(Reloaded { generation, done: false, shares, warnings: Vec::new(), added, removed })
     }
 
     async fn pause(&self, share: &str, caller: &Caller) -> Result<Paused, Refused> {
