@@ -76,7 +76,8 @@ pub struct Ledger {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Planned {
     pub slot: Slot,
-    pub customers: Vec<CustomerName>,
+    /// Slots of one share have it in common: there may be thousands of each.
+    pub customers: Arc<[CustomerName]>,
     pub origin: Origin,
     /// What becomes of it when another slot of the share is at work.
     pub overlap: Overlap,
@@ -88,7 +89,7 @@ pub struct Planned {
 impl Planned {
     /// A slot that nothing keeps from its customers.
     pub fn new(slot: Slot, customers: Vec<CustomerName>, origin: Origin) -> Self {
-        Self { slot, customers, origin, overlap: Overlap::Allow, deadline: None, skip: None }
+        Self { slot, customers: customers.into(), origin, overlap: Overlap::Allow, deadline: None, skip: None }
     }
 }
 

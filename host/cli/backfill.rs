@@ -91,7 +91,7 @@ async fn by_itself(global: &Global, args: &BackfillArgs) -> Result<Report, CliEr
             let ledger = setup::idle_ledger(&config, &clock)?;
             let slots = wanted::as_planned(ledger.reader(), slots).await?;
             let mut filled = Vec::with_capacity(slots.len());
-            for piece in wanted::pieces(&slots) {
+            for piece in wanted::pieces(&slots, customers.len()) {
                 filled.extend(ledger.backfill(piece, customers.clone()).await?);
                 crash::point(Point::Backfilled);
             }

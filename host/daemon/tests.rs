@@ -2,6 +2,7 @@
 //! another configuration.
 
 mod ends;
+mod planning;
 mod reloads;
 mod silence;
 

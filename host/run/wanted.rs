@@ -13,8 +13,9 @@ use crate::ledger::{LedgerError, Reader, RunDetail};
 /// Slots of one call, so that a slip of the pen does not plan a century.
 const SLOTS_MAX: usize = 100_000;
 
-/// Slots that are planned in one transaction, so that others get their turn.
+/// Slots that are planned in one transaction, so that others get their turn, and customers of all of them.
 const PIECE: usize = 1_000;
+const PIECE_CUSTOMERS: usize = 250_000;
 
 pub fn share(config: &Config, name: &str) -> Result<Arc<Share>, Refused> {
     config.shares.get(name).cloned().ok_or_else(|| {
@@ -131,8 +132,8 @@ pub fn forgotten_before(config: &Config, slots: &[Slot], now: Instant) -> Option
 }
 
 /// Slots to be planned, a piece for each transaction.
-pub fn pieces(slots: &[Slot]) -> impl Iterator<Item = Vec<Slot>> {
-    slots.chunks(PIECE).map(<[Slot]>::to_vec)
+pub fn pieces(slots: &[Slot], customers: usize) -> impl Iterator<Item = Vec<Slot>> {
+    slots.chunks((PIECE_CUSTOMERS / customers.max(1)).clamp(1, PIECE)).map(<[Slot]>::to_vec)
 }
 
 /// The firings at `from` and after it.

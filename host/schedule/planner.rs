@@ -24,6 +24,10 @@ pub fn ahead_from(now: Instant) -> Instant {
 /// Slots of one plan, so that one ledger transaction stays short.
 const SLOTS_MAX: usize = 20_000;
 
+/// Customers of all slots of one plan, each counted with each: that is what the ledger writes down. A single slot may have
+/// more of them.
+const CUSTOMERS_MAX: usize = 250_000;
+
 /// Slots of one share in one plan, so that a share that missed a year of
 /// minutes does not hold up the others.
 const SHARE_SLOTS_MAX: usize = 1_000;
@@ -39,6 +43,8 @@ pub struct Recurring {
     pub cursor: Option<Instant>,
     /// The last slot on record up to there, of whatever schedule: the next one covers what comes after it.
     pub last: Option<Instant>,
+    /// How many get each slot.
+    pub customers: usize,
 }
 
 /// One slot that is due: to run, or to be recorded as skipped.
@@ -85,6 +91,7 @@ struct Entry {
     catch_up: CatchUp,
     cursor: Instant,
     last: Option<Instant>,
+    customers: usize,
     /// `cursor` is itself a slot of this calendar, so the next interval begins there.
     on_slot: bool,
     next: Option<Next>,
@@ -103,14 +110,14 @@ impl Planner {
     pub fn new(shares: impl IntoIterator<Item = Recurring>, now: Instant) -> Self {
         let (shares_by_name, queue, fresh) = (HashMap::new(), BTreeSet::new(), Vec::new());
         let mut planner = Self { shares: shares_by_name, queue, fresh, furthest: Instant::MIN_UTC };
-        for Recurring { share, calendar, jitter, catch_up, cursor, last } in shares {
+        for Recurring { share, calendar, jitter, catch_up, cursor, last, customers } in shares {
             if cursor.is_none() {
                 planner.fresh.push((share.clone(), now));
             }
             let cursor = cursor.unwrap_or(now);
             planner.furthest = planner.furthest.max(cursor);
             let on_slot = is_slot(&calendar, cursor);
-            let mut entry = Entry { calendar, jitter, catch_up, cursor, last, on_slot, next: None };
+            let mut entry = Entry { calendar, jitter, catch_up, cursor, last, customers, on_slot, next: None };
             entry.next = entry.after(cursor);
             planner.queue.extend(entry.next.map(|next| (next.due, share.clone())));
             planner.shares.insert(share, entry);
@@ -144,15 +151,19 @@ impl Planner {
     /// The slots that are due at `now`. Changes nothing.
     pub fn due(&self, now: Instant) -> Plan {
         let mut plan = Plan { cursors: self.fresh.clone(), ..Plan::default() };
+        let mut customers = CUSTOMERS_MAX;
         for (_, share) in self.queue.iter().take_while(|(at, _)| *at <= now) {
-            let room = SLOTS_MAX.saturating_sub(plan.due.len()).min(SHARE_SLOTS_MAX);
+            let Some(entry) = self.shares.get(share) else { continue };
+            let (before, each) = (plan.due.len(), entry.customers.max(1));
+            // However many get it, one slot has a plan to itself.
+            let by_customers = (customers / each).max(usize::from(before == 0));
+            let room = SLOTS_MAX.saturating_sub(before).min(SHARE_SLOTS_MAX).min(by_customers);
             if room == 0 {
                 plan.more = true;
                 break;
             }
-            if let Some(entry) = self.shares.get(share) {
-                plan.more |= entry.due(share, now, room, &mut plan);
-            }
+            plan.more |= entry.due(share, now, room, &mut plan);
+            customers = customers.saturating_sub((plan.due.len() - before) * each);
         }
         plan
     }

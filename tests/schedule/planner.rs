@@ -22,6 +22,7 @@ fn recurring(name: &str, text: &str, cursor: Option<&str>) -> Recurring {
         catch_up: CatchUp::default(),
         cursor: cursor.map(utc),
         last: None,
+        customers: 1,
     }
 }
 
@@ -224,6 +225,35 @@ fn long_downtime_is_planned_in_pieces() {
     assert_eq!(record.slots.len(), 60 * 24 * 60);
     // Within the lateness that counts as on time every slot fires.
     assert_eq!(record.fired().len(), 6);
+}
+
+/// What the ledger writes of a plan are the customers of each slot.
+#[test]
+fn many_customers_make_for_fewer_slots_in_a_plan() {
+    let now = utc("2024-01-02T00:00:00Z");
+    let of =
+        |name: &str, customers| Recurring { customers, ..recurring(name, "* * * * *", Some("2024-01-01T00:00:00Z")) };
+    let mut planner = Planner::new([of("many", 5_000), of("some", 1_000), of("few", 1), of("most", 1_000_000)], now);
+    let customers = |name: &str| match name {
+        "many" => 5_000,
+        "some" => 1_000,
+        "most" => 1_000_000,
+        _ => 1,
+    };
+    let (mut record, mut alone) = (Record::default(), 0);
+    loop {
+        let plan = planner.due(now);
+        let sum: usize = plan.due.iter().map(|due| customers(due.slot.share.as_str())).sum();
+        let is_alone = plan.due.len() == 1 && sum == 1_000_000;
+        assert!(sum <= 250_000 || is_alone, "{sum} customers in a plan of {} slots", plan.due.len());
+        alone += usize::from(is_alone);
+        record.take(&plan);
+        planner.recorded(&plan);
+        if !plan.more {
+            break;
+        }
+    }
+    assert_eq!((record.slots.len(), record.doubled, alone), (4 * 24 * 60, 0, 24 * 60));
 }
 
 #[test]

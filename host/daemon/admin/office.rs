@@ -255,7 +255,7 @@ impl Office {
         let slots = wanted::slots(&share, (when(from)?, when(to)?), now)?;
         let slots = wanted::as_planned(self.ledger.reader(), slots).await?;
         tracing::info!(share = %share.name, slots = slots.len(), by = caller.name(), "a backfill is asked for");
-        for piece in wanted::pieces(&slots) {
+        for piece in wanted::pieces(&slots, customers.len()) {
             let filled = self.ledger.backfill(piece, customers.clone()).await?;
             crash::point(Point::Backfilled);
             // Planned is planned, whoever listens.
