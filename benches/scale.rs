@@ -388,6 +388,8 @@ fn slots(backend: &Backend, dir: &Path, shares: usize) {
         jitter: Jitter::default(),
         catch_up: CatchUp::default(),
         cursor: Some(minute - TimeDelta::days(1)),
+        last: Some(minute - TimeDelta::days(1)),
+        customers: 1,
     };
     let started = Instant::now();
     let mut planner = Planner::new((0..shares).map(recurring), minute - TimeDelta::seconds(1));

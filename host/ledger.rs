@@ -9,6 +9,7 @@
 mod admin;
 mod claim;
 mod completing;
+mod cursor;
 mod db;
 mod delivered;
 mod error;
@@ -41,9 +42,10 @@ use crate::domain::{
     SkipReason, Slot,
 };
 pub use admin::{Cancelled, FailedRun, FailedShare, Failing, Open, Rewound, Standing};
+pub use cursor::Cursor;
 use db::Db;
 pub use delivered::Delivered;
-pub use error::LedgerError;
+pub use error::{Holder, LedgerError};
 pub use faults::{Formatter, Quarantine, Waiting};
 pub use order::Order;
 pub use read::{
@@ -74,7 +76,8 @@ pub struct Ledger {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Planned {
     pub slot: Slot,
-    pub customers: Vec<CustomerName>,
+    /// Slots of one share have it in common: there may be thousands of each.
+    pub customers: Arc<[CustomerName]>,
     pub origin: Origin,
     /// What becomes of it when another slot of the share is at work.
     pub overlap: Overlap,
@@ -86,7 +89,7 @@ pub struct Planned {
 impl Planned {
     /// A slot that nothing keeps from its customers.
     pub fn new(slot: Slot, customers: Vec<CustomerName>, origin: Origin) -> Self {
-        Self { slot, customers, origin, overlap: Overlap::Allow, deadline: None, skip: None }
+        Self { slot, customers: customers.into(), origin, overlap: Overlap::Allow, deadline: None, skip: None }
     }
 }
 
@@ -380,7 +383,8 @@ impl Ledger {
 
     /// Forgets the slots that ended before `before`, with all that belongs to
     /// them, and pauses, and gives the room back; returns how many slots. What may still be in a
-    /// bucket is kept, and so are cursors: no slot is planned again.
+    /// bucket is kept, and so are cursors, with the slots at which they are: no slot is planned
+    /// again, and the next one covers what comes after the last.
     pub async fn prune(&self, before: Instant) -> Result<usize, LedgerError> {
         self.writer.run(move |ledger| upkeep::forget_pauses(ledger, before)).await?;
         self.writer.run(move |ledger| faults::forget(ledger, before)).await?;
@@ -393,17 +397,6 @@ impl Ledger {
         }
         while self.writer.run(upkeep::shrink).await? {}
         Ok(forgotten)
-    }
-
-    /// The last instant planned for a share; None for one that was never planned.
-    pub async fn cursor(&self, share: &ShareName) -> Result<Option<Instant>, LedgerError> {
-        let share = share.clone();
-        self.own.read(move |ledger| read::cursor(ledger, &share)).await
-    }
-
-    /// All cursors, in order of the shares' names.
-    pub async fn cursors(&self) -> Result<Vec<(ShareName, Instant)>, LedgerError> {
-        self.own.read(read::cursors).await
     }
 
     /// What an earlier process left: runs that did not end, and uploads that may

@@ -24,6 +24,7 @@ use arrow::array::RecordBatch;
 use futures::{FutureExt as _, Stream, StreamExt, TryFutureExt as _, TryStreamExt as _, stream};
 use tokio::sync::mpsc;
 
+use crate::clock::exact;
 use crate::config::{Config, Customer, Dataset, Empty, FileDataset, PluginSource, Share, TableDataset};
 use crate::crash::{self, Point};
 use crate::dataset::Request;
@@ -32,7 +33,7 @@ use crate::domain::{
     CustomerName, Destination, Failure, Invalid, KeyFacts, KeyTemplate, Layer, LeafName, Manifest, ManifestField,
     ManifestInterval, ManifestPlugin, Mode, ObjectKey, OutputEvent, Retry, RunId, Slot, UploadJournal,
 };
-use crate::ledger::Order;
+use crate::ledger::{Holder, Order};
 use crate::limits::Limits;
 use crate::plugin::{self, Component, Facts, Formatted, Job, Lost, Pieces};
 
@@ -271,16 +272,22 @@ impl Work {
     /// Looks up a slot's share and a customer. Either may have gone from the
     /// configuration since the slot was recorded, or the customer from the share.
     pub fn new(config: &Arc<Config>, slot: &Slot, customer: &CustomerName, run: RunId) -> Result<Self, Failure> {
-        let gone = |what: String| {
-            let remedy = "put it back into the configuration, or leave the slot undelivered";
+        let gone = |what: String, else_to_do: String| {
+            let remedy = format!("put it back into the configuration, {else_to_do}or leave the slot undelivered");
             Failure::new(Layer::Config, Retry::Never, what, remedy)
         };
-        let unknown = |what: String| gone(format!("{what} is no longer configured"));
-        let share = config.shares.get(&slot.share).ok_or_else(|| unknown(format!("share {}", slot.share)))?;
+        let no_share = || gone(format!("share {} is no longer configured", slot.share), String::new());
+        let share = config.shares.get(&slot.share).ok_or_else(no_share)?;
+        // By another name it is another customer, who has not got the slot.
+        let renamed = || {
+            let at = exact(slot.at);
+            format!("deliver it by `consign send {} --at {at} --customer NAME` to whom it is now, ", share.name)
+        };
         if !share.goes_to(customer) {
-            return Err(gone(format!("share {} no longer goes to customer {customer}", share.name)));
+            return Err(gone(format!("share {} no longer goes to customer {customer}", share.name), renamed()));
         }
-        let customer = config.customers.get(customer).ok_or_else(|| unknown(format!("customer {customer}")))?;
+        let no_customer = || gone(format!("customer {customer} is no longer configured"), renamed());
+        let customer = config.customers.get(customer).ok_or_else(no_customer)?;
         let (config, share, customer) = (config.clone(), share.clone(), customer.clone());
         Ok(Self { config, share, customer, slot: slot.clone(), run })
     }
@@ -311,14 +318,34 @@ impl Work {
         leads_to(&self.config, &self.customer, destination, key)
     }
 
-    fn key_taken(&self, key: &str, slot: &Slot) -> Failure {
+    fn key_taken(&self, key: &str, by: &Holder) -> Failure {
+        let Holder { slot, customer, has_it } = by;
+        let conflict = |message, remedy: String| Failure::new(Layer::Conflict, Retry::Never, message, remedy);
+        if (&slot.share, slot.at) == (&self.slot.share, self.slot.at) {
+            // Of one place they are two names.
+            return match has_it {
+                true => conflict(
+                    format!("customer {customer} has got slot {slot}, at the same key '{key}'"),
+                    format!("nothing is left to do if customer {} was called {customer} then", self.customer.name),
+                ),
+                false => conflict(
+                    format!("customer {customer} is getting slot {slot}, at the same key '{key}'"),
+                    "wait until that has ended; `consign status` shows what is at work".to_owned(),
+                ),
+            };
+        }
         let message = format!("'{key}' belongs to slot {slot}, and this slot would overwrite it");
+        if slot.share != self.share.name {
+            let remedy = "give the share a `key` of its own, such as one that begins with {share}; where it was called \
+                          otherwise before, what it has delivered stays there";
+            return conflict(message, remedy.to_owned());
+        }
         let remedy = format!(
             "give the `key` of share {} what tells its slots apart, such as {{slot:%Y-%m-%d/%H%M%S}}; \
              `consign check` says which slots have the same key",
             self.share.name
         );
-        Failure::new(Layer::Conflict, Retry::Never, message, remedy)
+        conflict(message, remedy)
     }
 
     /// How the share's slots are to each other.

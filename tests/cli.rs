@@ -29,6 +29,8 @@ mod quarantine;
 mod recovery;
 mod registries;
 mod reload;
+mod renames;
+mod retries;
 mod sandbox;
 mod service;
 pub mod sweeps;

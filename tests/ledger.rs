@@ -45,7 +45,7 @@ use consign::domain::{
     Slot,
 };
 use consign::ledger::{
-    AttemptId, AttemptState, Committed, DeliveryState, History, Ledger, LedgerError, Planned, Reader, RunState,
+    AttemptId, AttemptState, Committed, Cursor, DeliveryState, History, Ledger, LedgerError, Planned, Reader, RunState,
     Started, UploadState,
 };
 
@@ -245,7 +245,7 @@ async fn planning_again_changes_nothing_and_cursors_never_go_back() {
     let claims = ledger.claim(1, 0).await.unwrap().runs;
     assert_eq!(claims[0].slot, one);
     assert_eq!(ledger.plan(plan(), vec![(share("a"), one.at)]).await.unwrap().new, 0);
-    assert_eq!(ledger.cursors().await.unwrap(), [(share("a"), two.at)]);
+    assert_eq!(ledger.cursors().await.unwrap(), [(share("a"), Cursor { at: two.at, last: Some(two.at) })]);
     let claims = ledger.claim(9, 0).await.unwrap().runs;
     assert_eq!(claims.iter().map(|c| c.slot.clone()).collect::<Vec<_>>(), [two]);
 }
@@ -398,12 +398,12 @@ async fn a_manifest_key_belongs_to_one_slot() {
     let (first, second) = (begin(1).await, begin(2).await);
     let attempt = ledger.attempt_started(first, Some(destination("in/m"))).await.unwrap();
     let taken = async |there: Destination| match ledger.attempt_started(second, Some(there)).await {
-        Err(LedgerError::KeyTaken { key, slot: owner }) => (key, *owner),
+        Err(LedgerError::KeyTaken { key, by }) => (key, by.slot, by.has_it),
         other => panic!("{other:?}"),
     };
-    assert_eq!(taken(destination("in/m")).await, ("in/m".into(), slot("a", 1)));
+    assert_eq!(taken(destination("in/m")).await, ("in/m".into(), slot("a", 1), false));
     deliver(&ledger, &slot("a", 1), attempt.id, "u1").await.unwrap();
-    assert_eq!(taken(destination("in/m")).await, ("in/m".into(), slot("a", 1)));
+    assert_eq!(taken(destination("in/m")).await, ("in/m".into(), slot("a", 1), true));
     // It has begun nothing, so it can begin elsewhere: under another key, or in another bucket.
     let elsewhere = Destination { bucket: BucketName::parse("other-data").unwrap(), ..destination("in/m") };
     let attempt = ledger.attempt_started(second, Some(elsewhere)).await.unwrap();

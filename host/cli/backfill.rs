@@ -89,8 +89,9 @@ async fn by_itself(global: &Global, args: &BackfillArgs) -> Result<Report, CliEr
         true => look(&config, slots, customers).await?,
         false => {
             let ledger = setup::idle_ledger(&config, &clock)?;
+            let slots = wanted::as_planned(ledger.reader(), slots).await?;
             let mut filled = Vec::with_capacity(slots.len());
-            for piece in wanted::pieces(&slots) {
+            for piece in wanted::pieces(&slots, customers.len()) {
                 filled.extend(ledger.backfill(piece, customers.clone()).await?);
                 crash::point(Point::Backfilled);
             }
@@ -131,7 +132,10 @@ fn warn(forgotten_before: Option<Instant>) {
 
 async fn look(config: &Config, slots: Vec<Slot>, customers: Vec<CustomerName>) -> Result<Vec<Filling>, CliError> {
     match setup::reader(config)? {
-        Some(reader) => Ok(reader.standing(slots, customers).await?),
+        Some(reader) => {
+            let slots = wanted::as_planned(&reader, slots).await?;
+            Ok(reader.standing(slots, customers).await?)
+        }
         None => {
             let nobody =
                 |slot| Filling { slot, to_deliver: customers.clone(), committed: Vec::new(), under_way: Vec::new() };

@@ -1,5 +1,7 @@
 //! `consign history` and `consign show`: what the ledger remembers.
 
+use std::collections::BTreeSet;
+
 use clap::{Args, ValueEnum};
 
 use super::output::{self, CliError, Exit, bytes, line, thousands};
@@ -7,7 +9,7 @@ use super::{Global, setup};
 use crate::clock::{exact, to_the_second};
 use crate::config::{Config, near};
 use crate::domain::{CustomerName, Invalid, ShareName};
-use crate::ledger::{AttemptDetail, DeliveryDetail, History, RunDetail, RunState, RunSummary, Skipped};
+use crate::ledger::{AttemptDetail, DeliveryDetail, DeliveryState, History, RunDetail, RunState, RunSummary, Skipped};
 use crate::run::wanted;
 
 #[derive(Args)]
@@ -52,6 +54,12 @@ impl From<State> for RunState {
 pub struct ShowArgs {
     /// The run's id, from `consign history`; its first characters will do if no other run has them.
     run: String,
+    /// Only for this customer; may be given more than once.
+    #[arg(long = "customer", value_name = "CUSTOMER")]
+    customers: Vec<String>,
+    /// Only those who have failed.
+    #[arg(long)]
+    failed: bool,
 }
 
 pub(super) fn parsed<T>(parse: fn(&str) -> Result<T, Invalid>) -> impl Fn(&str) -> Result<T, String> + Clone {
@@ -161,11 +169,20 @@ pub async fn show(global: &Global, args: &ShowArgs) -> Result<Exit, CliError> {
         return Err(CliError::new(Exit::Failed, message, "`consign run` and `consign send` make runs"));
     };
     let run = wanted::run(&reader, &args.run).await?;
-    let detail = reader.run(run).await?;
+    let mut detail = reader.run(run).await?;
+    let customers = BTreeSet::from_iter(wanted::customers_of(&detail, &args.customers)?);
+    detail.deliveries.retain(|delivery| {
+        let is_wanted = !args.failed || delivery.state == DeliveryState::Failed;
+        is_wanted && customers.contains(&delivery.customer)
+    });
     if global.json {
         output::json(&detail);
     } else {
         print(&config, &detail);
+        if args.failed && detail.deliveries.is_empty() {
+            line("");
+            line(&format!("none of {} has failed", output::count(customers.len(), "customer")));
+        }
     }
     Ok(Exit::Done)
 }

@@ -10,7 +10,7 @@ use super::{Global, setup};
 use crate::calendar::Change;
 use crate::clock::{Clock, Instant, ahead_from, exact};
 use crate::config::{Config, Share};
-use crate::domain::{Failure, Interval, ShareName};
+use crate::domain::{Failure, Interval, ShareName, Slot};
 use crate::ledger::{LedgerError, Reader};
 use crate::run::wanted;
 
@@ -64,13 +64,13 @@ pub async fn next(global: &Global, args: &NextArgs) -> Result<Exit, CliError> {
     let share = wanted::share(&config, &args.share)?;
     let now = Clock::system().now();
     let from = args.from.unwrap_or(now);
-    let (paused_since, planned_until) = match known(&config, &share.name, now).await {
+    let Known { reader, paused_since, planned_until } = match known(&config, &share.name, now).await {
         Ok(known) => known,
         // Who only looks at the calendar needs no ledger.
         Err(error) => {
             let text = format!("warning: whether the share is paused is not known: {}", Failure::chain(&error));
             output::stderr(Priority::Warning, &text);
-            (None, None)
+            Known::default()
         }
     };
     let will_fire = |at: &Instant| *at <= now || planned_until.is_none_or(|until| until < *at);
@@ -80,13 +80,21 @@ pub async fn next(global: &Global, args: &NextArgs) -> Result<Exit, CliError> {
         _ => from,
     };
     let firings = wanted::firings(&share.calendar, from).filter(will_fire);
+    let mut slots = Vec::new();
+    for at in firings.take(args.limit) {
+        let slot = Slot { share: share.name.clone(), at, interval: share.calendar.slot_at(at) };
+        slots.push(match &reader {
+            Some(reader) => wanted::as_recorded(reader, slot).await?,
+            None => slot,
+        });
+    }
     let report = Report {
         share: &share.name,
         schedule: &share.schedule,
         timezone: share.timezone.name(),
         paused_since,
         planned_until,
-        slots: firings.take(args.limit).map(|at| Coming::new(&share, at)).collect(),
+        slots: slots.into_iter().map(|slot| Coming::new(&share, slot)).collect(),
     };
     if global.json {
         output::json(&report);
@@ -96,30 +104,35 @@ pub async fn next(global: &Global, args: &NextArgs) -> Result<Exit, CliError> {
     Ok(Exit::Done)
 }
 
-/// Since when the share is paused, and until when it is planned if that is later than now.
-async fn known(
-    config: &Config,
-    share: &ShareName,
-    now: Instant,
-) -> Result<(Option<Instant>, Option<Instant>), LedgerError> {
+/// What the ledger knows of the share, if there is one.
+#[derive(Default)]
+struct Known {
+    reader: Option<Reader>,
+    paused_since: Option<Instant>,
+    /// If that is later than now.
+    planned_until: Option<Instant>,
+}
+
+async fn known(config: &Config, share: &ShareName, now: Instant) -> Result<Known, LedgerError> {
     let reader = match Reader::of(config) {
         Ok(reader) => reader,
         // Nothing has run yet.
-        Err(LedgerError::Missing { .. }) => return Ok((None, None)),
+        Err(LedgerError::Missing { .. }) => return Ok(Known::default()),
         Err(error) => return Err(error),
     };
     let paused = reader.pauses().await?.into_iter().find(|pause| pause.share == *share);
     let ahead = reader.ahead(ahead_from(now)).await?.into_iter().find(|(ahead, _)| ahead == share);
-    Ok((paused.map(|pause| pause.since), ahead.map(|(_, until)| until)))
+    let (paused_since, planned_until) = (paused.map(|pause| pause.since), ahead.map(|(_, until)| until));
+    Ok(Known { reader: Some(reader), paused_since, planned_until })
 }
 
 impl Coming {
-    fn new(share: &Share, at: Instant) -> Self {
+    fn new(share: &Share, Slot { at, interval, .. }: Slot) -> Self {
         let change = |Change { at, by }| ClockChange { at, seconds: by.num_seconds() };
         Self {
             slot: at,
             local: at.with_timezone(&share.timezone).to_rfc3339_opts(SecondsFormat::Secs, false),
-            interval: share.calendar.slot_at(at),
+            interval,
             due: share.jitter.due(&share.calendar, at),
             clock_change: share.calendar.change_on_day_of(at).map(change),
         }

@@ -26,9 +26,16 @@ pub async fn reload(global: &Global, args: &ReloadArgs) -> Result<Exit, CliError
     for warning in &reloaded.warnings {
         output::stderr(Priority::Warning, warning);
     }
-    let Reloaded { generation, done, shares, .. } = reloaded;
+    let Reloaded { generation, done, shares, added, removed, .. } = reloaded;
     match done {
-        true => line(&format!("generation {generation} of the configuration runs: {}", count(shares, "share"))),
+        true => {
+            line(&format!("generation {generation} of the configuration runs: {}", count(shares, "share")));
+            for (names, what) in [(added, "added"), (removed, "removed")] {
+                if !names.is_empty() {
+                    line(&format!("  {what:<8} {names}"));
+                }
+            }
+        }
         false => line("the configuration is being read; the log and `consign status` tell how that ends"),
     }
     Ok(Exit::Done)

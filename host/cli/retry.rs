@@ -8,6 +8,7 @@ use clap::Args;
 
 use super::client::{AT_ONCE, Client};
 use super::history::parsed;
+use super::log::Priority;
 use super::output::{self, CliError, Exit, line};
 use super::progress::Progress;
 use super::send::{self, Sending};
@@ -15,13 +16,19 @@ use super::{Global, report, setup, waiting};
 use crate::clock::{Clock, ago, exact};
 use crate::config::Config;
 use crate::daemon::admin;
-use crate::daemon::admin::ask::Ask;
-use crate::domain::{CustomerName, Refused, RunId, ShareName, Slot};
+use crate::daemon::admin::ask::{Ask, LINE_MAX};
+use crate::domain::{CustomerName, Failure, Layer, Refused, Retry, RunId, ShareName, Slot};
 use crate::ledger::{DeliveryState, History, Reader, RunState};
-use crate::run::{Parts, Report, wanted};
+use crate::run::{Fared, Fate, Parts, Report, wanted};
 
 /// Failed runs of one customer or share that are looked at.
 const RUNS_MAX: usize = 10_000;
+
+/// Bytes of names in one question to the daemon, which has other things in it too.
+const NAMES_BYTES: usize = LINE_MAX - 1024;
+
+/// Refusals that are told to people.
+const SHOWN: usize = 20;
 
 #[derive(Args)]
 pub struct RetryArgs {
@@ -47,6 +54,8 @@ struct Failed {
     run: RunId,
     slot: Slot,
     customers: Vec<CustomerName>,
+    /// How many failed in it.
+    of: usize,
 }
 
 pub async fn retry(global: &Global, args: &RetryArgs) -> Result<Exit, CliError> {
@@ -90,39 +99,123 @@ async fn many(global: &Global, args: &RetryArgs) -> Result<Exit, CliError> {
         Some(reader) => failed(&reader, args).await?,
         None => Vec::new(),
     };
-    let is_left_to_a_daemon = Client::connect(global).await?.is_some();
-    // What has begun is told, also if the next could not.
-    let mut made = Vec::new();
-    let ended = match is_left_to_a_daemon {
-        true => ask(global, failed, &mut made).await,
+    let asks_a_daemon = Client::connect(global).await?.is_some();
+    let made = match asks_a_daemon {
+        true => ask(global, failed).await,
         false if args.detach => return Err(waiting::nobody()),
-        false => make(global, failed, &mut made).await,
+        false => make(global, failed).await?,
     };
     if global.json {
-        output::json(&made);
-    } else if made.is_empty() && ended.is_ok() {
-        line("nothing that failed in this time is still to be delivered");
+        output::json(&made.reports());
+    } else {
+        made.print(asks_a_daemon);
     }
-    for report in made.iter().filter(|_| !global.json) {
-        match report.run.filter(|_| is_left_to_a_daemon) {
-            Some(run) => line(&format!("{} {}: run {run} has begun", report.slot.share, exact(report.slot.at))),
-            None => report::print(report),
+    Ok(made.exit())
+}
+
+/// What came of it, run by run: what one is refused keeps no other from being begun.
+#[derive(Default)]
+struct Made {
+    begun: Vec<Report>,
+    refused: Vec<Refusal>,
+}
+
+/// Who of a run that failed has not been begun again, and why.
+struct Refusal {
+    slot: Slot,
+    customers: Vec<CustomerName>,
+    error: CliError,
+}
+
+impl Made {
+    fn refused(&mut self, slot: Slot, customers: Vec<CustomerName>, error: CliError) {
+        self.refused.push(Refusal { slot, customers, error });
+    }
+
+    /// Of all runs: for who was refused, with the reason as a failure.
+    fn reports(&self) -> Vec<Report> {
+        let refused = self.refused.iter().map(|Refusal { slot, customers, error }| {
+            let failure = Failure::new(Layer::Local, Retry::Never, error.message.clone(), error.help.clone());
+            let fared = |customer: &CustomerName| Fared::failed(customer.clone(), Fate::Failed, failure.clone());
+            Report { slot: slot.clone(), run: None, outcomes: customers.iter().map(fared).collect() }
+        });
+        self.begun.iter().cloned().chain(refused).collect()
+    }
+
+    fn print(&self, asks_a_daemon: bool) {
+        if self.begun.is_empty() && self.refused.is_empty() {
+            line("nothing that failed in this time is still to be delivered");
+        }
+        for report in &self.begun {
+            match report.run.filter(|_| asks_a_daemon) {
+                Some(run) => line(&format!("{} {}: run {run} has begun", report.slot.share, exact(report.slot.at))),
+                None => report::print(report),
+            }
+        }
+        for Refusal { slot, error: CliError { message, help, .. }, .. } in self.refused.iter().take(SHOWN) {
+            let text = format!("error: {} {} has not begun: {message}", slot.share, exact(slot.at));
+            output::stderr(Priority::Error, &text);
+            if !help.is_empty() {
+                output::stderr(Priority::Error, &format!("help: {help}"));
+            }
+        }
+        let more = self.refused.len().saturating_sub(SHOWN);
+        if more > 0 {
+            output::stderr(Priority::Error, &format!("error: nor have {more} more"));
         }
     }
-    ended.map(|()| if made.iter().all(Report::is_whole) { Exit::Done } else { Exit::Failed })
-}
 
-async fn ask(global: &Global, failed: Vec<Failed>, made: &mut Vec<Report>) -> Result<(), CliError> {
-    for Failed { run, customers, .. } in failed {
-        let ask = Ask::Retry { run: run.to_string(), customers: names(&customers), wait: false };
-        made.push(Client::needed(global).await?.ask(ask, AT_ONCE, drop).await?);
+    fn exit(&self) -> Exit {
+        match self.refused.first() {
+            Some(refusal) => refusal.error.exit,
+            None if self.begun.iter().all(Report::is_whole) => Exit::Done,
+            None => Exit::Failed,
+        }
     }
-    Ok(())
 }
 
-async fn make(global: &Global, failed: Vec<Failed>, made: &mut Vec<Report>) -> Result<(), CliError> {
+/// One question for each run, or more where its line would be too long.
+async fn ask(global: &Global, failed: Vec<Failed>) -> Made {
+    let mut made = Made::default();
+    for Failed { run, slot, mut customers, of } in failed {
+        while !customers.is_empty() {
+            let is_all = customers.len() == of;
+            let rest = if is_all { Vec::new() } else { customers.split_off(in_one_line(&customers)) };
+            // Who failed in it needs no names.
+            let named = if is_all { Vec::new() } else { names(&customers) };
+            match begin(global, Ask::Retry { run: run.to_string(), customers: named, wait: false }).await {
+                Ok(report) => made.begun.push(report),
+                Err(error) => {
+                    customers.extend(rest);
+                    made.refused(slot, customers, error);
+                    break;
+                }
+            }
+            customers = rest;
+        }
+    }
+    made
+}
+
+async fn begin(global: &Global, ask: Ask) -> Result<Report, CliError> {
+    Client::needed(global).await?.ask(ask, AT_ONCE, drop).await
+}
+
+/// How many of them there is room for in what a daemon hears.
+fn in_one_line(customers: &[CustomerName]) -> usize {
+    let mut room = NAMES_BYTES;
+    // In quotes, with a comma.
+    let fits = |customer: &&CustomerName| {
+        room = room.saturating_sub(customer.as_str().len() + 3);
+        room > 0
+    };
+    customers.iter().take_while(fits).count().max(1)
+}
+
+async fn make(global: &Global, failed: Vec<Failed>) -> Result<Made, CliError> {
+    let mut made = Made::default();
     if failed.is_empty() {
-        return Ok(());
+        return Ok(made);
     }
     let config = Arc::new(setup::config(global)?);
     config.check_secrets().into_result()?;
@@ -132,10 +225,14 @@ async fn make(global: &Global, failed: Vec<Failed>, made: &mut Vec<Report>) -> R
     for Failed { slot, customers, .. } in failed {
         let progress = Progress::start(!global.json, &slot.share, customers.len());
         let (config, parts) = (config.clone(), parts.clone());
-        made.push(Sending { config, parts, slot, customers }.to_buckets(&ledger, &progress).await?);
+        let sending = Sending { config, parts, slot, customers };
+        match sending.to_buckets(&ledger, &progress).await {
+            Ok(report) => made.begun.push(report),
+            Err(error) => made.refused(sending.slot, sending.customers, error),
+        }
         progress.finish();
     }
-    Ok(())
+    Ok(made)
 }
 
 async fn failed(reader: &Reader, args: &RetryArgs) -> Result<Vec<Failed>, CliError> {
@@ -152,10 +249,14 @@ async fn failed(reader: &Reader, args: &RetryArgs) -> Result<Vec<Failed>, CliErr
         for run in reader.history(filter).await?.into_iter().filter(|run| run.started >= earliest) {
             let (id, slot) = (run.run, run.whole_slot());
             let is_wanted = |one: &CustomerName| customer.as_ref().is_none_or(|only| only == one);
-            for delivery in reader.run(id).await?.deliveries {
-                let has_failed = delivery.state == DeliveryState::Failed && is_wanted(&delivery.customer);
-                if has_failed && seen.insert((slot.share.clone(), slot.at, delivery.customer.clone())) {
-                    let new = || Failed { run: id, slot: slot.clone(), customers: Vec::new() };
+            let mut deliveries = reader.run(id).await?.deliveries;
+            deliveries.retain(|delivery| delivery.state == DeliveryState::Failed);
+            let of = deliveries.len();
+            for delivery in deliveries {
+                if is_wanted(&delivery.customer)
+                    && seen.insert((slot.share.clone(), slot.at, delivery.customer.clone()))
+                {
+                    let new = || Failed { run: id, slot: slot.clone(), customers: Vec::new(), of };
                     last.entry(id).or_insert_with(new).customers.push(delivery.customer);
                 }
             }

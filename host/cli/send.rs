@@ -7,6 +7,7 @@ use clap::Args;
 use futures::{StreamExt, stream};
 
 use super::client::Client;
+use super::log::Priority;
 use super::output::{self, CliError, Exit};
 use super::progress::Progress;
 use super::{Global, report, setup, waiting};
@@ -87,9 +88,13 @@ pub async fn send(global: &Global, args: &SendArgs) -> Result<Exit, CliError> {
     let customers = wanted::customers(&share, &args.customers)?;
     let slot = wanted::slot(&share, args.at, args.dry_run.is_some(), &clock)?;
     // The ledger first: when a daemon holds it, nothing else matters.
-    let ledger = match &args.dry_run {
-        None => Some(setup::ledger(&config, &clock)?),
-        Some(_) => None,
+    let (ledger, slot) = match &args.dry_run {
+        None => {
+            let ledger = setup::ledger(&config, &clock)?;
+            let slot = wanted::as_recorded(ledger.reader(), slot).await?;
+            (Some(ledger), slot)
+        }
+        Some(_) => (None, as_recorded(&config, slot).await),
     };
     let parts = Arc::new(Parts::build(&config, clock).await?);
     let sending = Sending { config, parts, slot, customers };
@@ -102,6 +107,20 @@ pub async fn send(global: &Global, args: &SendArgs) -> Result<Exit, CliError> {
     Ok(show(global, &made))
 }
 
+/// Whoever only tries something needs no ledger.
+async fn as_recorded(config: &Config, slot: Slot) -> Slot {
+    let recorded = match setup::reader(config) {
+        Ok(Some(reader)) => wanted::as_recorded(&reader, slot.clone()).await.map_err(CliError::from),
+        Ok(None) => return slot,
+        Err(error) => Err(error),
+    };
+    recorded.unwrap_or_else(|error| {
+        let text = format!("warning: whether the slot is on record is not known: {}", error.message);
+        output::stderr(Priority::Warning, &text);
+        slot
+    })
+}
+
 /// Beside a running daemon too: it reads the ledger, and writes nothing.
 async fn verify(global: &Global, args: &SendArgs) -> Result<Exit, CliError> {
     let (config, _cache) = setup::with_cache(setup::config(global)?)?;
@@ -110,9 +129,13 @@ async fn verify(global: &Global, args: &SendArgs) -> Result<Exit, CliError> {
     let share = wanted::share(&config, &args.share)?;
     let customers = wanted::customers(&share, &args.customers)?;
     let slot = wanted::slot(&share, args.at, false, &clock)?;
-    let on_record = match setup::reader(&config)? {
-        Some(reader) => reader.delivered(&slot.share, slot.at).await?,
-        None => Vec::new(),
+    let (slot, on_record) = match setup::reader(&config)? {
+        Some(reader) => {
+            let slot = wanted::as_recorded(&reader, slot).await?;
+            let delivered = reader.delivered(&slot.share, slot.at).await?;
+            (slot, delivered)
+        }
+        None => (slot, Vec::new()),
     };
     let parts = Arc::new(Parts::build(&config, clock).await?);
     let progress = Progress::start(!global.json, &slot.share, customers.len());

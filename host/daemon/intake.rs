@@ -2,6 +2,7 @@
 //! is pending there is claimed as places come free.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use super::calls::Answer;
 use super::desk::Desk;
@@ -10,7 +11,7 @@ use super::left_out;
 use crate::clock::{Instant, exact};
 use crate::config::{Config, Overlap, Share};
 use crate::crash::{self, Point};
-use crate::domain::{Failure, ShareName};
+use crate::domain::{CustomerName, Failure, ShareName};
 use crate::ledger::{Claim, Claims, DeliveryId, Ledger, LedgerError, Planned, Recorded};
 use crate::schedule::{Due, Plan, Planner, Recurring};
 
@@ -149,7 +150,7 @@ impl Desk {
             return self.intake.is_able(PLAN);
         }
         self.intake.planning = true;
-        let planned: Vec<Planned> = plan.due.iter().map(|due| self.to_plan(due)).collect();
+        let planned = self.to_plan(&plan.due);
         let ledger = self.ledger.clone();
         self.calls.ask(async move {
             let planned = ledger.plan(planned, plan.cursors.clone()).await;
@@ -157,16 +158,22 @@ impl Desk {
         });
     }
 
-    fn to_plan(&self, due: &Due) -> Planned {
-        let share = self.generation.config.shares.get(&due.slot.share);
-        Planned {
-            slot: due.slot.clone(),
-            customers: share.map(|share| share.to.clone()).unwrap_or_default(),
-            origin: due.origin,
-            overlap: share.map_or(Overlap::Allow, |share| self.overlap(share)),
-            deadline: share.and_then(|share| share.deadline).map(|deadline| due.slot.at + deadline),
-            skip: due.skip,
-        }
+    fn to_plan(&self, due: &[Due]) -> Vec<Planned> {
+        // A list for each share, whose slots have it in common.
+        let of_one_share = due.chunk_by(|one, other| one.slot.share == other.slot.share);
+        let planned = of_one_share.flat_map(|due| {
+            let share = due.first().and_then(|due| self.generation.config.shares.get(&due.slot.share));
+            let customers: Arc<[CustomerName]> = share.map(|share| share.to.as_slice()).unwrap_or_default().into();
+            due.iter().map(move |due| Planned {
+                slot: due.slot.clone(),
+                customers: customers.clone(),
+                origin: due.origin,
+                overlap: share.map_or(Overlap::Allow, |share| self.overlap(share)),
+                deadline: share.and_then(|share| share.deadline).map(|deadline| due.slot.at + deadline),
+                skip: due.skip,
+            })
+        });
+        planned.collect()
     }
 
     /// What is due while nothing of a share is started is not left out for what waits already.
@@ -266,7 +273,8 @@ pub(super) async fn planner(ledger: &Ledger, config: &Config, now: Instant) -> R
     let cursors: HashMap<ShareName, _> = ledger.cursors().await?.into_iter().collect();
     let recurring = config.shares.iter().map(|(name, share)| {
         let (calendar, jitter, catch_up) = (share.calendar.clone(), share.jitter, share.catch_up);
-        Recurring { share: name.clone(), calendar, jitter, catch_up, cursor: cursors.get(name).copied() }
+        let (cursor, last) = (cursors.get(name).map(|cursor| cursor.at), cursors.get(name).and_then(|of| of.last));
+        Recurring { share: name.clone(), calendar, jitter, catch_up, cursor, last, customers: share.to.len() }
     });
     Ok(tokio::task::block_in_place(|| Planner::new(recurring, now)))
 }

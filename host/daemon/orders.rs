@@ -128,13 +128,19 @@ impl Desk {
         let now = self.clock.now();
         let ended = match loaded {
             Ok(loaded) => {
-                let Loaded { config, parts, planner, warnings } = *loaded;
+                let Loaded { config, parts, planner, warnings, added, removed } = *loaded;
                 let generation = self.adopt(config, parts, planner);
                 for warning in &warnings {
                     tracing::warn!("{warning}");
                 }
+                for (names, what) in [(&added, "come with it"), (&removed, "are gone with it")] {
+                    if !names.is_empty() {
+                        tracing::info!(generation, %names, "shares or customers {what}");
+                    }
+                }
                 self.callers.since = now;
-                Ok(Reloaded { generation, done: true, shares: self.generation.config.shares.len(), warnings })
+                let shares = self.generation.config.shares.len();
+                Ok(Reloaded { generation, done: true, shares, warnings, added, removed })
             }
             Err(refused) => {
                 let told = if refused.text.is_empty() { &refused.message } else { &refused.text };

@@ -11,7 +11,7 @@ use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep};
 
 use super::admin::Order;
-use super::admin::ask::Reloaded;
+use super::admin::ask::{Named, Reloaded};
 use super::generation::{Generation, needs_restart};
 use super::intake;
 use crate::check::{self, Checked, Earlier, Unsound};
@@ -39,6 +39,9 @@ pub(super) struct Loaded {
     pub planner: Planner,
     /// Laid out for people.
     pub warnings: Vec<String>,
+    /// What it has that the running one has not, and the other way round.
+    pub added: Named,
+    pub removed: Named,
 }
 
 pub(super) struct Reloader {
@@ -158,18 +161,19 @@ impl Reloader {
             Unsound::Failure(failure) => failure.into(),
         });
         let loaded = match checked {
-            Ok(checked) => self.make_ready(config, checked).await,
+            Ok(checked) => self.make_ready(&running.config, config, checked).await,
             Err(refused) => Err(refused),
         };
         (loaded, Some(watched))
     }
 
     /// Does here what would hold the loop up.
-    async fn make_ready(&self, config: Config, checked: Checked) -> Result<Loaded, Refused> {
+    async fn make_ready(&self, running: &Config, config: Config, checked: Checked) -> Result<Loaded, Refused> {
         let Checked { parts, warnings, .. } = checked;
         let planner = intake::planner(&self.ledger, &config, self.clock.now()).await?;
         let warnings = rendered(&warnings, false);
-        Ok(Loaded { config: Arc::new(config), parts: Arc::new(parts), planner, warnings })
+        let (added, removed) = (Named::missing(&config, running), Named::missing(running, &config));
+        Ok(Loaded { config: Arc::new(config), parts: Arc::new(parts), planner, warnings, added, removed })
     }
 
     /// Reloads at each SIGHUP, and whenever the files have changed if the

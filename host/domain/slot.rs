@@ -13,6 +13,14 @@ pub struct Interval {
     pub end: Instant,
 }
 
+impl Interval {
+    /// Begins at `last`, a slot that is on record, if that is within: what it covered is not covered twice.
+    pub fn after(self, last: Option<Instant>) -> Self {
+        let start = last.filter(|last| self.start < *last && *last < self.end);
+        Self { start: start.unwrap_or(self.start), ..self }
+    }
+}
+
 /// One scheduled firing of a share. `at` equals `interval.end` for scheduled slots.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Slot {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rusqlite::ErrorCode;
 use rusqlite::ffi::SQLITE_IOERR_SHMSIZE;
 
-use crate::domain::{Blame, ContentDigest, Failure, Layer, Refused, Retry, Slot};
+use crate::domain::{Blame, ContentDigest, CustomerName, Failure, Layer, Refused, Retry, Slot};
 
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum LedgerError {
@@ -69,8 +69,8 @@ pub enum LedgerError {
     Unreadable { what: &'static str, text: String },
     #[error("{record} is {state}, so '{event}' cannot happen; this is a fault in consign, please report it")]
     Illegal { record: String, state: &'static str, event: String },
-    #[error("'{key}' belongs to slot {slot}; give the share a `key` that tells its slots apart")]
-    KeyTaken { key: String, slot: Box<Slot> },
+    #[error("'{key}' belongs to slot {}; give the share a `key` that tells its slots apart", by.slot)]
+    KeyTaken { key: String, by: Box<Holder> },
     #[error("slot {behind} of the share is on its way to the same customer, and one goes at a time")]
     NotYet { behind: Box<Slot> },
     #[error("the customer has got slot {by} already, which is later, and would get an earlier one in its place")]
@@ -83,6 +83,15 @@ pub enum LedgerError {
     StillOpen { run: String, open: u64 },
     #[error("the ledger has stopped; restart consign")]
     Stopped,
+}
+
+/// Whose manifest is, or is about to be, at a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holder {
+    pub slot: Slot,
+    pub customer: CustomerName,
+    /// It is there.
+    pub has_it: bool,
 }
 
 impl LedgerError {

@@ -235,7 +235,8 @@ fn keep_waiting(ledger: &Db, now: Instant, shares: &[ShareName]) -> Result<Vec<(
         ledger.locked_if_free()
     );
     let mut left_out = Vec::new();
-    for shares in batches(shares.iter().map(|share| [share]))? {
+    for shares in batches(shares.iter().map(|share| [share])) {
+        let shares = shares?;
         ledger.execute(&keep, values![&shares])?;
         release_where(ledger, &late_held, values![&shares, now])?;
         for pending in ledger.all(&late, values![&shares, now], read)? {
@@ -259,7 +260,8 @@ fn waiting(ledger: &Db, shares: &[ShareName]) -> Result<Waiting, LedgerError> {
     );
     let slots = format!("SELECT count(*) FROM slots WHERE state IN ('pending', 'held') AND share {these}");
     let mut waiting = Waiting::default();
-    for shares in batches(shares.iter().map(|share| [share]))? {
+    for shares in batches(shares.iter().map(|share| [share])) {
+        let shares = shares?;
         waiting.deliveries += ledger.only::<i64>(&deliveries, values![&shares])?.cast_unsigned();
         waiting.slots += ledger.only::<i64>(&slots, values![&shares])?.cast_unsigned();
     }

@@ -202,15 +202,6 @@ const SUMMARY: &str = "
            (SELECT CAST(coalesce(sum(bytes), 0) AS BIGINT) FROM deliveries d WHERE d.run = r.seq AND d.state = 'committed') AS bytes
     FROM runs r JOIN slots s ON s.id = r.slot";
 
-pub(super) fn cursor(ledger: &Db, share: &ShareName) -> Result<Option<Instant>, LedgerError> {
-    ledger.first("SELECT cursor FROM shares WHERE name = ?1", values![share.as_str()], |row| at(row, "cursor"))
-}
-
-pub(super) fn cursors(ledger: &Db) -> Result<Vec<(ShareName, Instant)>, LedgerError> {
-    let select = "SELECT name AS share, cursor FROM shares ORDER BY name";
-    ledger.all(select, &[], |row| Ok((share(row)?, at(row, "cursor")?)))
-}
-
 pub(super) fn pauses(ledger: &Db) -> Result<Vec<Pause>, LedgerError> {
     let select = "SELECT share, since FROM pauses WHERE until IS NULL ORDER BY share";
     ledger.all(select, &[], |row| Ok(Pause { share: share(row)?, since: at(row, "since")? }))

@@ -221,7 +221,8 @@ fn with_waiting(ledger: &Db) -> Result<Vec<(Unready, u64)>, LedgerError> {
     );
     let unready = all(ledger)?;
     let mut found = Vec::new();
-    for names in batches(unready.iter().map(|unready| [&unready.customer]))? {
+    for names in batches(unready.iter().map(|unready| [&unready.customer])) {
+        let names = names?;
         let read = |row: &Row<'_>| Ok((parsed(row, "name", CustomerName::parse)?, size(row, "deliveries")?));
         found.extend(ledger.all(&waiting, values![&names], read)?);
     }
@@ -320,7 +321,8 @@ fn ready(
 fn keep(ledger: &Db, all: &BTreeSet<CustomerName>) -> Result<(), LedgerError> {
     let known = ledger.all("SELECT name FROM customers", &[], |row| parsed(row, "name", CustomerName::parse))?;
     let gone = format!("DELETE FROM customers WHERE name IN (SELECT value ->> 0 FROM {})", ledger.given());
-    for names in batches(known.iter().filter(|name| !all.contains(*name)).map(|name| [name]))? {
+    for names in batches(known.iter().filter(|name| !all.contains(*name)).map(|name| [name])) {
+        let names = names?;
         ledger.execute(&gone, values![&names])?;
     }
     Ok(())

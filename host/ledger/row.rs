@@ -104,21 +104,25 @@ pub(super) fn to_json(value: &impl serde::Serialize) -> Result<String, LedgerErr
 const BATCH_BYTES: usize = 256 << 10;
 
 /// Rows for statements that take many at once (`Db::given`): arrays of columns in JSON arrays.
-pub(super) fn batches<T: serde::Serialize>(rows: impl IntoIterator<Item = T>) -> Result<Vec<String>, LedgerError> {
-    let (mut batches, mut batch) = (Vec::new(), String::new());
-    for row in rows {
-        batch.push(if batch.is_empty() { '[' } else { ',' });
-        batch.push_str(&to_json(&row)?);
-        if batch.len() >= BATCH_BYTES {
-            batch.push(']');
-            batches.push(std::mem::take(&mut batch));
+/// Each is made when it is asked for.
+pub(super) fn batches<T: serde::Serialize>(
+    rows: impl IntoIterator<Item = T>,
+) -> impl Iterator<Item = Result<String, LedgerError>> {
+    let mut rows = rows.into_iter();
+    std::iter::from_fn(move || {
+        let mut batch = String::new();
+        for row in rows.by_ref() {
+            batch.push(if batch.is_empty() { '[' } else { ',' });
+            match to_json(&row) {
+                Ok(row) => batch.push_str(&row),
+                Err(error) => return Some(Err(error)),
+            }
+            if batch.len() >= BATCH_BYTES {
+                break;
+            }
         }
-    }
-    if !batch.is_empty() {
-        batch.push(']');
-        batches.push(batch);
-    }
-    Ok(batches)
+        (!batch.is_empty()).then(|| Ok(batch + "]"))
+    })
 }
 
 /// Takes the record `id` through `event`, and sets `also` (such as

@@ -73,7 +73,8 @@ pub(super) fn plan(
          ON CONFLICT (name) DO UPDATE SET cursor = excluded.cursor WHERE excluded.cursor > shares.cursor",
         ledger.given()
     );
-    for cursors in batches(newest)? {
+    for cursors in batches(newest) {
+        let cursors = cursors?;
         ledger.execute(&move_cursors, values![&cursors])?;
     }
     Ok(recorded)
@@ -120,7 +121,8 @@ fn take_over_manual(ledger: &Db, now: Instant, slots: &[New<'_>]) -> Result<Vec<
         .iter()
         .enumerate()
         .map(|(nth, New { plan, .. })| (nth, plan.slot.share.as_str(), plan.slot.at.timestamp_micros()));
-    for keys in batches(keys)? {
+    for keys in batches(keys) {
+        let keys = keys?;
         let manual = ledger.all(&select, values![&keys], |row| Ok((row.get::<i64>("nth")?, claim::read(row)?)))?;
         for (nth, sent) in manual {
             let Some(New { plan, reason, .. }) = usize::try_from(nth).ok().and_then(|nth| slots.get(nth)) else {
@@ -141,7 +143,7 @@ fn take_over_manual(ledger: &Db, now: Instant, slots: &[New<'_>]) -> Result<Vec<
 /// under way: what is filled in has none.
 fn replan(ledger: &Db, id: i64, plan: &Planned) -> Result<(), LedgerError> {
     let also = "reason = NULL, origin = ?3, customers = ?4, overlap = ?5, deadline_at = coalesce(CAST(?6 AS BIGINT), deadline_at)";
-    let (origin, customers) = (plan.origin.as_str(), to_json(&plan.customers)?);
+    let (origin, customers) = (plan.origin.as_str(), to_json(&&*plan.customers)?);
     let overlap = plan.overlap.as_str();
     step::<SlotState>(ledger, id, SlotEvent::Plan, also, values![origin, &customers, overlap, plan.deadline])
 }
@@ -166,7 +168,7 @@ fn insert(ledger: &Db, now: Instant, slots: &[New<'_>]) -> Result<Recorded, Ledg
             slot.interval.start.timestamp_micros(),
             slot.interval.end.timestamp_micros(),
             origin.as_str(),
-            customers,
+            &**customers,
             overlap.as_str(),
             deadline.map(|deadline| deadline.timestamp_micros()),
             state.as_str(),
@@ -174,7 +176,8 @@ fn insert(ledger: &Db, now: Instant, slots: &[New<'_>]) -> Result<Recorded, Ledg
         )
     });
     let mut recorded = Recorded::default();
-    for rows in batches(rows)? {
+    for rows in batches(rows) {
+        let rows = rows?;
         let new = ledger.all(&insert, values![&rows, now], |row| {
             let reason = maybe_reason(row)?;
             reason.map(|reason| Ok((super::row::slot(row)?, reason))).transpose()
@@ -236,7 +239,7 @@ pub(super) fn start_manual(
     let unknown = || LedgerError::Unknown { record: format!("slot {asked}") };
     let known = known(ledger, asked)?.ok_or_else(unknown)?;
     let (id, slot) = (known.plan.id, known.plan.slot.clone());
-    let mut open = BTreeSet::from_iter(plan.customers);
+    let mut open = BTreeSet::from_iter(plan.customers.iter().cloned());
     let (mut committed, mut busy) = (Vec::new(), Vec::new());
     for (customer, run, state) in taken(ledger, id)? {
         if open.remove(&customer) {
@@ -280,7 +283,7 @@ fn stands(ledger: &Db, asked: &Slot, customers: &[CustomerName]) -> Result<(Opti
     };
     let to_begin = known.as_ref().filter(|known| known.is_to_begin());
     // Filled in for some, it would be known, and the schedule would not plan it for the others.
-    let yet_to_plan = super::read::cursor(ledger, &asked.share)?.is_some_and(|cursor| cursor < asked.at);
+    let yet_to_plan = super::cursor::cursor(ledger, &asked.share)?.is_some_and(|cursor| cursor < asked.at);
     for customer in customers {
         let state = taken.iter().find(|(other, ..)| other == customer).map(|(.., state)| *state);
         let planned = to_begin.is_some_and(|known| known.plan.customers.contains(customer));
@@ -313,7 +316,7 @@ pub(super) fn backfill(
                 None if insert_one(ledger, now, &plan, SlotState::Pending)? => {}
                 None => return Err(LedgerError::Conflict),
                 Some(known) if known.is_to_begin() => {
-                    let all = to_json(&known.plan.customers.iter().chain(&plan.customers).collect::<BTreeSet<_>>())?;
+                    let all = to_json(&known.plan.customers.iter().chain(&*plan.customers).collect::<BTreeSet<_>>())?;
                     ledger.execute("UPDATE slots SET customers = ?2 WHERE id = ?1", values![known.plan.id, &all])?;
                 }
                 Some(known) => {

@@ -138,10 +138,10 @@ pub(super) fn backup(dir: &Path, to: &Path) -> Result<(), LedgerError> {
 
 /// Slots that ended before `?1` with all that belongs to them. One with an
 /// upload that may still be in a bucket is not among them, nor one that the
-/// schedule is yet to plan.
+/// schedule is yet to plan, nor the last that it has: the next interval begins there.
 const FORGETTABLE: &str = "
     FROM slots s WHERE s.state IN ('done', 'skipped') AND s.at < ?1 AND s.planned_at < ?1
-    AND s.at <= coalesce((SELECT cursor FROM shares WHERE name = s.share), s.at)
+    AND s.at < coalesce((SELECT cursor FROM shares WHERE name = s.share), s.at + 1)
     AND NOT EXISTS (SELECT 1 FROM runs WHERE slot = s.id AND (finished_at IS NULL OR finished_at >= ?1))
     AND NOT EXISTS (SELECT 1 FROM deliveries d JOIN attempts a ON a.delivery = d.id
                     JOIN uploads u ON u.attempt = a.id WHERE d.slot = s.id AND u.state = 'created')";

@@ -2,14 +2,16 @@
 
 use super::claim::release;
 use super::db::{Db, Row, values};
-use super::row::{count, maybe_json, number, slot, state, step, to_json};
+use super::row::{count, customer, maybe_json, number, slot, state, step, to_json};
 use super::slots::finish_slot;
 use super::state::{
     AttemptEvent, AttemptState, DeliveryEvent, DeliveryState, RunEvent, RunState, State, UploadEvent, UploadState,
 };
-use super::{Attempt, AttemptId, Committed, DeliveryId, Formatter, LedgerError, Order, faults, order as orders, ready};
+use super::{
+    Attempt, AttemptId, Committed, DeliveryId, Formatter, Holder, LedgerError, Order, faults, order as orders, ready,
+};
 use crate::clock::Instant;
-use crate::domain::{Destination, Failure, Leaves, Manifest, RunId, SealedObject, Slot};
+use crate::domain::{Destination, Failure, Leaves, Manifest, RunId, SealedObject};
 
 pub(super) fn attempt_started(
     ledger: &Db,
@@ -24,9 +26,9 @@ pub(super) fn attempt_started(
     orders::allows(ledger, now, delivery, destination, order)?;
     step::<DeliveryState>(ledger, delivery.0, DeliveryEvent::Work, "due_at = NULL", &[])?;
     if let Some(destination) = destination
-        && let Some(slot) = key_taken(ledger, delivery, destination, order)?
+        && let Some(by) = key_taken(ledger, delivery, destination, order)?
     {
-        return Err(LedgerError::KeyTaken { key: destination.manifest_key.clone(), slot: Box::new(slot) });
+        return Err(LedgerError::KeyTaken { key: destination.manifest_key.clone(), by: Box::new(by) });
     }
     let counts = "SELECT 1 + (SELECT count(*) FROM attempts WHERE delivery = ?1) AS number, tries, cancel
                   FROM deliveries WHERE id = ?1";
@@ -67,7 +69,7 @@ fn key_taken(
     delivery: DeliveryId,
     destination: &Destination,
     order: &Order,
-) -> Result<Option<Slot>, LedgerError> {
+) -> Result<Option<Holder>, LedgerError> {
     let Destination { endpoint, bucket, manifest_key, .. } = destination;
     let other = match order {
         Order::Any | Order::OneByOne { .. } => {
@@ -76,12 +78,13 @@ fn key_taken(
         Order::Forward => "s.share <> (SELECT s.share FROM deliveries d JOIN slots s ON s.id = d.slot WHERE d.id = ?4)",
     };
     let taken = format!(
-        "SELECT s.share, s.at, s.interval_start, s.interval_end
+        "SELECT s.share, s.at, s.interval_start, s.interval_end, d.customer, a.state = 'committed' AS has_it
              FROM attempts a JOIN deliveries d ON d.id = a.delivery JOIN slots s ON s.id = d.slot
              WHERE a.manifest_key = ?1 AND a.state IN ('working', 'sealed', 'committed')
                AND a.bucket = ?2 AND a.endpoint IS NOT DISTINCT FROM ?3 AND {other} LIMIT 1"
     );
-    ledger.first(&taken, values![manifest_key, bucket.as_str(), endpoint.as_deref(), delivery.0], slot)
+    let holder = |row: &Row<'_>| Ok(Holder { slot: slot(row)?, customer: customer(row)?, has_it: row.get("has_it")? });
+    ledger.first(&taken, values![manifest_key, bucket.as_str(), endpoint.as_deref(), delivery.0], holder)
 }
 
 pub(super) fn upload_created(

@@ -169,8 +169,8 @@ impl Recorder<'_> {
                 crash::point(Point::HeldBack);
                 return Ok(Outcome::Held { failure: unready.failure, sealed: false });
             }
-            Err(LedgerError::KeyTaken { key, slot }) => {
-                return self.refuse(delivery, work.key_taken(&key, &slot)).await;
+            Err(LedgerError::KeyTaken { key, by }) => {
+                return self.refuse(delivery, work.key_taken(&key, &by)).await;
             }
             Err(LedgerError::Overtaken { by }) => return self.refuse(delivery, work.overtaken(&by)).await,
             Err(LedgerError::NotYet { behind }) => {

@@ -8,13 +8,14 @@ use crate::calendar::{Calendar, When};
 use crate::clock::{Clock, Instant, ago, exact, to_the_second};
 use crate::config::{Config, Share};
 use crate::domain::{CustomerName, Mode, Refused, RunId, Slot};
-use crate::ledger::{Reader, RunDetail};
+use crate::ledger::{LedgerError, Reader, RunDetail};
 
 /// Slots of one call, so that a slip of the pen does not plan a century.
 const SLOTS_MAX: usize = 100_000;
 
-/// Slots that are planned in one transaction, so that others get their turn.
+/// Slots that are planned in one transaction, so that others get their turn, and customers of all of them.
 const PIECE: usize = 1_000;
+const PIECE_CUSTOMERS: usize = 250_000;
 
 pub fn share(config: &Config, name: &str) -> Result<Arc<Share>, Refused> {
     config.shares.get(name).cloned().ok_or_else(|| {
@@ -76,6 +77,22 @@ pub fn slot(share: &Share, at: Option<Instant>, early: bool, clock: &Clock) -> R
     Ok(Slot { share: share.name.clone(), at, interval: calendar.slot_at(at) })
 }
 
+/// With the interval that it has or will have: the one on record, if the ledger knows the slot.
+pub async fn as_recorded(reader: &Reader, slot: Slot) -> Result<Slot, LedgerError> {
+    let slots = as_planned(reader, vec![slot.clone()]).await?;
+    let standing = reader.standing(slots, Vec::new()).await?;
+    Ok(standing.into_iter().next().map_or(slot, |standing| standing.slot))
+}
+
+/// With the intervals that slots of one share will have if the ledger does not know them: the first one after
+/// a change of the schedule begins where the schedule before has got to.
+pub async fn as_planned(reader: &Reader, mut slots: Vec<Slot>) -> Result<Vec<Slot>, LedgerError> {
+    let Some(share) = slots.first().map(|slot| slot.share.clone()) else { return Ok(slots) };
+    let last = reader.last_planned(share).await?;
+    slots.iter_mut().for_each(|slot| slot.interval = slot.interval.after(last));
+    Ok(slots)
+}
+
 /// The past slots of a range, in order. There is at least one.
 pub fn slots(share: &Share, (from, to): (When, When), now: Instant) -> Result<Vec<Slot>, Refused> {
     if share.mode == Mode::Replace {
@@ -115,8 +132,8 @@ pub fn forgotten_before(config: &Config, slots: &[Slot], now: Instant) -> Option
 }
 
 /// Slots to be planned, a piece for each transaction.
-pub fn pieces(slots: &[Slot]) -> impl Iterator<Item = Vec<Slot>> {
-    slots.chunks(PIECE).map(<[Slot]>::to_vec)
+pub fn pieces(slots: &[Slot], customers: usize) -> impl Iterator<Item = Vec<Slot>> {
+    slots.chunks((PIECE_CUSTOMERS / customers.max(1)).clamp(1, PIECE)).map(<[Slot]>::to_vec)
 }
 
 /// The firings at `from` and after it.

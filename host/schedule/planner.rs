@@ -18,6 +18,10 @@ const LATE_MAX: TimeDelta = TimeDelta::minutes(5);
 /// Slots of one plan, so that one ledger transaction stays short.
 const SLOTS_MAX: usize = 20_000;
 
+/// Customers of all slots of one plan, each counted with each: that is what the ledger writes down. A single slot may have
+/// more of them.
+const CUSTOMERS_MAX: usize = 250_000;
+
 /// Slots of one share in one plan, so that a share that missed a year of
 /// minutes does not hold up the others.
 const SHARE_SLOTS_MAX: usize = 1_000;
@@ -29,8 +33,12 @@ pub struct Recurring {
     pub calendar: Calendar,
     pub jitter: Jitter,
     pub catch_up: CatchUp,
-    /// The last slot that the ledger knows. None for a new share, which begins now.
+    /// How far the ledger has it planned. None for a new share, which begins now.
     pub cursor: Option<Instant>,
+    /// The last slot on record up to there, of whatever schedule: the next one covers what comes after it.
+    pub last: Option<Instant>,
+    /// How many get each slot.
+    pub customers: usize,
 }
 
 /// One slot that is due: to run, or to be recorded as skipped.
@@ -76,6 +84,8 @@ struct Entry {
     jitter: Jitter,
     catch_up: CatchUp,
     cursor: Instant,
+    last: Option<Instant>,
+    customers: usize,
     /// `cursor` is itself a slot of this calendar, so the next interval begins there.
     on_slot: bool,
     next: Option<Next>,
@@ -94,14 +104,14 @@ impl Planner {
     pub fn new(shares: impl IntoIterator<Item = Recurring>, now: Instant) -> Self {
         let (shares_by_name, queue, fresh) = (HashMap::new(), BTreeSet::new(), Vec::new());
         let mut planner = Self { shares: shares_by_name, queue, fresh, furthest: Instant::MIN_UTC };
-        for Recurring { share, calendar, jitter, catch_up, cursor } in shares {
+        for Recurring { share, calendar, jitter, catch_up, cursor, last, customers } in shares {
             if cursor.is_none() {
                 planner.fresh.push((share.clone(), now));
             }
             let cursor = cursor.unwrap_or(now);
             planner.furthest = planner.furthest.max(cursor);
             let on_slot = is_slot(&calendar, cursor);
-            let mut entry = Entry { calendar, jitter, catch_up, cursor, on_slot, next: None };
+            let mut entry = Entry { calendar, jitter, catch_up, cursor, last, customers, on_slot, next: None };
             entry.next = entry.after(cursor);
             planner.queue.extend(entry.next.map(|next| (next.due, share.clone())));
             planner.shares.insert(share, entry);
@@ -135,15 +145,19 @@ impl Planner {
     /// The slots that are due at `now`. Changes nothing.
     pub fn due(&self, now: Instant) -> Plan {
         let mut plan = Plan { cursors: self.fresh.clone(), ..Plan::default() };
+        let mut customers = CUSTOMERS_MAX;
         for (_, share) in self.queue.iter().take_while(|(at, _)| *at <= now) {
-            let room = SLOTS_MAX.saturating_sub(plan.due.len()).min(SHARE_SLOTS_MAX);
+            let Some(entry) = self.shares.get(share) else { continue };
+            let (before, each) = (plan.due.len(), entry.customers.max(1));
+            // However many get it, one slot has a plan to itself.
+            let by_customers = (customers / each).max(usize::from(before == 0));
+            let room = SLOTS_MAX.saturating_sub(before).min(SHARE_SLOTS_MAX).min(by_customers);
             if room == 0 {
                 plan.more = true;
                 break;
             }
-            if let Some(entry) = self.shares.get(share) {
-                plan.more |= entry.due(share, now, room, &mut plan);
-            }
+            plan.more |= entry.due(share, now, room, &mut plan);
+            customers = customers.saturating_sub((plan.due.len() - before) * each);
         }
         plan
     }
@@ -152,7 +166,7 @@ impl Planner {
     pub fn recorded(&mut self, plan: &Plan) {
         self.fresh.clear();
         for (share, cursor) in &plan.cursors {
-            self.move_on(share, *cursor, |_| true);
+            self.move_on(share, (*cursor, Some(*cursor)), |_| true);
         }
     }
 
@@ -162,32 +176,37 @@ impl Planner {
     pub fn go_on_from(&mut self, before: &Self, now: Instant) {
         let from = ahead_from(now);
         for (share, entry) in before.shares.iter().filter(|(_, entry)| entry.cursor <= from) {
-            self.move_on(share, entry.cursor, |calendar| is_slot(calendar, entry.cursor));
+            self.move_on(share, (entry.cursor, entry.last), |calendar| is_slot(calendar, entry.cursor));
         }
         // New to the ledger, and not to the planner before: it began with that one.
         for (share, began) in std::mem::take(&mut self.fresh) {
-            let known = before.shares.get(&share).map(|entry| entry.cursor).filter(|cursor| *cursor <= from);
-            if let Some(cursor) = known {
-                self.move_to(&share, cursor, |calendar| is_slot(calendar, cursor));
+            let known = before.shares.get(&share).filter(|entry| entry.cursor <= from);
+            if let Some(Entry { cursor, last, .. }) = known {
+                self.move_to(&share, (*cursor, *last), |calendar| is_slot(calendar, *cursor));
             }
-            self.fresh.push((share, known.unwrap_or(began)));
+            self.fresh.push((share, known.map_or(began, |entry| entry.cursor)));
         }
     }
 
     /// Moves on, after the ledger has committed a plan of the planner before.
     pub fn catch_up(&mut self, cursors: &[(ShareName, Instant)]) {
         for (share, cursor) in cursors {
-            self.move_on(share, *cursor, |calendar| is_slot(calendar, *cursor));
+            self.move_on(share, (*cursor, Some(*cursor)), |calendar| is_slot(calendar, *cursor));
         }
     }
 
-    fn move_on(&mut self, share: &ShareName, cursor: Instant, is_slot: impl FnOnce(&Calendar) -> bool) {
-        if self.shares.get(share).is_some_and(|entry| entry.cursor < cursor) {
-            self.move_to(share, cursor, is_slot);
+    fn move_on(&mut self, share: &ShareName, to: (Instant, Option<Instant>), is_slot: impl FnOnce(&Calendar) -> bool) {
+        if self.shares.get(share).is_some_and(|entry| entry.cursor < to.0) {
+            self.move_to(share, to, is_slot);
         }
     }
 
-    fn move_to(&mut self, share: &ShareName, cursor: Instant, is_slot: impl FnOnce(&Calendar) -> bool) {
+    fn move_to(
+        &mut self,
+        share: &ShareName,
+        (cursor, last): (Instant, Option<Instant>),
+        is_slot: impl FnOnce(&Calendar) -> bool,
+    ) {
         let Some(entry) = self.shares.get_mut(share) else { return };
         let next = entry.after(cursor);
         if let Some(old) = std::mem::replace(&mut entry.next, next) {
@@ -195,6 +214,7 @@ impl Planner {
         }
         self.queue.extend(next.map(|next| (next.due, share.clone())));
         entry.cursor = cursor;
+        entry.last = last;
         entry.on_slot = is_slot(&entry.calendar);
         self.furthest = self.furthest.max(cursor);
     }
@@ -222,7 +242,8 @@ impl Entry {
             left -= 1;
             let interval = match before {
                 Some(start) => Interval { start, end: at },
-                None => self.calendar.slot_at(at),
+                // Another schedule may have planned some of it.
+                None => self.calendar.slot_at(at).after(self.last),
             };
             next = self.after(at);
             before = Some(at);

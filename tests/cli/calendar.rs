@@ -4,10 +4,10 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use chrono::{DateTime, SubsecRound as _, TimeDelta, Timelike as _, Utc};
+use chrono::{DateTime, Datelike as _, NaiveTime, SubsecRound as _, TimeDelta, Timelike as _, Utc};
 use consign::clock::Clock;
-use consign::domain::ShareName;
-use consign::ledger::Ledger;
+use consign::domain::{Interval, Origin, ShareName, SkipReason, Slot};
+use consign::ledger::{Ledger, Planned};
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -20,9 +20,13 @@ fn now() -> DateTime<Utc> {
 
 /// The ledger of a daemon that went away at these instants.
 fn left_at(world: &World, cursors: &[(&str, DateTime<Utc>)]) {
+    plan(world, Vec::new(), cursors);
+}
+
+fn plan(world: &World, planned: Vec<Planned>, cursors: &[(&str, DateTime<Utc>)]) {
     let cursors = cursors.iter().map(|(share, at)| (ShareName::parse(share).unwrap(), *at)).collect();
     let ledger = Ledger::open(&world.path("state"), Clock::system()).unwrap();
-    let planned = ledger.plan(Vec::new(), cursors);
+    let planned = ledger.plan(planned, cursors);
     tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(planned).unwrap();
 }
 
@@ -128,6 +132,41 @@ fn calendar_start_and_end_bound_what_is_delivered() {
     assert_eq!(at(&runs[0]["interval"]["start"]), start - TimeDelta::seconds(1), "the first interval is not cut");
     assert_eq!(skipped(&world), Vec::<Value>::new());
     world.run(&["next", "tick"]).ended(0).out_says(&["share tick has no slot to come"]);
+}
+
+/// The schedule was another one when it had its last slot; whoever asks is told the interval that it will have.
+#[test]
+fn calendar_a_changed_schedule_goes_on_where_the_last_slot_ended() {
+    let customer = world::customer("acme", 1, "us-east-1", "\"AS\"");
+    let keys = "schedule = \"0 0 1 1 *\"\nto = { customers = [\"acme\"] }\n";
+    let world = World::new(&world::flights(&customer, "yearly", keys));
+    let _sandbox = world.sandbox();
+    let new_year = now().with_month(1).unwrap().with_day(1).unwrap().with_time(NaiveTime::MIN).unwrap();
+    let last = (new_year + (now() - new_year) / 2).trunc_subsecs(0);
+    let slots = [(new_year, new_year - TimeDelta::days(3)), (last, new_year)].map(|(at, start)| {
+        let slot = Slot { share: ShareName::parse("yearly").unwrap(), at, interval: Interval { start, end: at } };
+        Planned { skip: Some(SkipReason::Missed), ..Planned::new(slot, Vec::new(), Origin::Schedule) }
+    });
+    plan(&world, slots.into(), &[("yearly", last)]);
+
+    let next = world.run(&["next", "yearly", "-n", "2", "--json"]).ended(0).json();
+    let starts = [0, 1].map(|nth: usize| at(&next["slots"][nth]["interval"]["start"]));
+    assert_eq!(starts, [last, at(&next["slots"][0]["slot"])]);
+    let coming = next["slots"][0]["slot"].as_str().unwrap();
+    let tried = world.run(&["send", "yearly", "--at", coming, "--dry-run", "out", "--json"]).ended(0).json();
+    assert_eq!(at(&tried["slot"]["interval"]["start"]), last);
+    // What is on record stays what it was, whoever asks.
+    let text = new_year.format("%Y-%m-%dT%H:%M:%SZ").to_string();
+    let tried = world.run(&["send", "yearly", "--at", &text, "--dry-run", "out", "--json"]).ended(0).json();
+    let filled =
+        world.run(&["backfill", "yearly", "--from", &text, "--to", &text, "--dry-run", "--json"]).ended(0).json();
+    let sent = world.run(&["send", "yearly", "--at", &text, "--json"]).ended(0).json();
+    let told = [&tried["slot"], &filled["slots"][0]["slot"], &sent["slot"]].map(|slot| at(&slot["interval"]["start"]));
+    assert_eq!(told, [new_year - TimeDelta::days(3); 3]);
+    let manifests = world::manifests(&world.path("buckets/acme-data"));
+    let manifest = manifests.values().next().unwrap();
+    assert_eq!(at(&manifest["interval"]["start"]), new_year - TimeDelta::days(3));
+    world.run(&["send", "yearly", "--at", &text, "--verify"]).ended(0);
 }
 
 /// What is filled in has half of the places, goes one by one for each share and customer,

@@ -8,7 +8,7 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use consign::clock::{Clock, Instant};
 use consign::domain::SkipReason;
-use consign::ledger::{Checked, History, Ledger, LedgerError, Planned};
+use consign::ledger::{Checked, Cursor, History, Ledger, LedgerError, Planned};
 use rusqlite::Connection;
 use tokio::time::timeout;
 
@@ -68,10 +68,42 @@ async fn what_the_schedule_is_yet_to_plan_is_kept() {
     let attempt = ledger.attempt_started(sent.deliveries[0].1, None).await.unwrap();
     deliver(&ledger, &slot("orders", 4), attempt.id, "u4").await.unwrap();
     ledger.run_finished(sent.run).await.unwrap();
-    assert_eq!(ledger.prune(at(50)).await.unwrap(), 3);
-    assert_eq!(check(&ledger).await.slots, 1);
-    ledger.plan(Vec::new(), vec![(share("orders"), at(4))]).await.unwrap();
-    assert_eq!(ledger.prune(at(50)).await.unwrap(), 1);
+    assert_eq!(ledger.prune(at(50)).await.unwrap(), 2);
+    assert_eq!(check(&ledger).await.slots, 2);
+    ledger.plan(Vec::new(), vec![(share("orders"), at(5))]).await.unwrap();
+    assert_eq!(ledger.prune(at(50)).await.unwrap(), 2);
+}
+
+/// However long ago it was: a share may have no other in years, and its schedule may change meanwhile.
+#[tokio::test]
+async fn the_last_slot_is_kept_for_the_next_interval_to_begin_there() {
+    let dir = tempfile::tempdir().unwrap();
+    delivered(dir.path(), 3).await;
+    let ledger = open_at(dir.path(), 100);
+    let last = async || ledger.cursors().await.unwrap()[0].1.last;
+    assert_eq!(ledger.prune(at(99)).await.unwrap(), 2);
+    assert_eq!(last().await, Some(at(2)));
+    assert_eq!(ledger.reader().last_planned(share("orders")).await.unwrap(), Some(at(2)));
+    assert_eq!(ledger.reader().last_planned(share("others")).await.unwrap(), None);
+    // One that was sent by hand and is yet to be planned is not the last.
+    ledger.start_manual(slot("orders", 9), customers(&["acme"])).await.unwrap();
+    assert_eq!(last().await, Some(at(2)));
+    ledger.plan(vec![planned(slot("orders", 9), &["acme"])], vec![(share("orders"), at(9))]).await.unwrap();
+    assert_eq!(ledger.prune(at(99)).await.unwrap(), 1);
+    assert_eq!(last().await, Some(at(9)));
+}
+
+/// Also of a share that was planned ahead of the clock, and is not any more.
+#[tokio::test]
+async fn the_last_slot_of_a_share_that_was_rewound_is_the_last_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = open_at(dir.path(), 2);
+    let all = [1, 2, 9].map(|hour| planned(slot("orders", hour), &["acme"]));
+    ledger.plan(all.into(), vec![(share("orders"), at(9))]).await.unwrap();
+    // It has been begun, and stays.
+    ledger.start_manual(slot("orders", 9), customers(&["acme"])).await.unwrap();
+    assert_eq!(ledger.rewind().await.unwrap().kept, 1);
+    assert_eq!(ledger.cursors().await.unwrap(), [(share("orders"), Cursor { at: at(2), last: Some(at(2)) })]);
 }
 
 /// What is at work, what ended lately, and what may still be in a bucket stays.
@@ -248,6 +280,8 @@ fn break_in(dir: &Path, damage: &str) {
 on_postgres! {
     what_ended_before_is_forgotten_and_never_planned_again,
     what_the_schedule_is_yet_to_plan_is_kept,
+    the_last_slot_is_kept_for_the_next_interval_to_begin_there,
+    the_last_slot_of_a_share_that_was_rewound_is_the_last_before,
     what_is_not_over_is_kept,
     pauses_are_forgotten_once_no_slot_is_planned_in_them,
     what_can_never_be_is_found,

@@ -21,7 +21,14 @@ fn recurring(name: &str, text: &str, cursor: Option<&str>) -> Recurring {
         jitter: Jitter::default(),
         catch_up: CatchUp::default(),
         cursor: cursor.map(utc),
+        last: None,
+        customers: 1,
     }
+}
+
+/// One whose last slot is on record.
+fn planned_before(name: &str, text: &str, last: &str) -> Recurring {
+    Recurring { last: Some(utc(last)), ..recurring(name, text, Some(last)) }
 }
 
 /// What becomes of nine missed hours.
@@ -220,6 +227,35 @@ fn long_downtime_is_planned_in_pieces() {
     assert_eq!(record.fired().len(), 6);
 }
 
+/// What the ledger writes of a plan are the customers of each slot.
+#[test]
+fn many_customers_make_for_fewer_slots_in_a_plan() {
+    let now = utc("2024-01-02T00:00:00Z");
+    let of =
+        |name: &str, customers| Recurring { customers, ..recurring(name, "* * * * *", Some("2024-01-01T00:00:00Z")) };
+    let mut planner = Planner::new([of("many", 5_000), of("some", 1_000), of("few", 1), of("most", 1_000_000)], now);
+    let customers = |name: &str| match name {
+        "many" => 5_000,
+        "some" => 1_000,
+        "most" => 1_000_000,
+        _ => 1,
+    };
+    let (mut record, mut alone) = (Record::default(), 0);
+    loop {
+        let plan = planner.due(now);
+        let sum: usize = plan.due.iter().map(|due| customers(due.slot.share.as_str())).sum();
+        let is_alone = plan.due.len() == 1 && sum == 1_000_000;
+        assert!(sum <= 250_000 || is_alone, "{sum} customers in a plan of {} slots", plan.due.len());
+        alone += usize::from(is_alone);
+        record.take(&plan);
+        planner.recorded(&plan);
+        if !plan.more {
+            break;
+        }
+    }
+    assert_eq!((record.slots.len(), record.doubled, alone), (4 * 24 * 60, 0, 24 * 60));
+}
+
 #[test]
 fn many_shares_of_one_minute_are_all_planned() {
     let names: Vec<String> = (0..50_000).map(|n| format!("share-{n}")).collect();
@@ -242,12 +278,69 @@ fn a_planner_goes_on_from_the_one_before() {
     before.recorded(&before.due(at("00:20:00")));
     planner.go_on_from(&before, at("00:20:00"));
     let [one] = &planner.due(at("00:26:00")).due[..] else { panic!("one slot") };
-    // Its interval is that of the new schedule, in which 00:20 is no slot.
-    assert_eq!((one.slot.at, one.slot.interval.start), (at("00:25:00"), at("00:15:00")));
+    // It covers what comes after that, though 00:20 is no slot of the new schedule.
+    assert_eq!((one.slot.at, one.slot.interval.start), (at("00:25:00"), at("00:20:00")));
     // Nor is a plan of the one before that is recorded last.
     planner.catch_up(&[(one.slot.share.clone(), at("00:30:00"))]);
     let [one] = &planner.due(at("00:36:00")).due[..] else { panic!("one slot") };
-    assert_eq!((one.slot.at, one.slot.interval.start), (at("00:35:00"), at("00:25:00")));
+    assert_eq!((one.slot.at, one.slot.interval.start), (at("00:35:00"), at("00:30:00")));
+}
+
+/// What is due of a share whose last slot was by another schedule, up to a time.
+fn changed(last: &str, text: &str, now: &str) -> Vec<(String, String)> {
+    let mut planner = Planner::new([planned_before("a", text, last)], utc(last));
+    let mut record = Record::default();
+    wake(&mut planner, utc(now), &mut record);
+    record.slots.values().map(|due| (show(due.slot.interval.start), show(due.slot.at))).collect()
+}
+
+#[test]
+fn the_first_interval_of_a_changed_schedule_begins_where_the_last_one_ended() {
+    let cases: [(&str, &str, &str, &[&str]); 6] = [
+        // 06:00 in New York, and 04:00 from now on: two hours were covered twice.
+        (
+            "2024-01-10T11:00:00Z",
+            "0 4 * * *",
+            "2024-01-12T09:00:00Z",
+            &["2024-01-11T09:00:00Z", "2024-01-12T09:00:00Z"],
+        ),
+        // And the other way round: nothing is left out.
+        (
+            "2024-01-10T09:00:00Z",
+            "0 6 * * *",
+            "2024-01-11T11:00:00Z",
+            &["2024-01-10T11:00:00Z", "2024-01-11T11:00:00Z"],
+        ),
+        ("2024-01-10T05:00:00Z", "@monthly", "2024-02-01T05:00:00Z", &["2024-02-01T05:00:00Z"]),
+        ("2024-02-01T05:00:00Z", "@daily", "2024-02-02T05:00:00Z", &["2024-02-02T05:00:00Z"]),
+        ("2024-01-10T11:00:00Z", "@hourly", "2024-01-10T13:30:00Z", &["2024-01-10T12:00:00Z", "2024-01-10T13:00:00Z"]),
+        // Over a night that lost an hour.
+        (
+            "2024-03-09T07:30:00Z",
+            "0 3 * * *",
+            "2024-03-11T07:00:00Z",
+            &["2024-03-09T08:00:00Z", "2024-03-10T07:00:00Z", "2024-03-11T07:00:00Z"],
+        ),
+    ];
+    for (last, text, now, slots) in cases {
+        let starts = [last].into_iter().chain(slots.iter().copied());
+        let expected: Vec<_> = starts.zip(slots).map(|(start, end)| (start.to_owned(), (*end).to_owned())).collect();
+        assert_eq!(changed(last, text, now), expected, "{text} after {last}");
+    }
+}
+
+/// Somebody wants nothing of the time before.
+#[test]
+fn a_start_after_the_last_slot_has_the_interval_of_the_schedule() {
+    let start = When::parse("2024-02-01").unwrap().first(Tz::America__New_York);
+    let share = planned_before("a", "0 6 * * *", "2024-01-10T09:00:00Z");
+    let share = Recurring { calendar: share.calendar.between(start, None), ..share };
+    let plan = Planner::new([share], utc("2024-01-10T12:00:00Z")).due(utc("2024-02-01T11:00:00Z"));
+    let [one] = &plan.due[..] else { panic!("{plan:?}") };
+    assert_eq!(
+        (show(one.slot.interval.start), show(one.slot.at)),
+        ("2024-01-31T11:00:00Z".into(), "2024-02-01T11:00:00Z".into())
+    );
 }
 
 /// The clock was ahead, and its cursors have been taken back in the ledger since.
@@ -357,6 +450,44 @@ proptest! {
             if let Some(end) = ends.insert(due.slot.share.clone(), due.slot.at) {
                 prop_assert_eq!(due.slot.interval.start, end);
             }
+        }
+    }
+
+    /// By reloads and by restarts, once or again before anything is due, to what is coarser, finer, or in another zone.
+    #[test]
+    fn intervals_follow_each_other_whatever_a_schedule_becomes(
+        steps in proptest::collection::vec((0usize..8, 0i64..2_000, any::<bool>()), 5..40),
+    ) {
+        let schedules = [
+            ("0 6 * * *", Tz::America__New_York), ("0 4 * * *", Tz::America__New_York), ("@hourly", Tz::UTC),
+            ("@weekly", Tz::UTC), ("*/25 * * * *", Tz::Asia__Kolkata), ("30 2 * * *", Tz::America__New_York),
+            ("0 0 1,15 * *", Tz::Australia__Lord_Howe), ("7 */5 * * *", Tz::Europe__Berlin),
+        ];
+        let start = utc("2024-03-09T00:00:00Z");
+        let share = ShareName::parse("a").unwrap();
+        let make = |record: &Record, which: usize, now| {
+            let (text, zone) = schedules[which];
+            let cursor = record.cursors.get(&share).copied();
+            let last = record.slots.keys().map(|(_, at)| *at).max();
+            Planner::new([Recurring { calendar: calendar(text, zone), cursor, last, ..recurring("a", text, None) }], now)
+        };
+        let mut record = Record::default();
+        let (mut now, mut planner) = (start, make(&record, 0, start));
+        wake(&mut planner, now, &mut record);
+        for (which, minutes, by_reload) in steps {
+            let mut other = make(&record, which, now);
+            now += TimeDelta::minutes(minutes);
+            if by_reload {
+                wake(&mut planner, now, &mut record);
+                other.go_on_from(&planner, now);
+            }
+            planner = other;
+            wake(&mut planner, now, &mut record);
+        }
+        prop_assert_eq!(record.doubled, 0);
+        let slots: Vec<&Due> = record.slots.values().collect();
+        for pair in slots.windows(2) {
+            prop_assert_eq!(pair[1].slot.interval.start, pair[0].slot.at);
         }
     }
 

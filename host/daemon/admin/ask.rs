@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Instant;
+use crate::config::Config;
 use crate::domain::{CustomerName, Failure, PluginName, Refused, RunId, ShareName, Slot};
 use crate::ledger::{Filling, Quarantine};
 use crate::run::Fared;
@@ -100,6 +101,72 @@ pub struct Reloaded {
     pub shares: usize,
     /// What was probably not meant, each laid out for people.
     pub warnings: Vec<String>,
+    /// Against the generation before.
+    #[serde(default)]
+    pub added: Named,
+    #[serde(default)]
+    pub removed: Named,
+}
+
+/// Shares and customers.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Named {
+    pub shares: Names,
+    pub customers: Names,
+}
+
+/// How many there are, and the first of them by name.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Names {
+    pub count: usize,
+    pub first: Vec<String>,
+}
+
+/// Names that are told.
+const NAMES_MAX: usize = 5;
+
+impl Named {
+    /// What of `config` the `other` one has not.
+    pub fn missing(config: &Config, other: &Config) -> Self {
+        let shares = config.shares.keys().filter(|name| !other.shares.contains_key(*name));
+        let customers = config.customers.keys().filter(|name| !other.customers.contains_key(*name));
+        Self { shares: Names::of(shares), customers: Names::of(customers) }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.shares.count + self.customers.count == 0
+    }
+}
+
+impl Names {
+    fn of(names: impl Iterator<Item = impl ToString>) -> Self {
+        let mut all = Self::default();
+        for name in names {
+            all.count += 1;
+            if all.first.len() < NAMES_MAX {
+                all.first.push(name.to_string());
+            }
+        }
+        all
+    }
+
+    fn told(&self, noun: &str) -> Option<String> {
+        let Self { count, first } = self;
+        let more = match count - first.len() {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        let ending = if *count == 1 { "" } else { "s" };
+        (*count > 0).then(|| format!("{count} {noun}{ending} ({}{more})", first.join(", ")))
+    }
+}
+
+impl std::fmt::Display for Named {
+    /// `2 shares (a, b), 1 customer (acme)`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let told = [self.shares.told("share"), self.customers.told("customer")];
+        f.write_str(&told.into_iter().flatten().collect::<Vec<_>>().join(", "))
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -101,6 +101,7 @@ impl Office {
                 let share = wanted::share(&config, &share)?;
                 let customers = wanted::customers(&share, &customers)?;
                 let slot = wanted::slot(&share, at, false, &self.clock)?;
+                let slot = wanted::as_recorded(self.ledger.reader(), slot).await?;
                 self.may_begin(&share).await?;
                 tracing::info!(share = %share.name, by = caller.name(), "a run by hand is asked for");
                 to_value(&self.begin((slot, customers), None, wait, caller).await?)
@@ -177,7 +178,8 @@ impl Office {
             (current.number, current.config.shares.len())
         };
         drop(tokio::spawn(self.reloader.clone().reload()));
-        Ok(Reloaded { generation, done: false, shares, warnings: Vec::new() })
+        let (added, removed) = Default::default();
+        Ok(Reloaded { generation, done: false, shares, warnings: Vec::new(), added, removed })
     }
 
     async fn pause(&self, share: &str, caller: &Caller) -> Result<Paused, Refused> {
@@ -251,8 +253,9 @@ impl Office {
         let share = wanted::share(&config, share)?;
         let customers = wanted::customers(&share, customers)?;
         let slots = wanted::slots(&share, (when(from)?, when(to)?), now)?;
+        let slots = wanted::as_planned(self.ledger.reader(), slots).await?;
         tracing::info!(share = %share.name, slots = slots.len(), by = caller.name(), "a backfill is asked for");
-        for piece in wanted::pieces(&slots) {
+        for piece in wanted::pieces(&slots, customers.len()) {
             let filled = self.ledger.backfill(piece, customers.clone()).await?;
             crash::point(Point::Backfilled);
             // Planned is planned, whoever listens.

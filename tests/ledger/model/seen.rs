@@ -26,6 +26,8 @@ pub(super) struct Seen {
     held: Vec<(ShareName, u64)>,
     paused: Vec<(ShareName, Instant)>,
     cursors: Vec<(ShareName, Instant)>,
+    /// The last slot up to each cursor.
+    last: Vec<(ShareName, Option<Instant>)>,
     ahead: Vec<(ShareName, Instant)>,
     unfinished: Vec<RunId>,
     findings: Vec<String>,
@@ -93,7 +95,9 @@ pub(super) async fn seen(ledger: &Ledger, now: Instant) -> Seen {
     let standing = reader.standing_now(9).await.unwrap();
     (seen.pending, seen.held) = (standing.slots, standing.held);
     seen.paused = reader.pauses().await.unwrap().into_iter().map(|pause| (pause.share, pause.since)).collect();
-    seen.cursors = ledger.cursors().await.unwrap();
+    let cursors = ledger.cursors().await.unwrap();
+    seen.last = cursors.iter().map(|(share, cursor)| (share.clone(), cursor.last)).collect();
+    seen.cursors = cursors.into_iter().map(|(share, cursor)| (share, cursor.at)).collect();
     seen.ahead = reader.ahead(now).await.unwrap();
     seen.unfinished = ledger.unfinished().await.unwrap().into_iter().map(|left| left.run).collect();
     seen
@@ -140,6 +144,8 @@ impl Model {
         }
         let cursor = |(of, hour): (&usize, &i64)| (share(SHARES[*of]), at(*hour));
         seen.cursors = self.cursors.iter().map(cursor).collect();
+        let last = |of, until| self.slots.keys().filter(|key| key.0 == of && key.1 <= until).map(|key| at(key.1)).max();
+        seen.last = self.cursors.iter().map(|(of, until)| (share(SHARES[*of]), last(*of, *until))).collect();
         seen.ahead = self.cursors.iter().filter(|(_, hour)| **hour > self.now).map(cursor).collect();
         // The furthest first.
         seen.ahead.sort_by_key(|(_, cursor)| std::cmp::Reverse(*cursor));

@@ -280,7 +280,8 @@ impl Model {
     /// Forgets what ended before that hour; returns how many slots.
     pub(super) fn forget(&mut self, before: i64) -> usize {
         let over = |(key, slot): &(&SlotKey, &SlotModel)| {
-            let planned = self.cursors.get(&key.0).is_none_or(|cursor| key.1 <= *cursor);
+            // The last one that is planned is kept too: the next begins there.
+            let planned = self.cursors.get(&key.0).is_none_or(|cursor| key.1 < *cursor);
             let ended = matches!(slot.is, SlotIs::Done | SlotIs::Skipped);
             ended && planned && key.1 < before && slot.planned < before && self.runs_are_over(**key, before)
         };
