@@ -29,6 +29,7 @@ mod quarantine;
 mod recovery;
 mod registries;
 mod reload;
+mod restored;
 mod sandbox;
 mod service;
 pub mod sweeps;

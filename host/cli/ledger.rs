@@ -1,5 +1,7 @@
 //! `consign ledger`: looking after the record of what was done.
 
+mod restore;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -22,13 +24,28 @@ pub enum LedgerCommand {
     Check,
     /// Copy the ledger to a new file, as it is at one instant.
     ///
-    /// Also while the daemon runs. To restore it, stop consign and put the copy
-    /// in the place of `ledger.db`, without a `ledger.db-wal` beside it. What was
-    /// delivered after the copy is then not known: its slots count as missed.
+    /// Also while the daemon runs. `consign ledger restore` puts it back; nothing
+    /// is delivered by a copy that is put there in another way.
     Backup {
         /// The new file.
         file: PathBuf,
     },
+    /// Put a backup in the place of the ledger, and say so in it.
+    ///
+    /// With consign stopped. The ledger that is there is kept beside it. What was
+    /// delivered since the backup was made is not known: what it had open is ended,
+    /// what was due since is left out, and each share goes on from now. Nothing of
+    /// that is delivered by itself; what a person has to look after is told.
+    Restore {
+        /// What `consign ledger backup` made.
+        file: PathBuf,
+    },
+    /// Say in a ledger that it was restored in another way.
+    ///
+    /// Such as a ledger in PostgreSQL from a dump, or one that came back with the
+    /// disk or machine that it is on. With every consign on it stopped. Then as
+    /// with `restore`.
+    Restored,
     /// Forget slots and runs that ended long ago, and give the room back.
     ///
     /// The daemon does this by itself each hour, as `ledger.retention` says. Not
@@ -75,6 +92,8 @@ pub async fn ledger(global: &Global, command: &LedgerCommand) -> Result<Exit, Cl
             }
             Ok(Exit::Done)
         }
+        LedgerCommand::Restore { file } => restore::restore(global, file).await,
+        LedgerCommand::Restored => restore::restored(global).await,
         LedgerCommand::Rewind => rewind(global).await,
         LedgerCommand::Prune { older_than, dry_run } => {
             let (config, clock) = (config()?, Clock::system());

@@ -22,6 +22,10 @@ pub enum LedgerError {
     Older { path: PathBuf, found: i64, known: i64 },
     #[error("the ledger {path} is damaged ({why}); restore it from a backup, or move it away to begin anew", path = .path.display())]
     Damaged { path: PathBuf, why: String },
+    #[error("the ledger {path} was restored from a copy, and knows nothing of what was delivered since that was made; `consign ledger restored` sees to that, and nothing is delivered before", path = .path.display())]
+    Restored { path: PathBuf },
+    #[error("cannot restore {path} ({why}); nothing was changed", path = .path.display())]
+    NotRestored { path: PathBuf, why: String },
     #[error("the disk of the ledger is full; free some room, and work goes on by itself")]
     Full {
         #[source]
@@ -88,8 +92,9 @@ pub enum LedgerError {
 impl LedgerError {
     /// Whether nothing can be recorded any more, as opposed to this one thing.
     pub fn is_fatal(&self) -> bool {
-        use LedgerError::{Damaged, Database, Fenced, Newer, Pooled, Stopped, Storage, Unsure};
-        let of_the_database = matches!(self, Database { .. } | Newer { .. } | Pooled | Fenced | Unsure);
+        use LedgerError::{Damaged, Database, Fenced, Newer, Pooled, Restored, Stopped, Storage, Unsure};
+        let of_the_database =
+            matches!(self, Database { .. } | Newer { .. } | Restored { .. } | Pooled | Fenced | Unsure);
         of_the_database || matches!(self, Storage { .. } | Damaged { .. } | Stopped)
     }
 
@@ -106,7 +111,7 @@ impl LedgerError {
         match self {
             error if error.passes().is_some() => Retry::Later,
             LedgerError::Storage { .. } | LedgerError::Fenced | LedgerError::Unsure => Retry::Later,
-            LedgerError::Pooled | LedgerError::Newer { .. } => Retry::Later,
+            LedgerError::Pooled | LedgerError::Newer { .. } | LedgerError::Restored { .. } => Retry::Later,
             _ => Retry::Never,
         }
     }
@@ -119,6 +124,7 @@ impl LedgerError {
             }
             LedgerError::Pooled => "have the pooler in between pool sessions, or name the database itself",
             LedgerError::Newer { .. } => "install the newer consign, and start it",
+            LedgerError::Restored { .. } => "`consign ledger restored`, once every consign on this ledger is stopped",
             LedgerError::Fenced => "nothing: the consign that has the work delivers it",
             LedgerError::Full { .. } => "free some room on the disk that holds consign's state directory",
             _ => "check the disk and permissions of consign's state directory",

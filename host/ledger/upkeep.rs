@@ -3,7 +3,9 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
+use rusqlite::Connection;
 use serde::Serialize;
+use tempfile::NamedTempFile;
 
 use super::claim::held_for_nothing;
 use super::db::{Db, list, values};
@@ -122,13 +124,24 @@ pub(super) fn backup(dir: &Path, to: &Path) -> Result<(), LedgerError> {
         Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
         _ => PathBuf::from("."),
     };
-    // A temporary file is its owner's only, and SQLite takes an empty one.
-    let copy = tempfile::Builder::new().prefix(".ledger-backup-").tempfile_in(&folder).map_err(io)?;
-    let name = copy.path().to_str().ok_or_else(|| failed("its folder's name is not UTF-8".to_owned()))?;
-    ledger.execute("VACUUM INTO ?1", [name]).map_err(|error| failed(error.to_string()))?;
-    copy.as_file().sync_all().map_err(io)?;
+    let copy = copy(&ledger, &folder, true).map_err(failed)?;
     copy.persist_noclobber(to).map_err(|error| io(error.error))?;
     File::open(&folder).and_then(|folder| folder.sync_all()).map_err(io)
+}
+
+/// A ledger as it is at one instant, in a new file that is gone when it is dropped; or why not.
+/// It says of itself whether it is only a copy.
+pub(super) fn copy(ledger: &Connection, folder: &Path, is_copy: bool) -> Result<NamedTempFile, String> {
+    // A temporary file is its owner's only, and SQLite takes an empty one.
+    let copy = tempfile::Builder::new().prefix(".ledger-backup-").tempfile_in(folder).map_err(|why| why.to_string())?;
+    let name = copy.path().to_str().ok_or("its folder's name is not UTF-8")?;
+    let copied = ledger.execute("VACUUM INTO ?1", [name]).and_then(|_| {
+        let of_its_own = Connection::open(name)?;
+        open::mark(&of_its_own, is_copy)
+    });
+    copied.map_err(|why| why.to_string())?;
+    copy.as_file().sync_all().map_err(|why| why.to_string())?;
+    Ok(copy)
 }
 
 /// Slots that ended before `?1` with all that belongs to them. One with an

@@ -40,8 +40,7 @@ fn ledger_is_checked_copied_and_pruned() {
     world.run(&["ledger", "prune", "--older-than", "9"]).ended(2);
 
     // What was forgotten is in the copy, and a restored copy knows it was delivered.
-    fs::remove_file(world.path("state/ledger.db")).unwrap();
-    fs::rename(world.path("copy.db"), world.path("state/ledger.db")).unwrap();
+    world.run(&["ledger", "restore", "copy.db"]).ended(0);
     assert_eq!(world.runs().len(), 2);
     world.run(&["send", "tick", "--at", OLD]).ended(0).out_says(&["was delivered before"]);
 }

@@ -2,6 +2,7 @@
 //! dead or a paused one had is delivered once.
 
 mod quarantine;
+mod restored;
 mod steps;
 mod unready;
 
@@ -32,12 +33,18 @@ impl Pair {
     }
 
     fn with(url: &str, keys: &str, flights: &str) -> Self {
+        let mut pair = Self::with_nobody(url, &format!("{keys}\n{flights}"));
+        pair.sandbox = Some(pair.world.sandbox());
+        pair
+    }
+
+    /// Without the sandbox.
+    fn with_nobody(url: &str, config: &str) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let schema = format!("daemons{}", NEXT.fetch_add(1, Ordering::Relaxed));
         let ledger = format!("[ledger]\nurl = \"{url}\"\nschema = \"{schema}\"\nlease = \"2s\"\n");
-        let world = World::new(&format!("{keys}\n{ledger}{flights}"));
-        let sandbox = Some(world.sandbox());
-        Self { world, sandbox, schema, url: url.to_owned() }
+        let world = World::new(&format!("{config}\n{ledger}"));
+        Self { world, sandbox: None, schema, url: url.to_owned() }
     }
 
     fn psql(&self, sql: &str) -> String {
