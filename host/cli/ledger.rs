@@ -14,7 +14,7 @@ use super::{Global, setup};
 use crate::clock::{Clock, ago, to_the_second};
 use crate::config::Config;
 use crate::daemon::admin::ask::Ask;
-use crate::ledger::{Checked, Ledger, LedgerError, Reader, Rewound};
+use crate::ledger::{Checked, Ledger, LedgerError, Origins, Reader, Rewound};
 
 #[derive(Subcommand)]
 pub enum LedgerCommand {
@@ -159,13 +159,20 @@ async fn rewind(global: &Global) -> Result<Exit, CliError> {
     Ok(Exit::Done)
 }
 
+/// `, made 2026-03-01T06:00:00Z`, as far as it is known.
+pub(super) fn since(origins: Origins) -> String {
+    let Origins { made, restored } = origins;
+    let told = [("made", made), ("restored", restored)];
+    told.into_iter().filter_map(|(what, at)| Some(format!(", {what} {}", to_the_second(at?)))).collect()
+}
+
 fn print(checked: &Checked) {
-    let Checked { slots, runs, deliveries, bytes: size, findings } = checked;
+    let Checked { slots, runs, deliveries, bytes: size, origins, findings } = checked;
     for finding in findings {
         line(&format!("wrong: {finding}"));
     }
     let what = if findings.is_empty() { "the ledger is whole" } else { "the ledger is damaged: restore a backup" };
     let counts = [(*slots, "slots"), (*runs, "runs"), (*deliveries, "deliveries")];
     let counts: Vec<_> = counts.map(|(count, of)| format!("{} {of}", thousands(count))).into();
-    line(&format!("{what}; {}, {}", counts.join(", "), bytes(*size)));
+    line(&format!("{what}; {}, {}{}", counts.join(", "), bytes(*size), since(*origins)));
 }

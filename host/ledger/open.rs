@@ -60,8 +60,17 @@ pub(super) fn writable(dir: &Path, now: Instant) -> Result<(Db, Lock), LedgerErr
             return Err(LedgerError::Restored { path: dir.join(STAGED) });
         }
         create(dir, &path, now)?;
+        tell_new(&path);
     }
     Ok((Db::Sqlite(opened(&path, Opening::GoOn)?), lock))
+}
+
+/// Somebody may have expected another one there.
+pub(super) fn tell_new(path: &Path) {
+    let remedy = "nothing at the first start; otherwise stop consign before its next slot, and see to the disk or database, \
+                  or restore a backup";
+    let path = path.display();
+    tracing::warn!(%path, remedy, "a new ledger was made: shares begin now, and nothing of earlier deliveries is known");
 }
 
 /// Makes `dir` when it is missing, and has it to itself.

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::claim::{self, leave_out};
 use super::db::{Db, Row, values};
@@ -26,7 +26,7 @@ pub struct Unknown {
 }
 
 /// Where a ledger is from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Origins {
     /// None: by a version that has not written it down.
     pub made: Option<Instant>,
@@ -58,12 +58,15 @@ impl Ledger {
 impl Reader {
     /// When the ledger was made, and when it was restored.
     pub async fn origins(&self) -> Result<Origins, LedgerError> {
-        let select = "SELECT made_at, restored_at FROM consign_ledger";
-        let read =
-            |row: &Row<'_>| Ok(Origins { made: maybe_at(row, "made_at")?, restored: maybe_at(row, "restored_at")? });
-        let none = Origins { made: None, restored: None };
-        self.read(move |ledger| Ok(ledger.first(select, &[], read)?.unwrap_or(none))).await
+        self.read(origins).await
     }
+}
+
+pub(super) fn origins(ledger: &Db) -> Result<Origins, LedgerError> {
+    let found = ledger.first("SELECT made_at, restored_at FROM consign_ledger", &[], |row| {
+        Ok(Origins { made: maybe_at(row, "made_at")?, restored: maybe_at(row, "restored_at")? })
+    })?;
+    Ok(found.unwrap_or_default())
 }
 
 /// Whether the ledger is a copy, which nobody goes on with.

@@ -9,7 +9,7 @@ use tempfile::NamedTempFile;
 
 use super::claim::held_for_nothing;
 use super::db::{Db, list, values};
-use super::{LedgerError, open, order};
+use super::{LedgerError, Origins, open, order, restored};
 use crate::clock::Instant;
 
 /// Slots that one transaction forgets: others want to write too.
@@ -28,6 +28,8 @@ pub struct Checked {
     pub runs: u64,
     pub deliveries: u64,
     pub bytes: u64,
+    #[serde(flatten)]
+    pub origins: Origins,
     /// Empty when all is well.
     pub findings: Vec<String>,
 }
@@ -79,7 +81,7 @@ pub(super) fn check(ledger: &Db) -> Result<Checked, LedgerError> {
     }
     let count = |table: &str| number(ledger, &format!("SELECT count(*) FROM {table}"));
     let (slots, runs, deliveries) = (count("slots")?, count("runs")?, count("deliveries")?);
-    Ok(Checked { slots, runs, deliveries, bytes: bytes(ledger)?, findings })
+    Ok(Checked { slots, runs, deliveries, bytes: bytes(ledger)?, origins: restored::origins(ledger)?, findings })
 }
 
 /// What SQLite finds wrong with its file. PostgreSQL looks after its own.

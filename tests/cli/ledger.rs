@@ -45,6 +45,33 @@ fn ledger_is_checked_copied_and_pruned() {
     world.run(&["send", "tick", "--at", OLD]).ended(0).out_says(&["was delivered before"]);
 }
 
+/// A state directory that is not mounted looks like that of a first start.
+#[test]
+fn ledger_that_is_new_is_told_once() {
+    let world = world();
+    let _sandbox = world.sandbox();
+    let told = || world.log().matches("a new ledger was made: shares begin now").count();
+    for lives in 1..=2 {
+        let before = world.path("daemon.log").exists().then(|| world.log().matches("consign is ready").count());
+        let mut daemon = world.daemon();
+        until("it is ready", SOON, || {
+            assert!(daemon.is_running(), "{}", world.log());
+            world.log().matches("consign is ready").count() > before.unwrap_or(0)
+        });
+        assert_eq!(told(), 1, "in life {lives}: {}", world.log());
+        world::stop(daemon);
+    }
+    assert!(world.log().contains(" WARN a new ledger was made"), "{}", world.log());
+    let kept = world.run(&["status", "--json"]).ended(1).json()["ledger"]["origins"].clone();
+    let made = &kept["made"].as_str().unwrap()[..19];
+    assert!(kept["restored"].is_null(), "{kept}");
+    world.run(&["status"]).ended(1).out_says(&[&format!(", made {made}Z")]);
+    world.run(&["ledger", "check"]).ended(0).out_says(&["the ledger is whole", &format!(", made {made}Z")]);
+    world.run(&["ledger", "backup", "copy.db"]).ended(0);
+    world.run(&["ledger", "restore", "copy.db"]).ended(0);
+    world.run(&["status"]).ended(1).out_says(&[&format!(", made {made}Z, restored ")]);
+}
+
 /// The daemon forgets by itself, tells so, and keeps others from pruning.
 #[test]
 fn ledger_is_pruned_by_the_daemon() {

@@ -287,6 +287,20 @@ fn postgres_a_run_of_another_daemon_is_cancelled_there() {
     pair.is_sound();
 }
 
+/// As if another database or schema were named than before.
+#[test]
+fn postgres_a_new_ledger_is_told_once() {
+    let Some(server) = Postgres::shared() else { return };
+    let pair = Pair::new(&server.url(), "");
+    for lives in 1..=2u32 {
+        let (daemon, node) = pair.daemon();
+        until("it delivers", SOON, || pair.has(&node, "succeeded") > 0);
+        assert_eq!(pair.world.log().matches("a new ledger was made: shares").count(), 1, "in life {lives}");
+        stop(daemon);
+    }
+    assert!(!pair.psql("SELECT made_at FROM consign_ledger").is_empty());
+}
+
 /// `consign send`, `pause` and `ledger` beside a running daemon.
 #[test]
 fn postgres_takes_commands_while_a_daemon_runs() {

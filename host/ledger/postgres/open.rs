@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use postgres::Client;
 
 use super::super::LedgerError;
-use super::super::open::Opening;
+use super::super::open::{Opening, tell_new};
 use super::{Node, Server, Session, off_runtime};
 use crate::clock::Instant;
 
@@ -155,7 +155,11 @@ fn migrate(server: &Server, client: &mut Client, now: Instant, opening: Opening)
     if opening == Opening::GoOn && from < VERSION {
         client.batch_execute(&MARK.join(";")).map_err(refused)?;
     }
-    client.batch_execute("COMMIT").map_err(refused)
+    client.batch_execute("COMMIT").map_err(refused)?;
+    if from == 0 {
+        tell_new(&path(server));
+    }
+    Ok(())
 }
 
 /// How messages name the ledger.
