@@ -1,6 +1,6 @@
 //! What can go wrong with the ledger.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rusqlite::ErrorCode;
@@ -16,14 +16,16 @@ pub enum LedgerError {
     Missing { path: PathBuf },
     #[error("{path} is not a consign ledger ({why}); move it away or name another state directory", path = .path.display())]
     Foreign { path: PathBuf, why: String },
-    #[error("the ledger {path} has version {found} and this consign knows up to {known}; install the newer consign again", path = .path.display())]
-    Newer { path: PathBuf, found: i64, known: i64 },
+    #[error("the ledger {path} has version {found} and this consign knows up to {known}; install the newer consign again{or}", path = .path.display(), or = or_go_back(.kept.as_deref()))]
+    Newer { path: PathBuf, found: i64, known: i64, kept: Option<PathBuf> },
     #[error("the ledger {path} has version {found} and is read from version {known} on; `consign run` and `consign send` bring it there", path = .path.display())]
     Older { path: PathBuf, found: i64, known: i64 },
     #[error("the ledger {path} is damaged ({why}); restore it from a backup, or move it away to begin anew", path = .path.display())]
     Damaged { path: PathBuf, why: String },
     #[error("the ledger {path} was restored from a copy, and knows nothing of what was delivered since that was made; `consign ledger restored` sees to that, and nothing is delivered before", path = .path.display())]
     Restored { path: PathBuf },
+    #[error("cannot keep the ledger as {path} before it is brought up to date ({why}); nothing was changed: make room for as much as the ledger has", path = .path.display())]
+    NotKept { path: PathBuf, why: String },
     #[error("cannot restore {path} ({why}); nothing was changed", path = .path.display())]
     NotRestored { path: PathBuf, why: String },
     #[error("the disk of the ledger is full; free some room, and work goes on by itself")]
@@ -87,6 +89,12 @@ pub enum LedgerError {
     StillOpen { run: String, open: u64 },
     #[error("the ledger has stopped; restart consign")]
     Stopped,
+}
+
+/// To what was kept before it became newer.
+fn or_go_back(kept: Option<&Path>) -> String {
+    let to = |kept: &Path| format!(", or go back with `consign ledger restore {}`", kept.display());
+    kept.map(to).unwrap_or_default()
 }
 
 impl LedgerError {

@@ -9,10 +9,11 @@ use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
-use super::LedgerError;
 use super::db::Db;
+use super::{LedgerError, upkeep};
 use crate::clock::Instant;
 use crate::lock::{Lock, NotTaken};
+use crate::replace;
 
 pub(super) const FILE: &str = "ledger.db";
 const LOCK: &str = "ledger.lock";
@@ -41,6 +42,9 @@ const MIGRATIONS: [&str; 7] = [
     include_str!("0007_origin.sql"),
 ];
 const VERSION: i64 = MIGRATIONS.len() as i64;
+
+/// From this version on a copy says that it is one.
+const MARKED: i64 = 7;
 
 /// What for a ledger is opened.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -92,9 +96,50 @@ pub(super) fn opened(path: &Path, opening: Opening) -> Result<Connection, Ledger
         return Err(LedgerError::Restored { path: path.to_owned() });
     }
     check(&connection, path)?;
+    let kept = match version {
+        VERSION => None,
+        // Of a copy there is the file that it was made from.
+        _ if is_copy(&connection, path)? => None,
+        earlier => Some(keep(&connection, path, earlier)?),
+    };
     for_writing(&connection).map_err(damage(path))?;
     migrate(&mut connection, version).map_err(damage(path))?;
+    if let Some(kept) = kept {
+        tracing::info!(from = version, to = VERSION, kept = %kept.display(), "the ledger was brought up to date; it is kept as it was before");
+        only_one_kept(path, &kept);
+    }
     Ok(connection)
+}
+
+/// Keeps a ledger as it is before it is brought up to date: an earlier consign goes on with that one only.
+fn keep(ledger: &Connection, path: &Path, version: i64) -> Result<PathBuf, LedgerError> {
+    let kept = kept(path, version);
+    let failed = |why: String| LedgerError::NotKept { path: kept.clone(), why };
+    // Versions before do not know what a mark means.
+    let is_copy = version >= MARKED;
+    let copy = upkeep::copy(ledger, replace::folder(path), is_copy).map_err(failed)?;
+    copy.persist(&kept).map_err(|error| failed(error.error.to_string()))?;
+    File::open(replace::folder(path)).and_then(|dir| dir.sync_all()).map_err(|error| failed(error.to_string()))?;
+    Ok(kept)
+}
+
+/// The name under which a ledger is kept that had this version.
+fn kept(path: &Path, version: i64) -> PathBuf {
+    beside(path, &format!(".v{version}"))
+}
+
+/// Those that are kept of a ledger, with their versions.
+fn all_kept(path: &Path) -> Vec<(i64, PathBuf)> {
+    (1..=VERSION).map(|version| (version, kept(path, version))).filter(|(_, file)| file.exists()).collect()
+}
+
+/// What was kept at an earlier time is of no more use.
+fn only_one_kept(path: &Path, kept: &Path) {
+    for (_, earlier) in all_kept(path).into_iter().filter(|(_, file)| file != kept) {
+        if let Err(error) = std::fs::remove_file(&earlier) {
+            tracing::warn!(error = %error, file = %earlier.display(), "cannot remove a ledger that was kept");
+        }
+    }
 }
 
 /// Opens the ledger in `dir` for reading, also while another process writes it.
@@ -198,7 +243,10 @@ fn version(connection: &Connection, path: &Path) -> Result<i64, LedgerError> {
         return Err(LedgerError::Foreign { path: path.to_owned(), why });
     }
     match pragma(connection, path, "user_version")? {
-        found if found > VERSION => Err(LedgerError::Newer { path: path.to_owned(), found, known: VERSION }),
+        found if found > VERSION => {
+            let kept = all_kept(path).pop().map(|(_, file)| file);
+            Err(LedgerError::Newer { path: path.to_owned(), found, known: VERSION, kept })
+        }
         found => Ok(found),
     }
 }

@@ -121,7 +121,7 @@ fn is_itself(server: &Server, client: &mut Client) -> Result<bool, LedgerError> 
 }
 
 pub(super) fn newer(server: &Server, found: i64) -> LedgerError {
-    LedgerError::Newer { path: path(server), found, known: VERSION }
+    LedgerError::Newer { path: path(server), found, known: VERSION, kept: None }
 }
 
 /// Several may be starting at the same time: one of them does it.
