@@ -20,7 +20,8 @@ use crate::ledger::{Checked, Ledger, LedgerError, Origins, Reader, Rewound};
 pub enum LedgerCommand {
     /// Read the whole ledger and tell what is wrong with it.
     ///
-    /// Also while the daemon runs. Nothing is repaired.
+    /// Also while the daemon runs. Nothing is repaired. A damaged file needs a
+    /// backup; what can never be and is, is a fault in consign, and deliveries go on.
     Check,
     /// Copy the ledger to a new file, as it is at one instant.
     ///
@@ -76,7 +77,7 @@ pub async fn ledger(global: &Global, command: &LedgerCommand) -> Result<Exit, Cl
                 true => output::json(&checked),
                 false => print(&checked),
             }
-            Ok(if checked.findings.is_empty() { Exit::Done } else { Exit::Ledger })
+            Ok(if checked.is_sound() { Exit::Done } else { Exit::Ledger })
         }
         LedgerCommand::Backup { file } => {
             let config = config()?;
@@ -167,12 +168,22 @@ pub(super) fn since(origins: Origins) -> String {
 }
 
 fn print(checked: &Checked) {
-    let Checked { slots, runs, deliveries, bytes: size, origins, findings } = checked;
-    for finding in findings {
-        line(&format!("wrong: {finding}"));
-    }
-    let what = if findings.is_empty() { "the ledger is whole" } else { "the ledger is damaged: restore a backup" };
+    let Checked { slots, runs, deliveries, bytes: size, origins, damage, findings } = checked;
+    damage.iter().for_each(|found| line(&format!("damaged: {found}")));
+    findings.iter().for_each(|found| line(&format!("wrong: {found}")));
+    let what = match (damage.is_empty(), findings.is_empty()) {
+        (false, _) => "the ledger is damaged",
+        (true, false) => "the ledger's file is whole, and it says what can never be",
+        (true, true) => "the ledger is whole",
+    };
     let counts = [(*slots, "slots"), (*runs, "runs"), (*deliveries, "deliveries")];
     let counts: Vec<_> = counts.map(|(count, of)| format!("{} {of}", thousands(count))).into();
     line(&format!("{what}; {}, {}{}", counts.join(", "), bytes(*size), since(*origins)));
+    if !damage.is_empty() {
+        line("  stop consign, see to the disk, and put a backup in its place: `consign ledger restore FILE`");
+    }
+    if damage.is_empty() && !findings.is_empty() {
+        line("  a fault in consign, and none of the disk: no backup mends it. Deliveries go on; what is named here");
+        line("  may stay as it is. Please report it, with these lines and the log of that time");
+    }
 }
