@@ -171,7 +171,7 @@ enum Command {
     History(history::HistoryArgs),
     /// Show one run: its deliveries, attempts, objects and failures.
     Show(history::ShowArgs),
-    /// Look after the ledger: check it, copy it, forget what is old.
+    /// Look after the ledger: check it, copy it, restore it, forget what is old.
     #[command(subcommand)]
     Ledger(ledger::LedgerCommand),
     /// Take on customers: profiles, external IDs, and what a customer has to set up.

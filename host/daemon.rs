@@ -30,6 +30,7 @@ mod quarantine;
 mod queue;
 mod recovery;
 mod reload;
+pub mod restored;
 mod retention;
 mod retries;
 #[cfg(test)]

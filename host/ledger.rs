@@ -21,6 +21,8 @@ mod postgres;
 mod read;
 mod reader;
 mod ready;
+mod restore;
+mod restored;
 mod row;
 mod shared;
 mod slots;
@@ -30,7 +32,6 @@ mod write;
 mod writer;
 
 use std::collections::BTreeSet;
-use std::path::Path;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -54,6 +55,7 @@ pub use read::{
 };
 pub use reader::Reader;
 pub use ready::{Begun, Exposed, Setback, Unready};
+pub use restored::{Origins, Unknown};
 pub use slots::{Pausing, Recorded};
 use state::UploadEvent;
 pub use state::{AttemptState, DeliveryState, RunState, SlotState, UploadState};
@@ -88,7 +90,7 @@ pub struct Planned {
 
 impl Planned {
     /// A slot that nothing keeps from its customers.
-    pub fn new(slot: Slot, customers: Vec<CustomerName>, origin: Origin) -> Self {
+    pub fn new(slot: Slot, customers: impl Into<Arc<[CustomerName]>>, origin: Origin) -> Self {
         Self { slot, customers: customers.into(), origin, overlap: Overlap::Allow, deadline: None, skip: None }
     }
 }
@@ -213,28 +215,6 @@ pub struct Committed {
 }
 
 impl Ledger {
-    /// Opens the ledger in `dir` (made with mode 0700 when missing) and takes
-    /// its lock. Reads the whole file once to find damage; call it where blocking is fine.
-    pub fn open(dir: &Path, clock: Clock) -> Result<Self, LedgerError> {
-        let (db, lock) = open::writable(dir)?;
-        let (reader, own) = (Self::read_only(dir)?, Self::read_only(dir)?);
-        let failed =
-            |error| LedgerError::Files { action: "start the writer of", path: dir.to_owned(), source: Arc::new(error) };
-        let writer = Writer::start(vec![db], Some(lock), None).map_err(failed)?;
-        Ok(Self { reader, own, writer: Arc::new(writer), clock })
-    }
-
-    /// Opens the ledger in `dir` for reading, with no lock: a daemon may be writing it.
-    pub fn read_only(dir: &Path) -> Result<Reader, LedgerError> {
-        Reader::new(open::readable(dir)?)
-    }
-
-    /// Copies the ledger in `dir` to the new file `to`, as it is at one instant.
-    /// A daemon may be writing it. Blocks.
-    pub fn backup(dir: &Path, to: &Path) -> Result<(), LedgerError> {
-        upkeep::backup(dir, to)
-    }
-
     pub fn reader(&self) -> &Reader {
         &self.reader
     }

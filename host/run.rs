@@ -368,7 +368,8 @@ impl Work {
 
     fn overtaken(&self, by: &Slot) -> Failure {
         let message = format!(
-            "slot {by}, which is later, has been delivered, at least in part, and slot {} would replace it",
+            "slot {by}, which is later, has been delivered, at least in part (or may have been, where the ledger was \
+             restored since), and slot {} would replace it",
             self.slot
         );
         let remedy = format!(

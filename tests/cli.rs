@@ -30,6 +30,7 @@ mod recovery;
 mod registries;
 mod reload;
 mod renames;
+mod restored;
 mod retries;
 mod sandbox;
 mod service;

@@ -29,6 +29,7 @@ mod model;
 mod nodes;
 mod order;
 mod ready;
+mod restored;
 mod schema;
 mod server;
 mod upkeep;

@@ -1,5 +1,7 @@
 //! `consign ledger`: looking after the record of what was done.
 
+mod restore;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -12,23 +14,39 @@ use super::{Global, setup};
 use crate::clock::{Clock, ago, to_the_second};
 use crate::config::Config;
 use crate::daemon::admin::ask::Ask;
-use crate::ledger::{Checked, Ledger, LedgerError, Reader, Rewound};
+use crate::ledger::{Checked, Ledger, LedgerError, Origins, Reader, Rewound};
 
 #[derive(Subcommand)]
 pub enum LedgerCommand {
     /// Read the whole ledger and tell what is wrong with it.
     ///
-    /// Also while the daemon runs. Nothing is repaired.
+    /// Also while the daemon runs. Nothing is repaired. A damaged file needs a
+    /// backup; what can never be and is, is a fault in consign, and deliveries go on.
     Check,
     /// Copy the ledger to a new file, as it is at one instant.
     ///
-    /// Also while the daemon runs. To restore it, stop consign and put the copy
-    /// in the place of `ledger.db`, without a `ledger.db-wal` beside it. What was
-    /// delivered after the copy is then not known: its slots count as missed.
+    /// Also while the daemon runs. `consign ledger restore` puts it back; nothing
+    /// is delivered by a copy that is put there in another way.
     Backup {
         /// The new file.
         file: PathBuf,
     },
+    /// Put a backup in the place of the ledger, and say so in it.
+    ///
+    /// With consign stopped. The ledger that is there is kept beside it. What was
+    /// delivered since the backup was made is not known: what it had open is ended,
+    /// what was due since is left out, and each share goes on from now. Nothing of
+    /// that is delivered by itself; what a person has to look after is told.
+    Restore {
+        /// What `consign ledger backup` made.
+        file: PathBuf,
+    },
+    /// Say in a ledger that it was restored in another way.
+    ///
+    /// Such as a ledger in PostgreSQL from a dump, or one that came back with the
+    /// disk or machine that it is on. With every consign on it stopped. Then as
+    /// with `restore`.
+    Restored,
     /// Forget slots and runs that ended long ago, and give the room back.
     ///
     /// The daemon does this by itself each hour, as `ledger.retention` says. Not
@@ -59,7 +77,7 @@ pub async fn ledger(global: &Global, command: &LedgerCommand) -> Result<Exit, Cl
                 true => output::json(&checked),
                 false => print(&checked),
             }
-            Ok(if checked.findings.is_empty() { Exit::Done } else { Exit::Ledger })
+            Ok(if checked.is_sound() { Exit::Done } else { Exit::Ledger })
         }
         LedgerCommand::Backup { file } => {
             let config = config()?;
@@ -75,6 +93,8 @@ pub async fn ledger(global: &Global, command: &LedgerCommand) -> Result<Exit, Cl
             }
             Ok(Exit::Done)
         }
+        LedgerCommand::Restore { file } => restore::restore(global, file).await,
+        LedgerCommand::Restored => restore::restored(global).await,
         LedgerCommand::Rewind => rewind(global).await,
         LedgerCommand::Prune { older_than, dry_run } => {
             let (config, clock) = (config()?, Clock::system());
@@ -140,13 +160,30 @@ async fn rewind(global: &Global) -> Result<Exit, CliError> {
     Ok(Exit::Done)
 }
 
+/// `, made 2026-03-01T06:00:00Z`, as far as it is known.
+pub(super) fn since(origins: Origins) -> String {
+    let Origins { made, restored } = origins;
+    let told = [("made", made), ("restored", restored)];
+    told.into_iter().filter_map(|(what, at)| Some(format!(", {what} {}", to_the_second(at?)))).collect()
+}
+
 fn print(checked: &Checked) {
-    let Checked { slots, runs, deliveries, bytes: size, findings } = checked;
-    for finding in findings {
-        line(&format!("wrong: {finding}"));
-    }
-    let what = if findings.is_empty() { "the ledger is whole" } else { "the ledger is damaged: restore a backup" };
+    let Checked { slots, runs, deliveries, bytes: size, origins, damage, findings } = checked;
+    damage.iter().for_each(|found| line(&format!("damaged: {found}")));
+    findings.iter().for_each(|found| line(&format!("wrong: {found}")));
+    let what = match (damage.is_empty(), findings.is_empty()) {
+        (false, _) => "the ledger is damaged",
+        (true, false) => "the ledger's file is whole, and it says what can never be",
+        (true, true) => "the ledger is whole",
+    };
     let counts = [(*slots, "slots"), (*runs, "runs"), (*deliveries, "deliveries")];
     let counts: Vec<_> = counts.map(|(count, of)| format!("{} {of}", thousands(count))).into();
-    line(&format!("{what}; {}, {}", counts.join(", "), bytes(*size)));
+    line(&format!("{what}; {}, {}{}", counts.join(", "), bytes(*size), since(*origins)));
+    if !damage.is_empty() {
+        line("  stop consign, see to the disk, and put a backup in its place: `consign ledger restore FILE`");
+    }
+    if damage.is_empty() && !findings.is_empty() {
+        line("  a fault in consign, and none of the disk: no backup mends it. Deliveries go on; what is named here");
+        line("  may stay as it is. Please report it, with these lines and the log of that time");
+    }
 }

@@ -69,7 +69,7 @@ fn print(overview: &Overview, now: Instant) {
         let at = to_the_second(last.started);
         line(&cut(&format!("last run: {at} {}, {}/{} delivered", last.share, last.committed, last.deliveries)));
     }
-    line(&format!("ledger: {}", bytes(kept.size_bytes)));
+    line(&format!("ledger: {}{}", bytes(kept.size_bytes), super::ledger::since(kept.origins)));
 }
 
 fn print_daemon(daemon: &Running, now: Instant) {

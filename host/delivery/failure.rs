@@ -418,8 +418,9 @@ pub(super) fn conflict(on: &str, customer: &Customer, provable: bool) -> Failure
         message,
         format!(
             "a delivery for this slot and customer '{}' is committed there. Look at the field \"run\" in it: if it is this run, all is \
-             well; otherwise another consign delivers with this profile, or the ledger was lost. To deliver again, have the \
-             customer delete '{on}' first",
+             well; otherwise another consign delivers with this profile, or the ledger was lost, or restored without \
+             `consign ledger restored`. Objects with the keys of this slot were replaced by this try: where the data have changed \
+             since, they are not those of the manifest any more. To deliver again, have the customer delete '{on}' first",
             customer.name
         ),
     )

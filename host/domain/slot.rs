@@ -77,16 +77,19 @@ pub enum SkipReason {
     Paused,
     /// The share's plugin was in quarantine until the deadline passed.
     Quarantine,
+    /// The ledger was restored from a backup: whether it was delivered since then is not known.
+    Restored,
 }
 
 impl SkipReason {
-    pub const ALL: [SkipReason; 6] = [
+    pub const ALL: [SkipReason; 7] = [
         SkipReason::Missed,
         SkipReason::TooOld,
         SkipReason::Overlap,
         SkipReason::Deadline,
         SkipReason::Paused,
         SkipReason::Quarantine,
+        SkipReason::Restored,
     ];
 
     pub fn as_str(self) -> &'static str {
@@ -97,6 +100,7 @@ impl SkipReason {
             SkipReason::Deadline => "its deadline passed before it began",
             SkipReason::Paused => "the share was paused",
             SkipReason::Quarantine => "its deadline passed while its plugin was in quarantine",
+            SkipReason::Restored => "not known since the ledger was restored",
         }
     }
 }

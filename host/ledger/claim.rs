@@ -10,7 +10,7 @@ use super::row::{at, customer, json, maybe_at, origin, overlap, slot, state, ste
 use super::shared::{self, share_lock};
 use super::slots::{begin, finish_slot, taken};
 use super::state::{DeliveryEvent, DeliveryState, SlotEvent, SlotState};
-use super::{Claim, Claims, DeliveryId, LedgerError, Wanted, faults, write};
+use super::{Claim, Claims, DeliveryId, LedgerError, Wanted, faults, restored, write};
 use crate::clock::{Instant, ahead_from, exact};
 use crate::config::Overlap;
 use crate::domain::{CustomerName, Failure, Layer, Origin, Retry, ShareName, SkipReason, Slot};
@@ -259,9 +259,14 @@ pub(super) fn fail(
     reason: SkipReason,
 ) -> Result<(), LedgerError> {
     let Pending { id, slot, origin, .. } = pending;
-    let remedy = format!("`consign send {} --at {}` delivers it", slot.share, exact(slot.at));
-    let message = format!("slot {slot} was left out: {reason}");
-    let why = to_json(&Failure::new(Layer::Schedule, Retry::Never, message, remedy))?;
+    let why = to_json(&match reason {
+        SkipReason::Restored => restored::why(slot, None),
+        _ => {
+            let remedy = format!("`consign send {} --at {}` delivers it", slot.share, exact(slot.at));
+            let message = format!("slot {slot} was left out: {reason}");
+            Failure::new(Layer::Schedule, Retry::Never, message, remedy)
+        }
+    })?;
     let claim = begin(ledger, now, *id, slot.clone(), *origin, customers)?;
     for (_, delivery) in &claim.deliveries {
         let also = "failure = ?3, reason = ?4";

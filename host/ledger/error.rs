@@ -1,6 +1,6 @@
 //! What can go wrong with the ledger.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rusqlite::ErrorCode;
@@ -16,12 +16,18 @@ pub enum LedgerError {
     Missing { path: PathBuf },
     #[error("{path} is not a consign ledger ({why}); move it away or name another state directory", path = .path.display())]
     Foreign { path: PathBuf, why: String },
-    #[error("the ledger {path} has version {found} and this consign knows up to {known}; install the newer consign again", path = .path.display())]
-    Newer { path: PathBuf, found: i64, known: i64 },
+    #[error("the ledger {path} has version {found} and this consign knows up to {known}; install the newer consign again{or}", path = .path.display(), or = or_go_back(.kept.as_deref()))]
+    Newer { path: PathBuf, found: i64, known: i64, kept: Option<PathBuf> },
     #[error("the ledger {path} has version {found} and is read from version {known} on; `consign run` and `consign send` bring it there", path = .path.display())]
     Older { path: PathBuf, found: i64, known: i64 },
     #[error("the ledger {path} is damaged ({why}); restore it from a backup, or move it away to begin anew", path = .path.display())]
     Damaged { path: PathBuf, why: String },
+    #[error("the ledger {path} was restored from a copy, and knows nothing of what was delivered since that was made; `consign ledger restored` sees to that, and nothing is delivered before", path = .path.display())]
+    Restored { path: PathBuf },
+    #[error("cannot keep the ledger as {path} before it is brought up to date ({why}); nothing was changed: make room for as much as the ledger has", path = .path.display())]
+    NotKept { path: PathBuf, why: String },
+    #[error("cannot restore {path} ({why}); nothing was changed", path = .path.display())]
+    NotRestored { path: PathBuf, why: String },
     #[error("the disk of the ledger is full; free some room, and work goes on by itself")]
     Full {
         #[source]
@@ -94,11 +100,18 @@ pub struct Holder {
     pub has_it: bool,
 }
 
+/// To what was kept before it became newer.
+fn or_go_back(kept: Option<&Path>) -> String {
+    let to = |kept: &Path| format!(", or go back with `consign ledger restore {}`", kept.display());
+    kept.map(to).unwrap_or_default()
+}
+
 impl LedgerError {
     /// Whether nothing can be recorded any more, as opposed to this one thing.
     pub fn is_fatal(&self) -> bool {
-        use LedgerError::{Damaged, Database, Fenced, Newer, Pooled, Stopped, Storage, Unsure};
-        let of_the_database = matches!(self, Database { .. } | Newer { .. } | Pooled | Fenced | Unsure);
+        use LedgerError::{Damaged, Database, Fenced, Newer, Pooled, Restored, Stopped, Storage, Unsure};
+        let of_the_database =
+            matches!(self, Database { .. } | Newer { .. } | Restored { .. } | Pooled | Fenced | Unsure);
         of_the_database || matches!(self, Storage { .. } | Damaged { .. } | Stopped)
     }
 
@@ -115,7 +128,7 @@ impl LedgerError {
         match self {
             error if error.passes().is_some() => Retry::Later,
             LedgerError::Storage { .. } | LedgerError::Fenced | LedgerError::Unsure => Retry::Later,
-            LedgerError::Pooled | LedgerError::Newer { .. } => Retry::Later,
+            LedgerError::Pooled | LedgerError::Newer { .. } | LedgerError::Restored { .. } => Retry::Later,
             _ => Retry::Never,
         }
     }
@@ -128,6 +141,7 @@ impl LedgerError {
             }
             LedgerError::Pooled => "have the pooler in between pool sessions, or name the database itself",
             LedgerError::Newer { .. } => "install the newer consign, and start it",
+            LedgerError::Restored { .. } => "`consign ledger restored`, once every consign on this ledger is stopped",
             LedgerError::Fenced => "nothing: the consign that has the work delivers it",
             LedgerError::Full { .. } => "free some room on the disk that holds consign's state directory",
             _ => "check the disk and permissions of consign's state directory",

@@ -9,43 +9,137 @@ use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
-use super::LedgerError;
 use super::db::Db;
+use super::{LedgerError, upkeep};
+use crate::clock::Instant;
 use crate::lock::{Lock, NotTaken};
+use crate::replace;
 
-const FILE: &str = "ledger.db";
+pub(super) const FILE: &str = "ledger.db";
 const LOCK: &str = "ledger.lock";
+
+/// What SQLite names the file beside a ledger that has what is not in it yet.
+pub(super) const JOURNAL: &str = "-wal";
 
 /// `cnsg`: marks the file as consign's.
 const APPLICATION_ID: i64 = 0x636e_7367;
 
+/// `cnsb`: the same of a copy, which knows nothing of what was delivered since. Nothing
+/// is delivered by it before [`Opening::Restored`] has seen to that.
+const COPY_ID: i64 = 0x636e_7362;
+
+/// A copy on its way to the place of the ledger. Without a ledger beside it nobody makes a new one.
+pub(super) const STAGED: &str = "ledger.db.restoring";
+
 /// Number n brings a file of version n - 1 to version n. Never edited once released.
-const MIGRATIONS: [&str; 6] = [
+const MIGRATIONS: [&str; 7] = [
     include_str!("0001_first.sql"),
     include_str!("0002_calendar.sql"),
     include_str!("0003_reasons.sql"),
     include_str!("0004_quarantine.sql"),
     include_str!("0005_customers.sql"),
     include_str!("0006_profiles.sql"),
+    include_str!("0007_origin.sql"),
 ];
 const VERSION: i64 = MIGRATIONS.len() as i64;
 
+/// From this version on a copy says that it is one.
+const MARKED: i64 = 7;
+
+/// What for a ledger is opened.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Opening {
+    /// To be gone on with.
+    GoOn,
+    /// To be told that it was restored.
+    Restored,
+}
+
 /// Opens the ledger in `dir` for writing, and makes it when there is none.
-pub(super) fn writable(dir: &Path) -> Result<(Db, Lock), LedgerError> {
-    DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(files("create", dir))?;
-    let lock = lock(dir)?;
+pub(super) fn writable(dir: &Path, now: Instant) -> Result<(Db, Lock), LedgerError> {
+    let lock = locked(dir)?;
     let path = dir.join(FILE);
     if !path.exists() {
-        create(dir, &path)?;
+        if dir.join(STAGED).exists() {
+            return Err(LedgerError::Restored { path: dir.join(STAGED) });
+        }
+        create(dir, &path, now)?;
+        tell_new(&path);
     }
-    refuse_other_files(&path)?;
-    std::fs::set_permissions(&path, Permissions::from_mode(0o600)).map_err(files("restrict", &path))?;
-    let mut connection = connect(&path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-    let version = version(&connection, &path)?;
-    check(&connection, &path)?;
-    for_writing(&connection).map_err(damage(&path))?;
-    migrate(&mut connection, version).map_err(damage(&path))?;
-    Ok((Db::Sqlite(connection), lock))
+    Ok((Db::Sqlite(opened(&path, Opening::GoOn)?), lock))
+}
+
+/// Somebody may have expected another one there.
+pub(super) fn tell_new(path: &Path) {
+    let remedy = "nothing at the first start; otherwise stop consign before its next slot, and see to the disk or database, \
+                  or restore a backup";
+    let path = path.display();
+    tracing::warn!(%path, remedy, "a new ledger was made: shares begin now, and nothing of earlier deliveries is known");
+}
+
+/// Makes `dir` when it is missing, and has it to itself.
+pub(super) fn locked(dir: &Path) -> Result<Lock, LedgerError> {
+    DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(files("create", dir))?;
+    lock(dir)
+}
+
+/// For writing, in the newest version.
+pub(super) fn opened(path: &Path, opening: Opening) -> Result<Connection, LedgerError> {
+    refuse_other_files(path)?;
+    if opening == Opening::GoOn && is_fresh_copy(path)? {
+        return Err(LedgerError::Restored { path: path.to_owned() });
+    }
+    std::fs::set_permissions(path, Permissions::from_mode(0o600)).map_err(files("restrict", path))?;
+    let mut connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    let version = version(&connection, path)?;
+    if opening == Opening::GoOn && is_copy(&connection, path)? {
+        return Err(LedgerError::Restored { path: path.to_owned() });
+    }
+    check(&connection, path)?;
+    let kept = match version {
+        VERSION => None,
+        // Of a copy there is the file that it was made from.
+        _ if is_copy(&connection, path)? => None,
+        earlier => Some(keep(&connection, path, earlier)?),
+    };
+    for_writing(&connection).map_err(damage(path))?;
+    migrate(&mut connection, version).map_err(damage(path))?;
+    if let Some(kept) = kept {
+        tracing::info!(from = version, to = VERSION, kept = %kept.display(), "the ledger was brought up to date; it is kept as it was before");
+        only_one_kept(path, &kept);
+    }
+    Ok(connection)
+}
+
+/// Keeps a ledger as it is before it is brought up to date: an earlier consign goes on with that one only.
+fn keep(ledger: &Connection, path: &Path, version: i64) -> Result<PathBuf, LedgerError> {
+    let kept = kept(path, version);
+    let failed = |why: String| LedgerError::NotKept { path: kept.clone(), why };
+    // Versions before do not know what a mark means.
+    let is_copy = version >= MARKED;
+    let copy = upkeep::copy(ledger, replace::folder(path), is_copy).map_err(failed)?;
+    copy.persist(&kept).map_err(|error| failed(error.error.to_string()))?;
+    File::open(replace::folder(path)).and_then(|dir| dir.sync_all()).map_err(|error| failed(error.to_string()))?;
+    Ok(kept)
+}
+
+/// The name under which a ledger is kept that had this version.
+fn kept(path: &Path, version: i64) -> PathBuf {
+    beside(path, &format!(".v{version}"))
+}
+
+/// Those that are kept of a ledger, with their versions.
+fn all_kept(path: &Path) -> Vec<(i64, PathBuf)> {
+    (1..=VERSION).map(|version| (version, kept(path, version))).filter(|(_, file)| file.exists()).collect()
+}
+
+/// What was kept at an earlier time is of no more use.
+fn only_one_kept(path: &Path, kept: &Path) {
+    for (_, earlier) in all_kept(path).into_iter().filter(|(_, file)| file != kept) {
+        if let Err(error) = std::fs::remove_file(&earlier) {
+            tracing::warn!(error = %error, file = %earlier.display(), "cannot remove a ledger that was kept");
+        }
+    }
 }
 
 /// Opens the ledger in `dir` for reading, also while another process writes it.
@@ -60,14 +154,26 @@ pub(super) fn readable(dir: &Path) -> Result<Db, LedgerError> {
 
 /// The same for who asks for nothing in it: it may be of an earlier version.
 pub(super) fn copyable(dir: &Path) -> Result<Connection, LedgerError> {
-    let path = dir.join(FILE);
+    looked_at(&dir.join(FILE))
+}
+
+/// A file that is a ledger, or the copy of one, as it is.
+pub(super) fn looked_at(path: &Path) -> Result<Connection, LedgerError> {
     if !path.exists() {
-        return Err(LedgerError::Missing { path });
+        return Err(LedgerError::Missing { path: path.to_owned() });
     }
-    refuse_other_files(&path)?;
-    let connection = connect(&path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
-    version(&connection, &path)?;
+    refuse_other_files(path)?;
+    if is_fresh_copy(path)? && beside(path, JOURNAL).exists() {
+        return Err(LedgerError::Restored { path: path.to_owned() });
+    }
+    let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    version(&connection, path)?;
     Ok(connection)
+}
+
+/// Says of a ledger that it is a copy, or that it can be gone on with.
+pub(super) fn mark(connection: &Connection, is_copy: bool) -> rusqlite::Result<()> {
+    connection.pragma_update(None, "application_id", if is_copy { COPY_ID } else { APPLICATION_ID })
 }
 
 fn lock(dir: &Path) -> Result<Lock, LedgerError> {
@@ -81,8 +187,8 @@ fn lock(dir: &Path) -> Result<Lock, LedgerError> {
 
 /// Makes the file under another name first: a half-made ledger is never seen,
 /// so that an empty one always means that something cut it off.
-fn create(dir: &Path, path: &Path) -> Result<(), LedgerError> {
-    let journal = dir.join(format!("{FILE}-wal"));
+fn create(dir: &Path, path: &Path, now: Instant) -> Result<(), LedgerError> {
+    let journal = beside(path, JOURNAL);
     if journal.exists() {
         let why = format!("it is gone, but its journal {} is there", journal.display());
         return Err(LedgerError::Damaged { path: path.to_owned(), why });
@@ -97,6 +203,7 @@ fn create(dir: &Path, path: &Path) -> Result<(), LedgerError> {
     connection.pragma_update(None, "auto_vacuum", "incremental")?;
     connection.pragma_update(None, "application_id", APPLICATION_ID)?;
     migrate(&mut connection, 0)?;
+    connection.execute("UPDATE consign_ledger SET made_at = ?1", [now.timestamp_micros()])?;
     for_writing(&connection)?;
     connection.close().map_err(|(_, error)| LedgerError::from(error))?;
     new.as_file().sync_all().map_err(files("sync", path))?;
@@ -131,19 +238,38 @@ fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, LedgerError> {
 
 /// The file's version, if it is a ledger that this consign knows.
 fn version(connection: &Connection, path: &Path) -> Result<i64, LedgerError> {
-    let read = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).map_err(damage(path));
-    if read("application_id")? != APPLICATION_ID {
+    if ![APPLICATION_ID, COPY_ID].contains(&pragma(connection, path, "application_id")?) {
         let why = "another program made this database".to_owned();
         return Err(LedgerError::Foreign { path: path.to_owned(), why });
     }
-    match read("user_version")? {
-        found if found > VERSION => Err(LedgerError::Newer { path: path.to_owned(), found, known: VERSION }),
+    match pragma(connection, path, "user_version")? {
+        found if found > VERSION => {
+            let kept = all_kept(path).pop().map(|(_, file)| file);
+            Err(LedgerError::Newer { path: path.to_owned(), found, known: VERSION, kept })
+        }
         found => Ok(found),
     }
 }
 
+fn is_copy(connection: &Connection, path: &Path) -> Result<bool, LedgerError> {
+    Ok(pragma(connection, path, "application_id")? == COPY_ID)
+}
+
+fn pragma(connection: &Connection, path: &Path, name: &str) -> Result<i64, LedgerError> {
+    connection.pragma_query_value(None, name, |row| row.get(0)).map_err(damage(path))
+}
+
+/// Nobody has written to it since it was made: a journal beside it is another ledger's, and to SQLite that
+/// would make no difference. Offsets: SQLite's "Database File Format", 1.3.
+pub(super) fn is_fresh_copy(path: &Path) -> Result<bool, LedgerError> {
+    let mut start = Vec::new();
+    File::open(path).and_then(|file| file.take(100).read_to_end(&mut start)).map_err(files("read", path))?;
+    const NO_JOURNAL_YET: &[u8] = &[1];
+    Ok(start.get(68..72) == Some(&COPY_ID.to_be_bytes()[4..]) && start.get(18..19) == Some(NO_JOURNAL_YET))
+}
+
 /// Looks for damage in the whole file, so that it shows at the start and not in the middle of a run.
-fn check(connection: &Connection, path: &Path) -> Result<(), LedgerError> {
+pub(super) fn check(connection: &Connection, path: &Path) -> Result<(), LedgerError> {
     let found: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(damage(path))?;
     if found == "ok" {
         return Ok(());
@@ -182,7 +308,14 @@ fn migrate(connection: &mut Connection, from: i64) -> rusqlite::Result<()> {
     connection.pragma_update(None, "foreign_keys", true)
 }
 
-fn files(action: &'static str, path: &Path) -> impl Fn(std::io::Error) -> LedgerError {
+/// The path with more at its end.
+pub(super) fn beside(path: &Path, end: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(end);
+    name.into()
+}
+
+pub(super) fn files(action: &'static str, path: &Path) -> impl Fn(std::io::Error) -> LedgerError {
     let path: PathBuf = path.to_owned();
     move |error| LedgerError::Files { action, path: path.clone(), source: Arc::new(error) }
 }

@@ -5,7 +5,7 @@ use super::db::{Db, Row, values};
 use super::row::slot;
 use super::{AttemptId, DeliveryId, Ledger, LedgerError, write};
 use crate::clock::Instant;
-use crate::domain::{Destination, ShareName, Slot};
+use crate::domain::{Destination, ShareName, SkipReason, Slot};
 
 /// How a share's slots are to each other, for one customer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -126,8 +126,8 @@ fn at_work(
     ledger.first(&find, values![delivery.0, key, bucket, endpoint, share.as_str()], slot)
 }
 
-/// The latest slot of the share that has come so `far` there, if it is later. One that is yet to
-/// come was delivered while the clock was ahead.
+/// The latest slot of the share that has come so `far` there, if it is later; or one of which that is not known
+/// because the ledger was restored. One that is yet to come was delivered while the clock was ahead.
 fn later(
     ledger: &Db,
     now: Instant,
@@ -140,10 +140,19 @@ fn later(
         "SELECT s.share, s.at, s.interval_start, s.interval_end
              FROM deliveries this JOIN slots own ON own.id = this.slot
                  JOIN slots s ON s.share = own.share AND s.at > own.at JOIN deliveries d ON d.slot = s.id
-             WHERE this.id = ?1 AND s.at <= ?5 AND {far} AND {SAME_PLACE}
-             ORDER BY s.at DESC LIMIT 1"
+             WHERE this.id = ?1 AND s.at <= ?5 AND ({far} OR d.reason = '{}') AND {SAME_PLACE}
+             ORDER BY s.at DESC LIMIT 1",
+        SkipReason::Restored.as_str()
     );
-    ledger.first(&find, values![delivery.0, key, bucket, endpoint, now], slot)
+    let known = ledger.first(&find, values![delivery.0, key, bucket, endpoint, now], slot)?;
+    let unknown = "SELECT s.share, s.at, s.interval_start, s.interval_end
+             FROM deliveries this JOIN slots own ON own.id = this.slot
+                 JOIN slots s ON s.share = own.share AND s.at > own.at
+             WHERE this.id = ?1 AND s.at <= ?2 AND s.state = 'skipped' AND s.reason = ?3 ORDER BY s.at DESC LIMIT 1";
+    match known {
+        Some(known) => Ok(Some(known)),
+        None => ledger.first(unknown, values![delivery.0, now, SkipReason::Restored.as_str()], slot),
+    }
 }
 
 /// The condition for a slot `s` to be kept: an earlier one could take its place in the bucket.

@@ -21,9 +21,10 @@ use tokio::time::Instant;
 
 use super::LedgerError;
 use super::db::Value;
+use super::open::Opening;
 pub(super) use error::is_gone;
 pub(super) use node::Node;
-pub(super) use open::{readable, writable};
+pub(super) use open::{MARK, readable, writable};
 use server::Connection;
 pub(super) use server::Server;
 
@@ -37,8 +38,8 @@ const PAUSE_MAX: Duration = Duration::from_secs(2);
 
 pub(super) struct Session {
     server: Server,
-    /// The node that writes; None: reads only.
-    node: Option<i64>,
+    /// The node that writes, and what for; None: reads only.
+    node: Option<(i64, Opening)>,
     client: RefCell<Option<Client>>,
     /// The server's process that answered when the connection was made.
     process: RefCell<String>,
@@ -57,7 +58,7 @@ struct Transaction {
 }
 
 impl Session {
-    pub(super) fn new(server: Server, node: Option<i64>) -> Self {
+    pub(super) fn new(server: Server, node: Option<(i64, Opening)>) -> Self {
         let (client, process, prepared) = (RefCell::default(), RefCell::default(), RefCell::default());
         Self { server, node, client, process, prepared, transaction: RefCell::default(), lost: Cell::new(false) }
     }
@@ -73,23 +74,26 @@ impl Session {
 
     /// Begins a transaction that changes things, and has its node alive until it ends.
     pub(super) fn begin(&self) -> Result<(), LedgerError> {
-        let node = self.node.ok_or(LedgerError::Stopped)?;
+        let (node, opening) = self.node.ok_or(LedgerError::Stopped)?;
         // Commands see what others committed while they waited for a lock. Not READ WRITE: who
         // has the database read only by default wants nothing to be written. The settings are
         // the transaction's, whoever else the connection may be for.
         let begin = format!(
             "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL search_path TO \"{}\"; SET LOCAL consign.node = '{node}';
-             SELECT pg_current_xact_id(), (SELECT version FROM consign_ledger), pg_backend_pid() FROM nodes
+             SELECT pg_current_xact_id(), (SELECT version FROM consign_ledger), pg_backend_pid(),
+                    (SELECT {} FROM consign_ledger) FROM nodes
              WHERE id = {node} AND state = 'alive' FOR KEY SHARE",
-            self.server.schema
+            self.server.schema,
+            open::IS_ITSELF
         );
         let row = self.first_words(&begin)?.into_iter().find_map(|message| match message {
-            SimpleQueryMessage::Row(row) => Some([0usize, 1, 2].map(|column| row.get(column).map(str::to_owned))),
+            SimpleQueryMessage::Row(row) => Some([0usize, 1, 2, 3].map(|column| row.get(column).map(str::to_owned))),
             _ => None,
         });
         let refused = match row {
-            Some([Some(id), Some(version), Some(process)]) => match version.parse::<i64>() {
+            Some([Some(id), Some(version), Some(process), is_itself]) => match version.parse::<i64>() {
                 Ok(found) if found > open::VERSION => open::newer(&self.server, found),
+                _ if opening == Opening::GoOn && is_itself.as_deref() != Some("t") => open::restored(&self.server),
                 _ if *self.process.borrow() != process => LedgerError::Pooled,
                 _ => {
                     self.transaction.replace(Some(Transaction { id, process }));

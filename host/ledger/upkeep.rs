@@ -3,12 +3,14 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
+use rusqlite::Connection;
 use serde::Serialize;
+use tempfile::NamedTempFile;
 
 use super::claim::held_for_nothing;
 use super::db::{Db, list, values};
 use super::row::at;
-use super::{LedgerError, open, order};
+use super::{LedgerError, Origins, open, order, restored};
 use crate::clock::Instant;
 
 /// Slots that one transaction forgets: others want to write too.
@@ -27,12 +29,22 @@ pub struct Checked {
     pub runs: u64,
     pub deliveries: u64,
     pub bytes: u64,
-    /// Empty when all is well.
+    #[serde(flatten)]
+    pub origins: Origins,
+    /// What is wrong with its file; empty when all is well.
+    pub damage: Vec<String>,
+    /// What can never be, and is; empty when all is well.
     pub findings: Vec<String>,
 }
 
+impl Checked {
+    pub fn is_sound(&self) -> bool {
+        self.damage.is_empty() && self.findings.is_empty()
+    }
+}
+
 /// What can never be, with a query for the records for which it is.
-const RULES: [(&str, &str); 7] = [
+const RULES: [(&str, &str); 6] = [
     (
         "delivery {} is committed, but no attempt is",
         "SELECT id FROM deliveries d WHERE state = 'committed'
@@ -59,26 +71,34 @@ const RULES: [(&str, &str); 7] = [
          AND NOT EXISTS (SELECT 1 FROM runs WHERE slot = s.id AND state = 'running')",
     ),
     (
-        "slot {} waits for another one of its share, but none is at work",
-        concat!("SELECT id FROM slots WHERE ", held_for_nothing!()),
-    ),
-    (
         "delivery {} is of another slot than its run",
         "SELECT d.id FROM deliveries d JOIN runs r ON r.seq = d.run WHERE d.slot <> r.slot",
     ),
 ];
 
+/// Nor can this, where one process writes. Of several, one may hold a slot while what it waits for ends with another,
+/// and whoever looks next lets go of it.
+const OF_ONE_WRITER: (&str, &str) = (
+    "slot {} waits for another one of its share, but none is at work",
+    concat!("SELECT id FROM slots WHERE ", held_for_nothing!()),
+);
+
 /// Reads every page and every index, and asks for what can never be.
 pub(super) fn check(ledger: &Db) -> Result<Checked, LedgerError> {
-    let mut findings = damage(ledger)?;
-    for (text, query) in RULES {
+    let (damage, mut findings) = (damage(ledger)?, Vec::new());
+    let of_one = match ledger {
+        Db::Sqlite(_) => Some(OF_ONE_WRITER),
+        Db::Postgres(_) => None,
+    };
+    for (text, query) in RULES.into_iter().chain(of_one) {
         let records = format!("SELECT CAST(id AS TEXT) AS id FROM ({query}) AS found LIMIT {FINDINGS_MAX}");
         let records = ledger.all(&records, &[], |row| Ok(text.replace("{}", &row.get::<String>("id")?)))?;
         findings.extend(records);
     }
     let count = |table: &str| number(ledger, &format!("SELECT count(*) FROM {table}"));
     let (slots, runs, deliveries) = (count("slots")?, count("runs")?, count("deliveries")?);
-    Ok(Checked { slots, runs, deliveries, bytes: bytes(ledger)?, findings })
+    let (bytes, origins) = (bytes(ledger)?, restored::origins(ledger)?);
+    Ok(Checked { slots, runs, deliveries, bytes, origins, damage, findings })
 }
 
 /// What SQLite finds wrong with its file. PostgreSQL looks after its own.
@@ -127,13 +147,24 @@ pub(super) fn backup(dir: &Path, to: &Path) -> Result<(), LedgerError> {
         Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
         _ => PathBuf::from("."),
     };
-    // A temporary file is its owner's only, and SQLite takes an empty one.
-    let copy = tempfile::Builder::new().prefix(".ledger-backup-").tempfile_in(&folder).map_err(io)?;
-    let name = copy.path().to_str().ok_or_else(|| failed("its folder's name is not UTF-8".to_owned()))?;
-    ledger.execute("VACUUM INTO ?1", [name]).map_err(|error| failed(error.to_string()))?;
-    copy.as_file().sync_all().map_err(io)?;
+    let copy = copy(&ledger, &folder, true).map_err(failed)?;
     copy.persist_noclobber(to).map_err(|error| io(error.error))?;
     File::open(&folder).and_then(|folder| folder.sync_all()).map_err(io)
+}
+
+/// A ledger as it is at one instant, in a new file that is gone when it is dropped; or why not.
+/// It says of itself whether it is only a copy.
+pub(super) fn copy(ledger: &Connection, folder: &Path, is_copy: bool) -> Result<NamedTempFile, String> {
+    // A temporary file is its owner's only, and SQLite takes an empty one.
+    let copy = tempfile::Builder::new().prefix(".ledger-backup-").tempfile_in(folder).map_err(|why| why.to_string())?;
+    let name = copy.path().to_str().ok_or("its folder's name is not UTF-8")?;
+    let copied = ledger.execute("VACUUM INTO ?1", [name]).and_then(|_| {
+        let of_its_own = Connection::open(name)?;
+        open::mark(&of_its_own, is_copy)
+    });
+    copied.map_err(|why| why.to_string())?;
+    copy.as_file().sync_all().map_err(|why| why.to_string())?;
+    Ok(copy)
 }
 
 /// Slots that ended before `?1` with all that belongs to them. One with an

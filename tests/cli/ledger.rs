@@ -40,10 +40,71 @@ fn ledger_is_checked_copied_and_pruned() {
     world.run(&["ledger", "prune", "--older-than", "9"]).ended(2);
 
     // What was forgotten is in the copy, and a restored copy knows it was delivered.
-    fs::remove_file(world.path("state/ledger.db")).unwrap();
-    fs::rename(world.path("copy.db"), world.path("state/ledger.db")).unwrap();
+    world.run(&["ledger", "restore", "copy.db"]).ended(0);
     assert_eq!(world.runs().len(), 2);
     world.run(&["send", "tick", "--at", OLD]).ended(0).out_says(&["was delivered before"]);
+}
+
+/// A backup mends a damaged file, and nothing else.
+#[test]
+fn ledger_that_says_what_can_never_be_is_told_from_a_damaged_one() {
+    let world = world();
+    let _sandbox = world.sandbox();
+    world.run(&["send", "tick", "--at", OLD]).ended(0);
+    let path = world.path("state/ledger.db");
+    let whole = fs::read(&path).unwrap();
+    let ledger = rusqlite::Connection::open(&path).unwrap();
+    ledger.execute("UPDATE attempts SET state = 'failed'", []).unwrap();
+    drop(ledger);
+    let told = world.run(&["ledger", "check"]).ended(4);
+    let told = told.out_says(&["wrong: delivery 1 is committed, but no attempt is", "Deliveries go on", "report it"]);
+    assert!(!told.stdout.contains("damaged") && !told.stdout.contains("ledger restore"), "{told:?}");
+    let told = world.run(&["ledger", "check", "--json"]).ended(4).json();
+    let lists = ["damage", "findings"].map(|list| told[list].as_array().unwrap().len());
+    assert_eq!(lists, [0, 1], "{told}");
+    world.run(&["send", "tick"]).ended(0).out_says(&["delivered"]);
+
+    // A page of an index that nobody comes by.
+    let ledger = rusqlite::Connection::open(&path).unwrap();
+    ledger.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
+    let of_index = "SELECT rootpage FROM sqlite_schema WHERE name = 'runs_by_share'";
+    let page: i64 = ledger.query_row(of_index, [], |row| row.get(0)).unwrap();
+    let page = usize::try_from(page).unwrap();
+    drop(ledger);
+    let mut bad = fs::read(&path).unwrap();
+    assert!(bad.len() >= whole.len());
+    bad[(page - 1) * 4096 + 8..page * 4096].fill(0xA5);
+    fs::write(&path, &bad).unwrap();
+    let told = world.run(&["ledger", "check"]).ended(4).out_says(&["damaged: ", "the ledger is damaged; "]);
+    says(&told.stdout, &["`consign ledger restore FILE`"]);
+    assert!(!told.stdout.contains("Deliveries go on"), "{told:?}");
+}
+
+/// A state directory that is not mounted looks like that of a first start.
+#[test]
+fn ledger_that_is_new_is_told_once() {
+    let world = world();
+    let _sandbox = world.sandbox();
+    let told = || world.log().matches("a new ledger was made: shares begin now").count();
+    for lives in 1..=2 {
+        let before = world.path("daemon.log").exists().then(|| world.log().matches("consign is ready").count());
+        let mut daemon = world.daemon();
+        until("it is ready", SOON, || {
+            assert!(daemon.is_running(), "{}", world.log());
+            world.log().matches("consign is ready").count() > before.unwrap_or(0)
+        });
+        assert_eq!(told(), 1, "in life {lives}: {}", world.log());
+        world::stop(daemon);
+    }
+    assert!(world.log().contains(" WARN a new ledger was made"), "{}", world.log());
+    let kept = world.run(&["status", "--json"]).ended(1).json()["ledger"]["origins"].clone();
+    let made = &kept["made"].as_str().unwrap()[..19];
+    assert!(kept["restored"].is_null(), "{kept}");
+    world.run(&["status"]).ended(1).out_says(&[&format!(", made {made}Z")]);
+    world.run(&["ledger", "check"]).ended(0).out_says(&["the ledger is whole", &format!(", made {made}Z")]);
+    world.run(&["ledger", "backup", "copy.db"]).ended(0);
+    world.run(&["ledger", "restore", "copy.db"]).ended(0);
+    world.run(&["status"]).ended(1).out_says(&[&format!(", made {made}Z, restored ")]);
 }
 
 /// The daemon forgets by itself, tells so, and keeps others from pruning.

@@ -2,6 +2,7 @@
 //! dead or a paused one had is delivered once.
 
 mod quarantine;
+mod restored;
 mod steps;
 mod unready;
 
@@ -32,12 +33,18 @@ impl Pair {
     }
 
     fn with(url: &str, keys: &str, flights: &str) -> Self {
+        let mut pair = Self::with_nobody(url, &format!("{keys}\n{flights}"));
+        pair.sandbox = Some(pair.world.sandbox());
+        pair
+    }
+
+    /// Without the sandbox.
+    fn with_nobody(url: &str, config: &str) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let schema = format!("daemons{}", NEXT.fetch_add(1, Ordering::Relaxed));
         let ledger = format!("[ledger]\nurl = \"{url}\"\nschema = \"{schema}\"\nlease = \"2s\"\n");
-        let world = World::new(&format!("{keys}\n{ledger}{flights}"));
-        let sandbox = Some(world.sandbox());
-        Self { world, sandbox, schema, url: url.to_owned() }
+        let world = World::new(&format!("{config}\n{ledger}"));
+        Self { world, sandbox: None, schema, url: url.to_owned() }
     }
 
     fn psql(&self, sql: &str) -> String {
@@ -278,6 +285,20 @@ fn postgres_a_run_of_another_daemon_is_cancelled_there() {
     });
     stop(daemon);
     pair.is_sound();
+}
+
+/// As if another database or schema were named than before.
+#[test]
+fn postgres_a_new_ledger_is_told_once() {
+    let Some(server) = Postgres::shared() else { return };
+    let pair = Pair::new(&server.url(), "");
+    for lives in 1..=2u32 {
+        let (daemon, node) = pair.daemon();
+        until("it delivers", SOON, || pair.has(&node, "succeeded") > 0);
+        assert_eq!(pair.world.log().matches("a new ledger was made: shares").count(), 1, "in life {lives}");
+        stop(daemon);
+    }
+    assert!(!pair.psql("SELECT made_at FROM consign_ledger").is_empty());
 }
 
 /// `consign send`, `pause` and `ledger` beside a running daemon.

@@ -6,9 +6,9 @@ use std::mem::discriminant;
 use std::sync::Arc;
 
 use consign::domain::{ContentDigest, Layer, Retry};
-use consign::ledger::LedgerError;
+use consign::ledger::{Holder, LedgerError};
 
-use super::slot;
+use super::{customers, slot};
 
 /// Each kind of error. A delivery of which one cannot be recorded any more is not lost when it is
 /// tried again, and one that fails for good is not tried again.
@@ -72,7 +72,7 @@ fn ending_and_tried_again() -> Vec<LedgerError> {
         LedgerError::Fenced,
         LedgerError::Unsure,
         LedgerError::Pooled,
-        LedgerError::Newer { path: "ledger.db".into(), found: 99, known: 6 },
+        LedgerError::Newer { path: "ledger.db".into(), found: 99, known: 6, kept: None },
     ]
 }
 
@@ -81,6 +81,7 @@ fn ending() -> Vec<LedgerError> {
     vec![
         LedgerError::Database { source: of_postgres() },
         LedgerError::Damaged { path: "ledger.db".into(), why: "it is empty".into() },
+        LedgerError::Restored { path: "ledger.db".into() },
         LedgerError::Stopped,
     ]
 }
@@ -89,6 +90,7 @@ fn ending() -> Vec<LedgerError> {
 fn of_one_thing() -> Vec<LedgerError> {
     let (path, why) = (|| "ledger.db".into(), || "why".to_owned());
     let (digest, slot) = (ContentDigest::of(b"component"), || Box::new(slot("a", 1)));
+    let holder = Holder { slot: *slot(), customer: customers(&["acme"]).remove(0), has_it: true };
     vec![
         LedgerError::Held { dir: "state".into(), holder: "process 1".into() },
         LedgerError::Missing { path: path() },
@@ -97,9 +99,11 @@ fn of_one_thing() -> Vec<LedgerError> {
         LedgerError::Unreachable { place: "the database".into(), why: why(), remedy: "mend it".into() },
         LedgerError::Files { action: "open", path: path(), source: Arc::new(io::Error::other("why")) },
         LedgerError::Backup { path: path(), why: why() },
+        LedgerError::NotKept { path: path(), why: why() },
+        LedgerError::NotRestored { path: path(), why: why() },
         LedgerError::Unreadable { what: "a state", text: "odd".into() },
         LedgerError::Illegal { record: "slot 1".into(), state: "done", event: "skip".into() },
-        LedgerError::KeyTaken { key: "in/manifest".into(), slot: slot() },
+        LedgerError::KeyTaken { key: "in/manifest".into(), by: Box::new(holder) },
         LedgerError::NotYet { behind: slot() },
         LedgerError::Overtaken { by: slot() },
         LedgerError::Quarantined { digest },

@@ -1,6 +1,7 @@
 //! Ledgers of earlier versions, kept as they were written.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use chrono::TimeDelta;
@@ -10,6 +11,7 @@ use consign::domain::{Origin, ProfileHash, SkipReason};
 use consign::ledger::{DeliveryState, History, Ledger, LedgerError, Reader, RunState};
 
 use super::{customers, share, utc};
+use crate::support::disk::SmallDisk;
 use crate::support::postgres::{LEASE, Postgres};
 
 /// A ledger as a consign of that version left it when it was killed: a daemon with one share, `tick`.
@@ -48,7 +50,7 @@ async fn a_ledger_of_version_1_goes_on() {
     assert_eq!(before, 1);
     // Who only reads does not change it.
     let error = Ledger::read_only(dir.path()).err().expect("must be refused");
-    assert!(matches!(error, LedgerError::Older { found: 1, known: 6, .. }), "{error:?}");
+    assert!(matches!(error, LedgerError::Older { found: 1, known: 7, .. }), "{error:?}");
     assert!(error.to_string().contains("`consign run` and `consign send` bring it there"), "{error}");
     // A copy can be made before it is changed.
     let copies = tempfile::tempdir().unwrap();
@@ -79,7 +81,7 @@ async fn a_ledger_of_version_1_goes_on() {
     assert!(filled.iter().all(|filling| filling.to_deliver.len() == 1));
     assert_eq!(ledger.pause(share("tick")).await.unwrap().earlier, None);
     drop(ledger);
-    assert_eq!(tables(dir.path()).1, 6);
+    assert_eq!(tables(dir.path()).1, 7);
     assert!(tables(dir.path()).0 >= count, "no row is lost");
     Ledger::read_only(dir.path()).unwrap();
 }
@@ -111,7 +113,7 @@ async fn a_ledger_of_version_2_goes_on() {
     has_one_at_work(&ledger).await;
     assert_eq!(ledger.reader().check().await.unwrap().findings, Vec::<String>::new());
     drop(ledger);
-    assert_eq!(tables(dir.path()).1, 6);
+    assert_eq!(tables(dir.path()).1, 7);
 }
 
 #[tokio::test]
@@ -124,7 +126,7 @@ async fn a_ledger_of_version_3_goes_on() {
     assert_eq!(ledger.quarantined().await.unwrap(), []);
     has_one_at_work(&ledger).await;
     drop(ledger);
-    assert_eq!(tables(dir.path()).1, 6);
+    assert_eq!(tables(dir.path()).1, 7);
 }
 
 /// Whoever has got something was ready for it, and is not looked at again first.
@@ -141,7 +143,7 @@ async fn a_ledger_of_version_4_goes_on() {
     assert_eq!(ledger.unready().await.unwrap(), []);
     has_one_at_work(&ledger).await;
     drop(ledger);
-    assert_eq!(tables(dir.path()).1, 6);
+    assert_eq!(tables(dir.path()).1, 7);
 }
 
 /// What was found of customers stands, as of the profiles that they have now; other ones were never tried.
@@ -168,7 +170,7 @@ async fn a_ledger_of_version_5_goes_on() {
     has_customers_of_earlier_versions(&ledger).await;
     has_one_at_work(&ledger).await;
     drop(ledger);
-    assert_eq!(tables(dir.path()).1, 6);
+    assert_eq!(tables(dir.path()).1, 7);
 }
 
 #[tokio::test]
@@ -194,7 +196,7 @@ async fn a_postgres_ledger_of_version_1_goes_on() {
     Postgres::ask(&url, &format!("UPDATE consign.deliveries SET failure = '{LEFT_OUT}' WHERE id = ({failed})"));
     let database = Database::new(&url, "consign", LEASE);
     let error = Reader::connect(&database).err().expect("must be refused");
-    assert!(matches!(error, LedgerError::Older { found: 1, known: 5, .. }), "{error:?}");
+    assert!(matches!(error, LedgerError::Older { found: 1, known: 6, .. }), "{error:?}");
     let ledger = Ledger::connect(&database, Clock::fixed(utc("2026-11-25T12:00:00Z"))).unwrap();
     let failed = History { state: Some(RunState::Failed), limit: 99, ..History::default() };
     assert_eq!(ledger.reader().history(failed).await.unwrap().len(), 4);
@@ -239,6 +241,73 @@ async fn every_version_has_its_golden() {
         assert_eq!(ledger.reader().check().await.unwrap().findings, Vec::<String>::new());
         assert_eq!(of(), newest);
     }
+}
+
+fn files(dir: &Path) -> Vec<String> {
+    let names = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut names: Vec<String> = names.filter(|name| name != "ledger.lock").collect();
+    names.sort();
+    names
+}
+
+/// An earlier consign goes on with nothing else.
+#[tokio::test]
+async fn a_ledger_is_kept_before_it_is_brought_up_to_date() {
+    let now = || Clock::fixed(utc("2026-11-30T12:00:00Z"));
+    let dir = version(5);
+    let before = tables(dir.path());
+    let path = |name: &str| dir.path().join(name);
+    // Of an earlier time, and of a try that was cut off: neither is what is there now.
+    fs::write(path("ledger.db.v3"), "an older one").unwrap();
+    fs::write(path("ledger.db.v5"), "half of it").unwrap();
+    drop(Ledger::open(dir.path(), now()).unwrap());
+    assert_eq!(files(dir.path()), ["ledger.db", "ledger.db.v5"], "one is kept");
+    assert_eq!(tables(dir.path()).1, 7);
+    assert_eq!(fs::metadata(path("ledger.db.v5")).unwrap().permissions().mode() & 0o777, 0o600);
+    let kept = tempfile::tempdir().unwrap();
+    fs::copy(path("ledger.db.v5"), kept.path().join("ledger.db")).unwrap();
+    assert_eq!(tables(kept.path()), before);
+    // Opened again, there is nothing to keep.
+    drop(Ledger::open(dir.path(), now()).unwrap());
+    assert_eq!(files(dir.path()), ["ledger.db", "ledger.db.v5"]);
+
+    // To an earlier consign this one is newer, and it is told what it can go back to.
+    let raw = rusqlite::Connection::open(path("ledger.db")).unwrap();
+    raw.pragma_update(None, "user_version", 99).unwrap();
+    drop(raw);
+    let newer = Ledger::open(dir.path(), now()).err().expect("must be refused");
+    assert!(matches!(newer, LedgerError::Newer { found: 99, known: 7, .. }), "{newer:?}");
+    let back = format!("or go back with `consign ledger restore {}`", path("ledger.db.v5").display());
+    assert!(newer.to_string().contains(&back), "{newer}");
+    let (ledger, replaced) = Ledger::restore(dir.path(), &path("ledger.db.v5"), now()).unwrap();
+    assert_eq!(ledger.reader().check().await.unwrap().findings, Vec::<String>::new());
+    ledger.end_open().await.unwrap();
+    ledger.restored(Vec::new()).await.unwrap();
+    drop(ledger);
+    assert!(replaced.unwrap().exists() && path("ledger.db.v5").exists());
+    Ledger::open(dir.path(), now()).unwrap();
+}
+
+/// Without a copy nobody could go back.
+#[tokio::test]
+async fn a_ledger_that_cannot_be_kept_is_left_as_it_is() {
+    let now = || Clock::fixed(utc("2026-11-30T12:00:00Z"));
+    let top = tempfile::tempdir().unwrap();
+    let Some(disk) = SmallDisk::mount(top.path(), 1) else { return };
+    fs::copy("tests/golden/ledger/5.db", top.path().join("ledger.db")).unwrap();
+    disk.fill();
+    // For what it takes to look at it, and less than it has.
+    let filler = fs::File::options().write(true).open(top.path().join("filler")).unwrap();
+    filler.set_len(filler.metadata().unwrap().len() - (96 << 10)).unwrap();
+    let before = fs::read(top.path().join("ledger.db")).unwrap();
+    let refused = Ledger::open(top.path(), now()).err().expect("there is no room");
+    assert!(matches!(refused, LedgerError::NotKept { .. }), "{refused:?}");
+    assert!(refused.to_string().contains("ledger.db.v5") && refused.to_string().contains("make room"), "{refused}");
+    assert!(fs::read(top.path().join("ledger.db")).unwrap() == before, "it was changed");
+    disk.make_room();
+    drop(Ledger::open(top.path(), now()).unwrap());
+    assert_eq!(tables(top.path()).1, 7);
+    assert!(top.path().join("ledger.db.v5").exists());
 }
 
 /// Rows of all old tables, and the version; what refers to what is whole.

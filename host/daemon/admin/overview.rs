@@ -9,8 +9,8 @@ use crate::clock::{Instant, ago, ahead_from};
 use crate::config::{Config, Plugin};
 use crate::domain::{ContentDigest, CustomerName, Refused, RunId, ShareName};
 use crate::ledger::{
-    Exposed, FailedShare, Failing, History, LedgerError, Pause, Quarantine, Reader, RunSummary, Standing, Unready,
-    Waiting,
+    Exposed, FailedShare, Failing, History, LedgerError, Origins, Pause, Quarantine, Reader, RunSummary, Standing,
+    Unready, Waiting,
 };
 use crate::run::quarantine;
 
@@ -120,6 +120,9 @@ pub struct LastReload {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Kept {
     pub size_bytes: u64,
+    /// When it was made, and when it was restored.
+    #[serde(default)]
+    pub origins: Origins,
     pub standing: Standing,
     pub paused: Vec<Pause>,
     /// Shares of the configuration that were planned ahead of the clock, the furthest first.
@@ -194,6 +197,7 @@ impl Kept {
         let Failing { shares: failed_count, list: failed } = reader.failing(ago(now, RECENT), LISTED).await?;
         Ok(Self {
             size_bytes: reader.bytes().await?,
+            origins: reader.origins().await?,
             standing: reader.standing_now(LISTED).await?,
             paused: reader.pauses().await?,
             quarantined: halted(reader, config, digest).await?,

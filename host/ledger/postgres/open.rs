@@ -5,26 +5,61 @@ use std::path::PathBuf;
 use postgres::Client;
 
 use super::super::LedgerError;
+use super::super::open::{Opening, tell_new};
 use super::{Node, Server, Session, off_runtime};
+use crate::clock::Instant;
 
 /// As `server_version_num` counts: the oldest that is tested.
 const OLDEST: i32 = 150_000;
 
 /// Number n brings a schema of version n - 1 to version n. Never edited once released.
-const MIGRATIONS: [&str; 5] = [
+const MIGRATIONS: [&str; 6] = [
     include_str!("0001_first.sql"),
     include_str!("0002_reasons.sql"),
     include_str!("0003_quarantine.sql"),
     include_str!("0004_customers.sql"),
     include_str!("0005_profiles.sql"),
+    include_str!("0006_origin.sql"),
 ];
 pub(super) const VERSION: i64 = MIGRATIONS.len() as i64;
 
+/// The first version with a mark.
+const MARKED: i64 = 6;
+
+/// What tells the row of `consign_ledger` from a copy of it: who wrote it, where. A dump that was put
+/// back has it from another transaction. Nothing else changes it: neither freezing, nor VACUUM FULL, nor
+/// pg_upgrade.
+macro_rules! own_mark {
+    () => {
+        "xmin::TEXT || '.' || tableoid::TEXT || '.' ||
+         (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())::TEXT"
+    };
+}
+
+/// Whether the ledger is the one that was made here, and not a copy that was put back.
+pub(super) const IS_ITSELF: &str = concat!("coalesce(mark = ", own_mark!(), ", false)");
+
+/// The row is written, and then it is said by whom.
+pub(in super::super) const MARK: [&str; 2] =
+    ["UPDATE consign_ledger SET mark = NULL", concat!("UPDATE consign_ledger SET mark = ", own_mark!())];
+
+/// Node ids of the time between a dump and its restoration, which may be given once more. No more than
+/// so many begin in it.
+const NODES_LOST_MAX: i64 = 1_000_000;
+
 /// Opens the ledger for writing, as a node of its own, and makes it when there is none.
-pub(in super::super) fn writable(server: &Server) -> Result<Node, LedgerError> {
+pub(in super::super) fn writable(server: &Server, now: Instant, opening: Opening) -> Result<Node, LedgerError> {
     off_runtime(|| {
         let mut client = checked(server)?;
-        migrate(server, &mut client)?;
+        if opening == Opening::Restored && version(server, &mut client)?.is_none() {
+            return Err(LedgerError::Missing { path: path(server) });
+        }
+        migrate(server, &mut client, now, opening)?;
+        if opening == Opening::Restored {
+            // One that lived on through it must not find a node of its number.
+            let skip = "SELECT setval(pg_get_serial_sequence('nodes', 'id'), nextval(pg_get_serial_sequence('nodes', 'id')) + $1)";
+            client.query_one(skip, &[&NODES_LOST_MAX]).map_err(|error| server.refused(&error))?;
+        }
         Node::begin(server, &mut client)
     })
 }
@@ -76,13 +111,26 @@ fn version(server: &Server, client: &mut Client) -> Result<Option<i64>, LedgerEr
     }
 }
 
+pub(super) fn restored(server: &Server) -> LedgerError {
+    LedgerError::Restored { path: path(server) }
+}
+
+fn is_itself(server: &Server, client: &mut Client) -> Result<bool, LedgerError> {
+    let row = client.query_one(&format!("SELECT {IS_ITSELF} AS itself FROM consign_ledger"), &[]);
+    Ok(row.map_err(|error| server.refused(&error))?.get("itself"))
+}
+
 pub(super) fn newer(server: &Server, found: i64) -> LedgerError {
-    LedgerError::Newer { path: path(server), found, known: VERSION }
+    LedgerError::Newer { path: path(server), found, known: VERSION, kept: None }
 }
 
 /// Several may be starting at the same time: one of them does it.
-fn migrate(server: &Server, client: &mut Client) -> Result<(), LedgerError> {
-    if version(server, client)? == Some(VERSION) {
+fn migrate(server: &Server, client: &mut Client, now: Instant, opening: Opening) -> Result<(), LedgerError> {
+    let before = version(server, client)?;
+    if opening == Opening::GoOn && before >= Some(MARKED) && !is_itself(server, client)? {
+        return Err(restored(server));
+    }
+    if before == Some(VERSION) {
         return Ok(());
     }
     let refused = |error: postgres::Error| server.refused(&error);
@@ -101,7 +149,17 @@ fn migrate(server: &Server, client: &mut Client) -> Result<(), LedgerError> {
         client.batch_execute(sql).map_err(refused)?;
         client.execute("UPDATE consign_ledger SET version = $1", &[&number])?;
     }
-    client.batch_execute("COMMIT").map_err(refused)
+    if from == 0 {
+        client.execute("UPDATE consign_ledger SET made_at = $1", &[&now.timestamp_micros()])?;
+    }
+    if opening == Opening::GoOn && from < VERSION {
+        client.batch_execute(&MARK.join(";")).map_err(refused)?;
+    }
+    client.batch_execute("COMMIT").map_err(refused)?;
+    if from == 0 {
+        tell_new(&path(server));
+    }
+    Ok(())
 }
 
 /// How messages name the ledger.

@@ -1,0 +1,7 @@
+-- Where the ledger is from.
+
+CREATE TABLE consign_ledger (
+    made_at      INTEGER,                   -- NULL: an earlier version has not written it down
+    restored_at  INTEGER                    -- from a backup, the last time; NULL: never
+) STRICT;
+INSERT INTO consign_ledger VALUES (NULL, NULL);
