@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use rusqlite::Connection;
+use rusqlite::{Connection, ErrorCode};
 use serde::Serialize;
 use tempfile::NamedTempFile;
 
@@ -90,23 +90,39 @@ pub(super) fn check(ledger: &Db) -> Result<Checked, LedgerError> {
         Db::Sqlite(_) => Some(OF_ONE_WRITER),
         Db::Postgres(_) => None,
     };
-    for (text, query) in RULES.into_iter().chain(of_one) {
+    // Of a file that cannot be read no more can be told.
+    let is_readable = damage.is_empty();
+    for (text, query) in RULES.into_iter().chain(of_one).filter(|_| is_readable) {
         let records = format!("SELECT CAST(id AS TEXT) AS id FROM ({query}) AS found LIMIT {FINDINGS_MAX}");
         let records = ledger.all(&records, &[], |row| Ok(text.replace("{}", &row.get::<String>("id")?)))?;
         findings.extend(records);
     }
-    let count = |table: &str| number(ledger, &format!("SELECT count(*) FROM {table}"));
+    let count = |table: &str| match number(ledger, &format!("SELECT count(*) FROM {table}")) {
+        Err(_) if !is_readable => Ok(0),
+        counted => counted,
+    };
     let (slots, runs, deliveries) = (count("slots")?, count("runs")?, count("deliveries")?);
-    let (bytes, origins) = (bytes(ledger)?, restored::origins(ledger)?);
-    Ok(Checked { slots, runs, deliveries, bytes, origins, damage, findings })
+    let origins = match restored::origins(ledger) {
+        Err(_) if !is_readable => Origins::default(),
+        told => told?,
+    };
+    Ok(Checked { slots, runs, deliveries, bytes: bytes(ledger)?, origins, damage, findings })
 }
 
 /// What SQLite finds wrong with its file. PostgreSQL looks after its own.
 fn damage(ledger: &Db) -> Result<Vec<String>, LedgerError> {
     let Db::Sqlite(_) = ledger else { return Ok(Vec::new()) };
     let whole = format!("PRAGMA integrity_check({FINDINGS_MAX})");
-    let mut findings: Vec<String> = ledger.all(&whole, &[], |row| row.get(0))?;
+    let mut findings: Vec<String> = match ledger.all(&whole, &[], |row| row.get(0)) {
+        Err(LedgerError::Storage { source }) if source.sqlite_error_code() == Some(ErrorCode::DatabaseCorrupt) => {
+            vec![source.to_string()]
+        }
+        found => found?,
+    };
     findings.retain(|found| found != "ok");
+    if !findings.is_empty() {
+        return Ok(findings);
+    }
     let orphans = ledger.all("PRAGMA foreign_key_check", &[], |row| {
         let (table, id, parent): (String, Option<i64>, String) = (row.get(0)?, row.get(1)?, row.get(2)?);
         Ok(format!("row {} of {table} belongs to a row of {parent} that is not there", id.unwrap_or_default()))

@@ -299,6 +299,7 @@ async fn a_ledger_that_cannot_be_kept_is_left_as_it_is() {
     // For what it takes to look at it, and less than it has.
     let filler = fs::File::options().write(true).open(top.path().join("filler")).unwrap();
     filler.set_len(filler.metadata().unwrap().len() - (96 << 10)).unwrap();
+    drop(filler);
     let before = fs::read(top.path().join("ledger.db")).unwrap();
     let refused = Ledger::open(top.path(), now()).err().expect("there is no room");
     assert!(matches!(refused, LedgerError::NotKept { .. }), "{refused:?}");
