@@ -9,10 +9,11 @@ mod unready;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use ::postgres::{Client, NoTls};
 use rustix::process::Signal;
 
 use super::daemon::{SHARE, audit, in_state, wait};
-use super::world::{self, Running, SOON, World, stop, until};
+use super::world::{self, Running, SOON, World, says, stop, until};
 use crate::support::postgres::Postgres;
 
 const CARRIERS: &str = r#"["UA", "B6"]"#;
@@ -212,6 +213,23 @@ fn postgres_that_restarts_does_not_end_the_daemon() {
     stop(daemon);
     audit(&pair.world, ROWS, 0);
     pair.is_sound();
+}
+
+/// Whoever is told to stop again ends, whatever the database makes of what it was told.
+#[test]
+fn postgres_that_stands_still_keeps_no_daemon_that_is_told_to_stop_again() {
+    let Some(server) = Postgres::shared() else { return };
+    let pair = Pair::new(&server.url(), "");
+    let (mut daemon, _) = pair.daemon();
+    let mut busy = Client::connect(&pair.url, NoTls).unwrap();
+    // It is read all the same.
+    busy.batch_execute(&format!("BEGIN; LOCK TABLE {}.slots IN EXCLUSIVE MODE", pair.schema)).unwrap();
+    let waits = "SELECT FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY(pg_blocking_pids(pid))";
+    until("a writer waits", SOON, || !busy.query(waits, &[]).unwrap().is_empty());
+    daemon.signal(Signal::TERM);
+    daemon.signal(Signal::INT);
+    assert_eq!(daemon.wait(SOON).code(), Some(0));
+    says(&pair.world.log(), &["told to stop again"]);
 }
 
 /// Told to one daemon, or where there is none, it reaches the one that has the delivery.
