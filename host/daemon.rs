@@ -32,6 +32,7 @@ mod recovery;
 mod reload;
 mod retention;
 mod retries;
+mod settling;
 #[cfg(test)]
 mod tests;
 mod unready;

@@ -21,6 +21,7 @@ mod read;
 mod reader;
 mod ready;
 mod row;
+mod settle;
 mod shared;
 mod slots;
 mod state;
@@ -52,6 +53,7 @@ pub use read::{
 };
 pub use reader::Reader;
 pub use ready::{Begun, Exposed, Setback, Unready};
+pub use settle::{Saying, Settled, Settlement, Unsettled, Verdict};
 pub use slots::{Pausing, Recorded};
 use state::UploadEvent;
 pub use state::{AttemptState, DeliveryState, RunState, SlotState, UploadState};
@@ -467,12 +469,12 @@ impl Reader {
 
     /// Shares that are paused, by name.
     pub async fn pauses(&self) -> Result<Vec<Pause>, LedgerError> {
-        self.read(read::pauses).await
+        self.read(admin::pauses).await
     }
 
     /// Shares of which more than `slots` wait that are on time, the most first.
     pub async fn backlogs(&self, slots: u64) -> Result<Vec<Backlog>, LedgerError> {
-        self.read(move |ledger| read::backlogs(ledger, slots)).await
+        self.read(move |ledger| admin::backlogs(ledger, slots)).await
     }
 
     /// All there is about a run.

@@ -46,6 +46,7 @@ pub use parts::Parts;
 pub use record::{Outcome, Recorder};
 pub use report::{Fared, Fate, Report};
 pub use retry::Retrying;
+pub use sealed::way_out;
 pub use stop::{Stop, Stopper, passed};
 pub use verify::{Difference, verify};
 

@@ -31,6 +31,7 @@ mod registries;
 mod reload;
 mod sandbox;
 mod service;
+mod settled;
 pub mod sweeps;
 mod timing;
 mod unready;

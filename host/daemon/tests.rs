@@ -3,6 +3,7 @@
 
 mod ends;
 mod reloads;
+mod settled;
 mod silence;
 
 use std::io::{Read as _, Write as _};

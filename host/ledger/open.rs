@@ -20,13 +20,14 @@ const LOCK: &str = "ledger.lock";
 const APPLICATION_ID: i64 = 0x636e_7367;
 
 /// Number n brings a file of version n - 1 to version n. Never edited once released.
-const MIGRATIONS: [&str; 6] = [
+const MIGRATIONS: [&str; 7] = [
     include_str!("0001_first.sql"),
     include_str!("0002_calendar.sql"),
     include_str!("0003_reasons.sql"),
     include_str!("0004_quarantine.sql"),
     include_str!("0005_customers.sql"),
     include_str!("0006_profiles.sql"),
+    include_str!("0007_settled.sql"),
 ];
 const VERSION: i64 = MIGRATIONS.len() as i64;
 

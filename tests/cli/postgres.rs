@@ -2,6 +2,7 @@
 //! dead or a paused one had is delivered once.
 
 mod quarantine;
+mod settled;
 mod steps;
 mod unready;
 

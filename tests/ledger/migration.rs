@@ -48,7 +48,7 @@ async fn a_ledger_of_version_1_goes_on() {
     assert_eq!(before, 1);
     // Who only reads does not change it.
     let error = Ledger::read_only(dir.path()).err().expect("must be refused");
-    assert!(matches!(error, LedgerError::Older { found: 1, known: 6, .. }), "{error:?}");
+    assert!(matches!(error, LedgerError::Older { found: 1, known: 7, .. }), "{error:?}");
     assert!(error.to_string().contains("`consign run` and `consign send` bring it there"), "{error}");
     // A copy can be made before it is changed.
     let copies = tempfile::tempdir().unwrap();
@@ -79,7 +79,7 @@ async fn a_ledger_of_version_1_goes_on() {
     assert!(filled.iter().all(|filling| filling.to_deliver.len() == 1));
     assert_eq!(ledger.pause(share("tick")).await.unwrap().earlier, None);
     drop(ledger);
-    assert_eq!(tables(dir.path()).1, 6);
+    assert_eq!(tables(dir.path()).1, 7);
     assert!(tables(dir.path()).0 >= count, "no row is lost");
     Ledger::read_only(dir.path()).unwrap();
 }
@@ -111,7 +111,7 @@ async fn a_ledger_of_version_2_goes_on() {
     has_one_at_work(&ledger).await;
     assert_eq!(ledger.reader().check().await.unwrap().findings, Vec::<String>::new());
     drop(ledger);
-    assert_eq!(tables(dir.path()).1, 6);
+    assert_eq!(tables(dir.path()).1, 7);
 }
 
 #[tokio::test]
@@ -124,7 +124,7 @@ async fn a_ledger_of_version_3_goes_on() {
     assert_eq!(ledger.quarantined().await.unwrap(), []);
     has_one_at_work(&ledger).await;
     drop(ledger);
-    assert_eq!(tables(dir.path()).1, 6);
+    assert_eq!(tables(dir.path()).1, 7);
 }
 
 /// Whoever has got something was ready for it, and is not looked at again first.
@@ -141,7 +141,7 @@ async fn a_ledger_of_version_4_goes_on() {
     assert_eq!(ledger.unready().await.unwrap(), []);
     has_one_at_work(&ledger).await;
     drop(ledger);
-    assert_eq!(tables(dir.path()).1, 6);
+    assert_eq!(tables(dir.path()).1, 7);
 }
 
 /// What was found of customers stands, as of the profiles that they have now; other ones were never tried.
@@ -168,19 +168,45 @@ async fn a_ledger_of_version_5_goes_on() {
     has_customers_of_earlier_versions(&ledger).await;
     has_one_at_work(&ledger).await;
     drop(ledger);
-    assert_eq!(tables(dir.path()).1, 6);
+    assert_eq!(tables(dir.path()).1, 7);
+}
+
+/// Nothing that has ended was settled by anybody.
+async fn nobody_has_settled(ledger: &Ledger) {
+    let runs = ledger.reader().history(History { limit: 99, ..History::default() }).await.unwrap();
+    assert!(!runs.is_empty());
+    for run in runs {
+        let deliveries = ledger.reader().run(run.run).await.unwrap().deliveries;
+        assert!(deliveries.iter().all(|delivery| delivery.settled.is_none() && delivery.in_doubt.is_none()));
+    }
 }
 
 #[tokio::test]
-async fn a_postgres_ledger_of_version_4_goes_on() {
-    let Some(server) = Postgres::shared() else { return };
-    server.psql("CREATE DATABASE version_4");
-    let url = server.url().replace("/postgres", "/version_4");
-    Postgres::ask(&url, &fs::read_to_string("tests/golden/ledger/postgres-4.sql").unwrap());
-    let database = Database::new(&url, "consign", LEASE);
-    let ledger = Ledger::connect(&database, Clock::fixed(utc("2026-11-29T12:00:00Z"))).unwrap();
+async fn a_ledger_of_version_6_goes_on() {
+    let dir = version(6);
+    assert_eq!(tables(dir.path()).1, 6);
+    let ledger = Ledger::open(dir.path(), Clock::fixed(utc("2026-11-29T12:00:00Z"))).unwrap();
+    nobody_has_settled(&ledger).await;
     has_customers_of_earlier_versions(&ledger).await;
-    assert_eq!(ledger.reader().check().await.unwrap().findings, Vec::<String>::new());
+    has_one_at_work(&ledger).await;
+    drop(ledger);
+    assert_eq!(tables(dir.path()).1, 7);
+}
+
+#[tokio::test]
+async fn a_postgres_ledger_of_version_4_or_5_goes_on() {
+    let Some(server) = Postgres::shared() else { return };
+    for number in [4, 5] {
+        server.psql(&format!("CREATE DATABASE version_{number}"));
+        let url = server.url().replace("/postgres", &format!("/version_{number}"));
+        let dump = format!("tests/golden/ledger/postgres-{number}.sql");
+        Postgres::ask(&url, &fs::read_to_string(dump).unwrap());
+        let database = Database::new(&url, "consign", LEASE);
+        let ledger = Ledger::connect(&database, Clock::fixed(utc("2026-11-29T12:00:00Z"))).unwrap();
+        nobody_has_settled(&ledger).await;
+        has_customers_of_earlier_versions(&ledger).await;
+        assert_eq!(ledger.reader().check().await.unwrap().findings, Vec::<String>::new());
+    }
 }
 
 /// The first version in PostgreSQL, as `pg_dump` wrote it.
@@ -194,7 +220,7 @@ async fn a_postgres_ledger_of_version_1_goes_on() {
     Postgres::ask(&url, &format!("UPDATE consign.deliveries SET failure = '{LEFT_OUT}' WHERE id = ({failed})"));
     let database = Database::new(&url, "consign", LEASE);
     let error = Reader::connect(&database).err().expect("must be refused");
-    assert!(matches!(error, LedgerError::Older { found: 1, known: 5, .. }), "{error:?}");
+    assert!(matches!(error, LedgerError::Older { found: 1, known: 6, .. }), "{error:?}");
     let ledger = Ledger::connect(&database, Clock::fixed(utc("2026-11-25T12:00:00Z"))).unwrap();
     let failed = History { state: Some(RunState::Failed), limit: 99, ..History::default() };
     assert_eq!(ledger.reader().history(failed).await.unwrap().len(), 4);

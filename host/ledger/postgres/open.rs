@@ -11,12 +11,13 @@ use super::{Node, Server, Session, off_runtime};
 const OLDEST: i32 = 150_000;
 
 /// Number n brings a schema of version n - 1 to version n. Never edited once released.
-const MIGRATIONS: [&str; 5] = [
+const MIGRATIONS: [&str; 6] = [
     include_str!("0001_first.sql"),
     include_str!("0002_reasons.sql"),
     include_str!("0003_quarantine.sql"),
     include_str!("0004_customers.sql"),
     include_str!("0005_profiles.sql"),
+    include_str!("0006_settled.sql"),
 ];
 pub(super) const VERSION: i64 = MIGRATIONS.len() as i64;
 
