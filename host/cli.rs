@@ -22,6 +22,7 @@ mod retry;
 mod sandbox;
 mod send;
 mod serve;
+mod settle;
 mod setup;
 mod status;
 mod waiting;
@@ -147,6 +148,12 @@ enum Command {
     /// Their uploads are aborted, and they are on record as failed. What is stored
     /// whole becomes visible all the same.
     Cancel(cancel::CancelArgs),
+    /// Say what became of a delivery whose manifest is in doubt.
+    ///
+    /// Only for who has looked into the bucket, or asked the customer: consign
+    /// itself may not read there, and otherwise asks until S3 answers. What waits
+    /// for the delivery goes on at once.
+    Settle(settle::SettleArgs),
     /// List the coming slots of a share, with what each covers.
     ///
     /// Slots on days on which clocks are changed say so. The rules are in
@@ -265,6 +272,7 @@ fn dispatch(cli: &Cli) -> Result<Exit, output::CliError> {
         Command::Reload(args) => setup::block_on(reload::reload(global, args)),
         Command::Retry(args) => setup::block_on(retry::retry(global, args)),
         Command::Cancel(args) => setup::block_on(cancel::cancel(global, args)),
+        Command::Settle(args) => setup::block_on(settle::settle(global, args)),
         Command::Next(args) => setup::block_on(next::next(global, args)),
         Command::Pause(args) => setup::block_on(pause::pause(global, args)),
         Command::Resume(args) => setup::block_on(pause::resume(global, args)),

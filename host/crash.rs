@@ -89,6 +89,8 @@ points! {
     ForgottenAhead = "forgotten-ahead",
     /// Cursors were put back, and the planner does not know.
     Rewound = "rewound",
+    /// Somebody has settled a delivery in doubt, and what waits for it does not know.
+    Settled = "settled",
     /// Another configuration is the daemon's.
     Adopted = "adopted",
     /// What ended long ago is forgotten.

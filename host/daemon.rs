@@ -33,6 +33,7 @@ mod reload;
 pub mod restored;
 mod retention;
 mod retries;
+mod settling;
 #[cfg(test)]
 mod tests;
 mod unready;

@@ -24,6 +24,7 @@ mod ready;
 mod restore;
 mod restored;
 mod row;
+mod settle;
 mod shared;
 mod slots;
 mod state;
@@ -56,6 +57,7 @@ pub use read::{
 pub use reader::Reader;
 pub use ready::{Begun, Exposed, Setback, Unready};
 pub use restored::{Origins, Unknown};
+pub use settle::{Saying, Settled, Settlement, Unsettled, Verdict};
 pub use slots::{Pausing, Recorded};
 use state::UploadEvent;
 pub use state::{AttemptState, DeliveryState, RunState, SlotState, UploadState};
@@ -440,12 +442,12 @@ impl Reader {
 
     /// Shares that are paused, by name.
     pub async fn pauses(&self) -> Result<Vec<Pause>, LedgerError> {
-        self.read(read::pauses).await
+        self.read(admin::pauses).await
     }
 
     /// Shares of which more than `slots` wait that are on time, the most first.
     pub async fn backlogs(&self, slots: u64) -> Result<Vec<Backlog>, LedgerError> {
-        self.read(move |ledger| read::backlogs(ledger, slots)).await
+        self.read(move |ledger| admin::backlogs(ledger, slots)).await
     }
 
     /// All there is about a run.

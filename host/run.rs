@@ -47,6 +47,7 @@ pub use parts::Parts;
 pub use record::{Outcome, Recorder, yet_to_come};
 pub use report::{Fared, Fate, Report};
 pub use retry::Retrying;
+pub use sealed::way_out;
 pub use stop::{Stop, Stopper, passed};
 pub use verify::{Difference, verify};
 

@@ -34,6 +34,7 @@ mod restored;
 mod retries;
 mod sandbox;
 mod service;
+mod settled;
 pub mod sweeps;
 mod timing;
 mod unready;

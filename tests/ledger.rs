@@ -32,6 +32,7 @@ mod ready;
 mod restored;
 mod schema;
 mod server;
+mod settled;
 mod upkeep;
 
 use std::cell::Cell;
@@ -42,8 +43,8 @@ use consign::clock::{Clock, Instant};
 use consign::config::Database;
 use consign::domain::{
     AccountId, BucketName, Completion, CustomerName, CustomerPrefix, Destination, Failure, Interval, KeyFacts,
-    KeyTemplate, Layer, LeafName, ManifestObject, ObjectKey, Origin, Retry, Role, SealedObject, ShareName, SkipReason,
-    Slot,
+    KeyTemplate, Layer, LeafName, Manifest, ManifestInterval, ManifestObject, Mode, ObjectKey, Origin, Retry, Role,
+    RunId, SealedObject, ShareName, SkipReason, Slot,
 };
 use consign::ledger::{
     AttemptId, AttemptState, Committed, Cursor, DeliveryState, History, Ledger, LedgerError, Planned, Reader, RunState,
@@ -159,6 +160,26 @@ fn object(key: &ObjectKey, upload_id: &str) -> SealedObject {
         full_checksum: true,
         parts: Vec::new(),
         completion: Completion::InDoubt,
+    }
+}
+
+/// What the manifest of a delivery to acme is to say.
+fn draft(slot: &Slot) -> Manifest {
+    Manifest {
+        manifest_version: 1,
+        share: slot.share.clone(),
+        slot: slot.at,
+        interval: ManifestInterval { start: slot.interval.start, end: slot.interval.end },
+        customer: CustomerName::parse("acme").unwrap(),
+        mode: Mode::Slot,
+        run: RunId::new(start()),
+        rows: 3,
+        objects: Vec::new(),
+        schema: Vec::new(),
+        plugin: None,
+        consign_version: "0".to_owned(),
+        started: start(),
+        finished: start(),
     }
 }
 

@@ -8,9 +8,11 @@ use super::output::{self, CliError, Exit, bytes, line, thousands};
 use super::{Global, setup};
 use crate::clock::{exact, to_the_second};
 use crate::config::{Config, near};
-use crate::domain::{CustomerName, Invalid, ShareName};
-use crate::ledger::{AttemptDetail, DeliveryDetail, DeliveryState, History, RunDetail, RunState, RunSummary, Skipped};
-use crate::run::wanted;
+use crate::domain::{CustomerName, Invalid, RunId, ShareName};
+use crate::ledger::{
+    AttemptDetail, DeliveryDetail, DeliveryState, History, RunDetail, RunState, RunSummary, Settled, Skipped,
+};
+use crate::run::{wanted, way_out};
 
 #[derive(Args)]
 pub struct HistoryArgs {
@@ -199,11 +201,11 @@ fn print(config: &Config, detail: &RunDetail) {
         line(&format!("finished  {}", to_the_second(finished)));
     }
     for delivery in &detail.deliveries {
-        print_delivery(config, delivery);
+        print_delivery(config, run.run, delivery);
     }
 }
 
-fn print_delivery(config: &Config, delivery: &DeliveryDetail) {
+fn print_delivery(config: &Config, run: RunId, delivery: &DeliveryDetail) {
     // The ledger has keys; the bucket is the customer's, as long as it is one.
     let bucket = config.customers.get(&delivery.customer).map(|customer| format!("s3://{}/", customer.bucket));
     let bucket = bucket.unwrap_or_default();
@@ -216,6 +218,15 @@ fn print_delivery(config: &Config, delivery: &DeliveryDetail) {
         if !failure.remedy.is_empty() {
             line(&format!("  help: {}", failure.remedy.replace('\n', "\n  ")));
         }
+    }
+    // What is being completed is not in doubt before that has failed.
+    if let Some(key) = delivery.in_doubt.as_ref().filter(|_| delivery.due.is_some()) {
+        line(&format!("  in doubt   {bucket}{key}"));
+        line(&format!("  help: {}", way_out(run, &delivery.customer)));
+    }
+    if let Some(Settled { by, at, reason }) = &delivery.settled {
+        let reason = reason.as_deref().map(|reason| format!(": {reason}")).unwrap_or_default();
+        line(&format!("  settled    by {by}, {}{reason}", to_the_second(*at)));
     }
     for attempt in &delivery.attempts {
         print_attempt(&bucket, attempt);

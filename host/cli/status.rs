@@ -261,6 +261,9 @@ fn print_work(kept: &Kept, state: Option<&Now>, now: Instant) {
             if let Some(failure) = &open.failure {
                 line(&both_ends(&format!("    {failure}"), WIDTH));
             }
+            if open.in_doubt.is_some() {
+                line("    its manifest may be there: `consign settle` says so; show tells how");
+            }
         }
         rest(standing.again_count, standing.again.len());
     }

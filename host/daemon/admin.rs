@@ -7,6 +7,7 @@
 pub mod ask;
 mod office;
 mod overview;
+mod settle;
 pub mod socket;
 
 use std::io;
@@ -27,6 +28,7 @@ use ask::{Event, LINE_MAX, Preamble, Request, Said, VERSION};
 pub(super) use office::{Office, Order, Watch};
 pub use office::{cancelled_by, is_open, pause, release, resume, to_retry};
 pub use overview::{Halted, Kept, LastReload, Moving, NotReady, Now, Overview, Running, Shut, Unasked};
+pub use settle::{saying, to_settle, unsettled};
 use socket::{Bound, SocketError};
 
 /// How long a caller may take with its line, and with taking one.

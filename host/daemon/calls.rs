@@ -9,9 +9,11 @@ use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use tokio::time::Instant;
 
+use super::settling::Settling;
 use crate::domain::{RunId, ShareName, SkipReason, Slot};
 use crate::ledger::{
-    Claims, DeliveryId, Exposed, LedgerError, OpenDelivery, Quarantine, Recorded, RunState, Unfinished, Unready,
+    Claims, DeliveryId, Exposed, LedgerError, OpenDelivery, Quarantine, Recorded, RunState, Settlement, Unfinished,
+    Unready, Unsettled,
 };
 use crate::schedule::Plan;
 
@@ -42,6 +44,8 @@ pub(super) enum Answer {
     Kept(Result<Vec<(Slot, SkipReason)>>),
     /// Deliveries that wait for their bucket.
     PutOff(Result<()>),
+    /// Deliveries in doubt of which somebody knows.
+    Settled(Box<Settling>, Result<std::result::Result<Vec<Settlement>, Unsettled>>),
 }
 
 pub(super) struct Calls {

@@ -1,7 +1,7 @@
 //! What is being worked on, and what becomes of it. Nothing here waits: each step
 //! takes what has happened and begins what may begin.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -52,6 +52,8 @@ pub(super) struct Desk {
     pub(super) quarantine: Quarantined,
     /// What waits for its customer to be ready.
     pub(super) waiting: Waiting,
+    /// What is being settled by hand.
+    pub(super) settling: BTreeMap<DeliveryId, Job>,
     pub(super) work: JoinSet<Result<Progress, LedgerError>>,
     pub(super) at_work: HashMap<Id, AtWork>,
     /// What the ledger was asked.
@@ -118,6 +120,7 @@ impl Desk {
             breakers: Breakers::default(),
             quarantine: Quarantined::default(),
             waiting: Waiting::default(),
+            settling: BTreeMap::new(),
             work: JoinSet::new(),
             at_work: HashMap::new(),
             calls: Calls::default(),
@@ -224,6 +227,7 @@ impl Desk {
             Answer::Quarantined(all) => self.quarantined(all)?,
             Answer::Kept(kept) => self.kept(kept)?,
             Answer::PutOff(put_off) => self.were_put_off(put_off)?,
+            Answer::Settled(settling, settled) => self.settled(*settling, settled)?,
             Answer::Unready(all) => self.unready(all)?,
             Answer::Forgot(forgot) => self.forgot(forgot)?,
         }
@@ -242,9 +246,13 @@ impl Desk {
 
     /// It is at work here, waits for a place, or for its next try.
     pub fn has(&self, delivery: DeliveryId) -> bool {
-        let is_at_work = || self.at_work.values().any(|at_work| at_work.delivery.id == delivery);
         let waits = self.queue.has(delivery) || self.retries.has(delivery) || self.quarantine.has(delivery);
-        waits || self.waiting.has(delivery) || self.unrecorded.has(delivery) || is_at_work()
+        let waits = waits || self.waiting.has(delivery) || self.unrecorded.has(delivery);
+        waits || self.settling.contains_key(&delivery) || self.is_at_work(delivery)
+    }
+
+    pub fn is_at_work(&self, delivery: DeliveryId) -> bool {
+        self.at_work.values().any(|at_work| at_work.delivery.id == delivery)
     }
 
     /// Has it wait for a place, or for what it cannot begin without: its bucket, its plugin.
@@ -298,10 +306,7 @@ impl Desk {
             at_work.stopper.stop(why);
             return;
         }
-        let waiting = self.queue.remove(delivery).or_else(|| self.retries.remove(delivery));
-        let waiting = waiting.or_else(|| self.quarantine.remove(delivery));
-        let waiting = waiting.or_else(|| self.waiting.remove(delivery));
-        let Some(Job { delivery, .. }) = waiting else { return };
+        let Some(Job { delivery, .. }) = self.take_out(delivery) else { return };
         // It may have come further since it was read.
         let job = Job { delivery, task: Task::Again { begun } };
         match job.has_begun() {

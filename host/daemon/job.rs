@@ -9,9 +9,9 @@ use super::generation::Generation;
 use super::queue::Turn;
 use crate::clock::Instant;
 use crate::config::{Config, PluginSource};
-use crate::domain::{CustomerName, Failure, Origin, RunId, Slot};
+use crate::domain::{CustomerName, Failure, Leaves, Origin, RunId, Slot};
 use crate::ledger::{DeliveryId, Ledger, LedgerError, OpenDelivery};
-use crate::run::{Fared, Gauge, Outcome, Recorder, Retrying, Stop, Work};
+use crate::run::{Fared, Gauge, Outcome, Recorder, Retrying, Stop, Work, way_out};
 
 /// One delivery of a run, and what is to be done for it.
 pub(super) struct Job {
@@ -140,13 +140,11 @@ pub(super) async fn carry_out(
         }
         Outcome::Waits { failure, due, sealed } => {
             let (layer, due_at) = (failure.layer.as_str(), due.to_rfc3339_opts(SecondsFormat::Millis, true));
-            tracing::warn!(
-                layer,
-                due = due_at,
-                remedy = failure.logged_remedy(),
-                "to be tried again: {}",
-                failure.message
-            );
+            let remedy = match failure.leaves == Leaves::InDoubt && failure.is_of_setup() {
+                true => format!("{}; {}", failure.logged_remedy(), way_out(run, customer)),
+                false => failure.logged_remedy().to_owned(),
+            };
+            tracing::warn!(layer, due = due_at, remedy, "to be tried again: {}", failure.message);
             Ok(Progress::Waits { due, sealed, failure })
         }
         Outcome::Interrupted(_) => Ok(Progress::Interrupted),

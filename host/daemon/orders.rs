@@ -72,7 +72,8 @@ impl Desk {
         match order {
             Order::Tell(tell) => drop(tell.send(self.now())),
             // It is in the ledger, and the next start goes on with it.
-            Order::Begin { .. } | Order::TryNow { .. } | Order::Reloading if self.callers.is_stopping() => {}
+            Order::Begin { .. } | Order::TryNow { .. } | Order::Settle(_) | Order::Reloading
+                if self.callers.is_stopping() => {}
             Order::Begin { claim, watch } => {
                 for (_, delivery) in &claim.deliveries {
                     self.callers.watch(*delivery, watch.clone());
@@ -102,6 +103,7 @@ impl Desk {
                     self.look_at_cancelled(delivery);
                 }
             }
+            Order::Settle(settling) => self.settle(settling),
             Order::PlanAnew { planner } => {
                 let before = self.intake.plan_anew(*planner);
                 // With many shares this takes a while.

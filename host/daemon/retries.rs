@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::job::Job;
 use crate::clock::Instant;
+use crate::domain::{CustomerName, ShareName};
 use crate::ledger::DeliveryId;
 
 #[derive(Default)]
@@ -39,6 +40,13 @@ impl Retries {
 
     pub fn remove(&mut self, delivery: DeliveryId) -> Option<Job> {
         self.jobs.remove(&(self.due.remove(&delivery)?, delivery))
+    }
+
+    /// Takes out what is to go to a customer of a share.
+    pub fn of(&mut self, share: &ShareName, customer: &CustomerName) -> Vec<Job> {
+        let is_it = |job: &Job| job.delivery.slot.share == *share && job.delivery.customer == *customer;
+        let ids: Vec<DeliveryId> = self.jobs.values().filter(|job| is_it(job)).map(|job| job.delivery.id).collect();
+        ids.into_iter().filter_map(|id| self.remove(id)).collect()
     }
 
     pub fn has(&self, delivery: DeliveryId) -> bool {

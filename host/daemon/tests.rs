@@ -4,6 +4,7 @@
 mod ends;
 mod planning;
 mod reloads;
+mod settled;
 mod silence;
 
 use std::io::{Read as _, Write as _};

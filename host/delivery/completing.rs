@@ -87,8 +87,7 @@ async fn resume(
 impl Left {
     /// The manifest may have been asked for: before that, all objects are known to be done.
     pub fn may_be_manifested(&self) -> bool {
-        let data = self.objects.iter().filter(|object| object.role == Role::Data);
-        data.map(|object| &object.completion).all(|is| is.is_done() || *is == Completion::Unsaid)
+        SealedObject::may_be_manifested(&self.objects)
     }
 }
 
@@ -165,17 +164,6 @@ pub(super) async fn completed(store: &Store, object: &mut SealedObject) -> Resul
         Err(_) => object.completion = Completion::Open,
     }
     answer.map(drop).map_err(|incomplete| incomplete.failure)
-}
-
-impl From<SealedObject> for ManifestObject {
-    fn from(object: SealedObject) -> Self {
-        let etag = match object.completion {
-            Completion::Done(etag) => etag,
-            _ => String::new(),
-        };
-        let SealedObject { key, bytes, rows, checksum_crc64nvme, media_type, .. } = object;
-        Self { key, bytes, rows, checksum_crc64nvme, etag, media_type }
-    }
 }
 
 impl Common {

@@ -363,6 +363,20 @@ mod tests {
         assert_eq!(vendor.0.sts.lock().unwrap().len(), 2);
     }
 
+    /// What TLS does not protect on its way is signed. AWS's own endpoints have it.
+    #[tokio::test]
+    async fn what_goes_without_tls_is_signed() {
+        for (endpoint, signs) in
+            [(None, false), (Some("https://minio.example"), false), (Some("http://127.0.0.1:9000"), true)]
+        {
+            let region = crate::domain::Region::parse("eu-north-1").ok();
+            let endpoint_url = endpoint.map(|url| url.parse().unwrap());
+            let vendor =
+                Vendor::new(&Aws { region, endpoint_url, ..Aws::default() }, 1, Clock::system()).await.unwrap();
+            assert_eq!(vendor.signs_payload(), signs, "{endpoint:?}");
+        }
+    }
+
     #[test]
     fn partitions_are_told_apart_by_their_regions() {
         assert_eq!(partition("eu-west-1"), partition("us-east-1"));

@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::{Failure, LeafName, Manifest, ObjectKey};
+use super::{Failure, LeafName, Manifest, ManifestObject, ObjectKey};
 use crate::clock::Instant;
 
 /// What an object is to whoever reads the bucket.
@@ -70,6 +70,26 @@ pub struct SealedObject {
     pub parts: Vec<SealedPart>,
     #[serde(default)]
     pub completion: Completion,
+}
+
+impl SealedObject {
+    /// Whether the manifest of a delivery of these may have been asked for: before that, all that it
+    /// names are known to be done.
+    pub fn may_be_manifested(all: &[Self]) -> bool {
+        let data = all.iter().filter(|object| object.role == Role::Data);
+        data.map(|object| &object.completion).all(|is| is.is_done() || *is == Completion::Unsaid)
+    }
+}
+
+impl From<SealedObject> for ManifestObject {
+    fn from(object: SealedObject) -> Self {
+        let etag = match object.completion {
+            Completion::Done(etag) => etag,
+            _ => String::new(),
+        };
+        let SealedObject { key, bytes, rows, checksum_crc64nvme, media_type, .. } = object;
+        Self { key, bytes, rows, checksum_crc64nvme, etag, media_type }
+    }
 }
 
 /// How far an object's completion is, for whoever asks for it next.

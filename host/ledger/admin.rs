@@ -5,10 +5,10 @@ use serde::{Deserialize, Serialize};
 
 use super::claim::{LEFT_OUT, cancel as mark, release};
 use super::db::{Db, Row, values};
-use super::row::{at, customer, maybe_at, maybe_json, origin, run_id, share, size, state, step, to_json};
+use super::row::{at, count, customer, maybe_at, maybe_json, origin, run_id, share, size, state, step, to_json};
 use super::slots::PAUSES;
 use super::state::DeliveryEvent;
-use super::{DeliveryId, DeliveryState, Ledger, LedgerError, Reader, shared, write};
+use super::{Backlog, DeliveryId, DeliveryState, Ledger, LedgerError, Pause, Reader, settle, shared, write};
 use crate::clock::Instant;
 use crate::crash::{self, Point};
 use crate::domain::{CustomerName, Failure, Origin, RunId, ShareName, SkipReason};
@@ -48,6 +48,9 @@ pub struct Open {
     pub due: Option<Instant>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub failure: Option<Failure>,
+    /// Key of its manifest that may be in the bucket: whether it is, nobody knows.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub in_doubt: Option<String>,
     /// It has been told to end.
     pub cancelled: bool,
 }
@@ -190,7 +193,7 @@ impl Reader {
 }
 
 const OPEN: &str = "
-    SELECT r.id AS run_id, r.share, s.at, r.origin, d.customer, d.state, d.due_at, d.failure,
+    SELECT r.id AS run_id, r.share, s.at, r.origin, d.id AS delivery, d.customer, d.state, d.due_at, d.failure,
            d.cancel IS NOT NULL AS cancelled, a.number, a.started_at
     FROM runs r JOIN slots s ON s.id = r.slot JOIN deliveries d ON d.run = r.seq
     LEFT JOIN attempts a ON a.delivery = d.id
@@ -216,7 +219,7 @@ fn standing(ledger: &Db, limit: usize) -> Result<Standing, LedgerError> {
         }
     }
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let list = |which: &str| ledger.all(&format!("{OPEN} {which} LIMIT ?1"), values![limit], open);
+    let list = |which: &str| ledger.all(&format!("{OPEN} {which} LIMIT ?1"), values![limit], |row| open(ledger, row));
     standing.at_work = list("AND d.state <> 'waiting' AND d.due_at IS NULL ORDER BY a.started_at, d.id")?;
     standing.again = list("AND d.due_at IS NOT NULL ORDER BY d.due_at, d.id")?;
     let pending: i64 = ledger.only("SELECT count(*) FROM slots WHERE state = 'pending'", &[])?;
@@ -226,19 +229,41 @@ fn standing(ledger: &Db, limit: usize) -> Result<Standing, LedgerError> {
     Ok(standing)
 }
 
-fn open(row: &Row<'_>) -> Result<Open, LedgerError> {
+fn open(ledger: &Db, row: &Row<'_>) -> Result<Open, LedgerError> {
+    let (state, due) = (state(row, "state")?, maybe_at(row, "due_at")?);
+    // What is being completed is not in doubt before that has failed.
+    let in_doubt = match due {
+        Some(_) => settle::in_doubt(ledger, DeliveryId(row.get("delivery")?), state)?,
+        None => None,
+    };
     Ok(Open {
         run: run_id(row)?,
         share: share(row)?,
         slot: at(row, "at")?,
         origin: origin(row)?,
         customer: customer(row)?,
-        state: state(row, "state")?,
+        state,
         attempt: row.get::<Option<i64>>("number")?.and_then(|number| number.try_into().ok()),
         since: maybe_at(row, "started_at")?,
-        due: maybe_at(row, "due_at")?,
+        due,
         failure: maybe_json(row, "failure")?,
+        in_doubt,
         cancelled: row.get("cancelled")?,
+    })
+}
+
+pub(super) fn pauses(ledger: &Db) -> Result<Vec<Pause>, LedgerError> {
+    let select = "SELECT share, since FROM pauses WHERE until IS NULL ORDER BY share";
+    ledger.all(select, &[], |row| Ok(Pause { share: share(row)?, since: at(row, "since")? }))
+}
+
+pub(super) fn backlogs(ledger: &Db, slots: u64) -> Result<Vec<Backlog>, LedgerError> {
+    let select = "SELECT share, count(*) AS slots, min(at) AS oldest FROM (
+                      SELECT share, at FROM slots WHERE state = 'pending' AND origin = 'schedule'
+                      UNION ALL SELECT share, at FROM slots WHERE state = 'held' AND origin = 'schedule') AS waiting
+                  GROUP BY share HAVING count(*) > ?1 ORDER BY 2 DESC, 1 LIMIT 20";
+    ledger.all(select, values![count(slots)], |row| {
+        Ok(Backlog { share: share(row)?, slots: size(row, "slots")?, oldest: at(row, "oldest")? })
     })
 }
 
@@ -331,7 +356,7 @@ fn give_up(
     Ok(cancelled)
 }
 
-fn deliveries(ledger: &Db, run: RunId) -> Result<Vec<(i64, CustomerName, DeliveryState)>, LedgerError> {
+pub(super) fn deliveries(ledger: &Db, run: RunId) -> Result<Vec<(i64, CustomerName, DeliveryState)>, LedgerError> {
     let all = "SELECT d.id, d.customer, d.state FROM runs r JOIN deliveries d ON d.run = r.seq
                WHERE r.id = ?1 ORDER BY d.customer";
     ledger.all(all, values![&run.to_string()], |row| Ok((row.get("id")?, customer(row)?, state(row, "state")?)))

@@ -8,12 +8,12 @@ use super::claim::LEFT_OUT;
 use super::completing::is_manifested;
 use super::db::{Db, Row, Value, values};
 use super::row::{
-    at, count, customer, destination, json, maybe_at, maybe_json, maybe_reason, number, origin, run_id, share, size,
-    slot, state,
+    at, customer, destination, json, maybe_at, maybe_json, maybe_reason, number, origin, run_id, size, slot, state,
 };
+use super::settle::{self, Settled};
 use super::shared;
 use super::state::State;
-use super::{AttemptId, AttemptState, Backlog, DeliveryId, DeliveryState, LedgerError, Pause, RunState, UploadState};
+use super::{AttemptId, AttemptState, DeliveryId, DeliveryState, LedgerError, RunState, UploadState};
 use crate::clock::Instant;
 use crate::domain::{
     CustomerName, Destination, Failure, Interval, Manifest, Origin, RunId, SealedObject, ShareName, SkipReason, Slot,
@@ -86,6 +86,12 @@ pub struct DeliveryDetail {
     /// When it is tried again after that.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub due: Option<Instant>,
+    /// Key of its manifest that may be in the bucket: whether it is, nobody knows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub in_doubt: Option<String>,
+    /// Who has said what became of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub settled: Option<Settled>,
     pub manifest_key: Option<String>,
     pub rows: Option<u64>,
     pub bytes: Option<u64>,
@@ -202,21 +208,6 @@ const SUMMARY: &str = "
            (SELECT CAST(coalesce(sum(bytes), 0) AS BIGINT) FROM deliveries d WHERE d.run = r.seq AND d.state = 'committed') AS bytes
     FROM runs r JOIN slots s ON s.id = r.slot";
 
-pub(super) fn pauses(ledger: &Db) -> Result<Vec<Pause>, LedgerError> {
-    let select = "SELECT share, since FROM pauses WHERE until IS NULL ORDER BY share";
-    ledger.all(select, &[], |row| Ok(Pause { share: share(row)?, since: at(row, "since")? }))
-}
-
-pub(super) fn backlogs(ledger: &Db, slots: u64) -> Result<Vec<Backlog>, LedgerError> {
-    let select = "SELECT share, count(*) AS slots, min(at) AS oldest FROM (
-                      SELECT share, at FROM slots WHERE state = 'pending' AND origin = 'schedule'
-                      UNION ALL SELECT share, at FROM slots WHERE state = 'held' AND origin = 'schedule') AS waiting
-                  GROUP BY share HAVING count(*) > ?1 ORDER BY 2 DESC, 1 LIMIT 20";
-    ledger.all(select, values![count(slots)], |row| {
-        Ok(Backlog { share: share(row)?, slots: size(row, "slots")?, oldest: at(row, "oldest")? })
-    })
-}
-
 pub(super) fn history(ledger: &Db, filter: &History) -> Result<Vec<RunSummary>, LedgerError> {
     let limit = i64::try_from(filter.limit).unwrap_or(i64::MAX);
     // Only what is asked for, and the state as a word: otherwise no index would be of use.
@@ -330,6 +321,8 @@ fn deliveries(ledger: &Db, run: i64) -> Result<Vec<DeliveryDetail>, LedgerError>
             state: state(row, "state")?,
             failure: maybe_json(row, "failure")?,
             due: maybe_at(row, "due_at")?,
+            in_doubt: settle::in_doubt(ledger, id, state(row, "state")?)?,
+            settled: maybe_json(row, "settled")?,
             manifest_key: row.get("manifest_key")?,
             rows: maybe_size(row, "rows")?,
             bytes: maybe_size(row, "bytes")?,
@@ -453,7 +446,7 @@ fn open(ledger: &Db, row: &Row<'_>) -> Result<OpenDelivery, LedgerError> {
     Ok(OpenDelivery { id, customer, state, tries, due, cancel, attempt, uploads })
 }
 
-fn open_attempt(ledger: &Db, delivery: DeliveryId) -> Result<Option<OpenAttempt>, LedgerError> {
+pub(super) fn open_attempt(ledger: &Db, delivery: DeliveryId) -> Result<Option<OpenAttempt>, LedgerError> {
     let select = "SELECT * FROM attempts WHERE delivery = ?1 AND state IN ('working', 'sealed')";
     ledger.first(select, values![delivery.0], |row| {
         let id = AttemptId(row.get("id")?);

@@ -148,15 +148,26 @@ pub(super) fn committed(
     attempt: AttemptId,
     committed: &Committed,
 ) -> Result<(), LedgerError> {
+    let (delivery, component) = is_delivered(ledger, now, attempt, committed)?;
+    // Without rows it may not have been asked at all, and has done neither well nor ill.
+    let has_formatted = committed.rows > 0 || !committed.objects.is_empty();
+    if let Some(component) = component.filter(|_| has_formatted) {
+        faults::forgive(ledger, &component)?;
+    }
+    ready::has_delivered(ledger, now, delivery)
+}
+
+/// The same by somebody's word, which says nothing of its plugin and its customer.
+pub(super) fn is_delivered(
+    ledger: &Db,
+    now: Instant,
+    attempt: AttemptId,
+    committed: &Committed,
+) -> Result<(i64, Option<String>), LedgerError> {
     step::<AttemptState>(ledger, attempt.0, AttemptEvent::Commit, "ended_at = ?3", values![now])?;
     let (delivery, component) = of(ledger, attempt)?;
     let also = "failure = NULL, due_at = NULL, manifest_key = ?3, rows = ?4, bytes = ?5";
     let Committed { manifest_key, rows, bytes, objects, left } = committed;
-    // Without rows it may not have been asked at all, and has done neither well nor ill.
-    let has_formatted = *rows > 0 || !objects.is_empty();
-    if let Some(component) = component.filter(|_| has_formatted) {
-        faults::forgive(ledger, &component)?;
-    }
     let values = values![manifest_key, count(*rows), count(*bytes)];
     step::<DeliveryState>(ledger, delivery, DeliveryEvent::Commit, also, values)?;
     let complete = "UPDATE objects SET etag = ?3 WHERE attempt = ?1 AND key = ?2";
@@ -165,13 +176,13 @@ pub(super) fn committed(
             return Err(LedgerError::Unknown { record: format!("sealed object {} of the attempt", object.key) });
         }
     }
-    ready::has_delivered(ledger, now, delivery)?;
     let open = "SELECT id, upload_id FROM uploads WHERE attempt = ?1 AND state = 'created'";
     let open = ledger.all(open, values![attempt.0], |row| Ok((row.get("id")?, row.get::<String>("upload_id")?)))?;
     for (id, _) in open.into_iter().filter(|(_, upload_id)| !left.contains(upload_id)) {
         step::<UploadState>(ledger, id, UploadEvent::Complete, "ended_at = ?3", values![now])?;
     }
-    release(ledger, delivery)
+    release(ledger, delivery)?;
+    Ok((delivery, component))
 }
 
 pub(super) fn failed(

@@ -313,7 +313,7 @@ impl Recorder<'_> {
         if let Some(due) = due.filter(|_| spared.is_some()) {
             self.ledger.unanswered(at_work.attempt, failure.clone(), due).await?;
             crash::point(Point::Waiting);
-            return Ok(Outcome::Waits { failure, due, sealed });
+            return Ok(Outcome::Waits { failure: self.with_way_out(failure), due, sealed });
         }
         let formatter = work.and_then(|work| self.parts.formatter(&work.config, &work.share));
         if self.ledger.failed_by(formatter, at_work.attempt, failure.clone(), due).await? {
@@ -324,7 +324,7 @@ impl Recorder<'_> {
         if was_sealed && !sealed {
             self.end_left(at_work.delivery).await?;
         }
-        Ok(Outcome::Waits { failure, due, sealed })
+        Ok(Outcome::Waits { failure: self.with_way_out(failure), due, sealed })
     }
 
     /// It is delivered. Uploads that are `left` are still to be aborted.
@@ -374,12 +374,12 @@ impl Recorder<'_> {
         match self.ledger.refused(at_work.attempt, work.customer.hash(), failure.clone(), due).await? {
             Setback::Held => {
                 crash::point(Point::HeldBack);
-                Ok(Outcome::Held { failure, sealed })
+                Ok(Outcome::Held { failure: self.with_way_out(failure), sealed })
             }
             Setback::Again => {
                 crash::point(Point::Waiting);
                 failure.retry = Retry::Later;
-                Ok(Outcome::Waits { failure, due: due.unwrap_or(now), sealed })
+                Ok(Outcome::Waits { failure: self.with_way_out(failure), due: due.unwrap_or(now), sealed })
             }
             Setback::Failed => {
                 crash::point(Point::Failed);

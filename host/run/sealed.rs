@@ -9,7 +9,7 @@ use super::{Delivered, Work, leads_to};
 use crate::config::Customer;
 use crate::crash::{self, Point};
 use crate::delivery::{Delivery, Left, Target};
-use crate::domain::{Destination, Failure, Layer, Manifest, Retry, Role};
+use crate::domain::{CustomerName, Destination, Failure, Layer, Leaves, Manifest, Retry, Role, RunId};
 use crate::ledger::{AttemptState, LedgerError, OpenAttempt, OpenUpload};
 
 /// What completes a sealed attempt.
@@ -42,7 +42,26 @@ impl Stored {
     }
 }
 
+/// What a person can do about a delivery whose manifest may be there.
+pub fn way_out(run: RunId, customer: &CustomerName) -> String {
+    format!(
+        "who has looked into the bucket, or asked the customer, says by `consign settle {run} --customer {customer} \
+         --committed` that the manifest is there, or with `--failed` that it is not"
+    )
+}
+
 impl Recorder<'_> {
+    /// Tells of it what a person can do, too. Not what is kept: a customer's failure is no delivery's.
+    pub(super) fn with_way_out(&self, mut failure: Failure) -> Failure {
+        if failure.leaves == Leaves::InDoubt {
+            // A policy to paste is on lines of its own.
+            let after = if failure.remedy.contains('\n') { "\n" } else { "; " };
+            let after = if failure.remedy.is_empty() { "" } else { after };
+            failure.remedy = format!("{}{after}{}", failure.remedy, way_out(self.run, self.customer));
+        }
+        failure
+    }
+
     /// Completes it, if the profile leads to where it was stored. Where it does not, or nothing more is to be
     /// delivered, that is so only of what has its manifest, or may have it. None of any other, which ends here.
     pub(super) async fn go_on(

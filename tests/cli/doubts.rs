@@ -1,6 +1,7 @@
 //! What becomes of a sealed delivery when S3's answers prove nothing, or the wrong thing, through
 //! the daemon (`docs/decisions/0022-what-an-answer-proves.md`).
 
+use std::collections::HashSet;
 use std::fs;
 
 use serde_json::Value;
@@ -12,15 +13,15 @@ use crate::support::wire::{Call, Fault, Seen, s3_error};
 const FOLDER: &str = "buckets/acme-data/in/daily/2026-01-01/000000Z";
 
 /// A daemon with one slot to deliver, what it is told by S3, and who makes that up.
-struct Case {
-    world: World,
-    proxy: Proxy,
-    daemon: Running,
+pub(super) struct Case {
+    pub(super) world: World,
+    pub(super) proxy: Proxy,
+    pub(super) daemon: Running,
     _sandbox: Running,
 }
 
 impl Case {
-    fn new(keys: &str, script: impl FnMut(&Seen, usize) -> Option<Fault> + Send + 'static) -> Self {
+    pub(super) fn new(keys: &str, script: impl FnMut(&Seen, usize) -> Option<Fault> + Send + 'static) -> Self {
         let share = format!("schedule = \"@daily\"\n{keys}\nto = {{ customers = [\"acme\"] }}\n");
         let both =
             world::customer("acme", 1, "us-east-1", "\"AS\"") + &world::customer("beta", 2, "us-east-1", "\"HA\"");
@@ -34,7 +35,7 @@ impl Case {
         Self { world, proxy, daemon, _sandbox: sandbox }
     }
 
-    fn until_logged(&mut self, text: &str, times: usize) {
+    pub(super) fn until_logged(&mut self, text: &str, times: usize) {
         until(text, SOON, || {
             assert!(self.daemon.is_running(), "{}", self.world.log());
             self.world.log().matches(text).count() >= times
@@ -42,23 +43,23 @@ impl Case {
     }
 
     /// The slot's only delivery, when its run is in that state.
-    fn until_it_has(&self, state: &str) -> Value {
+    pub(super) fn until_it_has(&self, state: &str) -> Value {
         until(state, SOON, || self.world.runs().iter().any(|run| run["state"] == state));
         let runs = self.world.runs();
         assert_eq!(runs.len(), 1, "{runs:?}");
         self.shown()
     }
 
-    fn shown(&self) -> Value {
+    pub(super) fn shown(&self) -> Value {
         shown(&self.world)
     }
 
-    fn has(&self, name: &str) -> bool {
+    pub(super) fn has(&self, name: &str) -> bool {
         self.world.path(FOLDER).join(name).exists()
     }
 
     /// The daemon goes over to this configuration.
-    fn becomes(&self, text: &str) {
+    pub(super) fn becomes(&self, text: &str) {
         self.world.write("consign.toml", text);
         self.world.run(&["reload", "--wait"]).ended(0);
     }
@@ -72,7 +73,7 @@ impl Case {
 }
 
 /// What becomes of a configuration.
-type Change = fn(&str) -> String;
+pub(super) type Change = fn(&str) -> String;
 
 fn changed(text: &str, old: &str, new: &str) -> String {
     assert!(text.contains(old), "{old}");
@@ -85,7 +86,7 @@ fn taken_off(text: &str) -> String {
 }
 
 /// After this no profile leads to where its deliveries went.
-const LEADS_ELSEWHERE: [Change; 3] = [
+pub(super) const LEADS_ELSEWHERE: [Change; 3] = [
     |text| taken_off(&changed(text, &world::customer("acme", 1, "us-east-1", "\"AS\""), "")),
     |text| {
         changed(
@@ -103,16 +104,16 @@ fn all_in_one_folder(world: &World) {
     assert!(all.keys().all(|key| key.starts_with("in/daily/2026-01-01/000000Z/")), "{all:?}");
 }
 
-fn shown(world: &World) -> Value {
+pub(super) fn shown(world: &World) -> Value {
     let run = world.runs()[0]["run"].clone();
     world.run(&["show", run.as_str().unwrap(), "--json"]).ended(0).json()["deliveries"][0].clone()
 }
 
-fn open_uploads(world: &World) -> usize {
+pub(super) fn open_uploads(world: &World) -> usize {
     fs::read_dir(world.path("buckets/.sandbox/uploads")).unwrap().count()
 }
 
-fn states(delivery: &Value) -> Vec<&str> {
+pub(super) fn states(delivery: &Value) -> Vec<&str> {
     delivery["attempts"].as_array().unwrap().iter().map(|attempt| attempt["state"].as_str().unwrap()).collect()
 }
 
@@ -281,5 +282,39 @@ fn uploads_by_which_a_marker_was_not_had_again_are_aborted() {
     stop(case.daemon);
     let daemon = case.world.daemon();
     until("nothing is left", SOON, || open_uploads(&case.world) == 0);
+    stop(daemon);
+}
+
+/// Once for each bucket: whoever has read it for one need not read it with each delivery, and the other has a rule of
+/// its own to be given.
+#[test]
+fn a_rule_for_what_cannot_be_looked_for_is_advised_once_for_each_bucket() {
+    let both = world::customer("acme", 1, "us-east-1", "\"AS\"") + &world::customer("beta", 2, "us-east-1", "\"HA\"");
+    let share = "schedule = \"@daily\"\nto = { customers = [\"acme\", \"beta\"] }\n";
+    let world = World::new(&world::flights(&both, "daily", share));
+    let _sandbox = world.sandbox();
+    let proxy = Proxy::start(&world.endpoint());
+    world.configure(&proxy.endpoint, "", "");
+    // The reply to each delivery's first upload is lost, and nobody may list.
+    let mut lost = HashSet::new();
+    proxy.obey(move |seen, _| match seen.call {
+        Call::Create if lost.insert((seen.bucket.clone(), seen.key.clone())) => Some(Fault::LoseReply),
+        Call::List => Some(Fault::Answer(403, vec![], s3_error("AccessDenied", "Access Denied"))),
+        _ => None,
+    });
+    let daemon = world.daemon();
+    let advised = |customer: &str| {
+        let log = world.log();
+        let lines = log.lines().filter(|line| line.contains("an upload may be left in the bucket, empty"));
+        lines.filter(|line| line.contains(&format!("customer={customer}"))).count()
+    };
+    for day in 1..=3 {
+        let slot = format!("2026-01-{day:02}T00:00:00Z");
+        until("it can be asked", SOON, || world.run(&["status"]).code == 0);
+        world.run(&["send", "daily", "--at", &slot]).ended(0);
+        assert_eq!((advised("acme"), advised("beta")), (1, 1), "{}", world.log());
+    }
+    assert!(proxy.asked(|seen| seen.call == Call::List) >= 6);
+    world::says(&world.log(), &["AbortIncompleteMultipartUpload"]);
     stop(daemon);
 }

@@ -3,6 +3,7 @@
 
 mod quarantine;
 mod restored;
+mod settled;
 mod steps;
 mod unready;
 

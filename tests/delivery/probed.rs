@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use chrono::{SubsecRound as _, TimeDelta};
+use consign::clock::Clock;
 use consign::config::{Customer, Encryption};
-use consign::delivery::{Check, Finding, Outcome, Preflight, Probe, exposure};
+use consign::delivery::{Check, Finding, Outcome, Preflight, Probe, Vendor, exposure};
 use consign::domain::{Layer, Region, RoleArn};
 use tokio_util::sync::CancellationToken;
 
@@ -245,6 +247,64 @@ async fn a_role_of_another_partition_is_told_to_be_out_of_reach() {
     assert!(role.message.contains("partition aws-cn") && role.remedy.contains("identity is in aws-cn"), "{role:?}");
     assert_eq!(outcome(&found, Check::Write), Outcome::NotTried);
     assert!(wire.seen().iter().all(|seen| form(seen, "Action").as_deref() == Some("GetCallerIdentity")));
+}
+
+/// What STS refuses then says nothing of who asks. AWS takes what is off by as much as it says, and no more.
+#[tokio::test]
+async fn who_is_refused_while_the_clock_is_off_is_told_of_the_clock() {
+    for (off, is_off) in [(900, false), (901, true), (-900, false), (-901, true)] {
+        let now = Clock::system().now();
+        let date = (now + TimeDelta::seconds(off)).format("%a, %d %b %Y %H:%M:%S GMT").to_string();
+        let date: &'static str = date.leak();
+        let wire = Wire::start(move |seen, _| {
+            let refused = || {
+                let body = "<ErrorResponse><Error><Code>InvalidClientTokenId</Code><Message>The security token included in \
+                            the request is invalid.</Message></Error></ErrorResponse>";
+                Fault::Answer(403, vec![XML, ("date", date)], body.to_owned())
+            };
+            (form(seen, "Action").as_deref() == Some("GetCallerIdentity")).then(refused)
+        })
+        .await;
+        // STS tells whole seconds.
+        let clock = Clock::fixed(now.trunc_subsecs(0));
+        let vendor = Vendor::new(&aws(&wire.url), 1, clock).await.unwrap();
+        let found = Probe::new(vendor, CancellationToken::new()).await.customer(&Arc::new(customer())).await;
+        let (identity, clock) = (line(&found, Check::Identity), line(&found, Check::Clock));
+        let expected = match is_off {
+            true => ((Outcome::NotTried, None), (Outcome::Failed, Some(Layer::Clock))),
+            false => ((Outcome::Failed, Some(Layer::Identity)), (Outcome::Warning, Some(Layer::Clock))),
+        };
+        assert_eq!(((identity.outcome, identity.layer), (clock.outcome, clock.layer)), expected, "{off}: {found:#?}");
+        let which = if off < 0 { "ahead of" } else { "behind" };
+        assert!(clock.message.contains(&format!("{} s {which} that of STS", off.abs())), "{clock:?}");
+        let why = if is_off { "clock is off" } else { "no identity that STS knows" };
+        let role = line(&found, Check::Role);
+        assert!(role.outcome == Outcome::NotTried && role.message.contains(why), "{off}: {role:?}");
+        assert!(!found.ready);
+    }
+}
+
+/// A shorter one would be refused as well, so that none is looked for.
+#[tokio::test]
+async fn a_session_that_is_refused_for_something_else_is_not_told_to_be_too_long() {
+    let is_long = |seen: &Seen| {
+        seen.call == Call::AssumeRole
+            && form(seen, "DurationSeconds").is_some_and(|seconds| seconds.parse::<u64>().unwrap() > 900)
+    };
+    let message = "STS is not activated in this region";
+    let wire =
+        aws_where(move |seen, _| is_long(seen).then(|| sts_error(403, "RegionDisabledException", message))).await;
+    let found = preflight(&wire, customer()).await;
+    let session = line(&found, Check::Session);
+    assert_eq!((outcome(&found, Check::Role), session.outcome), (Outcome::Ok, Outcome::Failed), "{found:#?}");
+    assert_eq!(session.layer, Some(Layer::Region), "{session:?}");
+    assert!(
+        session.message.contains(message) && !session.remedy.contains("the longest that is granted"),
+        "{session:?}"
+    );
+    let wanted: Vec<_> =
+        wire.seen().iter().filter(|seen| is_long(seen)).filter_map(|seen| form(seen, "DurationSeconds")).collect();
+    assert!(wanted.iter().all(|seconds| *seconds == wanted[0]), "{wanted:?}");
 }
 
 /// S3 has begun it, and its answer was lost; what was begun when it was asked again is not that one.

@@ -33,6 +33,9 @@ fn each_error_says_whether_it_passes_and_what_to_do() {
                 LedgerError::Database { .. } | LedgerError::Unsure => database,
                 LedgerError::Pooled => "have the pooler in between pool sessions, or name the database itself",
                 LedgerError::Newer { .. } => "install the newer consign, and start it",
+                LedgerError::Restored { .. } => {
+                    "`consign ledger restored`, once every consign on this ledger is stopped"
+                }
                 LedgerError::Fenced => "nothing: the consign that has the work delivers it",
                 _ => state_dir,
             };
@@ -73,6 +76,7 @@ fn ending_and_tried_again() -> Vec<LedgerError> {
         LedgerError::Unsure,
         LedgerError::Pooled,
         LedgerError::Newer { path: "ledger.db".into(), found: 99, known: 6, kept: None },
+        LedgerError::Restored { path: "ledger.db".into() },
     ]
 }
 
@@ -81,7 +85,6 @@ fn ending() -> Vec<LedgerError> {
     vec![
         LedgerError::Database { source: of_postgres() },
         LedgerError::Damaged { path: "ledger.db".into(), why: "it is empty".into() },
-        LedgerError::Restored { path: "ledger.db".into() },
         LedgerError::Stopped,
     ]
 }

@@ -3,10 +3,10 @@
 use chrono::TimeDelta;
 use consign::clock::Clock;
 use consign::config::Overlap;
-use consign::domain::{ContentDigest, Failure, Layer, PluginName, Retry, SkipReason};
+use consign::domain::{ContentDigest, Failure, Layer, PluginName, Retry, SealedObject, SkipReason};
 use consign::ledger::{Committed, Formatter, Ledger, LedgerError, Order, Planned, Waiting};
 
-use super::{customers, deliver, lasting, open, open_at, planned, read_only, receipt, share, slot, start};
+use super::{customers, deliver, key, lasting, object, open, open_at, planned, read_only, receipt, share, slot, start};
 
 fn formatter(component: &str, quarantine_after: u32) -> Formatter {
     let plugin = PluginName::parse("fmt").unwrap();
@@ -119,6 +119,23 @@ async fn a_delivery_without_rows_neither_counts_nor_forgives() {
     ledger.committed(attempt.id, nothing).await.unwrap();
     ledger.run_finished(claim.run).await.unwrap();
     assert!(fails(&ledger, 3, &bad, fault()).await.unwrap());
+}
+
+/// A header, or the end of a container: its plugin was asked, and has done well.
+#[tokio::test]
+async fn an_object_without_rows_is_a_new_beginning() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = open(dir.path());
+    let bad = formatter("bad", 2);
+    assert!(!fails(&ledger, 1, &bad, fault()).await.unwrap());
+    let claim = ledger.start_manual(slot("a", 2), customers(&["acme"])).await.unwrap().claim.unwrap();
+    let attempt = ledger.attempt_by(Some(bad.clone()), Order::Any, claim.deliveries[0].1, None).await.unwrap();
+    let header = [SealedObject { rows: 0, ..object(&key(&slot("a", 2), "rows.csv"), "u1") }];
+    ledger.sealed(attempt.id, &header).await.unwrap();
+    ledger.committed(attempt.id, Committed { rows: 0, ..receipt(&header) }).await.unwrap();
+    ledger.run_finished(claim.run).await.unwrap();
+    assert!(!fails(&ledger, 3, &bad, fault()).await.unwrap());
+    assert!(fails(&ledger, 4, &bad, fault()).await.unwrap());
 }
 
 /// What had begun before may end well; that does not end the quarantine.
@@ -265,6 +282,7 @@ on_postgres! {
     a_success_in_between_is_a_new_beginning,
     faults_of_long_ago_are_not_in_a_row_with_those_of_now,
     a_delivery_without_rows_neither_counts_nor_forgives,
+    an_object_without_rows_is_a_new_beginning,
     what_was_at_work_does_not_let_it_go,
     each_delivery_counts_once,
     what_waits_is_kept_and_heeds_its_deadline,

@@ -173,16 +173,42 @@ async fn a_ledger_of_version_5_goes_on() {
     assert_eq!(tables(dir.path()).1, 7);
 }
 
+/// Nothing that has ended was settled by anybody.
+async fn nobody_has_settled(ledger: &Ledger) {
+    let runs = ledger.reader().history(History { limit: 99, ..History::default() }).await.unwrap();
+    assert!(!runs.is_empty());
+    for run in runs {
+        let deliveries = ledger.reader().run(run.run).await.unwrap().deliveries;
+        assert!(deliveries.iter().all(|delivery| delivery.settled.is_none() && delivery.in_doubt.is_none()));
+    }
+}
+
 #[tokio::test]
-async fn a_postgres_ledger_of_version_4_goes_on() {
-    let Some(server) = Postgres::shared() else { return };
-    server.psql("CREATE DATABASE version_4");
-    let url = server.url().replace("/postgres", "/version_4");
-    Postgres::ask(&url, &fs::read_to_string("tests/golden/ledger/postgres-4.sql").unwrap());
-    let database = Database::new(&url, "consign", LEASE);
-    let ledger = Ledger::connect(&database, Clock::fixed(utc("2026-11-29T12:00:00Z"))).unwrap();
+async fn a_ledger_of_version_6_goes_on() {
+    let dir = version(6);
+    assert_eq!(tables(dir.path()).1, 6);
+    let ledger = Ledger::open(dir.path(), Clock::fixed(utc("2026-11-29T12:00:00Z"))).unwrap();
+    nobody_has_settled(&ledger).await;
     has_customers_of_earlier_versions(&ledger).await;
-    assert_eq!(ledger.reader().check().await.unwrap().findings, Vec::<String>::new());
+    has_one_at_work(&ledger).await;
+    drop(ledger);
+    assert_eq!(tables(dir.path()).1, 7);
+}
+
+#[tokio::test]
+async fn a_postgres_ledger_of_version_4_or_5_goes_on() {
+    let Some(server) = Postgres::shared() else { return };
+    for number in [4, 5] {
+        server.psql(&format!("CREATE DATABASE version_{number}"));
+        let url = server.url().replace("/postgres", &format!("/version_{number}"));
+        let dump = format!("tests/golden/ledger/postgres-{number}.sql");
+        Postgres::ask(&url, &fs::read_to_string(dump).unwrap());
+        let database = Database::new(&url, "consign", LEASE);
+        let ledger = Ledger::connect(&database, Clock::fixed(utc("2026-11-29T12:00:00Z"))).unwrap();
+        nobody_has_settled(&ledger).await;
+        has_customers_of_earlier_versions(&ledger).await;
+        assert_eq!(ledger.reader().check().await.unwrap().findings, Vec::<String>::new());
+    }
 }
 
 /// The first version in PostgreSQL, as `pg_dump` wrote it.

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use chrono::TimeDelta;
-use consign::clock::Clock;
+use consign::clock::{Clock, exact};
 use consign::config::Overlap;
 use consign::domain::{Origin, ShareName, SkipReason};
 use consign::ledger::{
@@ -122,7 +122,8 @@ async fn what_was_open_is_ended_and_nothing_else() {
                     let why = delivery.failure.as_ref().unwrap();
                     assert_eq!(delivery.state, DeliveryState::Failed, "{name}");
                     assert!(why.message.contains("was restored from a backup"), "{name}: {why}");
-                    assert!(why.remedy.contains(&format!("`consign send {name} --at 2024-01-01T01:00:00Z")), "{why:?}");
+                    let send = format!("`consign send {name} --at {}", exact(slot(name, 1).at));
+                    assert!(why.remedy.contains(&send), "{why:?}");
                 }
             }
             let is_over = |state| !matches!(state, AttemptState::Working | AttemptState::Sealed);

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock::Instant;
 use crate::config::Config;
 use crate::domain::{CustomerName, Failure, PluginName, Refused, RunId, ShareName, Slot};
-use crate::ledger::{Filling, Quarantine};
+use crate::ledger::{Filling, Quarantine, Verdict};
 use crate::run::Fared;
 
 /// Of this language. A caller of another version is told so.
@@ -59,6 +59,8 @@ pub enum Ask {
     Retry { run: String, customers: Vec<String>, wait: bool },
     /// Answered by [`Told`].
     Cancel { run: String, customers: Vec<String>, reason: Option<String> },
+    /// Answered by [`Judged`]. Without customers: of the only one that is in doubt.
+    Settle { run: String, customers: Vec<String>, verdict: Verdict, reason: Option<String> },
     /// Answered by [`crate::ledger::Rewound`].
     Rewind,
     /// Answered by [`Released`].
@@ -217,4 +219,15 @@ pub struct Told {
     /// Another consign that has the run, and ends it.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub elsewhere: Option<String>,
+}
+
+/// What became of deliveries in doubt of which somebody knows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Judged {
+    pub run: RunId,
+    pub verdict: Verdict,
+    pub customers: Vec<CustomerName>,
+    /// Keys of what comes after their manifests, and is not known to be there.
+    #[serde(default)]
+    pub lacking: Vec<String>,
 }

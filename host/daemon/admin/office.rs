@@ -12,6 +12,7 @@ use tokio::time::timeout;
 
 use super::ask::{Ask, Backfilled, Event, Paused, Released, Reloaded, Resumed, Told};
 use super::overview::{Kept, Now, Overview, Running};
+use super::settle::in_a_line;
 use super::{Caller, gone};
 use crate::calendar::When;
 use crate::clock::{Clock, Instant};
@@ -20,6 +21,7 @@ use crate::crash::{self, Point};
 use crate::daemon::Generation;
 use crate::daemon::intake::planner;
 use crate::daemon::reload::{Loaded, Reloader};
+use crate::daemon::settling::Settling;
 use crate::domain::{
     Blame, ContentDigest, CustomerName, Failure, Layer, PluginName, Refused, Retry, RunId, ShareName, SkipReason, Slot,
 };
@@ -29,9 +31,6 @@ use crate::schedule::Planner;
 
 /// How long the loop may take to say what it does.
 const LOOP_PATIENCE: Duration = Duration::from_secs(5);
-
-/// Characters of a reason.
-const REASON_MAX: usize = 500;
 
 /// What the daemon's loop is to do.
 pub(in crate::daemon) enum Order {
@@ -50,6 +49,8 @@ pub(in crate::daemon) enum Order {
     },
     /// These are marked in the ledger to be ended.
     Cancel(Vec<DeliveryId>),
+    /// Somebody knows what became of these, which are in doubt.
+    Settle(Box<Settling>),
     /// The ledger's cursors have been changed, and this goes on from there. Not while
     /// a configuration is read, which may have seen those of before.
     PlanAnew {
@@ -121,6 +122,10 @@ impl Office {
                 let (run, customers) = self.deliveries(&run, &customers).await?;
                 to_value(&self.cancel(run, customers, reason, caller).await?)
             }
+            Ask::Settle { run, customers, verdict, reason } => {
+                self.goes_on()?;
+                to_value(&self.settle((&run, &customers), verdict, reason.as_deref(), caller).await?)
+            }
             Ask::Rewind => to_value(&self.rewind(caller).await?),
             Ask::Release { plugin } => to_value(&self.release(&plugin, caller).await?),
             Ask::LookAt { customers } => to_value(&self.look_at(&customers).await?),
@@ -136,7 +141,7 @@ impl Office {
         if self.stopping.load(Ordering::Relaxed) { Err(stopping()) } else { Ok(()) }
     }
 
-    async fn order(&self, order: Order) -> Result<(), Refused> {
+    pub(super) async fn order(&self, order: Order) -> Result<(), Refused> {
         self.desk.send(order).await.map_err(|_| stopping())
     }
 
@@ -467,16 +472,14 @@ pub fn is_open(detail: &RunDetail) -> Result<(), Refused> {
 
 /// As deliveries that somebody ended have it in the ledger.
 pub fn cancelled_by(who: &str, reason: Option<&str>, run: RunId) -> Failure {
-    let reason: String = reason.unwrap_or_default().split_whitespace().collect::<Vec<_>>().join(" ");
-    let reason: String = reason.chars().filter(|c| !c.is_control()).take(REASON_MAX).collect();
-    let message = match reason.as_str() {
-        "" => format!("cancelled by {who}"),
-        reason => format!("cancelled by {who}: {reason}"),
+    let message = match in_a_line(reason) {
+        None => format!("cancelled by {who}"),
+        Some(reason) => format!("cancelled by {who}: {reason}"),
     };
     Failure::new(Layer::Schedule, Retry::Never, message, format!("`consign retry {run}` begins it again"))
 }
 
-fn stopping() -> Refused {
+pub(super) fn stopping() -> Refused {
     Refused::request("consign is stopping", "ask again when it has started")
 }
 

@@ -46,7 +46,7 @@ async fn with_one_died(world: &World) -> (Desk, Delivery, mpsc::UnboundedReceive
     (desk, delivery, heard)
 }
 
-async fn watch(desk: &mut Desk, delivery: &Delivery) -> mpsc::UnboundedReceiver<Event> {
+pub(super) async fn watch(desk: &mut Desk, delivery: &Delivery) -> mpsc::UnboundedReceiver<Event> {
     let (watch, heard): (Watch, _) = mpsc::unbounded_channel();
     let (done, here) = oneshot::channel();
     // Another delivery is not here.
@@ -56,7 +56,7 @@ async fn watch(desk: &mut Desk, delivery: &Delivery) -> mpsc::UnboundedReceiver<
     heard
 }
 
-fn draft(delivery: &Delivery) -> Manifest {
+pub(super) fn draft(delivery: &Delivery) -> Manifest {
     Manifest {
         manifest_version: 1,
         share: delivery.slot.share.clone(),
@@ -75,7 +75,7 @@ fn draft(delivery: &Delivery) -> Manifest {
     }
 }
 
-fn no_answer() -> Failure {
+pub(super) fn no_answer() -> Failure {
     Failure::new(Layer::Network, Retry::Later, "no answer", "")
 }
 

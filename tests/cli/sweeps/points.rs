@@ -55,6 +55,8 @@ enum Way {
     OnPostgres,
     /// A plugin ends by its own fault: `tests/cli/quarantine.rs`.
     InQuarantine,
+    /// Somebody settles a delivery in doubt: `tests/cli/settled.rs`.
+    InDoubt,
 }
 
 const PAUSE: &str = "pause daily";
@@ -88,6 +90,7 @@ fn ways(point: Point) -> &'static [Way] {
         Point::Rewound => &[Way::Ahead { asked: true }],
         Point::Adopted => &[Way::Reloading],
         Point::Quarantined | Point::LetGo => &[Way::InQuarantine],
+        Point::Settled => &[Way::InDoubt],
     }
 }
 
@@ -97,7 +100,7 @@ fn sweep_of_all_points() {
         let ways = ways(*point);
         ways[..if is_whole() { ways.len() } else { 1 }].iter().map(move |way| (*point, *way))
     };
-    let is_here = |(_, way): &(Point, Way)| !matches!(way, Way::OnPostgres | Way::InQuarantine);
+    let is_here = |(_, way): &(Point, Way)| !matches!(way, Way::OnPostgres | Way::InQuarantine | Way::InDoubt);
     let all: Vec<(Point, Way)> = Point::ALL.iter().flat_map(of_point).filter(is_here).collect();
     in_lanes(LANES, &all, |(point, way)| {
         let begun = Instant::now();
@@ -230,7 +233,7 @@ fn daily_dies_at(point: Point, way: Way, wanted: &str) -> bool {
             died
         }
         Way::Meeting(_) | Way::TooLate | Way::Ahead { .. } => unreachable!(),
-        Way::OnPostgres | Way::InQuarantine => unreachable!(),
+        Way::OnPostgres | Way::InQuarantine | Way::InDoubt => unreachable!(),
     };
     let failed = matches!(way, Way::Narrow | Way::Cancelling | Way::GivingUp);
     let runs_min = match point {

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use consign::domain::RunId;
-use consign::ledger::{Ledger, LedgerError, Planned};
+use consign::ledger::{Ledger, LedgerError, Planned, Saying, Verdict};
 use rusqlite::types::Value;
 use rusqlite::{Connection, OpenFlags};
 
@@ -123,10 +123,13 @@ async fn nothing_is_taken(late: &Ledger, model: &Model) {
         ("pause", none(late.pause(share("a")).await)),
         ("resume", none(late.resume(share("a")).await)),
         ("backfill", none(late.backfill(vec![new.clone()], acme.clone()).await)),
-        ("start_manual", none(late.start_manual(new, acme).await)),
+        ("start_manual", none(late.start_manual(new, acme.clone()).await)),
         ("run_finished", none(late.run_finished(run).await)),
         ("cancel", none(late.cancel(run, Vec::new(), steps::why()).await)),
         ("give_up", none(late.give_up(run, Vec::new(), steps::why()).await)),
+        ("settle", none(late.settle(run, acme.clone(), saying()).await)),
+        ("settle_idle", none(late.settle_idle(run, acme.clone(), saying()).await)),
+        ("who_else_has", none(late.who_else_has(run).await)),
         ("rewind", none(late.rewind().await)),
         ("prune", none(late.prune(at(99)).await)),
         ("unfinished", none(late.unfinished().await)),
@@ -155,6 +158,10 @@ async fn nothing_is_taken(late: &Ledger, model: &Model) {
     for (command, result) in refused {
         assert!(is_fenced(result.clone()), "{command}: {result:?}");
     }
+}
+
+fn saying() -> Saying {
+    Saying { verdict: Verdict::Failed, by: "root".to_owned(), reason: None }
 }
 
 fn none<T>(result: Result<T, LedgerError>) -> Result<(), LedgerError> {

@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use consign::domain::{CustomerName, Failure, Layer, Manifest, ManifestInterval, Retry, RunId};
+use consign::domain::{Failure, Layer, Manifest, Retry};
 use consign::ledger::{AttemptState, Cancelled, DeliveryId, DeliveryState, Ledger, UploadState};
 use proptest::sample::Index;
 
-use super::super::{key, lasting, object, passing, receipt, slot, start};
+use super::super::{key, lasting, object, passing, receipt, slot};
 use super::state::Told;
 use super::{AttemptModel, Model, Op, Real, SHARES, at, list, names, slots};
 
@@ -84,23 +84,7 @@ async fn start_one(ledger: &Ledger, model: &mut Model, of: &Index) {
 }
 
 pub(super) fn draft() -> Manifest {
-    let slot = slot("a", 0);
-    Manifest {
-        manifest_version: 1,
-        share: slot.share,
-        slot: slot.at,
-        interval: ManifestInterval { start: slot.interval.start, end: slot.interval.end },
-        customer: CustomerName::parse("acme").unwrap(),
-        mode: consign::domain::Mode::Slot,
-        run: RunId::new(start()),
-        rows: 3,
-        objects: Vec::new(),
-        schema: Vec::new(),
-        plugin: None,
-        consign_version: "0".to_owned(),
-        started: start(),
-        finished: start(),
-    }
+    super::super::draft(&slot("a", 0))
 }
 
 async fn attempt(ledger: &Ledger, model: &mut Model, op: &Op, of: usize) {
