@@ -16,6 +16,7 @@ use super::{customers, slot};
 fn each_error_says_whether_it_passes_and_what_to_do() {
     let state_dir = "check the disk and permissions of consign's state directory";
     let database = "check the database of [ledger], and the network to it";
+    let report = "report it, with the lines of the log before this one";
     let all = [
         (passing(), Retry::Later, false),
         (ending_and_tried_again(), Retry::Later, true),
@@ -36,6 +37,8 @@ fn each_error_says_whether_it_passes_and_what_to_do() {
                 LedgerError::Restored { .. } => {
                     "`consign ledger restored`, once every consign on this ledger is stopped"
                 }
+                LedgerError::Illegal { .. } | LedgerError::StillOpen { .. } | LedgerError::Unreadable { .. } => report,
+                LedgerError::Unknown { .. } => "`consign history` lists what there is",
                 LedgerError::Fenced => "nothing: the consign that has the work delivers it",
                 _ => state_dir,
             };

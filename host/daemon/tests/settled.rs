@@ -19,7 +19,7 @@ async fn begun(desk: &mut Desk, hours: i64) -> Vec<Delivery> {
     let (share, acme) = (ShareName::parse("a").unwrap(), CustomerName::parse("acme").unwrap());
     let mut begun = Vec::new();
     for hour in 0..hours {
-        let at = start() + TimeDelta::hours(hour);
+        let at = start() + TimeDelta::hours(hour - hours);
         let slot = Slot { share: share.clone(), at, interval: Interval { start: at - TimeDelta::hours(1), end: at } };
         let claim = desk.ledger.start_manual(slot.clone(), vec![acme.clone()]).await.unwrap().claim.unwrap();
         let (id, run, customer) = (claim.deliveries[0].1, claim.run, acme.clone());

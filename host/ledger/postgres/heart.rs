@@ -109,10 +109,13 @@ impl Heart {
 
     /// Marks those dead whose lease has run out, and forgets those that left nothing.
     async fn reap(&mut self) {
-        // One with a transaction in flight has its row locked, and is looked at again at the next beat.
+        // One with a transaction in flight has its row locked, and is looked at again at the next beat. Whoever has slept
+        // since it renewed its own lease knows nothing of the others'.
+        let own = self.id;
         let reap = format!(
-            "UPDATE nodes SET state = 'dead', ended_at = clock_timestamp() WHERE id IN
-                 (SELECT id FROM nodes WHERE state = 'alive' AND lease_until < clock_timestamp() FOR UPDATE SKIP LOCKED)
+            "UPDATE nodes SET state = 'dead', ended_at = clock_timestamp()
+             WHERE EXISTS (SELECT 1 FROM nodes WHERE id = {own} AND state = 'alive' AND lease_until >= clock_timestamp())
+             AND id IN (SELECT id FROM nodes WHERE state = 'alive' AND lease_until < clock_timestamp() FOR UPDATE SKIP LOCKED)
                  RETURNING id, name;
              DELETE FROM nodes n WHERE state <> 'alive' AND ended_at < clock_timestamp() - INTERVAL '{REMEMBERED}'
              AND NOT EXISTS (SELECT 1 FROM runs WHERE node = n.id AND state = 'running')"

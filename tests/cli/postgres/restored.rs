@@ -1,5 +1,7 @@
 //! A ledger in PostgreSQL that is restored from a dump.
 
+use rustix::process::Signal;
+
 use super::super::restored::{config, nothing_is_delivered_twice};
 use super::super::world::{self, SOON, until};
 use super::Pair;
@@ -40,7 +42,11 @@ fn postgres_a_daemon_that_lives_through_a_restoration_ends() {
     pair.world.run(&["ledger", "restored"]).ended(4).err_says(&["is held by", &format!("process {}", daemon.id())]);
     // Its node is in there, and alive.
     Postgres::dump(&pair.url, &pair.schema, &dump);
+    // What it has begun in the database is over when its lease is, and is in nobody's way.
+    daemon.signal(Signal::STOP);
+    until("it stands still", SOON, || world::is_stopped(&daemon));
     Postgres::restore(&pair.url, &pair.schema, &dump);
+    daemon.signal(Signal::CONT);
     let runs = pair.psql("SELECT count(*) FROM runs");
     assert_eq!(daemon.wait(SOON).code(), Some(4), "{}", pair.world.log());
     world::says(&pair.world.log(), &["was restored from a copy"]);
