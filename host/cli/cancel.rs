@@ -46,7 +46,7 @@ pub async fn cancel(global: &Global, args: &CancelArgs) -> Result<Exit, CliError
         None => say(&cancelled, "is ended"),
         Some(node) => say(&cancelled, &format!("is to be ended by {node}, which has it")),
     }
-    say(&sealed, "is stored whole, and completes");
+    say(&sealed, "is stored whole, and completes; `consign show` tells of one in doubt");
     say(&ended, "had ended before");
     Ok(Exit::Done)
 }
