@@ -206,8 +206,8 @@ INSERT INTO consign.consign_ledger VALUES
 	(5);
 INSERT INTO consign.customers VALUES
 	('acme', 1795906896690388, NULL, NULL, 0, 0, NULL),
-	('initech', 1795906890000000, NULL, '{"layer":"trust-policy","retry":"never","message":"the vendor can assume the role without any external ID","remedy":"this trust policy"}', 0, 0, NULL),
-	('globex', 1795906950000000, 1795906890000000, '{"layer":"trust-policy","retry":"never","message":"AssumeRole was refused","remedy":"this trust policy"}', 3, 1795907370000000, '9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08');
+	('globex', 1795906950000000, 1795906890000000, '{"layer":"trust-policy","retry":"never","message":"AssumeRole was refused","remedy":"this trust policy"}', 3, 1795907370000000, NULL),
+	('initech', 1795906890000000, NULL, '{"layer":"trust-policy","retry":"never","message":"the vendor can assume the role without any external ID","remedy":"this trust policy"}', 0, 0, NULL);
 INSERT INTO consign.deliveries OVERRIDING SYSTEM VALUE VALUES
 	(1, 1, 1, 'acme', 'committed', NULL, 'in/tick/2026-11-28/230132Z/_manifest.json', 0, NULL, 113300, 34472830, NULL, NULL),
 	(2, 2, 2, 'acme', 'committed', NULL, 'in/tick/2026-11-28/230134Z/_manifest.json', 0, NULL, 113300, 34472830, NULL, NULL),
