@@ -13,12 +13,12 @@ use super::output::{self, CliError, Exit, line};
 use super::progress::Progress;
 use super::send::{self, Sending};
 use super::{Global, report, setup, waiting};
-use crate::clock::{Clock, Instant, ago, exact};
+use crate::clock::{Clock, ago, exact};
 use crate::config::Config;
 use crate::daemon::admin;
 use crate::daemon::admin::ask::{Ask, LINE_MAX};
 use crate::domain::{CustomerName, Failure, Layer, Refused, Retry, RunId, ShareName, SkipReason, Slot};
-use crate::ledger::{DeliveryState, History, Reader, RunState, Skipped};
+use crate::ledger::{DeliveryState, History, Reader, RunState};
 use crate::run::{Fared, Fate, Parts, Report, wanted};
 
 /// Failed runs of one customer or share that are looked at.
@@ -186,8 +186,13 @@ async fn ask(global: &Global, failed: Vec<Failed>) -> Made {
             match begin(global, Ask::Retry { run: run.to_string(), customers: named, wait: false }).await {
                 Ok(report) => made.begun.push(report),
                 Err(error) => {
+                    // Not refused: whoever does not answer would have each of them wait.
+                    let is_over = error.exit == Exit::Internal;
                     customers.extend(rest);
                     made.refused(slot, customers, error);
+                    if is_over {
+                        return made;
+                    }
                     break;
                 }
             }
@@ -242,7 +247,6 @@ async fn failed(reader: &Reader, args: &RetryArgs) -> Result<Vec<Failed>, CliErr
         false => args.customers.iter().cloned().map(Some).collect(),
     };
     let (mut seen, mut last) = (BTreeSet::new(), BTreeMap::<RunId, Failed>::new());
-    let unknown = unknown(reader, args).await?;
     let mut left_alone = 0;
     for customer in customers {
         let (share, state) = (args.share.clone(), Some(RunState::Failed));
@@ -256,9 +260,13 @@ async fn failed(reader: &Reader, args: &RetryArgs) -> Result<Vec<Failed>, CliErr
             let of = deliveries.len();
             for delivery in deliveries.into_iter().filter(|delivery| is_wanted(&delivery.customer)) {
                 let this = (slot.share.clone(), slot.at, delivery.customer.clone());
-                if unknown.contains(&this) {
-                    left_alone += usize::from(seen.insert(this));
-                } else if seen.insert(this) {
+                if !seen.insert(this) {
+                    continue;
+                }
+                // It may have been delivered before.
+                if delivery.left_out == Some(SkipReason::Restored) {
+                    left_alone += 1;
+                } else {
                     let new = || Failed { run: id, slot: slot.clone(), customers: Vec::new(), of };
                     last.entry(id).or_insert_with(new).customers.push(delivery.customer);
                 }
@@ -280,17 +288,6 @@ async fn failed(reader: &Reader, args: &RetryArgs) -> Result<Vec<Failed>, CliErr
         }
     }
     Ok(left)
-}
-
-/// Who may have got which slot before the ledger was restored.
-async fn unknown(reader: &Reader, args: &RetryArgs) -> Result<BTreeSet<(ShareName, Instant, CustomerName)>, CliError> {
-    let skipped = reader.skipped(args.share.clone(), RUNS_MAX).await?;
-    let restored = skipped.into_iter().filter(|skipped| skipped.reason == SkipReason::Restored);
-    let each = restored.flat_map(|Skipped { slot, customers, .. }| {
-        let of = move |customer| (slot.share.clone(), slot.at, customer);
-        customers.unwrap_or_default().into_iter().map(of)
-    });
-    Ok(each.collect())
 }
 
 /// A name with a slip in it has no failures.

@@ -11,12 +11,12 @@ use super::log::Priority;
 use super::output::{self, CliError, Exit};
 use super::progress::Progress;
 use super::{Global, report, setup, waiting};
-use crate::clock::{Clock, Instant};
+use crate::clock::{Clock, Instant, ahead_from};
 use crate::config::Config;
 use crate::crash::{self, Point};
 use crate::daemon::admin::ask::Ask;
 use crate::delivery::Target;
-use crate::domain::{CustomerName, Failure, Layer, Retry, RunId, Slot};
+use crate::domain::{CustomerName, Failure, Layer, Refused, Retry, RunId, Slot};
 use crate::ledger::{Claim, DeliveryId, Ledger, LedgerError, RunState};
 use crate::run::{
     self, Fared, Fate, Gauge, NoJournal, Outcome, Parts, Recorder, Report, Retrying, Stop, Work, quarantine, wanted,
@@ -177,6 +177,10 @@ impl Sending {
     /// Delivers, recorded in the ledger; a customer who has the slot is left alone.
     pub async fn to_buckets(&self, ledger: &Ledger, progress: &Progress) -> Result<Report, CliError> {
         self.may_begin(ledger).await?;
+        if self.is_early(&self.slot) {
+            let Failure { message, remedy, .. } = run::yet_to_come(&self.slot);
+            return Err(Refused::request(message, remedy).into());
+        }
         self.take_up(ledger).await?;
         let started = ledger.start_manual(self.slot.clone(), self.customers.clone()).await?;
         let mut report = Report::of(&started);
@@ -196,6 +200,11 @@ impl Sending {
         Ok(quarantine::may_begin(&self.config, &self.parts, share, &all)?)
     }
 
+    /// What waits for its time is the next daemon's, who has it wait.
+    fn is_early(&self, slot: &Slot) -> bool {
+        slot.at > ahead_from(self.parts.clock.now())
+    }
+
     /// Whether another slot of the share could be in the way, which nobody else may bring to its end.
     fn in_order(&self) -> bool {
         self.config.shares.get(&self.slot.share).is_some_and(|share| share.is_in_order())
@@ -204,7 +213,8 @@ impl Sending {
     /// Brings to its end what an earlier process left of these deliveries. Whoever
     /// has the ledger's lock knows that nobody else is at work on them.
     async fn take_up(&self, ledger: &Ledger) -> Result<(), CliError> {
-        for left in ledger.unfinished_of(&self.slot, self.in_order()).await? {
+        let unfinished = ledger.unfinished_of(&self.slot, self.in_order()).await?;
+        for left in unfinished.into_iter().filter(|left| !self.is_early(&left.slot)) {
             let (own, others): (Vec<_>, Vec<_>) =
                 left.deliveries.into_iter().partition(|open| self.customers.contains(&open.customer));
             for delivery in own {
@@ -221,11 +231,12 @@ impl Sending {
 
     async fn deliver(&self, ledger: &Ledger, claim: &Claim, progress: &Progress) -> Result<Vec<Fared>, CliError> {
         let one = async |(customer, delivery): (CustomerName, DeliveryId)| {
-            let work = self.work(&customer, claim.run, claim.slot.clone())?;
+            // Without it that one delivery fails, and says so.
+            let work = self.work(&customer, claim.run, claim.slot.clone());
             let outcome = self.recorder(ledger, claim.run, &claim.slot, &customer).deliver(delivery).await?;
             progress.done(&customer);
             Ok::<_, CliError>(match outcome {
-                Outcome::Committed(manifest) => Fared::committed(&work, *manifest),
+                Outcome::Committed(manifest) => Fared::committed(&work?, *manifest),
                 Outcome::Waits { failure, .. } => Fared::failed(customer, Fate::Sealed, failure),
                 Outcome::Failed(failure)
                 | Outcome::Interrupted(failure)

@@ -92,6 +92,9 @@ pub struct DeliveryDetail {
     /// Who has said what became of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub settled: Option<Settled>,
+    /// Why it was not begun, or is not known.
+    #[serde(skip)]
+    pub left_out: Option<SkipReason>,
     pub manifest_key: Option<String>,
     pub rows: Option<u64>,
     pub bytes: Option<u64>,
@@ -323,6 +326,7 @@ fn deliveries(ledger: &Db, run: i64) -> Result<Vec<DeliveryDetail>, LedgerError>
             due: maybe_at(row, "due_at")?,
             in_doubt: settle::in_doubt(ledger, id, state(row, "state")?)?,
             settled: maybe_json(row, "settled")?,
+            left_out: maybe_reason(row)?,
             manifest_key: row.get("manifest_key")?,
             rows: maybe_size(row, "rows")?,
             bytes: maybe_size(row, "bytes")?,

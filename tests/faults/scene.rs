@@ -119,7 +119,9 @@ impl Scene {
                 Some((what, _)) => format!("{what}_timeout = \"{}\"\n", if what == "attempt" { "60s" } else { "120s" }),
                 None => format!("{line}\n"),
             };
-            self.world.write(config, text.lines().map(slow).collect::<String>());
+            // In one step: whoever starts at this moment would take half a file, and half a configuration may be one.
+            self.world.write("slow.toml", text.lines().map(slow).collect::<String>());
+            fs::rename(self.world.path("slow.toml"), self.world.path(config)).unwrap();
         }
     }
 
