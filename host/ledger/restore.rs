@@ -25,9 +25,7 @@ pub(super) fn put_back(dir: &Path, from: &Path, now: Instant) -> Result<(Db, Loc
     })?;
     open::check(&backup, from)?;
     let copy = upkeep::copy(&backup, dir, true).map_err(failed)?;
-    // Only root may give a file away; what anybody else puts back is his.
-    let owner = fs::metadata(dir).map_err(files("read", dir))?;
-    let _ = fchown(copy.as_file(), Some(owner.uid()), Some(owner.gid()));
+    give_away(dir, copy.as_file())?;
     let staged = dir.join(STAGED);
     copy.persist(&staged).map_err(|error| files("create", &staged)(error.error))?;
     sync(dir)?;
@@ -42,6 +40,11 @@ pub(super) fn in_place(dir: &Path, now: Instant) -> Result<(Db, Lock), LedgerErr
     if !path.exists() && !staged.exists() {
         return Err(LedgerError::Missing { path });
     }
+    if path.exists() && staged.exists() {
+        let why =
+            "a restoration was cut off before it: repeat `consign ledger restore`, or remove that file".to_owned();
+        return Err(LedgerError::NotRestored { path: staged, why });
+    }
     let lock = open::locked(dir)?;
     match path.exists() {
         false => take_place(dir)?,
@@ -49,7 +52,16 @@ pub(super) fn in_place(dir: &Path, now: Instant) -> Result<(Db, Lock), LedgerErr
         true if open::is_fresh_copy(&path)? => keep_journal(&path, now)?,
         true => {}
     }
+    // Root may have put it there, and the service is another user.
+    give_away(dir, &File::open(&path).map_err(files("read", &path))?)?;
     Ok((Db::Sqlite(open::opened(&path, Opening::Restored)?), lock))
+}
+
+/// To whom the state directory belongs. Only root may give a file away; what anybody else puts back is his.
+fn give_away(dir: &Path, file: &File) -> Result<(), LedgerError> {
+    let owner = fs::metadata(dir).map_err(files("read", dir))?;
+    let _ = fchown(file, Some(owner.uid()), Some(owner.gid()));
+    Ok(())
 }
 
 /// Keeps the ledger under another name, and takes it away. It is gone before its journal is: what has
