@@ -80,13 +80,10 @@ pub async fn next(global: &Global, args: &NextArgs) -> Result<Exit, CliError> {
         _ => from,
     };
     let firings = wanted::firings(&share.calendar, from).filter(will_fire);
-    let mut slots = Vec::new();
-    for at in firings.take(args.limit) {
-        let slot = Slot { share: share.name.clone(), at, interval: share.calendar.slot_at(at) };
-        slots.push(match &reader {
-            Some(reader) => wanted::as_recorded(reader, slot).await?,
-            None => slot,
-        });
+    let slot = |at| Slot { share: share.name.clone(), at, interval: share.calendar.slot_at(at) };
+    let mut slots: Vec<Slot> = firings.take(args.limit).map(slot).collect();
+    if let Some(reader) = &reader {
+        slots = wanted::all_as_recorded(reader, slots).await?;
     }
     let report = Report {
         share: &share.name,

@@ -11,7 +11,7 @@ use super::log::Priority;
 use super::output::{self, CliError, Exit};
 use super::progress::Progress;
 use super::{Global, report, setup, waiting};
-use crate::clock::{Clock, Instant, ahead_from};
+use crate::clock::{Clock, Instant};
 use crate::config::Config;
 use crate::crash::{self, Point};
 use crate::daemon::admin::ask::Ask;
@@ -202,7 +202,7 @@ impl Sending {
 
     /// What waits for its time is the next daemon's, who has it wait.
     fn is_early(&self, slot: &Slot) -> bool {
-        slot.at > ahead_from(self.parts.clock.now())
+        slot.is_early(self.parts.clock.now())
     }
 
     /// Whether another slot of the share could be in the way, which nobody else may bring to its end.

@@ -12,7 +12,7 @@ use super::calls::Answer;
 use super::desk::{AtWork, Desk};
 use super::job::{Delivery, Job, Progress, Task};
 use super::queue::{Of, Place};
-use crate::clock::{Instant, ahead_from, exact};
+use crate::clock::{Instant, exact};
 use crate::crash::{self, Point};
 use crate::domain::{Asked, Failure, Layer, Origin, Retry, spread};
 use crate::ledger::LedgerError;
@@ -303,7 +303,7 @@ impl Desk {
     pub fn wait_for_turn(&mut self, delivery: Delivery, stopper: &Stopper) {
         let (now, id, slot) = (self.clock.now(), delivery.id, delivery.slot.clone());
         let job = Job { delivery, task: Task::Again { begun: false } };
-        match slot.at > ahead_from(now) {
+        match slot.is_early(now) {
             true => self.put_off(vec![job], &yet_to_come(&slot), slot.at),
             false => self.retries.push(now + TimeDelta::seconds(15), job),
         }

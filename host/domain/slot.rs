@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{Invalid, ShareName};
-use crate::clock::{Instant, exact};
+use crate::clock::{Instant, ahead_from, exact};
 
 /// Half-open stretch of time `[start, end)` that a slot's data covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -27,6 +27,13 @@ pub struct Slot {
     pub share: ShareName,
     pub at: Instant,
     pub interval: Interval,
+}
+
+impl Slot {
+    /// It was planned by a clock that was ahead: its data are complete only when its time has come.
+    pub fn is_early(&self, now: Instant) -> bool {
+        self.at > ahead_from(now)
+    }
 }
 
 /// Who asked for a slot's work, or for one run of it.

@@ -40,12 +40,12 @@ pub(super) fn in_place(dir: &Path, now: Instant) -> Result<(Db, Lock), LedgerErr
     if !path.exists() && !staged.exists() {
         return Err(LedgerError::Missing { path });
     }
+    let lock = open::locked(dir)?;
     if path.exists() && staged.exists() {
         let why =
             "a restoration was cut off before it: repeat `consign ledger restore`, or remove that file".to_owned();
         return Err(LedgerError::NotRestored { path: staged, why });
     }
-    let lock = open::locked(dir)?;
     match path.exists() {
         false => take_place(dir)?,
         // Put there by hand. What is beside it is the journal of the ledger before.

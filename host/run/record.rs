@@ -7,7 +7,7 @@ use super::journal::Journal;
 use super::retry::{self, Retrying};
 use super::sealed::Stored;
 use super::{Delivered, Gauge, Parts, Stop, Work, deliver, quarantine};
-use crate::clock::{Instant, ahead_from, exact};
+use crate::clock::{Instant, exact};
 use crate::config::{Config, Missed, Preflight, RetryPolicy};
 use crate::crash::{self, Point};
 use crate::delivery::Target;
@@ -83,9 +83,8 @@ impl Recorder<'_> {
         }
     }
 
-    /// Its slot was planned by a clock that was ahead: its data are complete only when its time has come.
     fn too_early(&self) -> Option<Failure> {
-        (self.slot.at > ahead_from(self.parts.clock.now())).then(|| yet_to_come(self.slot))
+        self.slot.is_early(self.parts.clock.now()).then(|| yet_to_come(self.slot))
     }
 
     async fn not_yet(&self, delivery: DeliveryId, why: Failure) -> Result<Outcome, LedgerError> {

@@ -79,9 +79,14 @@ pub fn slot(share: &Share, at: Option<Instant>, early: bool, clock: &Clock) -> R
 
 /// With the interval that it has or will have: the one on record, if the ledger knows the slot.
 pub async fn as_recorded(reader: &Reader, slot: Slot) -> Result<Slot, LedgerError> {
-    let slots = as_planned(reader, vec![slot.clone()]).await?;
-    let standing = reader.standing(slots, Vec::new()).await?;
-    Ok(standing.into_iter().next().map_or(slot, |standing| standing.slot))
+    let recorded = all_as_recorded(reader, vec![slot.clone()]).await?;
+    Ok(recorded.into_iter().next().unwrap_or(slot))
+}
+
+/// The same of several slots of one share.
+pub async fn all_as_recorded(reader: &Reader, slots: Vec<Slot>) -> Result<Vec<Slot>, LedgerError> {
+    let standing = reader.standing(as_planned(reader, slots).await?, Vec::new()).await?;
+    Ok(standing.into_iter().map(|standing| standing.slot).collect())
 }
 
 /// With the intervals that slots of one share will have if the ledger does not know them: the first one after

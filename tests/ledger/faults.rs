@@ -4,7 +4,7 @@ use chrono::TimeDelta;
 use consign::clock::Clock;
 use consign::config::Overlap;
 use consign::domain::{ContentDigest, Failure, Layer, PluginName, Retry, SealedObject, SkipReason};
-use consign::ledger::{Committed, Formatter, Ledger, LedgerError, Order, Planned, Waiting};
+use consign::ledger::{Attempt, Claim, Committed, Formatter, Ledger, LedgerError, Order, Planned, Waiting};
 
 use super::{customers, deliver, key, lasting, object, open, open_at, planned, read_only, receipt, share, slot, start};
 
@@ -34,11 +34,16 @@ async fn fails(ledger: &Ledger, n: i64, by: &Formatter, failure: Failure) -> Res
     Ok(halted)
 }
 
-async fn succeeds(ledger: &Ledger, n: i64, by: &Formatter) {
-    let slot = slot("a", n);
-    let claim = ledger.start_manual(slot.clone(), customers(&["acme"])).await.unwrap().claim.unwrap();
+/// An attempt at the `n`-th hour's delivery.
+async fn at_work(ledger: &Ledger, n: i64, by: &Formatter) -> (Claim, Attempt) {
+    let claim = ledger.start_manual(slot("a", n), customers(&["acme"])).await.unwrap().claim.unwrap();
     let attempt = ledger.attempt_by(Some(by.clone()), Order::Any, claim.deliveries[0].1, None).await.unwrap();
-    deliver(ledger, &slot, attempt.id, "u1").await.unwrap();
+    (claim, attempt)
+}
+
+async fn succeeds(ledger: &Ledger, n: i64, by: &Formatter) {
+    let (claim, attempt) = at_work(ledger, n, by).await;
+    deliver(ledger, &claim.slot, attempt.id, "u1").await.unwrap();
     ledger.run_finished(claim.run).await.unwrap();
 }
 
@@ -112,8 +117,7 @@ async fn a_delivery_without_rows_neither_counts_nor_forgives() {
     let ledger = open(dir.path());
     let bad = formatter("bad", 2);
     assert!(!fails(&ledger, 1, &bad, fault()).await.unwrap());
-    let claim = ledger.start_manual(slot("a", 2), customers(&["acme"])).await.unwrap().claim.unwrap();
-    let attempt = ledger.attempt_by(Some(bad.clone()), Order::Any, claim.deliveries[0].1, None).await.unwrap();
+    let (claim, attempt) = at_work(&ledger, 2, &bad).await;
     ledger.sealed(attempt.id, &[]).await.unwrap();
     let nothing = Committed { rows: 0, bytes: 0, ..receipt(&[]) };
     ledger.committed(attempt.id, nothing).await.unwrap();
@@ -128,8 +132,7 @@ async fn an_object_without_rows_is_a_new_beginning() {
     let ledger = open(dir.path());
     let bad = formatter("bad", 2);
     assert!(!fails(&ledger, 1, &bad, fault()).await.unwrap());
-    let claim = ledger.start_manual(slot("a", 2), customers(&["acme"])).await.unwrap().claim.unwrap();
-    let attempt = ledger.attempt_by(Some(bad.clone()), Order::Any, claim.deliveries[0].1, None).await.unwrap();
+    let (claim, attempt) = at_work(&ledger, 2, &bad).await;
     let header = [SealedObject { rows: 0, ..object(&key(&slot("a", 2), "rows.csv"), "u1") }];
     ledger.sealed(attempt.id, &header).await.unwrap();
     ledger.committed(attempt.id, Committed { rows: 0, ..receipt(&header) }).await.unwrap();
