@@ -78,6 +78,14 @@ impl Clock {
         }
     }
 
+    /// The same without steadiness: for what somebody else's clock decides, who does not wait for a minute.
+    pub fn as_it_is(&self) -> Self {
+        match &self.0 {
+            Hands::System | Hands::Steady(_) => Self::system(),
+            Hands::Fixed(at) => Self(Hands::Fixed(at.clone())),
+        }
+    }
+
     /// Moves a fixed clock, forward or back; the system clock is left alone.
     pub fn set(&self, to: Instant) {
         if let Hands::Fixed(at) = &self.0 {

@@ -112,7 +112,7 @@ pub async fn run(
     tracing::info!(shares = desk.generation.config.shares.len(), "consign is ready");
     let retention = retention::keep(desk.ledger.clone(), age, desk.retention.subscribe());
     let mut retention = std::pin::pin!(retention);
-    let backlog = backlog::watch(desk.ledger.reader().clone(), desk.behind.clone());
+    let backlog = backlog::watch(desk.ledger.reader().clone(), desk.clock.clone(), desk.behind.clone());
     let mut backlog = std::pin::pin!(backlog);
     drop(starting);
     manager.ready(&desk.status());

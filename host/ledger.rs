@@ -445,9 +445,9 @@ impl Reader {
         self.read(admin::pauses).await
     }
 
-    /// Shares of which more than `slots` wait that are on time, the most first.
-    pub async fn backlogs(&self, slots: u64) -> Result<Vec<Backlog>, LedgerError> {
-        self.read(move |ledger| admin::backlogs(ledger, slots)).await
+    /// Shares of which more than `slots` wait that are due and on time, the most first.
+    pub async fn backlogs(&self, slots: u64, now: Instant) -> Result<Vec<Backlog>, LedgerError> {
+        self.read(move |ledger| admin::backlogs(ledger, slots, now)).await
     }
 
     /// All there is about a run.

@@ -37,6 +37,10 @@ impl Lock {
         }
         Ok(Self(file))
     }
+
+    pub fn file(&self) -> &File {
+        &self.0
+    }
 }
 
 impl Drop for Lock {

@@ -54,11 +54,7 @@ pub async fn check(global: &Global, args: &CheckArgs) -> Result<Exit, CliError> 
     let (config, _cache) = setup::with_cache(config)?;
     let Checked { mut warnings, not_read, .. } =
         check::check(&config, &clock, found, Fetch::Never, None, |_| None).await?;
-    if config.shares.is_empty() {
-        let message = "nothing will be delivered, because there is no share";
-        let help = "add `[shares.NAME]`, or `include` the files that have them; config/minimal.toml is a start";
-        warnings.insert(0, Problem::warning(crate::config::Location::file(&global.config), message, help));
-    }
+    setup::without_shares(global, &config).into_iter().for_each(|problem| warnings.insert(0, problem));
 
     let report = report(&config, &clock, &warnings, not_read);
     if global.json {

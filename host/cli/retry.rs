@@ -105,10 +105,9 @@ async fn many(global: &Global, args: &RetryArgs) -> Result<Exit, CliError> {
         false if args.detach => return Err(waiting::nobody()),
         false => make(global, failed).await?,
     };
-    if global.json {
-        output::json(&made.reports());
-    } else {
-        made.print(asks_a_daemon);
+    match global.json {
+        true => output::json(&made.reports()),
+        false => made.print_rest(),
     }
     Ok(made.exit())
 }
@@ -142,15 +141,10 @@ impl Made {
         self.begun.iter().cloned().chain(refused).collect()
     }
 
-    fn print(&self, asks_a_daemon: bool) {
+    /// What has begun was told when it did: it may take long until all have.
+    fn print_rest(&self) {
         if self.begun.is_empty() && self.refused.is_empty() {
             line("nothing that failed in this time is still to be delivered");
-        }
-        for report in &self.begun {
-            match report.run.filter(|_| asks_a_daemon) {
-                Some(run) => line(&format!("{} {}: run {run} has begun", report.slot.share, exact(report.slot.at))),
-                None => report::print(report),
-            }
         }
         for Refusal { slot, error: CliError { message, help, .. }, .. } in self.refused.iter().take(SHOWN) {
             let text = format!("error: {} {} has not begun: {message}", slot.share, exact(slot.at));
@@ -184,7 +178,12 @@ async fn ask(global: &Global, failed: Vec<Failed>) -> Made {
             // Who failed in it needs no names.
             let named = if is_all { Vec::new() } else { names(&customers) };
             match begin(global, Ask::Retry { run: run.to_string(), customers: named, wait: false }).await {
-                Ok(report) => made.begun.push(report),
+                Ok(report) => {
+                    if !global.json {
+                        tell_begun(&report);
+                    }
+                    made.begun.push(report);
+                }
                 Err(error) => {
                     // Not refused: whoever does not answer would have each of them wait.
                     let is_over = error.exit == Exit::Internal;
@@ -200,6 +199,13 @@ async fn ask(global: &Global, failed: Vec<Failed>) -> Made {
         }
     }
     made
+}
+
+fn tell_begun(report: &Report) {
+    match report.run {
+        Some(run) => line(&format!("{} {}: run {run} has begun", report.slot.share, exact(report.slot.at))),
+        None => report::print(report),
+    }
 }
 
 async fn begin(global: &Global, ask: Ask) -> Result<Report, CliError> {
@@ -231,11 +237,17 @@ async fn make(global: &Global, failed: Vec<Failed>) -> Result<Made, CliError> {
         let progress = Progress::start(!global.json, &slot.share, customers.len());
         let (config, parts) = (config.clone(), parts.clone());
         let sending = Sending { config, parts, slot, customers };
-        match sending.to_buckets(&ledger, &progress).await {
-            Ok(report) => made.begun.push(report),
+        let came = sending.to_buckets(&ledger, &progress).await;
+        progress.finish();
+        match came {
+            Ok(report) => {
+                if !global.json {
+                    report::print(&report);
+                }
+                made.begun.push(report);
+            }
             Err(error) => made.refused(sending.slot, sending.customers, error),
         }
-        progress.finish();
     }
     Ok(made)
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::output::{CliError, Exit};
+use super::output::{self, CliError, Exit};
 use super::{Global, setup};
 use crate::clock::Clock;
 use crate::config::Config;
@@ -28,6 +28,7 @@ async fn start(global: &Global) -> Result<Exit, CliError> {
     let hangup = listen(SignalKind::hangup())?;
     let config = Arc::new(setup::config(global)?);
     config.check_secrets().into_result()?;
+    output::warnings(setup::without_shares(global, &config).as_slice());
     let clock = Clock::steady();
     let ledger = setup::ledger(&config, &clock)?;
     let parts = Arc::new(Parts::build(&config, clock).await?);

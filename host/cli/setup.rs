@@ -10,7 +10,7 @@ use super::Global;
 use super::log::Priority;
 use super::output::{self, CliError, Exit};
 use crate::clock::Clock;
-use crate::config::{Config, Daemon, Environment};
+use crate::config::{Config, Daemon, Environment, Location, Problem};
 use crate::ledger::{Ledger, LedgerError, Reader};
 use crate::limits::CONCURRENCY_MAX;
 use crate::registry::Depot;
@@ -52,6 +52,15 @@ pub fn config(global: &Global) -> Result<Config, CliError> {
     let config = Config::load(&global.config, &Environment::of_process())?;
     output::warnings(&config.warnings);
     Ok(config)
+}
+
+/// What to say where nothing will ever happen.
+pub fn without_shares(global: &Global, config: &Config) -> Option<Problem> {
+    config.shares.is_empty().then(|| {
+        let message = "nothing will be delivered, because there is no share";
+        let help = "add `[shares.NAME]`, or `include` the files that have them; config/minimal.toml is a start";
+        Problem::warning(Location::file(&global.config), message, help)
+    })
 }
 
 /// The same for who only looks at what has happened: an error in the configuration

@@ -36,8 +36,12 @@ pub(super) fn read_with(path: &Path, edits: &Edits) -> Result<(Origin, Problems)
         Ok(bytes) => parse(path, bytes, 0, &mut reading),
         Err(error) => return Err(unreadable(path, &error)),
     };
-    let mut parsed = vec![main];
     let mut notes = Vec::new();
+    if main.source.text.trim().is_empty() {
+        let help = "put back what was there; one that has nothing to say yet says so in a comment";
+        notes.push((Span::START, "the file is empty: whoever wrote it was cut off".into(), help.into()));
+    }
+    let mut parsed = vec![main];
     let patterns = includes(&parsed[0].table);
     let mut known = BTreeSet::from([absolute(path)]);
     for (pattern, span) in patterns {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use crate::clock::exact;
+use crate::clock::{Clock, exact};
 use crate::domain::{Failure, ShareName};
 use crate::ledger::{Backlog, Reader};
 
@@ -20,15 +20,15 @@ const AGAIN_AFTER: Duration = Duration::from_secs(6 * 3600);
 const SLOTS_MAX: u64 = 10;
 
 /// Never ends. `behind` is then how many slots of all shares wait.
-pub(super) async fn watch(ledger: Reader, behind: Arc<AtomicU64>) {
+pub(super) async fn watch(ledger: Reader, clock: Clock, behind: Arc<AtomicU64>) {
     let mut told = Told::default();
     loop {
-        match ledger.pending().await {
+        match ledger.pending(clock.now()).await {
             Ok(slots) => behind.store(slots, Ordering::Relaxed),
             Err(error) => tracing::debug!(error = Failure::chain(&error), "cannot count the slots that wait"),
         }
         sleep(EVERY).await;
-        match ledger.backlogs(SLOTS_MAX).await {
+        match ledger.backlogs(SLOTS_MAX, clock.now()).await {
             Ok(backlogs) => told.news(&backlogs, Instant::now()).into_iter().for_each(tell),
             Err(error) => tracing::debug!(error = Failure::chain(&error), "cannot count the slots that wait"),
         }

@@ -259,7 +259,7 @@ mod tests {
         assert_eq!(refused(&old, &ledger("b", "one", "30s")), ["2 ledger.url"]);
         assert_eq!(refused(&old, &ledger("a", "two", "60s")), ["3 ledger.schema", "4 ledger.lease"]);
         assert_eq!(refused(&old, "[ledger]\nretention = \"30d\"\n"), ["1 ledger.url"]);
-        assert_eq!(refused("", &old), ["2 ledger.url"]);
+        assert_eq!(refused("# nothing yet", &old), ["2 ledger.url"]);
         let moved = "[daemon]\nstate_dir = \"elsewhere\"\n";
         assert_eq!(refused("[daemon]\ncache_dir = \"cache\"\n", moved), ["2 daemon.state_dir", "1 daemon.cache_dir"]);
     }

@@ -1,7 +1,7 @@
 //! What was due since the backup was made from which a ledger was restored: nobody knows what became of it,
 //! so that it is left out, on record, and each share goes on from now.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -28,48 +28,20 @@ pub struct Share {
     /// It was planned so far; None: the backup does not know it.
     pub known_until: Option<Instant>,
     #[serde(flatten)]
-    pub open: Unknown,
-    /// Slots that were due since then.
-    pub due: u64,
-    /// The first and the last of these.
-    pub first: Option<Instant>,
-    pub last: Option<Instant>,
+    pub unknown: Unknown,
     pub paused: bool,
-}
-
-impl Share {
-    fn new(share: ShareName, known_until: Option<Instant>) -> Self {
-        let open = Unknown::default();
-        Self { share, known_until, open, due: 0, first: None, last: None, paused: false }
-    }
-
-    fn was_due(&mut self, at: Instant) {
-        self.due += 1;
-        self.first = Some(self.first.map_or(at, |first| first.min(at)));
-        self.last = self.last.max(Some(at));
-    }
 }
 
 /// Tells the ledger, which is open for that, that it was restored.
 pub async fn restored(ledger: &Ledger, config: &Config, now: Instant) -> Result<Restored, LedgerError> {
     let before = ledger.cursors().await?.into_iter().map(|(share, cursor)| (share, cursor.at));
     let before: BTreeMap<ShareName, Instant> = before.collect();
-    let names = config.shares.keys().map(|name| (name.clone(), before.get(name).copied()));
-    let mut shares: BTreeMap<ShareName, Share> =
-        names.map(|(name, until)| (name.clone(), Share::new(name, until))).collect();
-    for (name, open) in ledger.end_open().await? {
-        let until = before.get(&name).copied();
-        shares.entry(name.clone()).or_insert_with(|| Share::new(name, until)).open = open;
-    }
+    ledger.end_open().await?;
     let mut planner = intake::planner(ledger, config, now).await?;
     let customers: HashMap<&ShareName, Arc<[CustomerName]>> =
         config.shares.iter().map(|(name, share)| (name, share.to.as_slice().into())).collect();
     loop {
         let plan = planner.due(now);
-        for due in &plan.due {
-            let name = &due.slot.share;
-            shares.entry(name.clone()).or_insert_with(|| Share::new(name.clone(), None)).was_due(due.slot.at);
-        }
         let planned = plan.due.iter().map(|due| left_out(due, customers.get(&due.slot.share)));
         ledger.plan(planned.collect(), plan.cursors.clone()).await?;
         planner.recorded(&plan);
@@ -77,15 +49,23 @@ pub async fn restored(ledger: &Ledger, config: &Config, now: Instant) -> Result<
             break;
         }
     }
-    for pause in ledger.reader().pauses().await? {
-        shares.entry(pause.share.clone()).or_insert_with(|| Share::new(pause.share, None)).paused = true;
-    }
+    let (mut unknown, paused) = (ledger.unknown().await?, ledger.reader().pauses().await?);
+    let paused: BTreeSet<ShareName> = paused.into_iter().map(|pause| pause.share).collect();
+    let names: BTreeSet<&ShareName> = config.shares.keys().chain(unknown.keys()).chain(&paused).collect();
+    let names: Vec<ShareName> = names.into_iter().cloned().collect();
+    let told = names.into_iter().map(|share| {
+        let unknown = unknown.remove(&share).unwrap_or_default();
+        // Of one that was cut off before, the cursor has moved.
+        let known_until = before.get(&share).map(|at| unknown.first.map_or(*at, |first| first.min(*at)));
+        Share { known_until, paused: paused.contains(&share), unknown, share }
+    });
+    let shares = told.collect();
     // A slot that has come and is not due yet, because of `jitter`, is still to be planned.
     let coming: HashMap<ShareName, Instant> = planner.coming(usize::MAX).into_iter().collect();
     let is_over = |share: &ShareName| coming.get(share).is_none_or(|at| *at > now);
     let all = ledger.cursors().await?.into_iter().map(|(share, _)| share);
     ledger.restored(all.filter(is_over).map(|share| (share, now)).collect()).await?;
-    Ok(Restored { at: now, shares: shares.into_values().collect() })
+    Ok(Restored { at: now, shares })
 }
 
 fn left_out(due: &Due, customers: Option<&Arc<[CustomerName]>>) -> Planned {

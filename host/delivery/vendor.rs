@@ -207,7 +207,7 @@ impl Vendor {
         if home != near && partition(home) == partition(near) {
             clients.push(self.sts(home));
         }
-        Arc::new(Session::new(request, clients, self.0.clock.clone()))
+        Arc::new(Session::new(request, clients, self.0.clock.as_it_is()))
     }
 
     /// STS in that region: tokens of a regional endpoint are good in every region,

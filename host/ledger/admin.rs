@@ -8,8 +8,8 @@ use super::db::{Db, Row, values};
 use super::row::{at, count, customer, maybe_at, maybe_json, origin, run_id, share, size, state, step, to_json};
 use super::slots::PAUSES;
 use super::state::DeliveryEvent;
-use super::{Backlog, DeliveryId, DeliveryState, Ledger, LedgerError, Pause, Reader, settle, shared, write};
-use crate::clock::Instant;
+use super::{Backlog, DeliveryId, DeliveryState, Ledger, LedgerError, Pause, Reader, read, settle, shared, write};
+use crate::clock::{Instant, ahead_from};
 use crate::crash::{self, Point};
 use crate::domain::{CustomerName, Failure, Origin, RunId, ShareName, SkipReason};
 
@@ -165,8 +165,8 @@ impl Ledger {
 
 impl Reader {
     /// What is not at its end, at most `limit` of each kind.
-    pub async fn standing_now(&self, limit: usize) -> Result<Standing, LedgerError> {
-        self.read(move |ledger| standing(ledger, limit)).await
+    pub async fn standing_now(&self, limit: usize, now: Instant) -> Result<Standing, LedgerError> {
+        self.read(move |ledger| standing(ledger, limit, now)).await
     }
 
     /// Shares that failed since then, `limit` of them, among the last ten thousand runs
@@ -201,7 +201,7 @@ const OPEN: &str = "
     WHERE r.state = 'running' AND d.state IN ('working', 'sealed', 'waiting')";
 
 /// At most `limit` of each list.
-fn standing(ledger: &Db, limit: usize) -> Result<Standing, LedgerError> {
+fn standing(ledger: &Db, limit: usize, now: Instant) -> Result<Standing, LedgerError> {
     let mut standing = Standing::default();
     let counts = "SELECT d.state, d.due_at IS NOT NULL AS again, count(*) AS deliveries
                   FROM runs r JOIN deliveries d ON d.run = r.seq WHERE r.state = 'running' GROUP BY 1, 2";
@@ -222,8 +222,7 @@ fn standing(ledger: &Db, limit: usize) -> Result<Standing, LedgerError> {
     let list = |which: &str| ledger.all(&format!("{OPEN} {which} LIMIT ?1"), values![limit], |row| open(ledger, row));
     standing.at_work = list("AND d.state <> 'waiting' AND d.due_at IS NULL ORDER BY a.started_at, d.id")?;
     standing.again = list("AND d.due_at IS NOT NULL ORDER BY d.due_at, d.id")?;
-    let pending: i64 = ledger.only("SELECT count(*) FROM slots WHERE state = 'pending'", &[])?;
-    standing.slots = pending.cast_unsigned();
+    standing.slots = read::pending(ledger, now)?;
     let held = "SELECT share, count(*) AS slots FROM slots WHERE state = 'held' GROUP BY share ORDER BY share";
     standing.held = ledger.all(held, &[], |row| Ok((share(row)?, size(row, "slots")?)))?;
     Ok(standing)
@@ -257,12 +256,12 @@ pub(super) fn pauses(ledger: &Db) -> Result<Vec<Pause>, LedgerError> {
     ledger.all(select, &[], |row| Ok(Pause { share: share(row)?, since: at(row, "since")? }))
 }
 
-pub(super) fn backlogs(ledger: &Db, slots: u64) -> Result<Vec<Backlog>, LedgerError> {
+pub(super) fn backlogs(ledger: &Db, slots: u64, now: Instant) -> Result<Vec<Backlog>, LedgerError> {
     let select = "SELECT share, count(*) AS slots, min(at) AS oldest FROM (
                       SELECT share, at FROM slots WHERE state = 'pending' AND origin = 'schedule'
                       UNION ALL SELECT share, at FROM slots WHERE state = 'held' AND origin = 'schedule') AS waiting
-                  GROUP BY share HAVING count(*) > ?1 ORDER BY 2 DESC, 1 LIMIT 20";
-    ledger.all(select, values![count(slots)], |row| {
+                  WHERE at <= ?2 GROUP BY share HAVING count(*) > ?1 ORDER BY 2 DESC, 1 LIMIT 20";
+    ledger.all(select, values![count(slots), ahead_from(now)], |row| {
         Ok(Backlog { share: share(row)?, slots: size(row, "slots")?, oldest: at(row, "oldest")? })
     })
 }

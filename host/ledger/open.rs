@@ -2,7 +2,7 @@
 
 use std::fs::{DirBuilder, File, Permissions};
 use std::io::Read;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -80,7 +80,17 @@ pub(super) fn tell_new(path: &Path) {
 /// Makes `dir` when it is missing, and has it to itself.
 pub(super) fn locked(dir: &Path) -> Result<Lock, LedgerError> {
     DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(files("create", dir))?;
-    lock(dir)
+    let lock = lock(dir)?;
+    give_away(dir, lock.file())?;
+    Ok(lock)
+}
+
+/// To whom the state directory belongs: root may look after the ledger of a service, which is another user. Only
+/// root may give a file away; what anybody else makes is his.
+pub(super) fn give_away(dir: &Path, file: &File) -> Result<(), LedgerError> {
+    let owner = std::fs::metadata(dir).map_err(files("read", dir))?;
+    let _ = fchown(file, Some(owner.uid()), Some(owner.gid()));
+    Ok(())
 }
 
 /// For writing, in the newest version.
@@ -206,6 +216,7 @@ fn create(dir: &Path, path: &Path, now: Instant) -> Result<(), LedgerError> {
     connection.execute("UPDATE consign_ledger SET made_at = ?1", [now.timestamp_micros()])?;
     for_writing(&connection)?;
     connection.close().map_err(|(_, error)| LedgerError::from(error))?;
+    give_away(dir, new.as_file())?;
     new.as_file().sync_all().map_err(files("sync", path))?;
     new.persist_noclobber(path).map_err(|error| files("create", path)(error.error))?;
     File::open(dir).and_then(|dir| dir.sync_all()).map_err(files("sync", dir))
@@ -292,19 +303,19 @@ fn migrate(connection: &mut Connection, from: i64) -> rusqlite::Result<()> {
     // A table that is made anew must not take the rows of others with it:
     // SQLite's documentation of ALTER TABLE, "Making Other Kinds Of Table Schema Changes".
     connection.pragma_update(None, "foreign_keys", false)?;
-    for (number, sql) in (1..).zip(MIGRATIONS).filter(|(number, _)| *number > from) {
-        let transaction = connection.transaction()?;
+    // All of them or none: the ledger that is kept is then of the version that made it.
+    let transaction = connection.transaction()?;
+    for (_, sql) in (1..).zip(MIGRATIONS).filter(|(number, _)| *number > from) {
         transaction.execute_batch(sql)?;
-        let broken: i64 =
-            transaction.query_row("SELECT count(*) FROM pragma_foreign_key_check", [], |row| row.get(0))?;
-        if broken > 0 {
-            let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT);
-            let why = format!("{broken} rows refer to rows that are not there");
-            return Err(rusqlite::Error::SqliteFailure(code, Some(why)));
-        }
-        transaction.pragma_update(None, "user_version", number)?;
-        transaction.commit()?;
     }
+    let broken: i64 = transaction.query_row("SELECT count(*) FROM pragma_foreign_key_check", [], |row| row.get(0))?;
+    if broken > 0 {
+        let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT);
+        let why = format!("{broken} rows refer to rows that are not there");
+        return Err(rusqlite::Error::SqliteFailure(code, Some(why)));
+    }
+    transaction.pragma_update(None, "user_version", VERSION)?;
+    transaction.commit()?;
     connection.pragma_update(None, "foreign_keys", true)
 }
 

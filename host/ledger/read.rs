@@ -14,7 +14,7 @@ use super::settle::{self, Settled};
 use super::shared;
 use super::state::State;
 use super::{AttemptId, AttemptState, DeliveryId, DeliveryState, LedgerError, RunState, UploadState};
-use crate::clock::Instant;
+use crate::clock::{Instant, ahead_from};
 use crate::domain::{
     CustomerName, Destination, Failure, Interval, Manifest, Origin, RunId, SealedObject, ShareName, SkipReason, Slot,
 };
@@ -240,8 +240,9 @@ pub(super) fn runs_beginning(ledger: &Db, id: &str, limit: usize) -> Result<Vec<
     ledger.all(begins, values![id, &behind, &like, i64::try_from(limit).unwrap_or(i64::MAX)], run_id)
 }
 
-pub(super) fn pending(ledger: &Db) -> Result<u64, LedgerError> {
-    ledger.only("SELECT count(*) FROM slots WHERE state = 'pending'", &[]).map(i64::cast_unsigned)
+pub(super) fn pending(ledger: &Db, now: Instant) -> Result<u64, LedgerError> {
+    let due = "SELECT count(*) FROM slots WHERE state = 'pending' AND at <= ?1";
+    ledger.only(due, values![ahead_from(now)]).map(i64::cast_unsigned)
 }
 
 pub(super) fn skipped(ledger: &Db, only: Option<&ShareName>, limit: usize) -> Result<Vec<Skipped>, LedgerError> {

@@ -45,8 +45,8 @@ impl Reader {
     }
 
     /// Slots that are due and that nobody has begun.
-    pub async fn pending(&self) -> Result<u64, LedgerError> {
-        self.read(read::pending).await
+    pub async fn pending(&self, now: Instant) -> Result<u64, LedgerError> {
+        self.read(move |ledger| read::pending(ledger, now)).await
     }
 
     /// When the last run began, by the clock of whoever began it.

@@ -3,7 +3,6 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::{MetadataExt as _, fchown};
 use std::path::{Path, PathBuf};
 
 use super::db::Db;
@@ -25,7 +24,7 @@ pub(super) fn put_back(dir: &Path, from: &Path, now: Instant) -> Result<(Db, Loc
     })?;
     open::check(&backup, from)?;
     let copy = upkeep::copy(&backup, dir, true).map_err(failed)?;
-    give_away(dir, copy.as_file())?;
+    open::give_away(dir, copy.as_file())?;
     let staged = dir.join(STAGED);
     copy.persist(&staged).map_err(|error| files("create", &staged)(error.error))?;
     sync(dir)?;
@@ -53,15 +52,8 @@ pub(super) fn in_place(dir: &Path, now: Instant) -> Result<(Db, Lock), LedgerErr
         true => {}
     }
     // Root may have put it there, and the service is another user.
-    give_away(dir, &File::open(&path).map_err(files("read", &path))?)?;
+    open::give_away(dir, &File::open(&path).map_err(files("read", &path))?)?;
     Ok((Db::Sqlite(open::opened(&path, Opening::Restored)?), lock))
-}
-
-/// To whom the state directory belongs. Only root may give a file away; what anybody else puts back is his.
-fn give_away(dir: &Path, file: &File) -> Result<(), LedgerError> {
-    let owner = fs::metadata(dir).map_err(files("read", dir))?;
-    let _ = fchown(file, Some(owner.uid()), Some(owner.gid()));
-    Ok(())
 }
 
 /// Keeps the ledger under another name, and takes it away. It is gone before its journal is: what has

@@ -10,19 +10,22 @@ use serde::{Deserialize, Serialize};
 
 use super::claim::{self, leave_out};
 use super::db::{Db, Row, values};
-use super::row::{customer, maybe_at, run_id, slot, state, step, to_json};
+use super::row::{at, customer, maybe_at, run_id, share, size, slot, state, step, to_json};
 use super::state::{AttemptEvent, AttemptState, DeliveryEvent, DeliveryState};
 use super::{Ledger, LedgerError, Reader, open, postgres, write};
 use crate::clock::{Instant, exact};
 use crate::domain::{CustomerName, Failure, Layer, Retry, ShareName, SkipReason, Slot};
 
-/// What was open in the backup, of one share, and is ended.
+/// What is not known of one share since the ledger was restored.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Unknown {
-    /// Deliveries that had begun, or were to.
+    /// Deliveries that were open in the backup, and of slots that others had got; they are ended.
     pub deliveries: u64,
-    /// Slots that nobody had begun.
+    /// Slots that waited in it or were due since, and are left out.
     pub slots: u64,
+    /// The first and the last of these.
+    pub first: Option<Instant>,
+    pub last: Option<Instant>,
 }
 
 /// Where a ledger is from.
@@ -37,9 +40,15 @@ pub struct Origins {
 impl Ledger {
     /// Ends what the backup has open, and has nobody go on with the ledger until [`Ledger::restored`].
     /// [`LedgerError::Held`] when somebody does.
-    pub async fn end_open(&self) -> Result<BTreeMap<ShareName, Unknown>, LedgerError> {
+    pub async fn end_open(&self) -> Result<(), LedgerError> {
         let now = self.clock.now();
         self.writer.run(move |ledger| end_open(ledger, now)).await
+    }
+
+    /// What was ended and left out since the ledger was last told that it was restored: also by a command that
+    /// was cut off.
+    pub async fn unknown(&self) -> Result<BTreeMap<ShareName, Unknown>, LedgerError> {
+        self.reader().read(unknown).await
     }
 
     /// Moves the cursors of these shares on; from then on the ledger is gone on with. What was due before
@@ -78,16 +87,12 @@ fn mark(ledger: &Db, is_copy: bool) -> Result<(), LedgerError> {
     }
 }
 
-fn end_open(ledger: &Db, now: Instant) -> Result<BTreeMap<ShareName, Unknown>, LedgerError> {
+fn end_open(ledger: &Db, now: Instant) -> Result<(), LedgerError> {
     only_one(ledger)?;
     mark(ledger, true)?;
-    let mut unknown = BTreeMap::<ShareName, Unknown>::new();
     claim::release_all(ledger)?;
-    let pending = ledger.all("SELECT * FROM slots WHERE state = 'pending' ORDER BY at, id", &[], claim::read)?;
-    for pending in pending {
-        if leave_out(ledger, now, &pending, SkipReason::Restored)? {
-            unknown.entry(pending.slot.share).or_default().slots += 1;
-        }
+    for pending in ledger.all("SELECT * FROM slots WHERE state = 'pending' ORDER BY at, id", &[], claim::read)? {
+        leave_out(ledger, now, &pending, SkipReason::Restored)?;
     }
     let open = "SELECT d.id, d.state, d.customer, s.share, s.at, s.interval_start, s.interval_end
                 FROM runs r JOIN deliveries d ON d.run = r.seq JOIN slots s ON s.id = r.slot
@@ -95,11 +100,29 @@ fn end_open(ledger: &Db, now: Instant) -> Result<BTreeMap<ShareName, Unknown>, L
     let read = |row: &Row<'_>| Ok((row.get("id")?, state(row, "state")?, customer(row)?, slot(row)?));
     for (id, state, customer, slot) in ledger.all(open, &[], read)? {
         end(ledger, now, (id, state), &why(&slot, Some(&customer)))?;
-        unknown.entry(slot.share).or_default().deliveries += 1;
     }
     // Their uploads are aborted as those of any run that has ended, by whoever goes on with the ledger.
     for run in ledger.all("SELECT id AS run_id FROM runs WHERE state = 'running' ORDER BY seq", &[], run_id)? {
         write::run_finished(ledger, now, run)?;
+    }
+    Ok(())
+}
+
+fn unknown(ledger: &Db) -> Result<BTreeMap<ShareName, Unknown>, LedgerError> {
+    // What was left out at an earlier restoration had been planned and ended by then.
+    let before = ledger.only::<i64>("SELECT coalesce(max(restored_at), 0) FROM consign_ledger", &[])?;
+    let which = values![SkipReason::Restored.as_str(), before];
+    let slots = "SELECT share, count(*) AS slots, min(at) AS first, max(at) AS last FROM slots
+                 WHERE state = 'skipped' AND reason = ?1 AND planned_at > ?2 GROUP BY share";
+    let slots = ledger.all(slots, which, |row| {
+        let (slots, first, last) = (size(row, "slots")?, Some(at(row, "first")?), Some(at(row, "last")?));
+        Ok((share(row)?, Unknown { deliveries: 0, slots, first, last }))
+    })?;
+    let mut unknown: BTreeMap<ShareName, Unknown> = slots.into_iter().collect();
+    let deliveries = "SELECT r.share, count(*) AS deliveries FROM deliveries d JOIN runs r ON r.seq = d.run
+                      WHERE d.reason = ?1 AND r.finished_at > ?2 GROUP BY r.share";
+    for (name, deliveries) in ledger.all(deliveries, which, |row| Ok((share(row)?, size(row, "deliveries")?)))? {
+        unknown.entry(name).or_default().deliveries = deliveries;
     }
     Ok(unknown)
 }

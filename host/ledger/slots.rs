@@ -282,8 +282,11 @@ fn stands(ledger: &Db, asked: &Slot, customers: &[CustomerName]) -> Result<(Opti
         None => Vec::new(),
     };
     let to_begin = known.as_ref().filter(|known| known.is_to_begin());
-    // Filled in for some, it would be known, and the schedule would not plan it for the others.
-    let yet_to_plan = super::cursor::cursor(ledger, &asked.share)?.is_some_and(|cursor| cursor < asked.at);
+    // Filled in for some, it would be known, and the schedule would not plan it for the others. What it has planned
+    // already it does not plan again, wherever it is now.
+    let is_planned = known.as_ref().is_some_and(|known| known.plan.origin != Origin::Manual);
+    let cursor = super::cursor::cursor(ledger, &asked.share)?;
+    let yet_to_plan = !is_planned && cursor.is_some_and(|cursor| cursor < asked.at);
     for customer in customers {
         let state = taken.iter().find(|(other, ..)| other == customer).map(|(.., state)| *state);
         let planned = to_begin.is_some_and(|known| known.plan.customers.contains(customer));

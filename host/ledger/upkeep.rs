@@ -1,6 +1,6 @@
 //! Keeping the file in order: looking for what is wrong, copying, forgetting.
 
-use std::fs::File;
+use std::fs::{DirEntry, File};
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, ErrorCode};
@@ -18,6 +18,9 @@ const SLOTS_MAX: i64 = 200;
 
 /// Free pages that one transaction gives back to the file system.
 const PAGES_MAX: u32 = 1000;
+
+/// What a copy is called that is being made.
+const COPYING: &str = ".ledger-backup-";
 
 /// Findings of one kind that are told.
 const FINDINGS_MAX: usize = 20;
@@ -171,8 +174,13 @@ pub(super) fn backup(dir: &Path, to: &Path) -> Result<(), LedgerError> {
 /// A ledger as it is at one instant, in a new file that is gone when it is dropped; or why not.
 /// It says of itself whether it is only a copy.
 pub(super) fn copy(ledger: &Connection, folder: &Path, is_copy: bool) -> Result<NamedTempFile, String> {
+    remove_leftovers(folder);
     // A temporary file is its owner's only, and SQLite takes an empty one.
-    let copy = tempfile::Builder::new().prefix(".ledger-backup-").tempfile_in(folder).map_err(|why| why.to_string())?;
+    let copy = tempfile::Builder::new().prefix(COPYING).tempfile_in(folder).map_err(|why| why.to_string())?;
+    copy.as_file().lock().map_err(|why| why.to_string())?;
+    if !copy.path().exists() {
+        return Err("another consign took it for one that was left over; repeat this".to_owned());
+    }
     let name = copy.path().to_str().ok_or("its folder's name is not UTF-8")?;
     let copied = ledger.execute("VACUUM INTO ?1", [name]).and_then(|_| {
         let of_its_own = Connection::open(name)?;
@@ -181,6 +189,28 @@ pub(super) fn copy(ledger: &Connection, folder: &Path, is_copy: bool) -> Result<
     copied.map_err(|why| why.to_string())?;
     copy.as_file().sync_all().map_err(|why| why.to_string())?;
     Ok(copy)
+}
+
+/// Copies of which whoever made them was killed, each as large as a ledger: nobody holds those. What cannot be
+/// looked at or removed stays, and is in nobody's way but for the room.
+fn remove_leftovers(folder: &Path) {
+    let named = |entry: &DirEntry| entry.file_name().as_encoded_bytes().starts_with(COPYING.as_bytes());
+    let is_file = |entry: &DirEntry| entry.file_type().is_ok_and(|of| of.is_file());
+    for entry in
+        std::fs::read_dir(folder).into_iter().flatten().flatten().filter(|entry| named(entry) && is_file(entry))
+    {
+        let path = entry.path();
+        let is_held = |file: File| file.try_lock().is_err();
+        if File::open(&path).map_or(true, is_held) {
+            continue;
+        }
+        match std::fs::remove_file(&path) {
+            Ok(()) => tracing::info!(file = %path.display(), "removed a copy of a ledger that was never finished"),
+            Err(error) => {
+                tracing::debug!(error = %error, file = %path.display(), "cannot remove what is left of a copy")
+            }
+        }
+    }
 }
 
 /// Slots that ended before `?1` with all that belongs to them. One with an

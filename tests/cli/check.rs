@@ -4,7 +4,7 @@ use std::fs;
 
 use chrono::{DateTime, Timelike as _, Utc};
 
-use super::world::{World, checkout, consign, demo, says};
+use super::world::{SOON, World, checkout, consign, demo, says, stop, until};
 
 /// One customer who gets all shares.
 const CUSTOMER: &str = r#"
@@ -439,7 +439,17 @@ fn check_tells_an_options_name_and_what_it_takes() {
 }
 
 #[test]
-fn check_warns_of_an_empty_configuration() {
+fn check_warns_of_a_configuration_without_shares_and_refuses_an_empty_one() {
     let world = World::new("");
-    world.run(&["check"]).ended(0).err_says(&["warning: nothing will be delivered", "config/minimal.toml"]);
+    let nothing = ["nothing will be delivered", "config/minimal.toml"];
+    world.run(&["check"]).ended(0).err_says(&nothing);
+    let daemon = world.daemon();
+    let said = [&nothing[..], &["consign is ready"]].concat();
+    until("it has said so", SOON, || said.iter().all(|phrase| world.log().contains(phrase)));
+    stop(daemon);
+    // Cut off while it was written: with it consign would take another ledger, and deliver nothing.
+    world.write("consign.toml", "\n");
+    for command in ["check", "run"] {
+        world.run(&[command]).ended(3).err_says(&["consign.toml:1:1", "the file is empty", "put back what was there"]);
+    }
 }

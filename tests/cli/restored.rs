@@ -8,6 +8,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::world::{self, MANIFEST, Ran, SOON, World, stop, until};
+use crate::support::disk::SmallDisk;
 
 /// One share of every second, one whose slots have keys of their own, and one whose slots replace each other.
 pub(super) fn config() -> String {
@@ -139,6 +140,35 @@ fn restored_by_hand_is_not_gone_on_with_until_it_is_told() {
     });
 }
 
+/// The backup is in its place then, and who reads that it goes on by itself would wait for it.
+#[test]
+fn restored_without_room_says_that_it_has_to_be_told_again() {
+    let world = World::new(&config());
+    fs::create_dir(world.path("state")).unwrap();
+    let Some(disk) = SmallDisk::mount(&world.path("state"), 8) else { return };
+    let _sandbox = world.sandbox();
+    live(&world, 1, &[]);
+    world.run(&["ledger", "backup", "copy.db"]).ended(0);
+    for command in [&["ledger", "restore", "copy.db"][..], &["ledger", "restored"]] {
+        // What there is room for, up to where it says no more that nothing was changed.
+        let mut said = String::new();
+        for kilobytes in (0..2_000).step_by(16) {
+            disk.fill_but_for(kilobytes << 10);
+            let ran = world.run(command);
+            disk.make_room();
+            said = ran.ended(4).stderr;
+            if !said.contains("nothing was changed") && !said.contains("check the permissions") {
+                break;
+            }
+        }
+        world::says(&said, &["the disk of the ledger is full", "run `consign ledger restored`"]);
+        assert!(!said.contains("by itself"), "{said}");
+        world.run(&["send", "tick"]).ended(4).err_says(&["`consign ledger restored`"]);
+    }
+    world.run(&["ledger", "restored"]).ended(0).out_says(&["what was delivered since the backup is not known"]);
+    live(&world, 1, &[]);
+}
+
 #[test]
 fn restored_is_refused_while_a_daemon_runs() {
     let world = World::new(&config());
@@ -162,7 +192,7 @@ fn restored_is_refused_while_a_daemon_runs() {
     assert!(told["kept"].as_str().unwrap().contains("ledger.db.replaced-"), "{told:#}");
     let of = |share: &str| told["shares"].as_array().unwrap().iter().find(|one| one["share"] == share).cloned();
     let tock = of("tock").unwrap();
-    assert_eq!((&tock["known_until"], &tock["due"]), (&Value::Null, &0.into()), "{tock}");
+    assert_eq!((&tock["known_until"], &tock["slots"]), (&Value::Null, &0.into()), "{tock}");
     assert!(of("daily").unwrap()["known_until"].is_string(), "{told:#}");
     // It begins where it is put back, and not where it was.
     world.write("consign.toml", text);

@@ -91,7 +91,7 @@ async fn what_there_is_to_do_is_told() {
     let ledger = open(dir.path());
     let run = run_in_all_states(&ledger).await;
     let reader = ledger.reader();
-    let now = reader.standing_now(10).await.unwrap();
+    let now = reader.standing_now(10, start()).await.unwrap();
     let names = |list: &[consign::ledger::Open]| list.iter().map(|open| open.customer.to_string()).collect::<Vec<_>>();
     assert_eq!((names(&now.at_work), now.at_work_count), (vec!["sealed".into(), "working".into()], 2));
     assert_eq!((names(&now.again), now.again_count, now.pending), (vec!["waiting".into()], 1, 1));
@@ -99,8 +99,12 @@ async fn what_there_is_to_do_is_told() {
     assert_eq!((&now.again[0].failure, now.again[0].due), (&Some(passing()), Some(start() + TimeDelta::hours(3))));
     let later = slot("orders", 2);
     ledger.plan(vec![planned(later.clone(), &["acme"])], vec![(share("orders"), later.at)]).await.unwrap();
-    assert_eq!(reader.standing_now(0).await.unwrap().slots, 1);
-    assert_eq!(reader.standing_now(1).await.unwrap().at_work.len(), 1, "a list has its limit, a count has none");
+    assert_eq!(reader.standing_now(0, start()).await.unwrap().slots, 1);
+    assert_eq!(
+        reader.standing_now(1, start()).await.unwrap().at_work.len(),
+        1,
+        "a list has its limit, a count has none"
+    );
     assert_eq!(reader.failing(start(), 10).await.unwrap(), Failing::default());
     let alone = ledger.claim(1, 0).await.unwrap().runs.remove(0).run;
     ledger.give_up(alone, Vec::new(), why()).await.unwrap();

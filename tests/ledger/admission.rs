@@ -384,6 +384,23 @@ async fn backfill_plans_what_nobody_has_and_leaves_the_rest_alone() {
     assert_eq!(look(&ledger.backfill(slots(), all()).await.unwrap()), [(0, 2, 0); 4]);
 }
 
+/// What the schedule has planned it does not plan again where it was taken back: whoever failed is not on the way.
+#[tokio::test]
+async fn who_failed_at_a_slot_beyond_the_cursor_can_have_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = open(dir.path());
+    let plan = planned(slot("a", 3), &["acme", "globex"]);
+    ledger.plan(vec![plan], vec![(share("a"), slot("a", 2).at)]).await.unwrap();
+    let run = ledger.claim(1, 0).await.unwrap().runs.remove(0);
+    let failed = ledger.attempt_started(run.deliveries[0].1, None).await.unwrap();
+    ledger.failed(failed.id, lasting(), None).await.unwrap();
+    ledger.start_manual(slot("a", 4), customers(&["globex"])).await.unwrap().claim.unwrap();
+    let slots = vec![slot("a", 3), slot("a", 4), slot("a", 5)];
+    let standing = ledger.reader().standing(slots, customers(&["acme"])).await.unwrap();
+    let counts: Vec<_> = standing.iter().map(|one| (one.to_deliver.len(), one.under_way.len())).collect();
+    assert_eq!(counts, [(1, 0), (0, 1), (0, 1)], "sent by hand or not at all, it is planned for acme yet");
+}
+
 /// It is none of what is filled in.
 #[tokio::test]
 async fn a_slot_that_is_filled_in_keeps_the_deadline_of_what_is_under_way() {
@@ -469,7 +486,7 @@ async fn of_a_long_queue_only_some_is_held_and_others_go_on() {
         assert_eq!((a, b.len()), (vec![expected], usize::from(expected == 1)));
         finish(&ledger, runs.iter().find(|run| run.slot.share == share("a")).unwrap()).await;
     }
-    let waiting = ledger.reader().backlogs(0).await.unwrap();
+    let waiting = ledger.reader().backlogs(0, start()).await.unwrap();
     assert_eq!(waiting, []);
 }
 
@@ -481,9 +498,14 @@ async fn shares_that_get_more_than_they_deliver_are_told() {
     plan(&ledger, Overlap::Queue, Origin::Backfill, &(30..=99).collect::<Vec<_>>(), &["acme"]).await;
     let first = ledger.claim(5, 0).await.unwrap();
     assert_eq!(begun(&first), ["1: acme"]);
-    let told = ledger.reader().backlogs(18).await.unwrap();
+    // Planned by a clock that was ahead: it does not wait, its time has not come.
+    ledger
+        .plan(vec![planned(Slot { at: start() + TimeDelta::hours(1), ..slot("a", 100) }, &["acme"])], Vec::new())
+        .await
+        .unwrap();
+    let told = ledger.reader().backlogs(18, start()).await.unwrap();
     assert_eq!(told, [Backlog { share: share("a"), slots: 19, oldest: slot("a", 2).at }], "held or pending, on time");
-    assert_eq!(ledger.reader().backlogs(19).await.unwrap(), []);
+    assert_eq!(ledger.reader().backlogs(19, start()).await.unwrap(), []);
 }
 
 /// However many slots of a share wait that has enough already, the others' are claimed.

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{Seek, SeekFrom, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, lchown};
 use std::path::Path;
 
 use consign::clock::Clock;
@@ -10,6 +10,7 @@ use consign::ledger::{Ledger, LedgerError};
 
 use super::{customers, key, open, planned, share, slot, start};
 use crate::support::disk::SmallDisk;
+use crate::support::needs::not_tested;
 
 fn refused(dir: &Path) -> LedgerError {
     let before = fs::read(dir.join("ledger.db")).ok();
@@ -40,6 +41,21 @@ async fn the_file_is_for_its_owner_only() {
         assert_eq!(mode(&dir.join(file)), 0o600, "{file}");
     }
     assert_eq!(fs::read_dir(&dir).unwrap().count(), 4, "nothing else is left behind");
+}
+
+/// Root looks after the ledger of a service, which goes on with it as another user.
+#[tokio::test]
+async fn what_root_makes_is_the_state_directorys_owners() {
+    let dir = tempfile::tempdir().unwrap();
+    if lchown(dir.path(), Some(4711), Some(4712)).is_err() {
+        return not_tested("only root may give a file away");
+    }
+    let ledger = open(dir.path());
+    ledger.plan(vec![planned(slot("a", 1), &["acme"])], vec![]).await.unwrap();
+    for file in ["ledger.db", "ledger.db-wal", "ledger.db-shm", "ledger.lock"] {
+        let file = fs::metadata(dir.path().join(file)).unwrap();
+        assert_eq!((file.uid(), file.gid()), (4711, 4712), "{file:?}");
+    }
 }
 
 #[tokio::test]

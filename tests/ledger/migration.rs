@@ -321,11 +321,8 @@ async fn a_ledger_that_cannot_be_kept_is_left_as_it_is() {
     let top = tempfile::tempdir().unwrap();
     let Some(disk) = SmallDisk::mount(top.path(), 1) else { return };
     fs::copy("tests/golden/ledger/5.db", top.path().join("ledger.db")).unwrap();
-    disk.fill();
     // For what it takes to look at it, and less than it has.
-    let filler = fs::File::options().write(true).open(top.path().join("filler")).unwrap();
-    filler.set_len(filler.metadata().unwrap().len() - (96 << 10)).unwrap();
-    drop(filler);
+    disk.fill_but_for(96 << 10);
     let before = fs::read(top.path().join("ledger.db")).unwrap();
     let refused = Ledger::open(top.path(), now()).err().expect("there is no room");
     assert!(matches!(refused, LedgerError::NotKept { .. }), "{refused:?}");
@@ -335,6 +332,26 @@ async fn a_ledger_that_cannot_be_kept_is_left_as_it_is() {
     drop(Ledger::open(top.path(), now()).unwrap());
     assert_eq!(tables(top.path()).1, 7);
     assert!(top.path().join("ledger.db.v5").exists());
+}
+
+/// Cut off at a later version, the ledger is what it was: the one that is kept stays the one to go back to.
+#[tokio::test]
+async fn a_ledger_is_brought_up_to_date_as_a_whole_or_not_at_all() {
+    let dir = version(1);
+    let raw = rusqlite::Connection::open(dir.path().join("ledger.db")).unwrap();
+    raw.execute_batch("CREATE TABLE customers (in_the_way INTEGER)").unwrap();
+    drop(raw);
+    let before = tables(dir.path());
+    let now = || Clock::fixed(utc("2026-11-30T12:00:00Z"));
+    Ledger::open(dir.path(), now()).err().expect("version 5 makes such a table");
+    assert_eq!(tables(dir.path()), before);
+    assert!(dir.path().join("ledger.db.v1").exists());
+    let raw = rusqlite::Connection::open(dir.path().join("ledger.db")).unwrap();
+    raw.execute_batch("DROP TABLE customers").unwrap();
+    drop(raw);
+    drop(Ledger::open(dir.path(), now()).unwrap());
+    assert_eq!(tables(dir.path()).1, 7);
+    assert!(dir.path().join("ledger.db.v1").exists());
 }
 
 /// Rows of all old tables, and the version; what refers to what is whole.

@@ -219,7 +219,7 @@ async fn what_waits_for_its_customer_is_not_counted_as_to_be_tried_again() {
     let failed = attempt(&ledger, globex).await.unwrap();
     ledger.failed(failed.id, passing(), Some(due)).await.unwrap();
     let reader = ledger.reader();
-    let now = reader.standing_now(9).await.unwrap();
+    let now = reader.standing_now(9, start()).await.unwrap();
     let again: Vec<_> = now.again.iter().map(|open| (open.customer.clone(), open.due)).collect();
     assert_eq!((again, now.again_count), (vec![(customer("globex"), Some(due))], 1));
     assert_eq!((now.pending, now.at_work, now.at_work_count), (1, vec![], 0));

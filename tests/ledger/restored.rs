@@ -1,12 +1,13 @@
 //! A ledger that was restored: what it had open is ended, and nobody goes on with it before it knows.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
 use chrono::TimeDelta;
 use consign::clock::{Clock, exact};
 use consign::config::Overlap;
-use consign::domain::{Origin, ShareName, SkipReason};
+use consign::domain::{Origin, SkipReason};
 use consign::ledger::{
     AttemptState, DeliveryId, DeliveryState, History, Ledger, LedgerError, Order, Planned, Reader, RunState, Unknown,
     UploadState,
@@ -80,16 +81,21 @@ async fn what_was_open_is_ended_and_nothing_else() {
     in_all_states(&ledger).await;
     drop(ledger);
     let ledger = restored(dir.path()).unwrap();
-    let told = ledger.end_open().await.unwrap();
-    let one = |name: ShareName| told.get(&name).cloned().unwrap_or_default();
-    for name in OPEN {
-        let slots = u64::from(name == "held");
-        assert_eq!(one(share(name)), Unknown { deliveries: 1, slots }, "{name}");
+    // Cut off and done again, it tells the same.
+    for _ in 0..2 {
+        ledger.end_open().await.unwrap();
+        let told = ledger.unknown().await.unwrap();
+        for name in OPEN.iter().chain(&["planned", "committed"]) {
+            let left_out = |at| Unknown { deliveries: 0, slots: 1, first: Some(at), last: Some(at) };
+            let expected = match *name {
+                "planned" => left_out(slot(name, 1).at),
+                "held" => Unknown { deliveries: 1, ..left_out(slot(name, 2).at) },
+                _ => Unknown { deliveries: 1, ..Unknown::default() },
+            };
+            assert_eq!(told.get(&share(name)), Some(&expected), "{name}");
+        }
+        assert_eq!(told.len(), OPEN.len() + 2, "{told:?}");
     }
-    for name in ["planned", "committed"] {
-        assert_eq!(one(share(name)), Unknown { deliveries: 0, slots: 1 }, "{name}");
-    }
-    assert_eq!(told.len(), OPEN.len() + 2, "{told:?}");
     let cursors = vec![(share("held"), start() + TimeDelta::days(1))];
     ledger.restored(cursors.clone()).await.unwrap();
     let told = ledger.cursors().await.unwrap().into_iter().map(|(share, cursor)| (share, cursor.at));
@@ -100,7 +106,8 @@ async fn what_was_open_is_ended_and_nothing_else() {
     let reader = ledger.reader();
     assert_eq!(reader.check().await.unwrap().findings, Vec::<String>::new());
     assert_eq!(reader.origins().await.unwrap().restored, Some(start() + TimeDelta::days(1)));
-    assert_eq!(reader.pending().await.unwrap(), 0);
+    assert_eq!(ledger.unknown().await.unwrap(), BTreeMap::new(), "of a later restoration it is none");
+    assert_eq!(reader.pending(start()).await.unwrap(), 0);
     assert_eq!(ledger.claim(99, 99).await.unwrap().looked_at, 0);
     // Of what had begun only the uploads are left, to be aborted.
     let unfinished = ledger.unfinished().await.unwrap();
@@ -154,7 +161,8 @@ async fn nobody_goes_on_with_a_ledger_that_is_being_told() {
     // Who only looks may.
     super::read_only(dir.path()).pauses().await.unwrap();
     let ledger = restored(dir.path()).unwrap();
-    assert!(ledger.end_open().await.unwrap().is_empty());
+    ledger.end_open().await.unwrap();
+    assert_eq!(ledger.unknown().await.unwrap().len(), OPEN.len() + 2);
     ledger.restored(Vec::new()).await.unwrap();
     drop(ledger);
     go_on(dir.path()).unwrap();

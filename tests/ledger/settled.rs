@@ -67,7 +67,10 @@ async fn what_is_said_to_be_there_is_committed_without_what_is_not_known_to_be()
     let manifest = key(&slot("a", 1), "acme.json").to_string();
     let before = ledger.reader().run(claim.run).await.unwrap().deliveries.remove(0);
     assert_eq!((before.in_doubt.as_deref(), before.settled), (Some(manifest.as_str()), None));
-    assert_eq!(ledger.reader().standing_now(9).await.unwrap().again[0].in_doubt.as_deref(), Some(manifest.as_str()));
+    assert_eq!(
+        ledger.reader().standing_now(9, start()).await.unwrap().again[0].in_doubt.as_deref(),
+        Some(manifest.as_str())
+    );
     let all = ledger.settle(claim.run, customers(&["acme"]), says(Verdict::Committed)).await.unwrap().unwrap();
     assert_eq!((all.len(), &all[0].lacking), (1, &vec![key(&slot("a", 1), "_SUCCESS").to_string()]));
     let made = all[0].outcome.as_ref().unwrap();

@@ -215,6 +215,27 @@ async fn a_backup_goes_to_another_file_system() {
     assert_eq!((slots, runs, deliveries, findings), (3, 3, 3, vec![]));
 }
 
+/// Each is as large as a ledger, and a backup of every night that is killed would fill the disk.
+#[tokio::test]
+async fn what_a_killed_backup_left_is_removed_by_the_next_one() {
+    let (dir, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    delivered(dir.path(), 1).await;
+    let path = |name: &str| to.path().join(name);
+    for name in [".ledger-backup-left", ".ledger-backup-held", "ledger-backup-other"] {
+        fs::write(path(name), "half of a ledger").unwrap();
+    }
+    fs::create_dir(path(".ledger-backup-dir")).unwrap();
+    std::os::unix::fs::symlink("ledger-backup-other", path(".ledger-backup-link")).unwrap();
+    let held = fs::File::open(path(".ledger-backup-held")).unwrap();
+    held.lock().unwrap();
+    Ledger::backup(dir.path(), &path("copy.db")).unwrap();
+    let mut left: Vec<_> =
+        fs::read_dir(to.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    left.sort_unstable();
+    let others = [".ledger-backup-dir", ".ledger-backup-held", ".ledger-backup-link", "copy.db", "ledger-backup-other"];
+    assert_eq!(left, others);
+}
+
 #[tokio::test]
 async fn a_backup_is_whole_while_the_ledger_is_written() {
     let (dir, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());

@@ -30,6 +30,13 @@ impl SmallDisk {
         while file.write_all(&[0; 4096]).is_ok() {}
     }
 
+    /// The same, but for so many bytes.
+    pub fn fill_but_for(&self, bytes: u64) {
+        self.fill();
+        let filler = File::options().write(true).open(self.filler()).unwrap();
+        filler.set_len(filler.metadata().unwrap().len().saturating_sub(bytes)).unwrap();
+    }
+
     pub fn make_room(&self) {
         fs::remove_file(self.filler()).unwrap();
     }

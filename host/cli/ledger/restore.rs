@@ -9,8 +9,8 @@ use super::super::{Global, setup};
 use crate::clock::{Clock, Instant, exact, to_the_second};
 use crate::config::Config;
 use crate::daemon::restored::{self, Restored, Share};
-use crate::domain::Mode;
-use crate::ledger::{Ledger, LedgerError};
+use crate::domain::{Failure, Mode};
+use crate::ledger::{Ledger, LedgerError, Unknown};
 
 /// What was done, for machines.
 #[derive(Serialize)]
@@ -31,13 +31,13 @@ pub async fn restore(global: &Global, file: &Path) -> Result<Exit, CliError> {
         return Err(CliError::new(Exit::Usage, message, help));
     }
     let dir = &config.daemon.state_dir;
-    let (ledger, kept) = tokio::task::block_in_place(|| Ledger::restore(dir, file, clock.clone())).map_err(held)?;
+    let (ledger, kept) = tokio::task::block_in_place(|| Ledger::restore(dir, file, clock.clone())).map_err(refused)?;
     tell(global, &config, &ledger, clock.now(), kept).await
 }
 
 pub async fn restored(global: &Global) -> Result<Exit, CliError> {
     let (config, clock) = (setup::config(global)?, Clock::system());
-    let ledger = tokio::task::block_in_place(|| Ledger::of_restored(&config, clock.clone())).map_err(held)?;
+    let ledger = tokio::task::block_in_place(|| Ledger::of_restored(&config, clock.clone())).map_err(refused)?;
     tell(global, &config, &ledger, clock.now(), None).await
 }
 
@@ -48,7 +48,7 @@ async fn tell(
     now: Instant,
     kept: Option<PathBuf>,
 ) -> Result<Exit, CliError> {
-    let restored = restored::restored(ledger, config, now).await.map_err(held)?;
+    let restored = restored::restored(ledger, config, now).await.map_err(|error| not_told(error, kept.as_deref()))?;
     match global.json {
         true => output::json(&Report { restored, kept }),
         false => print(config, &restored, kept.as_deref()),
@@ -57,8 +57,10 @@ async fn tell(
 }
 
 /// What somebody goes on with is not restored under his feet.
-fn held(error: LedgerError) -> CliError {
+fn refused(error: LedgerError) -> CliError {
     match error {
+        // Otherwise a full disk is a reason not to put the backup in its place.
+        LedgerError::Full { .. } => not_told(error, None),
         LedgerError::Held { dir, holder } => {
             let message = format!("the ledger in {} is held by {holder}", dir.display());
             let help = "stop every consign on this ledger first (`systemctl stop consign`), and repeat this. One in \
@@ -69,8 +71,23 @@ fn held(error: LedgerError) -> CliError {
     }
 }
 
+/// The backup is in its place by then, and does not go on by itself.
+fn not_told(error: LedgerError, kept: Option<&Path>) -> CliError {
+    if let LedgerError::Held { .. } = error {
+        return refused(error);
+    }
+    let why = error.passes().map_or_else(|| Failure::chain(&error), str::to_owned);
+    let kept = kept.map(|kept| format!("; the ledger that was there is kept as {}", kept.display()));
+    let message = format!("the ledger was restored, and cannot be told so yet: {why}");
+    let help = format!(
+        "see to that, and run `consign ledger restored`: until then nothing is delivered by it{}",
+        kept.unwrap_or_default()
+    );
+    CliError::new(Exit::Ledger, message, help)
+}
+
 fn print(config: &Config, restored: &Restored, kept: Option<&Path>) {
-    let is_known = |share: &&Share| share.open == Default::default() && share.due == 0 && share.known_until.is_some();
+    let is_known = |share: &&Share| share.unknown == Unknown::default() && share.known_until.is_some();
     let (known, unknown): (Vec<_>, Vec<_>) = restored.shares.iter().partition(is_known);
     line(&format!(
         "what was delivered since the backup is not known; shares go on from {}",
@@ -98,19 +115,15 @@ fn print(config: &Config, restored: &Restored, kept: Option<&Path>) {
 }
 
 fn print_share(config: &Config, share: &Share) {
-    let Share { share: name, known_until, open, due, first, last, .. } = share;
+    let Share { share: name, known_until, unknown: Unknown { deliveries, slots, first, last }, .. } = share;
     let until = known_until.map_or("not in the backup".to_owned(), |at| format!("known until {}", to_the_second(at)));
     let mut parts = vec![until];
-    let some = |number: u64, noun: &str| count(usize::try_from(number).unwrap_or(usize::MAX), noun);
-    if open.deliveries > 0 {
-        parts.push(format!("open deliveries ended: {}", thousands(open.deliveries)));
-    }
-    if open.slots > 0 {
-        parts.push(format!("{} left out that waited", some(open.slots, "slot")));
+    if *deliveries > 0 {
+        parts.push(format!("open deliveries ended: {}", thousands(*deliveries)));
     }
     if let (Some(first), Some(last)) = (first, last) {
         let range = if first == last { exact(*first) } else { format!("{} to {}", exact(*first), exact(*last)) };
-        parts.push(format!("{} since: {range}", some(*due, "slot")));
+        parts.push(format!("slots left out: {}, {range}", thousands(*slots)));
     }
     line(&format!("  share {name}: {}", parts.join("; ")));
     match config.shares.get(name).map(|share| share.mode) {

@@ -198,7 +198,7 @@ impl Kept {
         Ok(Self {
             size_bytes: reader.bytes().await?,
             origins: reader.origins().await?,
-            standing: reader.standing_now(LISTED).await?,
+            standing: reader.standing_now(LISTED, now).await?,
             paused: reader.pauses().await?,
             quarantined: halted(reader, config, digest).await?,
             unready: unready(reader, config).await?,

@@ -362,7 +362,7 @@ async fn the_status_counts_what_is_still_in_the_ledger() {
         Planned::new(slot, vec![CustomerName::parse("acme").unwrap()], Origin::Schedule)
     });
     desk.ledger.plan(slots.collect(), Vec::new()).await.unwrap();
-    let watch = backlog::watch(desk.ledger.reader().clone(), desk.behind.clone());
+    let watch = backlog::watch(desk.ledger.reader().clone(), desk.clock.clone(), desk.behind.clone());
     let counted = async {
         while desk.status().behind == 0 {
             tokio::time::sleep(Duration::from_millis(10)).await;

@@ -92,7 +92,7 @@ pub(super) async fn seen(ledger: &Ledger, now: Instant) -> Seen {
             }),
         }
     }
-    let standing = reader.standing_now(9).await.unwrap();
+    let standing = reader.standing_now(9, Instant::MAX_UTC).await.unwrap();
     (seen.pending, seen.held) = (standing.slots, standing.held);
     seen.paused = reader.pauses().await.unwrap().into_iter().map(|pause| (pause.share, pause.since)).collect();
     let cursors = ledger.cursors().await.unwrap();
