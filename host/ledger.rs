@@ -201,6 +201,8 @@ pub struct Attempt {
     pub tries: u32,
     /// Why the delivery is to be ended, if it is.
     pub cancel: Option<Failure>,
+    /// As far as the ledger knows, nothing of the slot is there for the customer to see.
+    pub is_first: bool,
 }
 
 /// What a committed delivery left in the bucket.

@@ -67,6 +67,20 @@ pub struct Delivered {
     pub committed: Committed,
 }
 
+/// Which of a delivery's attempts it is.
+#[derive(Clone, Copy, Debug)]
+pub struct Turn {
+    /// From 1.
+    pub attempt: u32,
+    /// Nothing of the slot is there yet, as far as is known: what is there all the same is somebody else's, and stays.
+    pub is_first: bool,
+}
+
+impl Turn {
+    /// Where nothing is kept of what went before.
+    pub const ALONE: Self = Self { attempt: 1, is_first: false };
+}
+
 /// What flowed through, for the manifest.
 struct Streamed {
     rows: u64,
@@ -83,7 +97,7 @@ const OUTPUT_QUEUE: usize = 8;
 pub async fn deliver(
     parts: &Parts,
     work: &Work,
-    attempt: u32,
+    Turn { attempt, is_first }: Turn,
     target: Target,
     journal: Arc<dyn UploadJournal>,
     (stop, gauge): (&Stop, &Gauge),
@@ -133,12 +147,13 @@ pub async fn deliver(
         finished: started,
     };
     journal.drafted(&draft).await?;
-    finish(parts, delivery.seal().await?, draft).await
+    finish(parts, delivery.seal().await?, draft, is_first).await
 }
 
 /// Makes a sealed delivery visible, its manifest last.
-async fn finish(parts: &Parts, sealed: Sealed, draft: Manifest) -> Result<Delivered, Failure> {
-    let completed = sealed.complete().await?;
+async fn finish(parts: &Parts, sealed: Sealed, draft: Manifest, is_first: bool) -> Result<Delivered, Failure> {
+    // Where slots replace each other, the one before is there.
+    let completed = sealed.if_new(is_first && draft.mode == Mode::Slot).complete().await?;
     crash::point(Point::Completed);
     let objects = completed.objects().to_vec();
     let manifest = Manifest { objects, finished: parts.clock.now(), ..draft };

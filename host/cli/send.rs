@@ -19,7 +19,8 @@ use crate::delivery::Target;
 use crate::domain::{CustomerName, Failure, Layer, Refused, Retry, RunId, Slot};
 use crate::ledger::{Claim, DeliveryId, Ledger, LedgerError, RunState};
 use crate::run::{
-    self, Fared, Fate, Gauge, NoJournal, Outcome, Parts, Recorder, Report, Retrying, Stop, Work, quarantine, wanted,
+    self, Fared, Fate, Gauge, NoJournal, Outcome, Parts, Recorder, Report, Retrying, Stop, Turn, Work, quarantine,
+    wanted,
 };
 
 #[derive(Args)]
@@ -270,7 +271,8 @@ impl Sending {
                 Ok(work) => {
                     let target = Target::directory(&self.parts.vendor, dir.to_owned(), &work.customer);
                     let (journal, stop, gauge) = (Arc::new(NoJournal), Stop::never(), Gauge::default());
-                    let delivered = run::deliver(&self.parts, &work, 1, target, journal, (&stop, &gauge)).await;
+                    let delivered =
+                        run::deliver(&self.parts, &work, Turn::ALONE, target, journal, (&stop, &gauge)).await;
                     delivered.map(|done| (work, done.manifest))
                 }
                 Err(failure) => Err(failure),

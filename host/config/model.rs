@@ -6,10 +6,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::TimeDelta;
 use chrono_tz::Tz;
 use url::Url;
 
 use crate::calendar::{Calendar, Jitter};
+use crate::clock::Instant;
 use crate::domain::{
     AccountId, BucketName, CustomerName, CustomerPrefix, DatasetName, ExternalId, GroupName, KeyTemplate, Mode,
     OciReference, ParamValue, PluginName, Principal, ProfileHash, Region, RoleArn, ShareName, TableName,
@@ -386,6 +388,14 @@ impl Share {
     /// Whether its slots go to a customer one at a time, whoever asks for them.
     pub fn is_in_order(&self) -> bool {
         self.mode == Mode::Replace || self.latest_pointer.is_some()
+    }
+
+    /// How long a slot is made up for that could not be delivered at its time: for the window, and at least until
+    /// the next one is there, which may be in a month.
+    pub fn makes_up_until(&self, at: Instant) -> Instant {
+        let window = at.checked_add_signed(TimeDelta::from_std(self.catch_up.window).unwrap_or(TimeDelta::MAX));
+        let window = window.unwrap_or(Instant::MAX_UTC);
+        self.calendar.next(at).map_or(window, |next| next.max(window))
     }
 
     pub fn goes_to(&self, customer: &CustomerName) -> bool {

@@ -71,7 +71,7 @@ pub(crate) static SHARE: Shape = Shape {
             Kind::Duration(1000, 366 * DAY_MS),
             r#""24h""#,
             r#""3days""#,
-            "What was missed longer ago than this is never made up for. Not with `catch_up = \"none\"`.",
+            "What was missed longer ago than this is never made up for. What could not be delivered at its time is tried for as long, and at least until the next slot is due. Not with `catch_up = \"none\"`.",
         ),
         default(
             "overlap",

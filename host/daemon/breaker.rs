@@ -40,7 +40,7 @@ fn signs(failure: &Failure) -> [Sign; 2] {
     match failure.asked {
         Some(Asked::Sts) => [sign, Sign::None],
         Some(Asked::S3) => [Sign::Answers, sign],
-        None => [Sign::None; 2],
+        Some(Asked::Vendor) | None => [Sign::None; 2],
     }
 }
 

@@ -139,11 +139,12 @@ impl Waiting {
             if let Some(deadline) = job.deadline().filter(|deadline| *deadline <= now) {
                 return Some(passed(slot, deadline).message);
             }
-            let catch_up = config.shares.get(&slot.share)?.catch_up;
+            let share = config.shares.get(&slot.share)?;
+            let catch_up = share.catch_up;
             if !is_made_up_for(job) || unready.is_none() {
                 return None;
             }
-            if slot.at + catch_up.window <= now {
+            if slot.at + catch_up.window <= now && share.makes_up_until(slot.at) <= now {
                 return Some(ready::too_old(slot.at, catch_up.window));
             }
             // What is stored whole only has to complete.

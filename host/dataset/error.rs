@@ -5,7 +5,7 @@ use datafusion::arrow::error::ArrowError;
 use datafusion::common::{DataFusionError, SchemaError};
 use datafusion::parquet::errors::ParquetError;
 
-use crate::domain::{DatasetName, Failure, Layer, Retry, TableName};
+use crate::domain::{Asked, DatasetName, Failure, Layer, Retry, TableName};
 
 /// What kind of trouble it is. Callers branch on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,7 +111,9 @@ impl From<DatasetError> for Failure {
             Kind::Access => (Layer::Identity, Retry::Later),
             Kind::Network => (Layer::Network, Retry::Later),
         };
-        Failure::new(layer, retry, error.message, error.remedy)
+        let is_elsewhere = matches!(error.kind, Kind::Disk | Kind::Access | Kind::Network);
+        let asked = is_elsewhere.then_some(Asked::Vendor);
+        Failure { asked, ..Failure::new(layer, retry, error.message, error.remedy) }
     }
 }
 

@@ -6,14 +6,14 @@ use std::sync::{Arc, OnceLock};
 
 use futures::StreamExt as _;
 
-use super::bucket::Completing;
+use super::bucket::{Completing, Incomplete, Why};
 use super::manifest::Place;
 use super::object::Common;
 use super::store::{Store, Target};
 use super::uploads::REQUESTS_AT_ONCE;
-use super::{Committed, Delivery, Left};
+use super::{Committed, Delivery, Left, failure};
 use crate::crash::{self, Point};
-use crate::domain::{Completion, Failure, ManifestObject, Role, SealedObject, UploadJournal};
+use crate::domain::{Completion, Failure, Leaves, ManifestObject, Retry, Role, SealedObject, UploadJournal};
 
 /// Every byte is stored, and the journal says so.
 pub struct Sealed {
@@ -21,6 +21,7 @@ pub struct Sealed {
     objects: Vec<SealedObject>,
     markers: Vec<SealedObject>,
     place: Place,
+    if_new: bool,
 }
 
 /// All objects are visible; the manifest is not.
@@ -94,7 +95,13 @@ impl Left {
 impl Sealed {
     pub(super) fn new(common: Arc<Common>, stored: Vec<SealedObject>, place: Place) -> Self {
         let (objects, markers) = stored.into_iter().partition(|object| object.role == Role::Data);
-        Self { common, objects, markers, place }
+        Self { common, objects, markers, place, if_new: false }
+    }
+
+    /// Has the first object completed before all others, and only if nothing has its key: so that nothing of a delivery is
+    /// replaced of which nobody knows any more.
+    pub fn if_new(self, if_new: bool) -> Self {
+        Self { if_new, ..self }
     }
 
     /// What the manifest is to name.
@@ -107,22 +114,28 @@ impl Sealed {
     /// # Errors
     /// An object did not complete. Others may have: the delivery stays sealed,
     /// and [`Delivery::resume`] goes on from here, unless [`Leaves::Torn`](crate::domain::Leaves).
+    /// [`Layer::Conflict`](crate::domain::Layer) when something has the first one's key.
     pub async fn complete(self) -> Result<Completed, Failure> {
         let common = self.common.clone();
         common.tidied(self.complete_all().await).await
     }
 
     async fn complete_all(self) -> Result<Completed, Failure> {
-        let Self { common, objects, markers, place } = self;
+        let Self { common, mut objects, markers, place, if_new } = self;
         let (failed, was_done) = (OnceLock::new(), objects.iter().all(|object| object.completion.is_done()));
         let (store, first) = (&common.store, &failed);
-        let objects: Vec<SealedObject> = futures::stream::iter(objects)
-            // Owned, so that the whole can be sent between threads (rust-lang/rust#102211).
-            .map(|object| complete(store, object, first))
-            // To the end of each that was asked for: a request that is cut off would be in doubt.
-            .buffered(REQUESTS_AT_ONCE)
-            .collect()
-            .await;
+        let others = objects.split_off(usize::from(if_new).min(objects.len()));
+        let alone = futures::future::join_all(objects.into_iter().map(|object| complete(store, object, first, true)));
+        let mut objects = alone.await;
+        objects.extend(
+            futures::stream::iter(others)
+                // Owned, so that the whole can be sent between threads (rust-lang/rust#102211).
+                .map(|object| complete(store, object, first, false))
+                // To the end of each that was asked for: a request that is cut off would be in doubt.
+                .buffered(REQUESTS_AT_ONCE)
+                .collect::<Vec<SealedObject>>()
+                .await,
+        );
         let kept = if was_done { Ok(()) } else { common.uploads.journal().completions(&objects).await };
         if let Some(failure) = failed.into_inner() {
             return Err(failure);
@@ -140,11 +153,15 @@ impl Completed {
     }
 }
 
-async fn complete(store: &Store, mut object: SealedObject, failed: &OnceLock<Failure>) -> SealedObject {
+async fn complete(store: &Store, mut object: SealedObject, failed: &OnceLock<Failure>, if_new: bool) -> SealedObject {
     if object.completion.is_done() || failed.get().is_some() {
         return object;
     }
-    match completed(store, &mut object).await {
+    let answer = match if_new {
+        true => completed_if_new(store, &mut object).await,
+        false => completed(store, &mut object).await,
+    };
+    match answer {
         Ok(()) => crash::point(Point::ObjectCompleted),
         // Whichever is the first is told.
         Err(failure) => drop(failed.set(failure)),
@@ -164,6 +181,42 @@ pub(super) async fn completed(store: &Store, object: &mut SealedObject) -> Resul
         Err(_) => object.completion = Completion::Open,
     }
     answer.map(drop).map_err(|incomplete| incomplete.failure)
+}
+
+/// The same, if nothing has its key.
+async fn completed_if_new(store: &Store, object: &mut SealedObject) -> Result<(), Failure> {
+    let how = Completing { if_none_match: true, in_doubt: object.completion.is_in_doubt() };
+    let Err(Incomplete { failure, in_doubt, why }) = store.complete(object, how).await.map(|stored| {
+        object.completion = Completion::Done(stored.etag);
+    }) else {
+        return Ok(());
+    };
+    object.completion = if in_doubt { Completion::InDoubt } else { Completion::Open };
+    match why {
+        // Asked whatever the attempts were told: not all that is between here and S3 tells the truth.
+        Why::Exists => match store.is_gone(object).await {
+            Ok(true) if store.is_young(object.created) => {
+                object.completion = Completion::Done(String::new());
+                Ok(())
+            }
+            // A lifecycle rule may have ended it.
+            Ok(true) => {
+                object.completion = Completion::InDoubt;
+                Err(Failure { retry: Retry::Later, leaves: Leaves::Torn, ..failure })
+            }
+            Ok(false) => {
+                object.completion = Completion::Open;
+                Err(failure::taken(&object.key, store.customer()))
+            }
+            Err(failure) => {
+                object.completion = Completion::InDoubt;
+                Err(failure)
+            }
+        },
+        // S3 wants another upload then (S3 User Guide, "Add preconditions to S3 operations with conditional requests").
+        Why::Contended if !in_doubt => Err(Failure { leaves: Leaves::Torn, ..failure }),
+        _ => Err(failure),
+    }
 }
 
 impl Common {

@@ -163,9 +163,18 @@ pub(super) fn diagnose(fault: &Fault, operation: Operation, on: &str, customer: 
         None if operation == Operation::AssumeRole => sts::role(fault, customer),
         None => of_s3(fault, customer),
     };
-    let asked = Some(if operation == Operation::AssumeRole { Asked::Sts } else { Asked::S3 });
+    let asked = match operation {
+        // By a policy of the vendor's.
+        _ if layer == Layer::Identity && fault.code.starts_with("AccessDenied") => Asked::Vendor,
+        Operation::AssumeRole => Asked::Sts,
+        _ => Asked::S3,
+    };
     let leaves = if fault.no_such_upload() { Leaves::Torn } else { Leaves::Whole };
-    Failure { asked, leaves, ..Failure::new(layer, retry, describe(fault, operation, on, customer), remedy) }
+    Failure {
+        asked: Some(asked),
+        leaves,
+        ..Failure::new(layer, retry, describe(fault, operation, on, customer), remedy)
+    }
 }
 
 /// Why the vendor does not get to know who it is.
@@ -412,6 +421,10 @@ pub(super) fn conflict(on: &str, customer: &Customer, provable: bool) -> Failure
             customer.bucket
         )
     };
+    if !provable {
+        let remedy = "have the customer look at the field \"run\" in it: it says whose it is";
+        return Failure::new(Layer::Conflict, Retry::Never, message, remedy);
+    }
     Failure::new(
         Layer::Conflict,
         Retry::Never,
@@ -419,10 +432,26 @@ pub(super) fn conflict(on: &str, customer: &Customer, provable: bool) -> Failure
         format!(
             "a delivery for this slot and customer '{}' is committed there. Look at the field \"run\" in it: if it is this run, all is \
              well; otherwise another consign delivers with this profile, or the ledger was lost, or restored without \
-             `consign ledger restored`. Objects with the keys of this slot were replaced by this try: where the data have changed \
+             `consign ledger restored`. Objects with the keys of this slot may have been replaced by this try: where the data have changed \
              since, they are not those of the manifest any more. To deliver again, have the customer delete '{on}' first",
             customer.name
         ),
+    )
+}
+
+/// The same of a delivery's first object: the ledger knows of none that may have put it there.
+pub(super) fn taken(on: &str, customer: &Customer) -> Failure {
+    Failure::new(
+        Layer::Conflict,
+        Retry::Never,
+        format!(
+            "'{on}' is already in bucket '{}', and as far as the ledger knows nothing of this slot was delivered to customer '{}'; \
+             nothing was replaced",
+            customer.bucket, customer.name
+        ),
+        "have the customer look for the slot's _manifest.json beside it. If that is there, the slot was delivered: by another consign \
+         with this profile, or by this one before its ledger was lost, restored or pruned, and nothing is to be done. If it is not \
+         there, this is what a delivery left that never ended: have the customer delete the objects of the slot, and deliver it again",
     )
 }
 

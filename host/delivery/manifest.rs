@@ -23,6 +23,8 @@ pub(super) struct Place {
     uploads: Vec<Upload>,
     /// So old that a lifecycle rule may have ended them: they prove nothing.
     old: Vec<String>,
+    /// One of them may have become it.
+    may_be_by_old: bool,
     /// The journal says that it is there.
     is_taken: bool,
 }
@@ -36,7 +38,13 @@ struct Upload {
 
 impl Place {
     pub(super) fn new(key: ObjectKey, created: Created) -> Self {
-        Self { key, uploads: vec![Upload { created, asked: false }], old: Vec::new(), is_taken: false }
+        Self {
+            key,
+            uploads: vec![Upload { created, asked: false }],
+            old: Vec::new(),
+            may_be_by_old: false,
+            is_taken: false,
+        }
     }
 
     pub(super) fn left(store: &Store, left: &Left) -> Result<Self, Failure> {
@@ -49,8 +57,9 @@ impl Place {
             created: Created { upload_id, created, full_checksum },
             asked: left.may_be_manifested(),
         });
-        let old = old.into_iter().map(|(upload_id, _)| upload_id).collect();
-        Ok(Self { key, uploads: uploads.collect(), old, is_taken: left.manifested })
+        let old: Vec<String> = old.into_iter().map(|(upload_id, _)| upload_id).collect();
+        let may_be_by_old = !old.is_empty() && left.may_be_manifested();
+        Ok(Self { key, uploads: uploads.collect(), old, may_be_by_old, is_taken: left.manifested })
     }
 }
 
@@ -96,6 +105,8 @@ impl Completed {
             // Asked whatever the attempts were told: not all that is between here and S3 tells the truth.
             Why::Exists => match self.ours(text).await {
                 Ok(Some(upload_id)) => Ok(Some(upload_id)),
+                // One that is gone proves nothing after so long, but nor does that this manifest is another's.
+                Ok(None) if self.place.may_be_by_old => Err(self.conflict().in_doubt()),
                 Ok(None) => Err(self.conflict()),
                 Err(_) => Err(failure.in_doubt()),
             },
@@ -180,7 +191,7 @@ impl Completed {
     }
 
     fn doubted(&self, failure: Failure) -> Failure {
-        match self.place.uploads.iter().any(|upload| upload.asked) {
+        match self.place.may_be_by_old || self.place.uploads.iter().any(|upload| upload.asked) {
             true => failure.in_doubt(),
             false => Failure { leaves: Leaves::Whole, ..failure },
         }

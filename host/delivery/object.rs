@@ -16,7 +16,9 @@ use super::parts::{Checksum, OBJECT_BYTES_MAX, PARTS_MAX, part_bytes};
 use super::store::{Created, Store};
 use super::uploads::Uploads;
 use super::{Progress, closed, local};
-use crate::domain::{Completion, Failure, Layer, ObjectKey, Retry, Role, SealedObject, SealedPart, UploadJournal};
+use crate::domain::{
+    Asked, Completion, Failure, Layer, ObjectKey, Retry, Role, SealedObject, SealedPart, UploadJournal,
+};
 
 /// Bytes of open objects that wait in memory to become parts, per delivery;
 /// beyond that they wait in temporary files.
@@ -226,7 +228,7 @@ impl Object {
                 "let consign make files there: permissions, the limit of open files (LimitNOFILE, ulimit -n), the disk itself"
             }
         };
-        Failure::new(Layer::Local, Retry::Later, message, remedy)
+        Failure { asked: Some(Asked::Vendor), ..Failure::new(Layer::Local, Retry::Later, message, remedy) }
     }
 
     fn given_up(&self) -> Failure {

@@ -10,11 +10,14 @@ use super::bucket::{Bucket, Completing, Incomplete, Part};
 use super::contents::Contents;
 use super::directory::Directory;
 use super::nowhere::Nowhere;
+use super::parts::PARTS_MAX;
 use super::policy;
 use super::vendor::Vendor;
 use crate::clock::Instant;
 use crate::config::Customer;
-use crate::domain::{Completion, Failure, Invalid, Layer, ObjectKey, Retry, Role, RunId, SealedObject, SealedPart};
+use crate::domain::{
+    Completion, Failure, Invalid, Layer, Leaves, ObjectKey, Retry, Role, RunId, SealedObject, SealedPart,
+};
 
 /// Where a delivery goes.
 #[derive(Clone)]
@@ -183,6 +186,19 @@ impl Store {
             Store::Bucket(bucket) => bucket.complete(object, how).await,
             Store::Directory(directory) => directory.complete(object, how).await,
             Store::Nowhere(nowhere) => Ok(nowhere.complete()),
+        }
+    }
+
+    /// Whether the upload of an object is there no more. Asked with a part, which it takes only while it is there,
+    /// and which no completion names.
+    pub(super) async fn is_gone(&self, object: &SealedObject) -> Result<bool, Failure> {
+        let key = self.recorded(&object.key)?;
+        let number = u32::try_from(object.parts.len()).unwrap_or(PARTS_MAX).saturating_add(1).min(PARTS_MAX);
+        let part = Part { key: &key, upload_id: &object.upload_id, number, offset: object.bytes };
+        match self.part(part, Contents::in_memory(Bytes::from_static(b"?"))).await {
+            Ok(_) => Ok(false),
+            Err(gone) if gone.leaves == Leaves::Torn => Ok(true),
+            Err(failure) => Err(failure),
         }
     }
 

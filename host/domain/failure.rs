@@ -96,7 +96,7 @@ pub struct Failure {
     /// says to be wrong is no fault of its own.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub plugin_fault: bool,
-    /// Who was asked, and refused or did not answer. Not kept.
+    /// Who was asked, and refused or did not answer. Not kept. None: nobody in particular.
     #[serde(skip)]
     pub asked: Option<Asked>,
     /// Not kept.
@@ -116,11 +116,15 @@ pub enum Leaves {
     InDoubt,
 }
 
-/// A service of the customer's.
+/// On which side a failure is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Asked {
+    /// The customer's.
     Sts,
     S3,
+    /// None of the customer's: the vendor's own policies, this machine's disk, or where the dataset is. It
+    /// concerns many deliveries alike, whatever they are and wherever they go.
+    Vendor,
 }
 
 impl Failure {
@@ -154,6 +158,16 @@ impl Failure {
     pub fn is_silence(&self) -> bool {
         let is_unheard = matches!(self.layer, Layer::Identity | Layer::Clock) && self.asked == Some(Asked::Sts);
         (self.layer == Layer::Network || is_unheard) && self.retry == Retry::Later
+    }
+
+    /// The vendor's own policies, disk or source of data are in the way.
+    pub fn is_of_vendor(&self) -> bool {
+        self.asked == Some(Asked::Vendor)
+    }
+
+    /// Nothing that is the matter with this delivery: its share makes up for it, however often it was tried.
+    pub fn is_elsewhere(&self) -> bool {
+        self.is_silence() || (self.is_of_vendor() && self.retry == Retry::Later)
     }
 
     /// What to do, as a log may have it, which many read: policies to paste, with the customer's external

@@ -1,7 +1,7 @@
 //! How far a sealed attempt's objects are on their way to be seen.
 
-use super::db::{Db, values};
-use super::row::to_json;
+use super::db::{Db, Row, values};
+use super::row::{json, to_json};
 use super::state::UploadEvent;
 use super::{AttemptId, Ledger, LedgerError, write};
 use crate::domain::{Completion, SealedObject};
@@ -34,6 +34,19 @@ fn completions(ledger: &Db, attempt: AttemptId, objects: &[SealedObject]) -> Res
         }
     }
     Ok(())
+}
+
+/// Whether no other attempt at the same delivery of the slot, to the same place, may have made an object visible.
+pub(super) fn is_first(ledger: &Db, attempt: AttemptId) -> Result<bool, LedgerError> {
+    let others = "SELECT o.sealed FROM attempts own
+                  JOIN deliveries od ON od.id = own.delivery
+                  JOIN deliveries d ON d.slot = od.slot AND d.customer = od.customer
+                  JOIN attempts a ON a.delivery = d.id
+                  JOIN objects o ON o.attempt = a.id
+                  WHERE own.id = ?1 AND a.id <> own.id AND a.bucket = own.bucket AND a.manifest_key = own.manifest_key";
+    let read = |row: &Row<'_>| json::<SealedObject>(row.get("sealed")?);
+    let others = ledger.all(others, values![attempt.0], read)?;
+    Ok(others.iter().all(|object| object.completion == Completion::Open))
 }
 
 /// Whether the manifest of an attempt is known to be in the bucket.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::claim::LEFT_OUT;
-use super::completing::is_manifested;
+use super::completing::{self, is_manifested};
 use super::db::{Db, Row, Value, values};
 use super::row::{
     at, customer, destination, json, maybe_at, maybe_json, maybe_reason, number, origin, run_id, size, slot, state,
@@ -189,6 +189,8 @@ pub struct OpenAttempt {
     pub destination: Option<Destination>,
     /// Its manifest is known to be in the bucket.
     pub manifested: bool,
+    /// As far as the ledger knows, no other attempt has left anything of the slot there.
+    pub is_first: bool,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -459,8 +461,8 @@ pub(super) fn open_attempt(ledger: &Db, delivery: DeliveryId) -> Result<Option<O
         let (state, started) = (state(row, "state")?, at(row, "started_at")?);
         let draft = maybe_json(row, "draft")?;
         let (destination, manifested) = (destination(row)?, is_manifested(ledger, id)?);
-        let number = number(row, "number")?;
-        Ok(OpenAttempt { id, number, state, started, objects, draft, destination, manifested })
+        let (number, is_first) = (number(row, "number")?, completing::is_first(ledger, id)?);
+        Ok(OpenAttempt { id, number, state, started, objects, draft, destination, manifested, is_first })
     })
 }
 

@@ -8,7 +8,8 @@ use super::state::{
     AttemptEvent, AttemptState, DeliveryEvent, DeliveryState, RunEvent, RunState, State, UploadEvent, UploadState,
 };
 use super::{
-    Attempt, AttemptId, Committed, DeliveryId, Formatter, Holder, LedgerError, Order, faults, order as orders, ready,
+    Attempt, AttemptId, Committed, DeliveryId, Formatter, Holder, LedgerError, Order, completing, faults,
+    order as orders, ready,
 };
 use crate::clock::Instant;
 use crate::domain::{Destination, Failure, Leaves, Manifest, RunId, SealedObject};
@@ -59,7 +60,8 @@ pub(super) fn attempt_started(
             component.as_ref()
         ],
     )?;
-    Ok(Attempt { id: AttemptId(id), number, tries, cancel })
+    let is_first = completing::is_first(ledger, AttemptId(id))?;
+    Ok(Attempt { id: AttemptId(id), number, tries, cancel, is_first })
 }
 
 /// Another slot, or another customer's, whose delivery has the same manifest or is about to.

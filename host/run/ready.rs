@@ -117,5 +117,6 @@ pub fn waited(unready: &Unready, why: &str) -> String {
 
 /// Why what waited has to end: nothing older than this is made up for.
 pub fn too_old(at: Instant, window: std::time::Duration) -> String {
-    format!("slot {} is longer ago than catch_up_window ({})", to_the_second(at), humantime::format_duration(window))
+    let (at, window) = (to_the_second(at), humantime::format_duration(window));
+    format!("slot {at} is longer ago than catch_up_window ({window}), and a later one is due")
 }

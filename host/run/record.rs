@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use super::journal::Journal;
 use super::retry::{self, Retrying};
 use super::sealed::Stored;
-use super::{Delivered, Gauge, Parts, Stop, Work, deliver, quarantine};
+use super::{Delivered, Gauge, Parts, Stop, Turn, Work, deliver, quarantine};
 use crate::clock::{Instant, exact};
 use crate::config::{Config, Missed, Preflight, RetryPolicy};
 use crate::crash::{self, Point};
@@ -60,6 +60,8 @@ pub struct Recorder<'a> {
 pub(super) struct Try {
     pub(super) delivery: DeliveryId,
     pub(super) attempt: AttemptId,
+    /// Of the attempt, from 1.
+    number: u32,
     tries: u32,
 }
 
@@ -105,7 +107,7 @@ impl Recorder<'_> {
         if let Some(attempt) = &attempt
             && let Some(stored) = Stored::of(attempt, &uploads)
         {
-            let at_work = Try { delivery: id, attempt: attempt.id, tries };
+            let at_work = Try { delivery: id, attempt: attempt.id, number: attempt.number, tries };
             let outcome = self.go_on(at_work, stored, configured.as_ref().ok()).await?;
             if outcome.is_some() {
                 return Ok(outcome);
@@ -129,7 +131,7 @@ impl Recorder<'_> {
             Err(failure) => {
                 let outcome = match &attempt {
                     Some(attempt) => {
-                        let at_work = Try { delivery: id, attempt: attempt.id, tries };
+                        let at_work = Try { delivery: id, attempt: attempt.id, number: attempt.number, tries };
                         self.record(at_work, None, false, Err(failure)).await?
                     }
                     None => self.refuse(id, failure).await?,
@@ -187,19 +189,18 @@ impl Recorder<'_> {
         };
         crash::point(Point::Started);
         say_attempt(attempt.number);
-        let journal = self.journal(attempt.id, false);
+        let (journal, turn) =
+            (self.journal(attempt.id, false), Turn { attempt: attempt.number, is_first: attempt.is_first });
         let target = match attempt.cancel {
             // Marked before there was anybody to be told.
             Some(why) => Err(why),
             None => Target::bucket(&self.parts.vendor, &work.customer, work.run),
         };
         let delivered = match target {
-            Ok(target) => {
-                deliver(self.parts, work, attempt.number, target, journal.clone(), (&self.stop, &self.gauge)).await
-            }
+            Ok(target) => deliver(self.parts, work, turn, target, journal.clone(), (&self.stop, &self.gauge)).await,
             Err(failure) => Err(failure),
         };
-        let at_work = Try { delivery, attempt: attempt.id, tries: attempt.tries };
+        let at_work = Try { delivery, attempt: attempt.id, number: attempt.number, tries: attempt.tries };
         self.record(at_work, Some(work), journal.sealed.load(Ordering::Relaxed), delivered).await
     }
 
@@ -238,7 +239,7 @@ impl Recorder<'_> {
             self.end_uploads(uploads).await?;
         }
         let work = Work::new(self.config, self.slot, self.customer, self.run).ok();
-        let at_work = Try { delivery, attempt: attempt.id, tries };
+        let at_work = Try { delivery, attempt: attempt.id, number: attempt.number, tries };
         self.record(at_work, work.as_ref(), sealed, Err(failure)).await
     }
 
@@ -248,7 +249,7 @@ impl Recorder<'_> {
             return Ok(Outcome::Interrupted(failure));
         }
         let attempt = self.ledger.attempt_started(delivery, None).await?;
-        let at_work = Try { delivery, attempt: attempt.id, tries: attempt.tries };
+        let at_work = Try { delivery, attempt: attempt.id, number: attempt.number, tries: attempt.tries };
         self.record(at_work, None, false, Err(failure)).await
     }
 
@@ -299,7 +300,12 @@ impl Recorder<'_> {
         }
         let spared = work.filter(|work| self.spares(work, &failure, now));
         let due = match spared {
-            Some(work) => Some(now + retry::wait(&work.share.retry, at_work.tries, at_work.delivery.seed())),
+            Some(work) => {
+                // Until STS answers nothing is done. All else may have read and stored much before it came to its end.
+                let tries =
+                    if failure.asked == Some(Asked::Sts) { at_work.tries } else { at_work.number.saturating_sub(1) };
+                Some(now + retry::wait(&work.share.retry, tries, at_work.delivery.seed()))
+            }
             None => again(&failure, sealed),
         };
         // What is sealed is only completed, however late.
@@ -350,11 +356,15 @@ impl Recorder<'_> {
         Ok(Outcome::Failed(failure))
     }
 
-    /// STS has not answered, so that nothing of the delivery was tried: if it is on schedule, it costs
-    /// none of its tries, for as long as the share makes up for what is missed.
+    /// Nothing that is the matter with this delivery: if it is on schedule, it costs none of its tries, for as long
+    /// as the share makes up for what is missed.
     fn spares(&self, work: &Work, failure: &Failure, now: Instant) -> bool {
-        let is_made_up_for = self.run.began().is_some_and(|began| now < began + work.share.catch_up.window);
-        failure.asked == Some(Asked::Sts) && failure.is_silence() && self.holds(work) && is_made_up_for
+        let is_made_up_for = || {
+            let began = self.run.began();
+            began.is_some_and(|began| now < began + work.share.catch_up.window)
+                || now < work.share.makes_up_until(self.slot.at)
+        };
+        failure.is_elsewhere() && self.holds(work) && is_made_up_for()
     }
 
     /// The customer's set-up refuses: it waits until that is right. If it is, and only this

@@ -21,6 +21,7 @@ pub(super) struct Stored {
     /// Of it, and of no object: whoever had another one made for `_SUCCESS` did not get to its end.
     others: Vec<String>,
     number: u32,
+    is_first: bool,
 }
 
 impl Stored {
@@ -38,7 +39,7 @@ impl Stored {
         let others = others.into_iter().filter(|upload| !of_objects.contains(upload.upload_id.as_str()));
         let others = others.map(|upload| upload.upload_id.clone()).collect();
         let left = Left { objects, manifest_key: to.manifest_key.clone(), manifest_uploads, manifested };
-        Some(Self { left, draft, to, others, number: attempt.number })
+        Some(Self { left, draft, to, others, number: attempt.number, is_first: attempt.is_first })
     }
 }
 
@@ -103,13 +104,13 @@ impl Recorder<'_> {
         &self,
         at_work: Try,
         profile: &Arc<Customer>,
-        Stored { left, draft, others, .. }: Stored,
+        Stored { left, draft, others, is_first, .. }: Stored,
     ) -> Result<Delivered, Failure> {
         let target = Target::bucket(&self.parts.vendor, profile, self.run);
         let target = target.map_err(|failure| if left.may_be_manifested() { failure.in_doubt() } else { failure })?;
         let journal = self.journal(at_work.attempt, true);
         let sealed = Delivery::resume(target, journal, self.parts.spill_dir.clone(), left).await?;
-        let mut delivered = super::finish(self.parts, sealed, draft).await?;
+        let mut delivered = super::finish(self.parts, sealed, draft, is_first).await?;
         delivered.committed.left.extend(others);
         Ok(delivered)
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Gauge, NoJournal, Parts, Stop, Work, deliver};
+use super::{Gauge, NoJournal, Parts, Stop, Turn, Work, deliver};
 use crate::delivery::Target;
 use crate::domain::{Failure, Manifest, ManifestObject, Role, SealedObject};
 use crate::ledger::Delivered;
@@ -27,7 +27,7 @@ pub struct Difference {
 pub async fn verify(parts: &Parts, work: &Work, delivered: &Delivered) -> Result<Vec<Difference>, Failure> {
     let target = Target::nowhere(&parts.vendor, &work.customer);
     let (journal, stop, gauge) = (Arc::new(NoJournal), Stop::never(), Gauge::default());
-    let again = deliver(parts, work, 1, target, journal, (&stop, &gauge)).await?;
+    let again = deliver(parts, work, Turn::ALONE, target, journal, (&stop, &gauge)).await?;
     Ok(differences(delivered, &again.manifest))
 }
 

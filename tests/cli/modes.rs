@@ -114,6 +114,29 @@ fn the_newest_slot_outlives_retention() {
     assert_eq!(object(&world, "daily/_manifest.json")["slot"], "2026-01-03T00:00:00Z");
 }
 
+/// Nor of one that is on record in another ledger, or was in one that is lost: whoever has it keeps it as it is.
+#[test]
+fn nothing_is_replaced_of_a_slot_that_the_ledger_has_forgotten() {
+    let world = World::new(&config("success_marker = true"));
+    let _sandbox = world.sandbox();
+    send(&world, 2).ended(0);
+    let bucket = world.path("buckets/acme-data");
+    let before = world::files(&bucket);
+    let forget: [&dyn Fn(); 2] = [
+        &|| drop(world.run(&["ledger", "prune", "--older-than", "0s"]).ended(0).out_says(&["forgot 1 slots"])),
+        &|| fs::remove_dir_all(world.path("state")).unwrap(),
+    ];
+    for forget in forget {
+        forget();
+        send(&world, 2).ended(1).out_says(&["nothing was replaced", "_manifest.json"]);
+        // Nor by whoever tries once more.
+        send(&world, 2).ended(1).out_says(&["nothing was replaced"]);
+        assert_eq!(world::files(&bucket), before);
+        assert_eq!(fs::read_dir(world.path("buckets/.sandbox/uploads")).unwrap().count(), 0);
+    }
+    send(&world, 3).ended(0);
+}
+
 /// Whatever step it died at, the next life ends with the markers there.
 #[test]
 fn markers_outlive_a_crash() {

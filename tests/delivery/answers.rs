@@ -461,8 +461,15 @@ async fn an_old_upload_of_the_manifest_is_no_proof_and_is_not_forgotten() {
     let case = Case::new(Mode::Slot, |_, _| None).await;
     case.first().await.unwrap();
     let failure = put(&case).await.unwrap_err();
-    assert_eq!((failure.layer, failure.retry), (Layer::Conflict, Retry::Never));
-    assert!(failure.message.contains("cannot be told"), "{failure:?}");
+    assert_eq!(
+        (failure.layer, failure.leaves),
+        (Layer::Conflict, Leaves::InDoubt),
+        "it is this one's: that it failed were untrue"
+    );
+    assert!(failure.message.contains("cannot be told") && failure.remedy.contains("\"run\""), "{failure:?}");
+    // Nor has it failed where nobody can be asked any more.
+    case.wire.obey(|seen, _| is(seen, Call::Create, MANIFEST).then(refused));
+    assert_eq!(put(&case).await.unwrap_err().leaves, Leaves::InDoubt);
 
     for can_be_aborted in [false, true] {
         let case = Case::new(Mode::Slot, |_, _| None).await;
@@ -471,6 +478,112 @@ async fn an_old_upload_of_the_manifest_is_no_proof_and_is_not_forgotten() {
         let committed = put(&case).await.unwrap();
         assert_eq!((committed.left.len(), case.wire.open_uploads()), if can_be_aborted { (0, 0) } else { (1, 1) });
     }
+}
+
+/// The first object of a delivery of which nothing is there yet, as far as anybody knows.
+async fn put_first(case: &Case, sealed: Sealed) -> Result<Committed, Failure> {
+    let completed = sealed.if_new(true).complete().await?;
+    completed.manifest(&manifest(&case.customer, case.run, completed.objects())).await?.mark().await
+}
+
+/// The ledger was lost, or has forgotten the slot: what its customer has stays as it is.
+#[tokio::test]
+async fn nothing_is_replaced_by_a_delivery_that_is_the_first_as_far_as_anybody_knows() {
+    let case = Case::new(Mode::Slot, |_, _| None).await;
+    case.wire.put(A, "theirs");
+    let failure = put_first(&case, case.sealed().await).await.unwrap_err();
+    assert_eq!((failure.layer, failure.retry, failure.leaves), (Layer::Conflict, Retry::Never, Leaves::Whole));
+    assert!(failure.message.contains("nothing was replaced"), "{failure:?}");
+    assert_eq!((case.wire.objects()[A].as_str(), case.wire.objects().len()), ("theirs", 1));
+    let left = case.journal.left();
+    assert_eq!(left.objects[0].completion, Completion::Open, "none of it is there, and who tries again knows");
+    // What an earlier attempt may have left is taken for its own.
+    case.is_done(&case.again().await.unwrap());
+}
+
+#[tokio::test]
+async fn the_first_object_goes_before_all_others_and_they_without_a_condition() {
+    let case = Case::new(Mode::Slot, |_, _| None).await;
+    let begun = Delivery::begin(case.target().await, spec(Compression::None), case.journal.clone()).await.unwrap();
+    let events = ["a.csv", "b.csv", "c.csv"].into_iter().zip(0..).flat_map(|(name, number)| object(number, name, b"a"));
+    for event in events {
+        begun.accept(event).await.unwrap();
+    }
+    put_first(&case, begun.seal().await.unwrap()).await.unwrap();
+    let completions: Vec<_> = case.wire.seen().into_iter().filter(|seen| seen.call == Call::Complete).collect();
+    let if_new: Vec<bool> = completions.iter().map(|seen| seen.header("if-none-match") == Some("*")).collect();
+    assert_eq!((completions[0].key.as_str(), if_new), (A, vec![true, false, false, true]), "the manifest is the last");
+}
+
+/// Its reply was lost, and the repeat meets it: its upload tells whose it is.
+#[tokio::test]
+async fn a_first_object_whose_reply_is_lost_is_known_for_ours() {
+    for repeat in [None, Some(precondition_failed as fn() -> Fault)] {
+        let case = Case::new(Mode::Slot, move |seen, before| match (seen.call, before) {
+            (Call::Complete, 0) => Some(Fault::LoseReply),
+            (Call::Complete, 1) => repeat.map(|repeat| repeat()),
+            _ => None,
+        })
+        .await;
+        let sealed = case.sealed().await;
+        case.is_done(&put_first(&case, sealed).await.unwrap());
+    }
+    // Also by whoever comes after a crash.
+    let case = Case::new(Mode::Slot, |_, _| None).await;
+    let sealed = case.sealed().await;
+    let left = case.journal.left();
+    drop(sealed.if_new(true).complete().await.unwrap());
+    case.wire.obey(|seen, before| (seen.call == Call::Complete && before == 1).then(precondition_failed));
+    let resumed = case.resume(left).await.unwrap();
+    case.is_done(&put_first(&case, resumed).await.unwrap());
+}
+
+/// Nothing is said of it that is not known.
+#[tokio::test]
+async fn a_first_object_that_cannot_be_asked_about_is_no_conflict() {
+    let mut was_refused = false;
+    let case = Case::new(Mode::Slot, move |seen, before| {
+        let answer = match (seen.call, before) {
+            (Call::Complete, 0) => Some(Fault::LoseReply),
+            (Call::Complete, 1) => Some(precondition_failed()),
+            _ => None,
+        };
+        let is_cut = was_refused;
+        was_refused |= (seen.call, before) == (Call::Complete, 1);
+        answer.or(is_cut.then_some(Fault::Reset))
+    })
+    .await;
+    let sealed = case.sealed().await;
+    let failure = put_first(&case, sealed).await.unwrap_err();
+    assert_eq!((failure.layer, failure.retry, failure.leaves), (Layer::Network, Retry::Later, Leaves::Whole));
+    assert_eq!(case.journal.left().objects[0].completion, Completion::InDoubt);
+    case.wire.heal();
+    let resumed = case.resume(case.journal.left()).await.unwrap();
+    case.is_done(&put_first(&case, resumed).await.unwrap());
+
+    // A day later that its upload is gone proves nothing: it is made anew, and may replace what is its own.
+    let case = Case::new(Mode::Slot, |_, _| None).await;
+    drop(case.sealed().await.if_new(true).complete().await.unwrap());
+    let mut old = case.journal.left();
+    old.objects.iter_mut().for_each(|object| {
+        (object.created, object.completion) = (object.created - TimeDelta::hours(25), Completion::InDoubt);
+    });
+    case.wire.obey(|seen, _| is(seen, Call::Complete, A).then(precondition_failed));
+    let resumed = case.resume(old).await.unwrap();
+    let failure = put_first(&case, resumed).await.unwrap_err();
+    assert_eq!((failure.retry, failure.leaves), (Retry::Later, Leaves::Torn), "{failure:?}");
+    assert_eq!(case.journal.left().objects[0].completion, Completion::InDoubt);
+}
+
+/// S3 wants another upload then, and the bytes are there no more.
+#[tokio::test]
+async fn a_first_object_that_somebody_writes_at_that_moment_is_made_anew() {
+    let contended = || Fault::Answer(409, vec![], s3_error("ConditionalRequestConflict", "a conflict"));
+    let case = Case::new(Mode::Slot, move |seen, _| is(seen, Call::Complete, A).then(contended)).await;
+    let sealed = case.sealed().await;
+    let failure = put_first(&case, sealed).await.unwrap_err();
+    assert_eq!((failure.retry, failure.leaves), (Retry::Later, Leaves::Torn), "{failure:?}");
+    assert_eq!(case.journal.left().objects[0].completion, Completion::Open);
 }
 
 /// The reply to a creation was lost, and the delivery fails when it was sealed.

@@ -34,6 +34,11 @@ fn row(
     Row { call, status, code, message, headers: Vec::new(), profile: |_| {}, layer, retry: Retry::Never, remedy }
 }
 
+/// What the vendor sets right in one place.
+fn own(row: Row) -> Row {
+    Row { retry: Retry::Later, ..row }
+}
+
 async fn outcome(row: &Row) -> (Failure, Wire) {
     let (call, status) = (row.call, row.status);
     let body = match row.call {
@@ -57,6 +62,8 @@ async fn check(rows: Vec<Row>) {
         let name = format!("{:?} {} {} \"{}\"", row.call, row.status, row.code, row.message);
         assert_eq!(failure.layer, row.layer, "{name}: {failure:?}");
         assert_eq!(failure.retry, row.retry, "{name}: {failure:?}");
+        let is_own = row.layer == Layer::Identity && row.code == "AccessDenied";
+        assert_eq!((failure.is_of_vendor(), is_own && !failure.is_elsewhere()), (is_own, false), "{name}: {failure:?}");
         for text in row.remedy {
             assert!(failure.remedy.contains(text), "{name}: no {text:?} in {}", failure.remedy);
         }
@@ -105,17 +112,17 @@ async fn refusals_by_sts() {
             profile: |customer| customer.external_id = None,
             ..row(AssumeRole, 403, "AccessDenied", ASSUME, Layer::TrustPolicy, &["without an external ID"])
         },
-        row(AssumeRole, 403, "AccessDenied", ASSUME_OWN, Layer::Identity, &["\"Action\": \"sts:AssumeRole\""]),
-        row(AssumeRole, 403, "AccessDenied", ASSUME_SCP, Layer::Identity, &["the vendor's own", "SCP"]),
+        own(row(AssumeRole, 403, "AccessDenied", ASSUME_OWN, Layer::Identity, &["\"Action\": \"sts:AssumeRole\""])),
+        own(row(AssumeRole, 403, "AccessDenied", ASSUME_SCP, Layer::Identity, &["the vendor's own", "SCP"])),
         row(AssumeRole, 403, "AccessDenied", ASSUME_RCP, Layer::TrustPolicy, &["RCP", "the customer's organisation"]),
-        row(
+        own(row(
             AssumeRole,
             403,
             "AccessDenied",
             TAGGED,
             Layer::Identity,
             &["disableSessionTags", "trust policy allow sts:TagSession", "\"sts:TagSession\"\n"],
-        ),
+        )),
         // It keeps everything from this customer, until somebody on its side sets it right.
         row(
             AssumeRole,
@@ -297,7 +304,7 @@ async fn refusals_by_s3() {
             profile: |customer| customer.bucket_owner = AccountId::parse("999999999999").unwrap(),
             ..row(Create, 403, "AccessDenied", rcp, Layer::Bucket, &["RCP", "account 999999999999"])
         },
-        row(Create, 403, "AccessDenied", vpc, Layer::Identity, &["where consign runs", "\"s3:PutObject\""]),
+        own(row(Create, 403, "AccessDenied", vpc, Layer::Identity, &["where consign runs", "\"s3:PutObject\""])),
         row(Create, 403, "AccessDenied", session, Layer::RolePolicy, &["session policy"]),
         Row {
             profile: |customer| customer.acl = Some("bucket-owner-full-control".into()),

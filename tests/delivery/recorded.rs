@@ -8,8 +8,8 @@ use chrono::TimeDelta;
 use consign::clock::Clock;
 use consign::config::{Config, Customer, Encryption, Environment};
 use consign::domain::{
-    AccountId, BucketName, CustomerName, CustomerPrefix, Destination, Failure, Interval, KeyFacts, Layer, LeafName,
-    Origin, ProfileHash, Region, Retry, RoleArn, RunId, ShareName, Slot,
+    AccountId, Asked, BucketName, CustomerName, CustomerPrefix, Destination, Failure, Interval, KeyFacts, Layer,
+    LeafName, Origin, ProfileHash, Region, Retry, RoleArn, RunId, ShareName, Slot,
 };
 use consign::ledger::{DeliveryId, DeliveryState, Ledger, OpenDelivery, Planned};
 use consign::run::{Gauge, Outcome, Parts, Recorder, Retrying, Stop, Stopper};
@@ -250,7 +250,44 @@ async fn a_silent_sts_costs_no_try_of_what_is_sealed() {
     for _ in 0..2 {
         assert!(matches!(scene.resume(Stop::never()).await, Outcome::Waits { sealed: true, .. }));
     }
-    assert_eq!((scene.open().await.state, scene.open().await.tries), (DeliveryState::Sealed, 1));
+    assert_eq!((scene.open().await.state, scene.open().await.tries), (DeliveryState::Sealed, 0));
+}
+
+const OWN_POLICY: &str = "User: arn:aws:iam::111122223333:user/vendor is not authorized to perform: sts:AssumeRole on resource: \
+    arn:aws:iam::123456789012:role/recorded because no identity-based policy allows the sts:AssumeRole action";
+
+fn own_policy() -> Fault {
+    Fault::Answer(403, vec![], super::wire::sts_error("AccessDenied", OWN_POLICY))
+}
+
+/// A bucket that is down for hours, or a mistake in the vendor's own IAM, concerns all deliveries and is no fault of one.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_the_matter_elsewhere_costs_no_try() {
+    let elsewhere: [fn(&Seen, usize) -> Option<Fault>; 3] = [
+        |seen, _| (seen.call == Call::Create && !is_probe(seen)).then(|| answer(400, SILENCE)),
+        |seen, _| (seen.call == Call::Part && !is_probe(seen)).then(|| answer(400, SILENCE)),
+        |seen, _| (seen.call == Call::AssumeRole).then(own_policy),
+    ];
+    let retry = "retry = { attempts = 2, backoff = \"10s\" }";
+    for elsewhere in elsewhere {
+        let scene = Scene::new(Wire::start(elsewhere).await, "", retry).await;
+        let mut outcome = scene.deliver().await;
+        for number in 0..4 {
+            let Outcome::Waits { failure, due, sealed: false } = outcome else { panic!("try {number} is the last") };
+            assert!(failure.is_elsewhere(), "{failure:?}");
+            // What has read and stored much before it failed does so less and less often.
+            let (wait, least) = (due - Clock::system().now(), TimeDelta::seconds(5 << number) - TimeDelta::seconds(2));
+            assert!(failure.asked == Some(Asked::Sts) || wait > least, "try {number}: {wait}");
+            outcome = scene.resume(Stop::never()).await;
+        }
+        assert_eq!((scene.open().await.state, scene.open().await.tries), (DeliveryState::Waiting, 0));
+        scene.wire.heal();
+        assert!(matches!(scene.resume(Stop::never()).await, Outcome::Committed(_)));
+        // What nobody makes up for has its tries, and no more.
+        let scene = Scene::new(Wire::start(elsewhere).await, "", &format!("{retry}\ncatch_up = \"none\"")).await;
+        assert!(matches!(scene.deliver().await, Outcome::Waits { .. }));
+        assert!(matches!(scene.resume(Stop::never()).await, Outcome::Failed(_)));
+    }
 }
 
 /// Each of them would ask for as long as the first.

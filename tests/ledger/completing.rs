@@ -1,11 +1,53 @@
 //! How far a sealed attempt's objects are on their way to be seen.
 
 use consign::domain::{Completion, Failure, Leaves, SealedObject};
-use consign::ledger::{DeliveryState, LedgerError, UploadState};
+use consign::ledger::{Attempt, DeliveryState, LedgerError, UploadState};
 
-use super::{customers, deliver, destination, key, object, open, passing, slot, start};
+use super::{customers, deliver, destination, key, lasting, object, open, passing, slot, start};
+
+/// Whether an attempt may replace what is there.
+#[tokio::test]
+async fn an_attempt_is_the_first_unless_another_one_may_have_left_something_to_see() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = open(dir.path());
+    let start = async |hour: i64| {
+        let claim = ledger.start_manual(slot("a", hour), customers(&["acme"])).await.unwrap().claim.unwrap();
+        claim.deliveries[0].1
+    };
+    let attempt = async |delivery, to: &str| ledger.attempt_started(delivery, Some(destination(to))).await.unwrap();
+    let sealed = async |attempt: &Attempt, id: &str, completion: Completion| {
+        let at = key(&slot("a", 1), "rows.csv");
+        ledger.upload_created(attempt.id, &at, id).await.unwrap();
+        let one = SealedObject { completion: Completion::InDoubt, ..object(&at, id) };
+        ledger.sealed(attempt.id, &[one.clone()]).await.unwrap();
+        ledger.completions(attempt.id, &[SealedObject { completion, ..one }]).await.unwrap();
+    };
+    let one = start(1).await;
+    // Nothing was stored, then nothing completed; then it may have.
+    let first = attempt(one, "a/_manifest.json").await;
+    ledger.failed(first.id, passing(), Some(super::start())).await.unwrap();
+    let second = attempt(one, "a/_manifest.json").await;
+    sealed(&second, "u2", Completion::Open).await;
+    assert!(ledger.open_delivery(one).await.unwrap().attempt.unwrap().is_first, "it is none but itself");
+    ledger.failed(second.id, passing(), Some(super::start())).await.unwrap();
+    let third = attempt(one, "a/_manifest.json").await;
+    sealed(&third, "u3", Completion::InDoubt).await;
+    assert!(ledger.open_delivery(one).await.unwrap().attempt.unwrap().is_first);
+    ledger.failed(third.id, lasting(), None).await.unwrap();
+    assert!([&first, &second, &third].iter().all(|attempt| attempt.is_first));
+    // By another delivery of the slot to the customer; but not elsewhere, and not another slot.
+    let again = start(1).await;
+    let fourth = attempt(again, "a/_manifest.json").await;
+    assert!(!fourth.is_first);
+    assert!(!ledger.open_delivery(again).await.unwrap().attempt.unwrap().is_first);
+    ledger.failed(fourth.id, passing(), Some(super::start())).await.unwrap();
+    assert!(attempt(again, "elsewhere/_manifest.json").await.is_first);
+    let other = start(2).await;
+    assert!(attempt(other, "b/_manifest.json").await.is_first);
+}
 
 on_postgres! {
+    an_attempt_is_the_first_unless_another_one_may_have_left_something_to_see,
     how_far_each_object_is_outlives_the_process,
     a_manifest_that_is_there_is_known_to_be,
     what_is_torn_begins_anew,

@@ -109,9 +109,9 @@ fn print(config: &Config, restored: &Restored, kept: Option<&Path>) {
     line("nothing of it is delivered by itself: `consign history --skipped` lists it");
     line("  have the customers say which of these slots they lack: the slot's manifest is not there. Only these:");
     line(
-        "  `consign backfill SHARE --from INSTANT --to INSTANT --customer NAME`. Another one would be replaced, but for its",
+        "  `consign backfill SHARE --from INSTANT --to INSTANT --customer NAME`. Another one is refused by what is there.",
     );
-    line("  manifest. Pauses since the backup are gone too: `consign pause` again");
+    line("  Pauses since the backup are gone too: `consign pause` again");
 }
 
 fn print_share(config: &Config, share: &Share) {

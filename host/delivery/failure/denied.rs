@@ -5,25 +5,27 @@
 //! error messages", and of the S3 User Guide, "Troubleshoot access denied (403
 //! Forbidden) errors".
 
-use super::{Verdict, never, paste};
+use super::{Verdict, later, never, paste};
 use crate::config::{Customer, Encryption};
 use crate::delivery::policy;
 use crate::domain::Layer;
 
+/// What the vendor's own policies refuse is set right in one place, for all whom it concerns: so it is tried again.
+///
 /// STS answers a wrong external ID, a missing trust policy and a vendor without
 /// permission alike.
 pub(super) fn assume_role(message: &str, customer: &Customer) -> Verdict {
     let vendor = message.split_once("User: ").and_then(|(_, rest)| rest.split_whitespace().next());
     if action_in(message) == Some("sts:TagSession") {
-        return never(Layer::Identity, tag_session(customer));
+        return later(Layer::Identity, tag_session(customer));
     }
     let own_policy = paste("the vendor's own identity needs this statement", &policy::assume(customer));
     if message.contains("no identity-based policy allows") || message.contains("in an identity-based policy") {
-        return never(Layer::Identity, own_policy);
+        return later(Layer::Identity, own_policy);
     }
     match outer_policy(message) {
         Some((Of::Caller | Of::Way, name)) => {
-            return never(
+            return later(
                 Layer::Identity,
                 format!("the vendor's own {name} forbids sts:AssumeRole on {}", customer.role_arn),
             );
@@ -101,7 +103,7 @@ pub(super) fn object(message: &str, customer: &Customer) -> Verdict {
             );
         }
         Some((Of::Way, name)) => {
-            return never(
+            return later(
                 Layer::Identity,
                 paste(
                     &format!(

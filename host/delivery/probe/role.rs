@@ -142,7 +142,7 @@ impl Asked<'_> {
         match self.session(Arc::new(stranger), SHORTEST).credentials().await {
             Ok(_) => Stranger::LetIn,
             Err(failure) if failure.layer == Layer::TrustPolicy => Stranger::Refused,
-            Err(failure) if failure.layer == Layer::Identity && failure.retry == Retry::Never => Stranger::Unasked,
+            Err(failure) if failure.is_of_vendor() => Stranger::Unasked,
             Err(failure) => Stranger::Unknown(failure),
         }
     }
