@@ -36,6 +36,10 @@ pub struct AddArgs {
     /// The customer's account, 12 digits, if the role is yet to be made: it is then called consign-NAME.
     #[arg(long, value_name = "ID")]
     account: Option<String>,
+    /// One that the vendor has made for this customer before, and that the role asks for. Never
+    /// one that the customer has chosen. [default: a new one]
+    #[arg(long, value_name = "ID")]
+    external_id: Option<String>,
     /// The customer's bucket.
     #[arg(long, required_unless_present = "from")]
     bucket: Option<String>,
@@ -75,10 +79,11 @@ pub struct AddArgs {
 }
 
 /// What makes no sense with a list.
-const OF_ONE: [&str; 13] = [
+const OF_ONE: [&str; 14] = [
     "name",
     "role_arn",
     "account",
+    "external_id",
     "bucket",
     "region",
     "prefix",
@@ -138,6 +143,7 @@ fn asked_for(args: &AddArgs, name: &CustomerName) -> Result<Profile, CliError> {
     Ok(Profile {
         role_arn: args.role_arn.clone(),
         account: args.account.clone(),
+        external_id: args.external_id.clone(),
         bucket: args.bucket.clone(),
         bucket_owner: args.bucket_owner.clone(),
         region: args.region.clone(),

@@ -199,15 +199,14 @@ impl List {
                 let help = format!("leave one out: --ignore {}", shell_word(&cell.heading));
                 self.error(cell.heading_at.clone(), message, help);
             }
+            if field(&cell.heading) == Some(Field::ExternalId) {
+                self.own_external_ids(cell);
+            }
             let (message, help) = match (field(&cell.heading), param_name(&cell.heading)) {
-                (Some(Field::ExternalId), _) => (
-                    "consign makes the external IDs, another one for each customer".to_owned(),
-                    format!("leave the column out: --ignore {}", shell_word(&cell.heading)),
-                ),
                 (Some(_), _) | (None, Some(_)) => continue,
                 (None, None) => {
                     let columns = || FIELDS.iter().map(|(field, _)| *field);
-                    let known = || columns().filter(|field| *field != Field::ExternalId).map(Field::column);
+                    let known = || columns().map(Field::column);
                     let hint = match near(&cell.heading, known()) {
                         Some(meant) => format!("did you mean `{meant}`? Or leave it out: "),
                         None => {
@@ -223,6 +222,18 @@ impl List {
             self.error(cell.heading_at.clone(), message, help);
         }
         columns.into_keys().collect()
+    }
+
+    /// Roles may ask for those already. Who has made them is not to be seen.
+    fn own_external_ids(&mut self, cell: &Cell) {
+        let message = "the external IDs of the list are taken as they are";
+        let help = format!(
+            "they must be of the vendor's own making, another one for each customer: whoever chooses its own could name that of \
+             another. Otherwise have consign make them: --ignore {}",
+            shell_word(&cell.heading)
+        );
+        let at = Location::within(&self.file, cell.heading_at.clone());
+        self.found.push(Problem::warning(at, message, help));
     }
 
     fn row(&mut self, row: &Row, ignored: &[String]) -> Option<Listed> {
@@ -314,6 +325,7 @@ impl Listed {
             Encryption::Kms { key } => said == key.as_deref().unwrap_or("kms"),
         });
         is(&profile.role(), Some(there.role_arn.as_str()))
+            && is(&profile.external_id, there.external_id.as_ref().map(|id| id.as_str()))
             && is(&profile.bucket, Some(there.bucket.as_str()))
             && is(&profile.region, Some(there.region.as_str()))
             && profile.prefix.as_deref().is_none_or(folder)
@@ -352,10 +364,11 @@ impl Listed {
         }
         let text = text_of(&cell.value).ok_or_else(|| ("this is no text".to_owned(), "write a string".to_owned()))?;
         let slot = match field {
-            Field::Name | Field::ExternalId | Field::Groups => {
+            Field::Name | Field::Groups => {
                 self.places.push((field.key().into(), cell.at.clone()));
                 return Ok(());
             }
+            Field::ExternalId => &mut profile.external_id,
             Field::RoleArn => &mut profile.role_arn,
             Field::Account => &mut profile.account,
             Field::Bucket => &mut profile.bucket,

@@ -68,11 +68,13 @@ pub fn remove(global: &Global, args: &RemoveArgs) -> Result<Exit, CliError> {
     line("  consign reload        what is at work for it still ends");
     line("  the customer may then delete, if nothing else uses them:");
     line(&format!("    the role {} and its policies", customer.role_arn));
+    line(&format!("    in bucket {}: the statement for the role in its policy", customer.bucket));
+    line("    in the policy of its KMS key: the statement for the role");
     line(&format!(
-        "    in bucket {}: the statement for the role in its policy, the lifecycle rule consign-{name}",
+        "    8 days later, in bucket {}: the lifecycle rule consign-{name}, which ends what",
         customer.bucket
     ));
-    line("    in the policy of its KMS key: the statement for the role");
+    line("    uploads consign can end no more");
     line(&format!("  what was delivered stays: s3://{}/{} is the customer's", customer.bucket, customer.prefix));
     Ok(Exit::Done)
 }

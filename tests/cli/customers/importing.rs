@@ -52,7 +52,8 @@ fn every_mistake_is_told_where_it_is() {
         "unknown column `carier`",
         "--ignore 'carier'",
         "list.csv:1:29",
-        "consign makes the external IDs",
+        "warning: the external IDs of the list are taken as they are",
+        "--ignore 'external id'",
         "the name `Acme Corp` has a character that names cannot have",
         "write \"acme-corp\"",
         "list.csv:2:1",
@@ -78,6 +79,38 @@ fn every_mistake_is_told_where_it_is() {
         problems.iter().any(|problem| (&problem["line"], &problem["column"]) == (&3.into(), &7.into())),
         "{problems:?}"
     );
+}
+
+/// Roles that ask for the vendor's own IDs already go on to.
+#[test]
+fn external_ids_that_the_vendor_has_made_before_are_taken() {
+    let world = vendor();
+    let list = |first: &str, second: &str| {
+        format!(
+            "name,account,bucket,region,external id,groups,params.carrier\n\
+             a,100000000002,a-data,us-east-1,{first},airlines,WN\nb,100000000003,b-data,us-east-1,{second},airlines,B6\n"
+        )
+    };
+    world.write("list.csv", list("ours-of-a", "ours-of-a"));
+    let twice = world.run(&["customer", "add", "--from", "list.csv"]).ended(3);
+    twice.err_says(&["have the same external ID", "list.csv:3:32", "nothing is written"]);
+    world.write("list.csv", list("ours-of-a", ""));
+    let added = world.run(&["customer", "add", "--from", "list.csv"]).ended(0).out_says(&["2 customers added"]);
+    added.err_says(&["warning: the external IDs of the list are taken as they are", "list.csv:1:29"]);
+    let id = |customer: &str| {
+        let shown = world.run(&["customer", "show", customer, "--json"]).ended(0).json();
+        shown["profile"]["external_id"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(id("a"), "ours-of-a");
+    assert!(id("b").starts_with("c0ns1gn-"), "an empty cell says nothing");
+    world.run(&["customer", "add", "--from", "list.csv"]).ended(0).out_says(&["0 customers added, 2 were there"]);
+    world.write("list.csv", list("another-id", ""));
+    world.run(&["customer", "add", "--from", "list.csv"]).ended(3).err_says(&["there is a customer 'a' already"]);
+    let one = ["customer", "add", "c", "--account", "100000000004", "--bucket", "c-data", "--region", "us-east-1"];
+    world
+        .run(&[&one[..], &["--groups", "airlines", "--param", "carrier=AA", "--external-id", "ours-of-c"]].concat())
+        .ended(0);
+    assert_eq!(id("c"), "ours-of-c");
 }
 
 /// What shows only beside others is told of the cell, too.

@@ -13,7 +13,7 @@ fn a_customer_goes_with_its_file_and_the_rest_stays() {
         "customer southwest is removed from customers.d/southwest.toml",
         "share flights went to it by group airlines",
         "the role arn:aws:iam::100000000002:role/consign-southwest",
-        "the lifecycle rule consign-southwest",
+        "8 days later, in bucket southwest-lake: the lifecycle rule consign-southwest",
         "what was delivered stays: s3://southwest-lake/consign/southwest/",
     ]);
     assert!(!world.path("customers.d/southwest.toml").exists());
