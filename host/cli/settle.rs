@@ -1,4 +1,4 @@
-//! `consign settle`: somebody knows what became of a delivery in doubt.
+//! `consign settle`: somebody knows what became of a delivery in doubt, or that one is there no more.
 
 use clap::Args;
 
@@ -16,13 +16,15 @@ use crate::run::wanted;
 pub struct SettleArgs {
     /// The run's id, from `consign status`; its first characters will do if no other run has them.
     run: String,
-    /// Only for this customer; may be given more than once. Needed where several deliveries are in doubt.
+    /// Only for this customer; may be given more than once. Needed where several deliveries are in doubt, and
+    /// of one that is on record as committed.
     #[arg(long = "customer", value_name = "CUSTOMER")]
     customers: Vec<String>,
     /// The manifest is in the bucket: the delivery is on record as committed.
     #[arg(long, required_unless_present = "failed")]
     committed: bool,
-    /// The manifest is not there: the delivery has failed, and `retry` begins it again.
+    /// The manifest is not there: the delivery has failed, and `retry` begins it again. Also of one that is
+    /// on record as committed, and that the customer has lost or deleted.
     #[arg(long, conflicts_with = "committed")]
     failed: bool,
     /// How that is known, for those who read the record.
@@ -67,8 +69,8 @@ async fn in_the_ledger(global: &Global, args: &SettleArgs, verdict: Verdict) -> 
     let reader = ledger.reader();
     let detail = reader.run(wanted::run(reader, &args.run).await?).await?;
     let run = detail.run.run;
-    let deliveries = admin::to_settle(&detail, &args.customers)?;
-    let customers = deliveries.into_iter().map(|(customer, _)| customer).collect();
+    let deliveries = admin::to_settle(&detail, &args.customers, verdict)?;
+    let customers = deliveries.into_iter().map(|named| named.customer).collect();
     let who = admin::named(rustix::process::geteuid().as_raw());
     let saying = admin::saying(&who, verdict, args.reason.as_deref());
     match ledger.settle_idle(run, customers, saying).await? {

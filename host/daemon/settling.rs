@@ -14,10 +14,18 @@ use crate::domain::{CustomerName, Refused, RunId};
 use crate::ledger::{DeliveryId, LedgerError, Saying, Settlement, Unsettled};
 use crate::run::{Fared, Fate, Work};
 
+/// One of which somebody says something.
+pub struct Named {
+    pub customer: CustomerName,
+    pub delivery: DeliveryId,
+    /// On record as committed: it is in nobody's hands.
+    pub has_ended: bool,
+}
+
 /// What somebody says of deliveries of a run.
 pub(super) struct Settling {
     pub run: RunId,
-    pub deliveries: Vec<(CustomerName, DeliveryId)>,
+    pub deliveries: Vec<Named>,
     pub saying: Saying,
     pub done: oneshot::Sender<Result<Vec<Settlement>, Refused>>,
 }
@@ -30,7 +38,7 @@ impl Desk {
         }
         let ledger = self.ledger.clone();
         self.calls.ask(async move {
-            let customers = settling.deliveries.iter().map(|(customer, _)| customer.clone()).collect();
+            let customers = settling.deliveries.iter().map(|named| named.customer.clone()).collect();
             let settled = ledger.settle(settling.run, customers, settling.saying.clone()).await;
             Answer::Settled(settling, settled)
         });
@@ -45,7 +53,7 @@ impl Desk {
 
     /// Takes all of them out of what waits, or none.
     fn hold_for(&mut self, Settling { run, deliveries, .. }: &Settling) -> Result<(), Refused> {
-        for (customer, delivery) in deliveries {
+        for Named { customer, delivery, has_ended } in deliveries {
             if self.is_at_work(*delivery) || self.settling.contains_key(delivery) {
                 let message = format!("the delivery to {customer} is at work: it is just being asked about");
                 let help = format!("repeat this when that is over, which `consign show {run}` tells");
@@ -55,13 +63,13 @@ impl Desk {
                 let message = format!("what became of the delivery to {customer} could not be written down yet");
                 return Err(Refused::request(message, "it is tried again by itself; `consign status` says why"));
             }
-            if !self.has(*delivery) {
+            if !has_ended && !self.has(*delivery) {
                 let message = format!("the delivery to {customer} is not at hand here");
                 let help = format!("`consign show {run}` tells how it stands; if it is open still, repeat this");
                 return Err(Refused::request(message, help));
             }
         }
-        for (_, delivery) in deliveries {
+        for Named { delivery, .. } in deliveries {
             if let Some(job) = self.take_out(*delivery) {
                 self.settling.insert(*delivery, job);
             }
@@ -87,7 +95,7 @@ impl Desk {
             Err(error) if error.is_fatal() => return Err(error),
             Err(error) => Err(error.into()),
         };
-        for (_, id) in deliveries {
+        for Named { delivery: id, .. } in deliveries {
             if let Some(Job { delivery, .. }) = self.settling.remove(&id) {
                 self.enqueue_now(Job { delivery, task: Task::Again { begun: true } });
             }
@@ -99,8 +107,12 @@ impl Desk {
     /// Whoever waits for it hears of it, and what waits behind it goes on.
     fn is_settled(&mut self, run: RunId, saying: &Saying, settlement: &Settlement) {
         let Settlement { customer, delivery: id, outcome, lacking } = settlement;
-        let Some(slot) = self.settling.get(id).map(|job| job.delivery.slot.clone()) else { return };
-        let (share, at, by) = (&slot.share, exact(slot.at), &saying.by);
+        let by = &saying.by;
+        let Some(slot) = self.settling.get(id).map(|job| job.delivery.slot.clone()) else {
+            tracing::warn!(%run, %customer, %by, "settled by hand: its manifest, which was delivered, is there no more");
+            return;
+        };
+        let (share, at) = (&slot.share, exact(slot.at));
         let event = match outcome {
             Ok(manifest) => {
                 tracing::warn!(%run, %share, slot = %at, %customer, %by, "settled by hand: its manifest is there");

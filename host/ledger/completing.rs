@@ -36,14 +36,16 @@ fn completions(ledger: &Db, attempt: AttemptId, objects: &[SealedObject]) -> Res
     Ok(())
 }
 
-/// Whether no other attempt at the same delivery of the slot, to the same place, may have made an object visible.
+/// Whether no other attempt at the same delivery of the slot, to the same place, may have made an object visible. What somebody
+/// says to be lost is there no more: if he errs, it is not replaced.
 pub(super) fn is_first(ledger: &Db, attempt: AttemptId) -> Result<bool, LedgerError> {
     let others = "SELECT o.sealed FROM attempts own
                   JOIN deliveries od ON od.id = own.delivery
                   JOIN deliveries d ON d.slot = od.slot AND d.customer = od.customer
                   JOIN attempts a ON a.delivery = d.id
                   JOIN objects o ON o.attempt = a.id
-                  WHERE own.id = ?1 AND a.id <> own.id AND a.bucket = own.bucket AND a.manifest_key = own.manifest_key";
+                  WHERE own.id = ?1 AND a.id <> own.id AND a.bucket = own.bucket AND a.manifest_key = own.manifest_key
+                    AND NOT (a.state = 'committed' AND d.state = 'failed')";
     let read = |row: &Row<'_>| json::<SealedObject>(row.get("sealed")?);
     let others = ledger.all(others, values![attempt.0], read)?;
     Ok(others.iter().all(|object| object.completion == Completion::Open))

@@ -30,7 +30,7 @@ impl Reader {
 fn delivered(ledger: &Db, share: &ShareName, at: Instant) -> Result<Vec<Delivered>, LedgerError> {
     let select = "SELECT d.customer, r.id AS run_id, a.id, a.draft FROM slots s
              JOIN deliveries d ON d.slot = s.id JOIN runs r ON r.seq = d.run JOIN attempts a ON a.delivery = d.id
-         WHERE s.share = ?1 AND s.at = ?2 AND a.state = 'committed' ORDER BY d.customer";
+         WHERE s.share = ?1 AND s.at = ?2 AND a.state = 'committed' AND d.state = 'committed' ORDER BY d.customer";
     ledger.all(select, values![share.as_str(), at], |row: &Row<'_>| {
         let objects = sealed_objects(ledger, AttemptId(row.get("id")?))?;
         Ok(Delivered { customer: customer(row)?, run: run_id(row)?, objects, draft: maybe_json(row, "draft")? })

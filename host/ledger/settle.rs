@@ -6,8 +6,9 @@ use serde::{Deserialize, Serialize};
 use super::admin::deliveries;
 use super::db::{Db, values};
 use super::read::{OpenAttempt, open_attempt, open_delivery};
-use super::row::to_json;
-use super::{AttemptState, Committed, DeliveryId, DeliveryState, Ledger, LedgerError, shared, write};
+use super::row::{state, step, to_json};
+use super::state::{DeliveryEvent, RunEvent};
+use super::{AttemptState, Committed, DeliveryId, DeliveryState, Ledger, LedgerError, RunState, shared, write};
 use crate::clock::Instant;
 use crate::domain::{
     CustomerName, Destination, Failure, Layer, Manifest, ManifestObject, Retry, Role, RunId, SealedObject,
@@ -19,7 +20,7 @@ use crate::domain::{
 pub enum Verdict {
     /// Its manifest is in the bucket.
     Committed,
-    /// It is not.
+    /// It is not, or no more.
     Failed,
 }
 
@@ -73,7 +74,7 @@ struct Doubt {
 
 impl Ledger {
     /// Records what somebody knows of these deliveries of a run: of all of them, or, if one of them is not in
-    /// doubt, of none. Nobody may be at work on them.
+    /// doubt, of none. Nobody may be at work on them. What is on record as committed may be lost since.
     pub async fn settle(
         &self,
         run: RunId,
@@ -111,7 +112,8 @@ fn settle_idle(
 ) -> Result<Result<Vec<Settlement>, Unsettled>, LedgerError> {
     shared::take_over_run(ledger, run)?;
     let settled = settle(ledger, now, run, customers, saying)?;
-    if settled.is_ok() && deliveries(ledger, run)?.into_iter().all(|(_, _, state)| state.has_ended()) {
+    let is_over = || Ok(deliveries(ledger, run)?.into_iter().all(|(_, _, state)| state.has_ended()));
+    if settled.is_ok() && run_state(ledger, run)? == Some(RunState::Running) && is_over()? {
         write::run_finished(ledger, now, run)?;
     }
     Ok(settled)
@@ -127,29 +129,38 @@ fn settle(
     if let Some(node) = shared::has(ledger, run)? {
         return Ok(Err(Unsettled::Elsewhere(node)));
     }
-    let mut doubts = Vec::new();
+    let Saying { verdict, by, reason } = saying;
+    let mut known = Vec::new();
     for (id, customer, state) in deliveries(ledger, run)? {
+        let id = DeliveryId(id);
         if !customers.contains(&customer) {
             continue;
         }
-        match doubt(ledger, DeliveryId(id), &customer, state)? {
-            Ok(doubt) => doubts.push((DeliveryId(id), customer, doubt)),
+        if (state, *verdict) == (DeliveryState::Committed, Verdict::Failed) {
+            known.push((id, customer, None));
+            continue;
+        }
+        match doubt(ledger, id, &customer, state)? {
+            Ok(doubt) => known.push((id, customer, Some(doubt))),
             Err(why) => return Ok(Err(why)),
         }
     }
-    let Saying { verdict, by, reason } = saying;
     let settled = to_json(&Settled { by: by.clone(), at: now, reason: reason.clone() })?;
     let mut all = Vec::new();
-    for (delivery, customer, doubt) in doubts {
-        let (outcome, lacking) = match verdict {
-            Verdict::Committed => {
+    for (delivery, customer, doubt) in known {
+        let why = || saying.failure(run, &customer);
+        let (outcome, lacking) = match (verdict, doubt) {
+            (Verdict::Committed, Some(doubt)) => {
                 let (manifest, lacking) = commit(ledger, now, delivery, doubt)?;
                 (Ok(Box::new(manifest)), lacking)
             }
-            Verdict::Failed => {
-                let why = saying.failure(run, &customer);
-                write::ended(ledger, now, doubt.attempt.id, (&why, 0), None)?;
-                (Err(why), Vec::new())
+            (Verdict::Failed, Some(doubt)) => {
+                write::ended(ledger, now, doubt.attempt.id, (&why(), 0), None)?;
+                (Err(why()), Vec::new())
+            }
+            (_, None) => {
+                lose(ledger, run, delivery, &why())?;
+                (Err(why()), Vec::new())
             }
         };
         ledger.execute("UPDATE deliveries SET settled = ?2 WHERE id = ?1", values![delivery.0, &settled])?;
@@ -166,6 +177,21 @@ impl Saying {
         let remedy = format!("`consign retry {run} --customer {customer}` begins it again");
         Failure::new(Layer::Schedule, Retry::Never, message, remedy)
     }
+}
+
+/// It is there no more. Its attempt is on record as it was.
+fn lose(ledger: &Db, run: RunId, delivery: DeliveryId, why: &Failure) -> Result<(), LedgerError> {
+    let also = "failure = ?3, manifest_key = NULL, rows = NULL, bytes = NULL";
+    step::<DeliveryState>(ledger, delivery.0, DeliveryEvent::Lose, also, values![&to_json(why)?])?;
+    if run_state(ledger, run)? == Some(RunState::Succeeded) {
+        let seq: i64 = ledger.only("SELECT seq FROM runs WHERE id = ?1", values![&run.to_string()])?;
+        step::<RunState>(ledger, seq, RunEvent::Lose, "", &[])?;
+    }
+    Ok(())
+}
+
+fn run_state(ledger: &Db, run: RunId) -> Result<Option<RunState>, LedgerError> {
+    ledger.first("SELECT state FROM runs WHERE id = ?1", values![&run.to_string()], |row| state(row, "state"))
 }
 
 /// Uploads that may not have become anything are left to be aborted.

@@ -5,13 +5,14 @@
 //! slot      pending ─start→ running ─finish→ done      skip: pending → skipped
 //!           pending ─hold→ held ─release→ pending      (another slot of its share is at work)
 //!           done, skipped ─start→ running (by hand)    plan: running, done, skipped → pending
-//! run       running ─succeed→ succeeded, ─fail→ failed
+//! run       running ─succeed→ succeeded, ─fail→ failed; succeeded ─lose→ failed
 //! delivery  pending ─work→ working ─seal→ sealed ─commit→ committed
 //!           working ─wait→ waiting ─work→ working             (a failure that may pass; what is sealed stays so)
 //!           sealed ─wait→ waiting                             (somebody else has ended an upload of it)
 //!           pending ─wait→ waiting                            (its bucket does not answer)
 //!           pending, waiting ─hold→ waiting                   (its customer is not ready; what is sealed stays so)
 //!           pending, working, sealed, waiting ─fail→ failed
+//!           committed ─lose→ failed                           (a person says that it is there no more)
 //!           working, sealed ─interrupt→ pending               (the process died)
 //! attempt   working ─seal→ sealed ─commit→ committed
 //!           working, sealed ─fail→ failed, ─interrupt→ interrupted
@@ -110,9 +111,10 @@ states! {
         /// At least one did not.
         Failed = "failed",
     }
-    RunEvent { Succeed, Fail, }
+    RunEvent { Succeed, Fail, Lose, }
     | Running, Succeed => Succeeded;
     | Running, Fail => Failed;
+    | Succeeded, Lose => Failed;
 }
 
 states! {
@@ -126,13 +128,14 @@ states! {
         Committed = "committed",
         Failed = "failed",
     }
-    DeliveryEvent { Work, Seal, Commit, Wait, Hold, Fail, Interrupt, }
+    DeliveryEvent { Work, Seal, Commit, Wait, Hold, Fail, Lose, Interrupt, }
     | Pending | Waiting, Work => Working;
     | Working, Seal => Sealed;
     | Sealed, Commit => Committed;
     | Pending | Working | Sealed, Wait => Waiting;
     | Pending | Waiting, Hold => Waiting;
     | Pending | Working | Sealed | Waiting, Fail => Failed;
+    | Committed, Lose => Failed;
     | Working | Sealed, Interrupt => Pending;
 }
 

@@ -117,6 +117,51 @@ fn what_is_settled_as_failed_begins_again() {
     }
 }
 
+/// A customer has lost what was delivered, or it was wrong, and is to have the slot again. Who errs replaces nothing.
+#[test]
+fn what_was_delivered_and_is_there_no_more_is_delivered_again() {
+    let share = "schedule = \"@yearly\"\nto = { customers = [\"acme\", \"beta\"] }\n";
+    let customers =
+        world::customer("acme", 1, "us-east-1", "\"AS\"") + &world::customer("beta", 2, "us-east-1", "\"UA\"");
+    for with_daemon in [false, true] {
+        let world = World::new(&world::flights(&customers, "daily", share));
+        let _sandbox = world.sandbox();
+        world.run(&["send", "daily", "--at", "2026-01-01T00:00:00Z"]).ended(0);
+        let (first, bucket) = (run(&world), world.path("buckets/acme-data"));
+        let daemon = with_daemon.then(|| world.daemon());
+        world.run(&["settle", &first, "--failed"]).ended(1).err_says(&["no delivery of run", "is in doubt"]);
+        settle(&world, "--committed").ended(1).err_says(&["it is committed", "no more is said so by --failed"]);
+        world.run(&["retry", &first, "--customer", "acme"]).ended(1).err_says(&["nothing of run"]);
+        let again = format!("`consign retry {first} --customer acme` begins it again");
+        settle(&world, "--failed").ended(0).out_says(&["acme           is on record as failed", &again]);
+        let summary = world.runs()[0].clone();
+        assert_eq!((&summary["state"], &summary["committed"]), (&json!("failed"), &json!(1)), "{summary}");
+        let of = |customer: &str| {
+            let shown = world.run(&["show", &first, "--json"]).ended(0).json();
+            shown["deliveries"].as_array().unwrap().iter().find(|one| one["customer"] == customer).unwrap().clone()
+        };
+        is_settled(&of("acme"), "failed");
+        assert_eq!(of("beta")["state"], "committed");
+        assert_eq!(world.run(&["ledger", "check"]).code, 0);
+
+        // It is there all the same.
+        let before = world::files(&bucket);
+        world.run(&["retry", &first, "--customer", "acme"]).ended(1).out_says(&["nothing was replaced"]);
+        assert_eq!(world::files(&bucket), before);
+        std::fs::remove_dir_all(bucket.join("in/daily")).unwrap();
+        world.run(&["retry", &first, "--customer", "acme"]).ended(0).out_says(&["acme", "delivered"]);
+        let there = world::manifests(&bucket);
+        assert_eq!(there.values().map(|manifest| &manifest["run"]).collect::<Vec<_>>(), [&world.runs()[0]["run"]]);
+        world.run(&["send", "daily", "--at", "2026-01-01T00:00:00Z", "--verify"]).ended(0).out_says(&["acme", "beta"]);
+        world.run(&["retry", "--share", "daily"]).ended(0).out_says(&["nothing that failed"]);
+        assert_eq!(world.run(&["ledger", "check"]).code, 0);
+        if let Some(daemon) = daemon {
+            says(&world.log(), &["settled by hand: its manifest, which was delivered, is there no more"]);
+            stop(daemon);
+        }
+    }
+}
+
 fn shown_of(world: &World, run: &str) -> Value {
     world.run(&["show", run, "--json"]).ended(0).json()["deliveries"][0].clone()
 }

@@ -5,9 +5,9 @@ use tokio::sync::oneshot;
 use super::ask::Judged;
 use super::office::stopping;
 use super::{Caller, Office, Order};
-use crate::daemon::settling::Settling;
+use crate::daemon::settling::{Named, Settling};
 use crate::domain::{CustomerName, Refused, RunId};
-use crate::ledger::{DeliveryDetail, DeliveryId, DeliveryState, RunDetail, Saying, Settlement, Unsettled, Verdict};
+use crate::ledger::{DeliveryDetail, DeliveryState, RunDetail, Saying, Settlement, Unsettled, Verdict};
 use crate::run::wanted;
 
 /// Characters of a reason.
@@ -27,7 +27,7 @@ impl Office {
         if let Some(node) = self.ledger.who_else_has(run).await? {
             return Err(unsettled(run, Unsettled::Elsewhere(node)));
         }
-        let deliveries = to_settle(&detail, named)?;
+        let deliveries = to_settle(&detail, named, verdict)?;
         let saying = saying(&caller.name(), verdict, reason);
         let (done, settled) = oneshot::channel();
         self.order(Order::Settle(Box::new(Settling { run, deliveries, saying, done }))).await?;
@@ -44,26 +44,34 @@ impl Judged {
     }
 }
 
+impl Named {
+    fn of(delivery: &DeliveryDetail) -> Self {
+        let has_ended = delivery.state.has_ended();
+        Self { customer: delivery.customer.clone(), delivery: delivery.id, has_ended }
+    }
+}
+
 /// What somebody says, and who.
 pub fn saying(who: &str, verdict: Verdict, reason: Option<&str>) -> Saying {
     Saying { verdict, by: who.to_owned(), reason: in_a_line(reason) }
 }
 
 /// Those that are named, or the only one that is in doubt: of several nobody knows all without looking.
-pub fn to_settle(detail: &RunDetail, named: &[String]) -> Result<Vec<(CustomerName, DeliveryId)>, Refused> {
+pub fn to_settle(detail: &RunDetail, named: &[String], verdict: Verdict) -> Result<Vec<Named>, Refused> {
     let customers = wanted::customers_of(detail, named)?;
     let (run, all) = (detail.run.run, detail.deliveries.iter());
     if !named.is_empty() {
         let named = all.filter(|delivery| customers.contains(&delivery.customer));
-        let sealed = |delivery: &DeliveryDetail| match delivery.state {
-            DeliveryState::Sealed => Ok((delivery.customer.clone(), delivery.id)),
+        let settled = |delivery: &DeliveryDetail| match delivery.state {
+            DeliveryState::Sealed => Ok(Named::of(delivery)),
+            DeliveryState::Committed if verdict == Verdict::Failed => Ok(Named::of(delivery)),
             state => Err(unsettled(run, Unsettled::Is(delivery.customer.clone(), state))),
         };
-        return named.map(sealed).collect();
+        return named.map(settled).collect();
     }
     let in_doubt: Vec<_> = all.filter(|delivery| delivery.in_doubt.is_some()).collect();
     match in_doubt[..] {
-        [one] => Ok(vec![(one.customer.clone(), one.id)]),
+        [one] => Ok(vec![Named::of(one)]),
         [] => {
             let message = format!("no delivery of run {run} is in doubt");
             Err(Refused::request(message, format!("`consign show {run}` tells how it stands")))
@@ -85,7 +93,7 @@ pub fn unsettled(run: RunId, why: Unsettled) -> Refused {
         ),
         Unsettled::Is(customer, DeliveryState::Committed) => (
             format!("the delivery to {customer} is not in doubt: it is committed"),
-            "what is delivered stays in the bucket".to_owned(),
+            "nothing is to be done; one that is there no more is said so by --failed".to_owned(),
         ),
         Unsettled::Is(customer, DeliveryState::Failed) => (
             format!("the delivery to {customer} is not in doubt: it has failed"),
