@@ -4,7 +4,7 @@ use super::db::{Db, Row, values};
 use super::row::{json, to_json};
 use super::state::UploadEvent;
 use super::{AttemptId, Ledger, LedgerError, write};
-use crate::domain::{Completion, SealedObject};
+use crate::domain::{Completion, Role, SealedObject};
 
 impl Ledger {
     /// Keeps how far the completion of each of these objects is.
@@ -48,7 +48,9 @@ pub(super) fn is_first(ledger: &Db, attempt: AttemptId) -> Result<bool, LedgerEr
                     AND NOT (a.state = 'committed' AND d.state = 'failed')";
     let read = |row: &Row<'_>| json::<SealedObject>(row.get("sealed")?);
     let others = ledger.all(others, values![attempt.0], read)?;
-    Ok(others.iter().all(|object| object.completion == Completion::Open))
+    // What comes after the manifest comes after these.
+    let mut data = others.iter().filter(|object| object.role == Role::Data);
+    Ok(data.all(|object| object.completion == Completion::Open))
 }
 
 /// Whether the manifest of an attempt is known to be in the bucket.

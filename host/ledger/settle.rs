@@ -112,8 +112,8 @@ fn settle_idle(
 ) -> Result<Result<Vec<Settlement>, Unsettled>, LedgerError> {
     shared::take_over_run(ledger, run)?;
     let settled = settle(ledger, now, run, customers, saying)?;
-    let is_over = || Ok(deliveries(ledger, run)?.into_iter().all(|(_, _, state)| state.has_ended()));
-    if settled.is_ok() && run_state(ledger, run)? == Some(RunState::Running) && is_over()? {
+    let is_over = deliveries(ledger, run)?.into_iter().all(|(_, _, state)| state.has_ended());
+    if settled.is_ok() && is_over && run_state(ledger, run)? == Some(RunState::Running) {
         write::run_finished(ledger, now, run)?;
     }
     Ok(settled)

@@ -125,10 +125,11 @@ fn what_was_delivered_and_is_there_no_more_is_delivered_again() {
         world::customer("acme", 1, "us-east-1", "\"AS\"") + &world::customer("beta", 2, "us-east-1", "\"UA\"");
     for with_daemon in [false, true] {
         let world = World::new(&world::flights(&customers, "daily", share));
-        let _sandbox = world.sandbox();
+        let sandbox = world.sandbox();
         world.run(&["send", "daily", "--at", "2026-01-01T00:00:00Z"]).ended(0);
         let (first, bucket) = (run(&world), world.path("buckets/acme-data"));
         let daemon = with_daemon.then(|| world.daemon());
+        until("it is ready", SOON, || daemon.is_none() || world.log().contains("consign is ready"));
         world.run(&["settle", &first, "--failed"]).ended(1).err_says(&["no delivery of run", "is in doubt"]);
         settle(&world, "--committed").ended(1).err_says(&["it is committed", "no more is said so by --failed"]);
         world.run(&["retry", &first, "--customer", "acme"]).ended(1).err_says(&["nothing of run"]);
@@ -148,7 +149,9 @@ fn what_was_delivered_and_is_there_no_more_is_delivered_again() {
         let before = world::files(&bucket);
         world.run(&["retry", &first, "--customer", "acme"]).ended(1).out_says(&["nothing was replaced"]);
         assert_eq!(world::files(&bucket), before);
+        drop(sandbox);
         std::fs::remove_dir_all(bucket.join("in/daily")).unwrap();
+        let _sandbox = world.sandbox_again();
         world.run(&["retry", &first, "--customer", "acme"]).ended(0).out_says(&["acme", "delivered"]);
         let there = world::manifests(&bucket);
         assert_eq!(there.values().map(|manifest| &manifest["run"]).collect::<Vec<_>>(), [&world.runs()[0]["run"]]);
@@ -181,7 +184,7 @@ fn without_a_daemon_the_ledger_is_told_at_once() {
         assert_eq!(shown(&world)["settled"]["by"], "root");
         world.run(&["ledger", "check"]).ended(0);
         // Once.
-        let help = if state == "failed" { "begins it again" } else { "stays in the bucket" };
+        let help = if state == "failed" { "begins it again" } else { "is said so by --failed" };
         settle(&world, verdict).ended(1).err_says(&["the delivery to acme is not in doubt", help]);
     }
 }

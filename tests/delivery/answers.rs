@@ -483,7 +483,8 @@ async fn an_old_upload_of_the_manifest_is_no_proof_and_is_not_forgotten() {
 /// The first object of a delivery of which nothing is there yet, as far as anybody knows.
 async fn put_first(case: &Case, sealed: Sealed) -> Result<Committed, Failure> {
     let completed = sealed.if_new(true).complete().await?;
-    completed.manifest(&manifest(&case.customer, case.run, completed.objects())).await?.mark().await
+    let manifest = manifest(&case.customer, case.run, completed.objects());
+    completed.manifest(&manifest).await?.mark().await
 }
 
 /// The ledger was lost, or has forgotten the slot: what its customer has stays as it is.
@@ -494,7 +495,7 @@ async fn nothing_is_replaced_by_a_delivery_that_is_the_first_as_far_as_anybody_k
     let failure = put_first(&case, case.sealed().await).await.unwrap_err();
     assert_eq!((failure.layer, failure.retry, failure.leaves), (Layer::Conflict, Retry::Never, Leaves::Whole));
     assert!(failure.message.contains("nothing was replaced"), "{failure:?}");
-    assert_eq!((case.wire.objects()[A].as_str(), case.wire.objects().len()), ("theirs", 1));
+    assert_eq!((&case.wire.objects()[A][..], case.wire.objects().len()), (&b"theirs"[..], 1));
     let left = case.journal.left();
     assert_eq!(left.objects[0].completion, Completion::Open, "none of it is there, and who tries again knows");
     // What an earlier attempt may have left is taken for its own.
@@ -533,7 +534,7 @@ async fn a_first_object_whose_reply_is_lost_is_known_for_ours() {
     let sealed = case.sealed().await;
     let left = case.journal.left();
     drop(sealed.if_new(true).complete().await.unwrap());
-    case.wire.obey(|seen, before| (seen.call == Call::Complete && before == 1).then(precondition_failed));
+    case.wire.obey(|seen, _| is(seen, Call::Complete, A).then(precondition_failed));
     let resumed = case.resume(left).await.unwrap();
     case.is_done(&put_first(&case, resumed).await.unwrap());
 }

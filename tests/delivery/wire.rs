@@ -189,15 +189,17 @@ impl State {
         if seen.headers.contains_key("if-none-match") && self.objects.contains_key(&upload.key) {
             return error(412, "PreconditionFailed", "At least one of the pre-conditions you specified did not hold");
         }
-        let listed = String::from_utf8_lossy(&seen.body).matches("<PartNumber>").count();
-        if listed != upload.parts.len() {
+        let body = String::from_utf8_lossy(&seen.body);
+        let listed = body.split("<PartNumber>").skip(1).map(|rest| rest.split('<').next().unwrap().parse().unwrap());
+        // Those that are there and not listed are no part of it.
+        let Some(parts) = listed.map(|number| upload.parts.get(&number)).collect::<Option<Vec<&Bytes>>>() else {
             return error(400, "InvalidPart", "One or more of the specified parts could not be found");
-        }
-        let sizes: Vec<usize> = upload.parts.values().map(Bytes::len).collect();
+        };
+        let sizes: Vec<usize> = parts.iter().map(|part| part.len()).collect();
         if sizes.iter().rev().skip(1).any(|size| *size < 5 << 20) {
             return error(400, "EntityTooSmall", "Your proposed upload is smaller than the minimum allowed size");
         }
-        let whole: Vec<u8> = upload.parts.values().flat_map(|part| part.iter().copied()).collect();
+        let whole: Vec<u8> = parts.iter().flat_map(|part| part.iter().copied()).collect();
         if seen.headers["x-amz-checksum-crc64nvme"] != crc(&whole).as_str()
             || seen.headers["x-amz-checksum-type"] != "FULL_OBJECT"
             || seen.headers["x-amz-mp-object-size"] != whole.len().to_string().as_str()

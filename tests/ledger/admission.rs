@@ -435,8 +435,8 @@ async fn a_long_backlog_is_claimed_in_good_time() {
     plan(&ledger, Overlap::Allow, Origin::Schedule, &hours, &["acme"]).await;
     let clock = std::time::Instant::now();
     assert_eq!(ledger.claim(usize::MAX, 0).await.unwrap().runs.len(), 5_000);
-    // Milliseconds for each of them if others were looked through every time.
-    assert!(clock.elapsed().as_secs() < 15, "{:?}", clock.elapsed());
+    // Much longer if others were looked through every time, and as long on a machine that has other things to do.
+    assert!(clock.elapsed().as_secs() < 120, "{:?}", clock.elapsed());
 }
 
 /// Filled in for one customer it would be known, and the others would never get it.

@@ -1,6 +1,6 @@
 //! How far a sealed attempt's objects are on their way to be seen.
 
-use consign::domain::{Completion, Failure, Leaves, SealedObject};
+use consign::domain::{Completion, Failure, Leaves, Role, SealedObject};
 use consign::ledger::{Attempt, DeliveryState, LedgerError, UploadState};
 
 use super::{customers, deliver, destination, key, lasting, object, open, passing, slot, start};
@@ -19,9 +19,12 @@ async fn an_attempt_is_the_first_unless_another_one_may_have_left_something_to_s
         let at = key(&slot("a", 1), "rows.csv");
         ledger.upload_created(attempt.id, &at, id).await.unwrap();
         let one = SealedObject { completion: Completion::InDoubt, ..object(&at, id) };
-        ledger.sealed(attempt.id, &[one.clone()]).await.unwrap();
+        let marker = key(&slot("a", 1), "_SUCCESS");
+        let marker = SealedObject { role: Role::SuccessMarker, ..object(&marker, &format!("{id}-marker")) };
+        ledger.sealed(attempt.id, &[one.clone(), marker]).await.unwrap();
         ledger.completions(attempt.id, &[SealedObject { completion, ..one }]).await.unwrap();
     };
+    let torn = || Failure { leaves: Leaves::Torn, ..passing() };
     let one = start(1).await;
     // Nothing was stored, then nothing completed; then it may have.
     let first = attempt(one, "a/_manifest.json").await;
@@ -29,7 +32,7 @@ async fn an_attempt_is_the_first_unless_another_one_may_have_left_something_to_s
     let second = attempt(one, "a/_manifest.json").await;
     sealed(&second, "u2", Completion::Open).await;
     assert!(ledger.open_delivery(one).await.unwrap().attempt.unwrap().is_first, "it is none but itself");
-    ledger.failed(second.id, passing(), Some(super::start())).await.unwrap();
+    ledger.failed(second.id, torn(), Some(super::start())).await.unwrap();
     let third = attempt(one, "a/_manifest.json").await;
     sealed(&third, "u3", Completion::InDoubt).await;
     assert!(ledger.open_delivery(one).await.unwrap().attempt.unwrap().is_first);

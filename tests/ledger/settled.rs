@@ -11,12 +11,13 @@ use consign::ledger::{
 };
 
 use super::nodes::{Shared, TAKE_FOR_DEAD};
-use super::{customers, destination, draft, key, lasting, object, open, passing, planned, slot, start};
+use super::{customers, destination, draft, key, lasting, object, open, passing, planned, share, slot, start};
 
 on_postgres! {
     what_is_said_to_be_there_is_committed_without_what_is_not_known_to_be,
     what_is_said_not_to_be_there_has_failed_and_begins_again,
     nothing_is_settled_where_one_is_in_no_doubt,
+    what_was_delivered_and_is_there_no_more_has_failed,
     what_waited_for_it_is_looked_at_again,
     a_word_says_nothing_of_customers_and_plugins,
 }
@@ -160,10 +161,45 @@ async fn nothing_is_settled_where_one_is_in_no_doubt() {
     let both = customers(&["acme", "globex"]);
     let one = ledger.settle(doubtful.run, customers(&["globex"]), says(Verdict::Committed)).await.unwrap();
     assert_eq!(one.unwrap().len(), 1);
-    let said = ledger.settle(doubtful.run, both, says(Verdict::Failed)).await.unwrap();
+    let said = ledger.settle(doubtful.run, both, says(Verdict::Committed)).await.unwrap();
     assert_eq!(said, Err(Unsettled::Is(named("globex"), DeliveryState::Committed)));
     let acme = &ledger.reader().run(doubtful.run).await.unwrap().deliveries[0];
     assert_eq!((acme.state, &acme.settled), (DeliveryState::Sealed, &None));
+}
+
+/// Whoever has lost it gets it by another attempt, which is the first one that can find anything there.
+#[tokio::test]
+async fn what_was_delivered_and_is_there_no_more_has_failed() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = open(dir.path());
+    let start_manual = async |names: &[&str]| ledger.start_manual(slot("a", 1), customers(names)).await.unwrap();
+    let claim = start_manual(&["acme", "globex"]).await.claim.unwrap();
+    let to = |customer: &str| destination(key(&slot("a", 1), &format!("{customer}.json")).as_str());
+    for (customer, delivery) in &claim.deliveries {
+        let attempt = ledger.attempt_started(*delivery, Some(to(customer.as_str()))).await.unwrap().id;
+        super::deliver(&ledger, &slot("a", 1), attempt, customer.as_str()).await.unwrap();
+    }
+    ledger.run_finished(claim.run).await.unwrap();
+    let acme = || customers(&["acme"]);
+    let told = ledger.settle_idle(claim.run, acme(), says(Verdict::Failed)).await.unwrap().unwrap();
+    assert!(told[0].outcome.is_err() && told[0].lacking.is_empty(), "{told:?}");
+    // Once more it is known.
+    let again = ledger.settle(claim.run, acme(), says(Verdict::Failed)).await.unwrap();
+    assert_eq!(again, Err(Unsettled::Is(acme().remove(0), DeliveryState::Failed)));
+    let shown = ledger.reader().run(claim.run).await.unwrap();
+    let states: Vec<_> = shown.deliveries.iter().map(|delivery| delivery.state).collect();
+    assert_eq!((shown.run.state, states), (RunState::Failed, vec![DeliveryState::Failed, DeliveryState::Committed]));
+    assert_eq!((&shown.deliveries[0].settled, &shown.deliveries[1].settled), (&settled(), &None));
+    assert_eq!(ledger.reader().delivered(&share("a"), slot("a", 1).at).await.unwrap().len(), 1);
+    assert_eq!(ledger.reader().check().await.unwrap().findings, Vec::<String>::new());
+
+    let started = start_manual(&["acme", "globex"]).await;
+    assert_eq!(started.committed.len(), 1);
+    let delivery = started.claim.unwrap().deliveries[0].1;
+    let attempt = ledger.attempt_started(delivery, Some(to("acme"))).await.unwrap();
+    assert!(attempt.is_first, "it replaces nothing");
+    super::deliver(&ledger, &slot("a", 1), attempt.id, "again").await.unwrap();
+    assert_eq!(ledger.reader().delivered(&share("a"), slot("a", 1).at).await.unwrap().len(), 2);
 }
 
 /// With `overlap = "queue"`, where one that was being completed is in the way of the next.

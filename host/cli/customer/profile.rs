@@ -14,7 +14,7 @@ pub struct Profile {
     pub name: CustomerName,
     /// Unless said, `made`.
     pub external_id: Option<String>,
-    made: String,
+    pub made: String,
     /// Unless there is an account.
     pub role_arn: Option<String>,
     pub account: Option<String>,

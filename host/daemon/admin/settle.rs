@@ -6,7 +6,7 @@ use super::ask::Judged;
 use super::office::stopping;
 use super::{Caller, Office, Order};
 use crate::daemon::settling::{Named, Settling};
-use crate::domain::{CustomerName, Refused, RunId};
+use crate::domain::{Refused, RunId};
 use crate::ledger::{DeliveryDetail, DeliveryState, RunDetail, Saying, Settlement, Unsettled, Verdict};
 use crate::run::wanted;
 

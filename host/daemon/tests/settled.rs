@@ -7,7 +7,7 @@ use super::super::admin::Order;
 use super::super::admin::ask::Event;
 use super::super::job::{Delivery, Job, Task};
 use super::super::notify::Manager;
-use super::super::settling::Settling;
+use super::super::settling::{Named, Settling};
 use super::ends::{draft, no_answer, watch};
 use super::*;
 use crate::domain::{Destination, Refused};
@@ -58,7 +58,8 @@ fn settle(
 ) -> oneshot::Receiver<Result<Vec<Settlement>, Refused>> {
     let (done, settled) = oneshot::channel();
     let saying = Saying { verdict, by: "root".to_owned(), reason: None };
-    let deliveries = vec![(delivery.customer.clone(), delivery.id)];
+    let named = Named { customer: delivery.customer.clone(), delivery: delivery.id, has_ended: false };
+    let deliveries = vec![named];
     let settling = Settling { run: delivery.run, deliveries, saying, done };
     desk.obey(Order::Settle(Box::new(settling)), &mut Manager::of_process());
     settled

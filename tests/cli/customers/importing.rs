@@ -93,10 +93,10 @@ fn external_ids_that_the_vendor_has_made_before_are_taken() {
     };
     world.write("list.csv", list("ours-of-a", "ours-of-a"));
     let twice = world.run(&["customer", "add", "--from", "list.csv"]).ended(3);
-    twice.err_says(&["have the same external ID", "list.csv:3:32", "nothing is written"]);
+    twice.err_says(&["have the same external ID", "list.csv:3:33", "nothing is written"]);
     world.write("list.csv", list("ours-of-a", ""));
     let added = world.run(&["customer", "add", "--from", "list.csv"]).ended(0).out_says(&["2 customers added"]);
-    added.err_says(&["warning: the external IDs of the list are taken as they are", "list.csv:1:29"]);
+    added.err_says(&["warning: the external IDs of the list are taken as they are", "list.csv:1:28"]);
     let id = |customer: &str| {
         let shown = world.run(&["customer", "show", customer, "--json"]).ended(0).json();
         shown["profile"]["external_id"].as_str().unwrap().to_owned()

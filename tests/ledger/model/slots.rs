@@ -116,8 +116,9 @@ fn plan_one(model: &mut Model, key: SlotKey, who: u8, kind: Kind) {
 
 /// Who has yet to get a slot that is filled in.
 fn fill(model: &mut Model, key: SlotKey, who: &BTreeSet<&'static str>) -> BTreeSet<&'static str> {
-    // What is after the cursor the schedule is yet to plan.
-    if model.cursors.get(&key.0).is_some_and(|cursor| *cursor < key.1) {
+    // What is after the cursor the schedule is yet to plan, unless it has done so before it was taken back.
+    let is_planned = model.slots.get(&key).is_some_and(|known| known.origin != Origin::Manual);
+    if !is_planned && model.cursors.get(&key.0).is_some_and(|cursor| *cursor < key.1) {
         return BTreeSet::new();
     }
     let mut open = model.free(key, who);
