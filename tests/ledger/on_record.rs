@@ -250,7 +250,7 @@ proptest! {
         forgotten in proptest::collection::vec(any::<Index>(), 0..6),
         sent in proptest::collection::vec((schedule(), 0..40i64 * 24), 0..8),
         now in schedule(),
-        some in (0..45i64 * 24, 0..45i64 * 24),
+        some in (0..44i64 * 24, 0..44i64 * 24),
     ) {
         let mut until = day(10, 12);
         let epochs: Vec<(&str, Instant)> = epochs.into_iter().map(|(schedule, days)| {
