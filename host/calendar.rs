@@ -82,6 +82,13 @@ impl Calendar {
         Self { start, end, ..self }
     }
 
+    /// The part of a stretch in which there may be slots; both ends are included.
+    pub fn within(&self, from: Instant, to: Instant) -> Option<(Instant, Instant)> {
+        let from = self.start.map_or(from, |start| start.max(from));
+        let to = self.end.map_or(to, |end| end.min(to));
+        (from <= to).then_some((from, to))
+    }
+
     pub fn zone(&self) -> Tz {
         self.zone
     }

@@ -14,6 +14,7 @@ mod db;
 mod delivered;
 mod error;
 mod faults;
+mod on_record;
 mod open;
 mod order;
 mod place;
@@ -49,6 +50,7 @@ use db::Db;
 pub use delivered::Delivered;
 pub use error::{Holder, LedgerError};
 pub use faults::{Formatter, Quarantine, Waiting};
+pub use on_record::OnRecord;
 pub use order::Order;
 pub use read::{
     AttemptDetail, DeliveryDetail, History, ObjectDetail, OpenAttempt, OpenDelivery, OpenUpload, RunDetail, RunSummary,

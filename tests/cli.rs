@@ -5,6 +5,7 @@ mod audit;
 mod buckets;
 mod calendar;
 mod callers;
+mod changed;
 mod check;
 mod clocks;
 mod commands;

@@ -27,6 +27,7 @@ mod left_out;
 mod migration;
 mod model;
 mod nodes;
+mod on_record;
 mod order;
 mod ready;
 mod restored;

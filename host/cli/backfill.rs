@@ -9,11 +9,10 @@ use super::output::{self, CliError, Exit, count, line};
 use super::{Global, setup};
 use crate::calendar::When;
 use crate::clock::{Clock, Instant, exact, to_the_second};
-use crate::config::Config;
 use crate::crash::{self, Point};
 use crate::daemon::admin::ask::{Ask, Backfilled, Event};
 use crate::domain::{CustomerName, ShareName, Slot};
-use crate::ledger::Filling;
+use crate::ledger::{Filling, LedgerError, Reader};
 use crate::run::wanted;
 
 /// Slots that are listed for people.
@@ -83,13 +82,23 @@ async fn by_itself(global: &Global, args: &BackfillArgs) -> Result<Report, CliEr
     let share = wanted::share(&config, &args.share)?;
     let customers = wanted::customers(&share, &args.customers)?;
     let clock = Clock::system();
-    let slots = wanted::slots(&share, (args.from.when, args.to.when), clock.now())?;
-    warn(wanted::forgotten_before(&config, &slots, clock.now()));
+    let now = clock.now();
+    let range = wanted::range(&share, (args.from.when, args.to.when), now)?;
     let slots = match args.dry_run {
-        true => look(&config, slots, customers).await?,
+        true => {
+            let reader = setup::reader(&config)?;
+            let slots = wanted::slots(reader.as_ref(), &share, range, now).await?;
+            warn(wanted::forgotten_before(&config, &slots, now));
+            look(reader.as_ref(), slots, customers).await?
+        }
         false => {
+            // Whoever asks for what is no slot makes no ledger.
+            if matches!(setup::reader(&config), Ok(None)) {
+                wanted::slots(None, &share, range, now).await?;
+            }
             let ledger = setup::idle_ledger(&config, &clock)?;
-            let slots = wanted::as_planned(ledger.reader(), slots).await?;
+            let slots = wanted::slots(Some(ledger.reader()), &share, range, now).await?;
+            warn(wanted::forgotten_before(&config, &slots, now));
             let mut filled = Vec::with_capacity(slots.len());
             for piece in wanted::pieces(&slots, customers.len()) {
                 filled.extend(ledger.backfill(piece, customers.clone()).await?);
@@ -130,12 +139,13 @@ fn warn(forgotten_before: Option<Instant>) {
     output::stderr(Priority::Warning, &text);
 }
 
-async fn look(config: &Config, slots: Vec<Slot>, customers: Vec<CustomerName>) -> Result<Vec<Filling>, CliError> {
-    match setup::reader(config)? {
-        Some(reader) => {
-            let slots = wanted::as_planned(&reader, slots).await?;
-            Ok(reader.standing(slots, customers).await?)
-        }
+async fn look(
+    reader: Option<&Reader>,
+    slots: Vec<Slot>,
+    customers: Vec<CustomerName>,
+) -> Result<Vec<Filling>, LedgerError> {
+    match reader {
+        Some(reader) => reader.standing(slots, customers).await,
         None => {
             let nobody =
                 |slot| Filling { slot, to_deliver: customers.clone(), committed: Vec::new(), under_way: Vec::new() };
@@ -163,13 +173,13 @@ impl Report {
             names => names.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(", "),
         };
         let open_slots = || self.slots.iter().filter(|slot| !slot.to_deliver.is_empty());
-        let rows: Vec<_> =
-            open_slots().take(SHOWN).map(|slot| vec![exact(slot.slot.at), names(&slot.to_deliver)]).collect();
+        let row = |slot: &Filling| vec![exact(slot.slot.at), exact(slot.slot.interval.start), names(&slot.to_deliver)];
+        let rows: Vec<_> = open_slots().take(SHOWN).map(row).collect();
         if rows.is_empty() {
             return;
         }
         line("");
-        output::table(&["SLOT", "TO"], &rows);
+        output::table(&["SLOT", "DATA FROM", "TO"], &rows);
         let more = open_slots().count() - rows.len();
         if more > 0 {
             line(&format!("… and {more} more"));

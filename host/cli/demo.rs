@@ -16,6 +16,7 @@ use crate::clock::{Clock, Instant};
 use crate::config::{Config, Customer, Environment};
 use crate::daemon::Source;
 use crate::domain::ExternalId;
+use crate::ledger::OnRecord;
 use crate::run::{Parts, Report, wanted};
 
 #[derive(Args)]
@@ -143,7 +144,7 @@ fn new_year() -> Instant {
 
 fn sending(config: &Arc<Config>, parts: &Arc<Parts>, share: &str) -> Result<Sending, CliError> {
     let share = wanted::share(config, share)?;
-    let slot = wanted::slot(&share, Some(new_year()), false, &parts.clock)?;
+    let slot = wanted::slot(&share, Some(new_year()), false, parts.clock.now(), &OnRecord::default())?;
     let customers = share.to.clone();
     Ok(Sending { config: config.clone(), parts: parts.clone(), slot, customers })
 }

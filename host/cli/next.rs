@@ -83,7 +83,7 @@ pub async fn next(global: &Global, args: &NextArgs) -> Result<Exit, CliError> {
     let slot = |at| Slot { share: share.name.clone(), at, interval: share.calendar.slot_at(at) };
     let mut slots: Vec<Slot> = firings.take(args.limit).map(slot).collect();
     if let Some(reader) = &reader {
-        slots = wanted::all_as_recorded(reader, slots).await?;
+        slots = wanted::as_recorded(reader, slots).await?;
     }
     let report = Report {
         share: &share.name,

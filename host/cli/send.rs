@@ -12,12 +12,12 @@ use super::output::{self, CliError, Exit};
 use super::progress::Progress;
 use super::{Global, report, setup, waiting};
 use crate::clock::{Clock, Instant};
-use crate::config::Config;
+use crate::config::{Config, Share};
 use crate::crash::{self, Point};
 use crate::daemon::admin::ask::Ask;
 use crate::delivery::Target;
 use crate::domain::{CustomerName, Failure, Layer, Refused, Retry, RunId, Slot};
-use crate::ledger::{Claim, DeliveryId, Ledger, LedgerError, RunState};
+use crate::ledger::{Claim, DeliveryId, Ledger, LedgerError, OnRecord, RunState};
 use crate::run::{
     self, Fared, Fate, Gauge, NoJournal, Outcome, Parts, Recorder, Report, Retrying, Stop, Turn, Work, quarantine,
     wanted,
@@ -32,7 +32,8 @@ pub struct SendArgs {
     #[arg(long = "customer", value_name = "CUSTOMER")]
     customers: Vec<String>,
 
-    /// A firing of the share, such as `2026-03-01T06:00:00Z`; default: the latest one.
+    /// A firing of the share, such as `2026-03-01T06:00:00Z`, or a slot that it had by an
+    /// earlier schedule; default: the latest one.
     #[arg(long, value_name = "INSTANT", value_parser = instant)]
     at: Option<Instant>,
 
@@ -87,16 +88,21 @@ pub async fn send(global: &Global, args: &SendArgs) -> Result<Exit, CliError> {
     let clock = Clock::system();
     let share = wanted::share(&config, &args.share)?;
     let customers = wanted::customers(&share, &args.customers)?;
-    let slot = wanted::slot(&share, args.at, args.dry_run.is_some(), &clock)?;
+    let now = clock.now();
     // The ledger first: when a daemon holds it, nothing else matters.
-    let (ledger, slot) = match &args.dry_run {
+    let (ledger, known) = match &args.dry_run {
         None => {
+            // Whoever asks for what is no slot makes none.
+            if matches!(setup::reader(&config), Ok(None)) {
+                wanted::slot(&share, args.at, false, now, &OnRecord::default())?;
+            }
             let ledger = setup::ledger(&config, &clock)?;
-            let slot = wanted::as_recorded(ledger.reader(), slot).await?;
-            (Some(ledger), slot)
+            let known = wanted::known(ledger.reader(), &share, args.at, now).await?;
+            (Some(ledger), known)
         }
-        Some(_) => (None, as_recorded(&config, slot).await),
+        Some(_) => (None, known(&config, &share, args.at, now).await),
     };
+    let slot = wanted::slot(&share, args.at, args.dry_run.is_some(), now, &known)?;
     let parts = Arc::new(Parts::build(&config, clock).await?);
     let sending = Sending { config, parts, slot, customers };
     let progress = Progress::start(!global.json, &sending.slot.share, sending.customers.len());
@@ -109,16 +115,16 @@ pub async fn send(global: &Global, args: &SendArgs) -> Result<Exit, CliError> {
 }
 
 /// Whoever only tries something needs no ledger.
-async fn as_recorded(config: &Config, slot: Slot) -> Slot {
-    let recorded = match setup::reader(config) {
-        Ok(Some(reader)) => wanted::as_recorded(&reader, slot.clone()).await.map_err(CliError::from),
-        Ok(None) => return slot,
+async fn known(config: &Config, share: &Share, at: Option<Instant>, now: Instant) -> OnRecord {
+    let known = match setup::reader(config) {
+        Ok(Some(reader)) => wanted::known(&reader, share, at, now).await.map_err(CliError::from),
+        Ok(None) => Ok(OnRecord::default()),
         Err(error) => Err(error),
     };
-    recorded.unwrap_or_else(|error| {
+    known.unwrap_or_else(|error| {
         let text = format!("warning: whether the slot is on record is not known: {}", error.message);
         output::stderr(Priority::Warning, &text);
-        slot
+        OnRecord::default()
     })
 }
 
@@ -129,14 +135,15 @@ async fn verify(global: &Global, args: &SendArgs) -> Result<Exit, CliError> {
     let clock = Clock::system();
     let share = wanted::share(&config, &args.share)?;
     let customers = wanted::customers(&share, &args.customers)?;
-    let slot = wanted::slot(&share, args.at, false, &clock)?;
-    let (slot, on_record) = match setup::reader(&config)? {
-        Some(reader) => {
-            let slot = wanted::as_recorded(&reader, slot).await?;
-            let delivered = reader.delivered(&slot.share, slot.at).await?;
-            (slot, delivered)
-        }
-        None => (slot, Vec::new()),
+    let (now, reader) = (clock.now(), setup::reader(&config)?);
+    let known = match &reader {
+        Some(reader) => wanted::known(reader, &share, args.at, now).await?,
+        None => OnRecord::default(),
+    };
+    let slot = wanted::slot(&share, args.at, false, now, &known)?;
+    let on_record = match &reader {
+        Some(reader) => reader.delivered(&slot.share, slot.at).await?,
+        None => Vec::new(),
     };
     let parts = Arc::new(Parts::build(&config, clock).await?);
     let progress = Progress::start(!global.json, &slot.share, customers.len());

@@ -30,7 +30,8 @@ impl Ledger {
 }
 
 impl Reader {
-    /// The last slot of a share on record, without those that the schedule is yet to plan.
+    /// The last slot of a share on record, without those that the schedule is yet to plan. A share that no schedule has
+    /// planned begins with the first daemon, and goes on where that finds it.
     pub async fn last_planned(&self, share: ShareName) -> Result<Option<Instant>, LedgerError> {
         self.read(move |ledger| last_planned(ledger, &share)).await
     }
@@ -49,6 +50,6 @@ fn cursors(ledger: &Db) -> Result<Vec<(ShareName, Cursor)>, LedgerError> {
 
 fn last_planned(ledger: &Db, share: &ShareName) -> Result<Option<Instant>, LedgerError> {
     let select = "SELECT max(at) AS last FROM slots
-                  WHERE share = ?1 AND at <= (SELECT cursor FROM shares WHERE name = ?1)";
+                  WHERE share = ?1 AND at <= coalesce((SELECT cursor FROM shares WHERE name = ?1), at)";
     Ok(ledger.first(select, values![share.as_str()], |row| maybe_at(row, "last"))?.flatten())
 }

@@ -1,14 +1,17 @@
 //! What somebody asks for by its name, looked up: shares, customers, slots, runs.
 
+pub mod tiles;
+
 use std::sync::Arc;
 
 use chrono::TimeDelta;
 
 use crate::calendar::{Calendar, When};
-use crate::clock::{Clock, Instant, ago, exact, to_the_second};
+use crate::clock::{Instant, ago, exact, to_the_second};
 use crate::config::{Config, Share};
 use crate::domain::{CustomerName, Mode, Refused, RunId, Slot};
-use crate::ledger::{LedgerError, Reader, RunDetail};
+use crate::ledger::{LedgerError, OnRecord, Reader, RunDetail};
+use tiles::Tiles;
 
 /// Slots of one call, so that a slip of the pen does not plan a century.
 const SLOTS_MAX: usize = 100_000;
@@ -50,56 +53,85 @@ fn some_of(
     Ok(all.iter().filter(is_named).cloned().collect())
 }
 
-/// The slot of the firing at `at`, or of the latest one. With `early` it may be yet to come.
-pub fn slot(share: &Share, at: Option<Instant>, early: bool, clock: &Clock) -> Result<Slot, Refused> {
-    let (calendar, now) = (&share.calendar, clock.now());
-    let never = || Refused::request(format!("share {} has never fired", share.name), "give --at INSTANT");
-    // `previous` is strictly before, and a firing of this very second counts.
-    let latest = |at: Instant| calendar.previous(at.checked_add_signed(TimeDelta::microseconds(1))?);
-    let at = match at {
-        None => latest(now).ok_or_else(never)?,
-        Some(at) if latest(at) == Some(at) => at,
-        Some(at) => {
-            let around = [latest(at), calendar.next(at)].into_iter().flatten().map(exact).collect::<Vec<_>>();
-            let what = format!("share {} does not fire at {}", share.name, exact(at));
-            let help = format!("a slot is one firing of the share's schedule; the nearest: {}", around.join(" and "));
-            return Err(Refused::request(what, help));
-        }
+/// What the ledger knows of the slot at `at`, or of the latest one.
+pub async fn known(reader: &Reader, share: &Share, at: Option<Instant>, now: Instant) -> Result<OnRecord, LedgerError> {
+    let at = at.unwrap_or_else(|| share.calendar.within(Instant::MIN_UTC, now).map_or(now, |(_, last)| last));
+    reader.on_record(share.name.clone(), (at, at), SLOTS_MAX).await
+}
+
+/// The slot at `at`, or the latest one, as the ledger has it or will have it. With `early` it may be yet to come.
+pub fn slot(share: &Share, at: Option<Instant>, early: bool, now: Instant, known: &OnRecord) -> Result<Slot, Refused> {
+    let Some(at) = at else {
+        let never = || Refused::request(format!("share {} has never fired", share.name), "give --at INSTANT");
+        return latest(share, now, known).ok_or_else(never);
     };
+    let new = || {
+        // What is of another schedule than the slots on record around it is somebody's wish, and a whole one.
+        let is_firing = previous(share, at) == Some(at);
+        let firing = || Slot { share: share.name.clone(), at, interval: share.calendar.slot_at(at) };
+        tiles(share, known).between(at, at).next().or_else(|| is_firing.then(firing))
+    };
+    let slot = known.at(at).cloned().or_else(new).ok_or_else(|| no_slot(share, at, known))?;
     if at > now && !early {
         let what = format!("the slot {} of share {} is yet to come", exact(at), share.name);
-        let help = match latest(now) {
+        let help = match previous(share, now) {
             Some(last) => format!("its data are complete at that time only; the latest firing was {}", exact(last)),
             None => "its data are complete at that time only".to_owned(),
         };
         return Err(Refused::request(what, help));
     }
-    Ok(Slot { share: share.name.clone(), at, interval: calendar.slot_at(at) })
+    Ok(slot)
 }
 
-/// With the interval that it has or will have: the one on record, if the ledger knows the slot.
-pub async fn as_recorded(reader: &Reader, slot: Slot) -> Result<Slot, LedgerError> {
-    let recorded = all_as_recorded(reader, vec![slot.clone()]).await?;
-    Ok(recorded.into_iter().next().unwrap_or(slot))
+/// The last firing, or a later slot that another schedule had. None for a share that is yet to fire.
+fn latest(share: &Share, now: Instant, known: &OnRecord) -> Option<Slot> {
+    let firing = previous(share, now)?;
+    let (from, to) = share.calendar.within(Instant::MIN_UTC, now)?;
+    let last = known.slots.iter().rfind(|slot| from <= slot.at && slot.at <= to);
+    match last {
+        Some(last) if firing <= last.at => Some(last.clone()),
+        // One that is planned ahead of the clock may cover it.
+        _ => tiles(share, known).between(firing, firing).next().or_else(|| last.cloned()),
+    }
 }
 
-/// The same of several slots of one share.
-pub async fn all_as_recorded(reader: &Reader, slots: Vec<Slot>) -> Result<Vec<Slot>, LedgerError> {
-    let standing = reader.standing(as_planned(reader, slots).await?, Vec::new()).await?;
+/// The last firing, also one of this very moment.
+fn previous(share: &Share, at: Instant) -> Option<Instant> {
+    share.calendar.previous(at.checked_add_signed(TimeDelta::microseconds(1))?)
+}
+
+fn no_slot(share: &Share, at: Instant, known: &OnRecord) -> Refused {
+    let on_record = || known.slots.iter().map(|slot| slot.at);
+    let is_covered = |Slot { interval, .. }: &Slot, at| interval.start < at && at < interval.end;
+    let is_free = |at: &Instant| !known.slots.iter().any(|slot| is_covered(slot, *at));
+    let firing = [previous(share, at), share.calendar.next(at)].map(|firing| firing.filter(is_free));
+    let before = firing[0].into_iter().chain(on_record().filter(|other| *other < at)).max();
+    let after = firing[1].into_iter().chain(on_record().filter(|other| at < *other)).min();
+    let around = before.into_iter().chain(after).map(exact).collect::<Vec<_>>();
+    let what = format!("share {} does not fire at {}", share.name, exact(at));
+    let help = format!(
+        "a slot is one firing of the share's schedule, or of an earlier one that is on record; the nearest: {}",
+        around.join(" and ")
+    );
+    Refused::request(what, help)
+}
+
+fn tiles<'a>(share: &'a Share, record: &'a OnRecord) -> Tiles<'a> {
+    Tiles { share: &share.name, calendar: &share.calendar, record }
+}
+
+/// The same slots with the intervals that they have on record, or will have.
+pub async fn as_recorded(reader: &Reader, mut slots: Vec<Slot>) -> Result<Vec<Slot>, LedgerError> {
+    let Some(share) = slots.first().map(|slot| slot.share.clone()) else { return Ok(slots) };
+    // The first one after a change of the schedule begins where the schedule before has got to.
+    let last = reader.last_planned(share).await?;
+    slots.iter_mut().for_each(|slot| slot.interval = slot.interval.after(last));
+    let standing = reader.standing(slots, Vec::new()).await?;
     Ok(standing.into_iter().map(|standing| standing.slot).collect())
 }
 
-/// With the intervals that slots of one share will have if the ledger does not know them: the first one after
-/// a change of the schedule begins where the schedule before has got to.
-pub async fn as_planned(reader: &Reader, mut slots: Vec<Slot>) -> Result<Vec<Slot>, LedgerError> {
-    let Some(share) = slots.first().map(|slot| slot.share.clone()) else { return Ok(slots) };
-    let last = reader.last_planned(share).await?;
-    slots.iter_mut().for_each(|slot| slot.interval = slot.interval.after(last));
-    Ok(slots)
-}
-
-/// The past slots of a range, in order. There is at least one.
-pub fn slots(share: &Share, (from, to): (When, When), now: Instant) -> Result<Vec<Slot>, Refused> {
+/// The stretch of time whose slots are to be filled in.
+pub fn range(share: &Share, (from, to): (When, When), now: Instant) -> Result<(Instant, Instant), Refused> {
     if share.mode == Mode::Replace {
         let what =
             format!("share {} has mode = \"replace\": a past slot would take the place of a later one", share.name);
@@ -112,22 +144,40 @@ pub fn slots(share: &Share, (from, to): (When, When), now: Instant) -> Result<Ve
         let what = format!("the range ends at {}, before it begins at {}", to_the_second(to), to_the_second(from));
         return Err(Refused::request(what, "exchange --from and --to"));
     }
-    let slot = |at| Slot { share: share.name.clone(), at, interval: share.calendar.slot_at(at) };
-    let past = firings(&share.calendar, from).take_while(|at| *at <= to && *at <= now);
-    let slots: Vec<Slot> = past.take(SLOTS_MAX + 1).map(slot).collect();
+    if from > now {
+        return Err(no_past_slot(share, (from, to), now));
+    }
+    Ok((from, to))
+}
+
+/// The past slots of a [`range`], in order: those on record, and the firings where nothing is. There is at least one.
+pub async fn slots(
+    reader: Option<&Reader>,
+    share: &Share,
+    (from, to): (Instant, Instant),
+    now: Instant,
+) -> Result<Vec<Slot>, Refused> {
+    let past = (from, to.min(now));
+    let record = match reader {
+        Some(reader) => reader.on_record(share.name.clone(), past, SLOTS_MAX + 1).await?,
+        None => OnRecord::default(),
+    };
+    let slots: Vec<Slot> = tiles(share, &record).between(past.0, past.1).take(SLOTS_MAX + 1).collect();
     if slots.len() > SLOTS_MAX {
         let last = exact(slots[SLOTS_MAX - 1].at);
         let what = format!("the range has more than {SLOTS_MAX} slots");
         return Err(Refused::request(what, format!("take it in pieces, the first one up to {last}")));
     }
     if slots.is_empty() {
-        let (from, to) = (to_the_second(from), to_the_second(to));
-        let what = format!("share {} has no past slot from {from} to {to}", share.name);
-        let nearest = share.calendar.previous(now + TimeDelta::microseconds(1)).map(exact);
-        let help = nearest.map_or(String::new(), |last| format!("its latest one was {last}"));
-        return Err(Refused::request(what, help));
+        return Err(no_past_slot(share, (from, to), now));
     }
     Ok(slots)
+}
+
+fn no_past_slot(share: &Share, (from, to): (Instant, Instant), now: Instant) -> Refused {
+    let what = format!("share {} has no past slot from {} to {}", share.name, to_the_second(from), to_the_second(to));
+    let help = previous(share, now).map_or(String::new(), |last| format!("its latest one was {}", exact(last)));
+    Refused::request(what, help)
 }
 
 /// Who has got slots earlier than that, as some are, the ledger may have forgotten.

@@ -101,8 +101,9 @@ impl Office {
                 let config = self.config();
                 let share = wanted::share(&config, &share)?;
                 let customers = wanted::customers(&share, &customers)?;
-                let slot = wanted::slot(&share, at, false, &self.clock)?;
-                let slot = wanted::as_recorded(self.ledger.reader(), slot).await?;
+                let now = self.clock.now();
+                let known = wanted::known(self.ledger.reader(), &share, at, now).await?;
+                let slot = wanted::slot(&share, at, false, now, &known)?;
                 self.may_begin(&share).await?;
                 tracing::info!(share = %share.name, by = caller.name(), "a run by hand is asked for");
                 to_value(&self.begin((slot, customers), None, wait, caller).await?)
@@ -257,8 +258,8 @@ impl Office {
         let (config, now) = (self.config(), self.clock.now());
         let share = wanted::share(&config, share)?;
         let customers = wanted::customers(&share, customers)?;
-        let slots = wanted::slots(&share, (when(from)?, when(to)?), now)?;
-        let slots = wanted::as_planned(self.ledger.reader(), slots).await?;
+        let range = wanted::range(&share, (when(from)?, when(to)?), now)?;
+        let slots = wanted::slots(Some(self.ledger.reader()), &share, range, now).await?;
         tracing::info!(share = %share.name, slots = slots.len(), by = caller.name(), "a backfill is asked for");
         for piece in wanted::pieces(&slots, customers.len()) {
             let filled = self.ledger.backfill(piece, customers.clone()).await?;
