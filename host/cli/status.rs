@@ -1,6 +1,9 @@
 //! `consign status`: what a daemon does, what is wrong first. 80 columns are enough.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use clap::Args;
 
 use super::client::{AT_ONCE, Client};
 use super::output::{self, CliError, Exit, bytes, count, line, thousands};
@@ -20,21 +23,30 @@ const WIDTH: usize = 80;
 /// Errors of refused files that are shown.
 const PROBLEMS: usize = 3;
 
-pub async fn status(global: &Global) -> Result<Exit, CliError> {
+#[derive(Args)]
+pub struct StatusArgs {
+    /// End with 1 also when anything is wrong, for what watches over consign.
+    #[arg(long)]
+    check: bool,
+}
+
+pub async fn status(global: &Global, args: &StatusArgs) -> Result<Exit, CliError> {
     let overview = match Client::connect(global).await? {
         Some(client) => client.ask(Ask::Status, AT_ONCE, drop).await?,
         None => without_daemon(global).await?,
     };
+    let wrong = wrong(overview.daemon.as_ref(), overview.ledger.as_ref());
     match global.json {
         true => output::json(&overview),
-        false => print(&overview, Clock::system().now()),
+        false => print(&overview, &wrong, Clock::system().now()),
     }
-    Ok(if overview.daemon.is_some() { Exit::Done } else { Exit::Failed })
+    let is_well = overview.daemon.is_some() && (!args.check || wrong.is_empty());
+    Ok(if is_well { Exit::Done } else { Exit::Failed })
 }
 
 /// What its ledger knows all the same.
 async fn without_daemon(global: &Global) -> Result<Overview, CliError> {
-    let config = setup::config_as_it_is(global)?;
+    let config = Arc::new(setup::config_as_it_is(global)?);
     let ledger = match setup::reader(&config)? {
         Some(reader) => Some(Kept::read(&reader, &config, component_digest, Clock::system().now()).await?),
         None => None,
@@ -42,14 +54,15 @@ async fn without_daemon(global: &Global) -> Result<Overview, CliError> {
     Ok(Overview { daemon: None, ledger })
 }
 
-fn print(overview: &Overview, now: Instant) {
+fn print(overview: &Overview, wrong: &[String], now: Instant) {
     let Overview { daemon, ledger } = overview;
     match daemon {
         Some(daemon) => print_daemon(daemon, now),
         None => line("no consign runs; this is what its ledger knows"),
     }
     let state = daemon.as_ref().and_then(|daemon| daemon.now.as_ref());
-    print_wrong(daemon.as_ref(), ledger.as_ref());
+    head("wrong", wrong.is_empty());
+    wrong.iter().for_each(|text| line(&cut(&format!("  {text}"))));
     let Some(kept) = ledger else {
         line("there is no ledger yet: nothing has run");
         return;
@@ -100,7 +113,8 @@ fn again(until: Option<Instant>) -> String {
     until.map_or("one delivery tries it".to_owned(), |until| format!("tried again at {}", to_the_second(until)))
 }
 
-fn print_wrong(daemon: Option<&Running>, kept: Option<&Kept>) {
+/// All that is wrong, in lines.
+fn wrong(daemon: Option<&Running>, kept: Option<&Kept>) -> Vec<String> {
     let mut wrong = Vec::new();
     match daemon.map(|daemon| &daemon.now) {
         Some(None) => wrong.push("its loop does not answer: journalctl -u consign, and the machine's disks".to_owned()),
@@ -165,17 +179,19 @@ fn print_wrong(daemon: Option<&Running>, kept: Option<&Kept>) {
             }
             wrong.push(format!("  consign show {run}"));
             if *runs > 1 {
-                let all = format!("  {} failed within a day: consign history --share {share}", thousands(*runs));
-                wrong.push(all);
+                let all = format!("  of {} of its runs something is missing: consign history", thousands(*runs));
+                wrong.push(format!("{all} --share {share} --state failed"));
             }
         }
         more(&mut wrong, kept.failed_count);
+        let in_doubt = &kept.standing.in_doubt;
+        for Open { share, customer, run, .. } in in_doubt.iter().take(SHOWN) {
+            wrong.push(format!("{share} to {customer} is in doubt: its manifest may be in the bucket"));
+            wrong.push(format!("  consign show {run}"));
+        }
+        more(&mut wrong, in_doubt.len() as u64);
     }
-    if wrong.is_empty() {
-        return;
-    }
-    head("wrong", false);
-    wrong.iter().for_each(|text| line(&cut(&format!("  {text}"))));
+    wrong
 }
 
 /// Which, since when, why, what waits, what to do.
