@@ -137,6 +137,9 @@ enum Command {
     /// All of it is checked, as `check` does, while deliveries go on. One with an
     /// error is not taken, and the old one runs on. What is at work ends under the
     /// configuration that it began with.
+    ///
+    /// Nor is one that has no share any more, or not half of the shares or customers
+    /// that the running one has: files may be cut off. With `--remove` it is.
     Reload(reload::ReloadArgs),
     /// Try again what failed of a run, as a new run of its slot.
     ///

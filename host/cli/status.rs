@@ -138,6 +138,8 @@ fn wrong(daemon: Option<&Running>, kept: Option<&Kept>) -> Vec<String> {
                 let (at, refused) = (to_the_second(refused.0), refused.1);
                 wrong.push(format!("its files were refused at {at}: {}", refused.message));
                 let remedy = match refused.blame {
+                    // Nor is it for `check` to say.
+                    Blame::Config if !refused.help.is_empty() && !refused.problems.is_empty() => refused.help.as_str(),
                     Blame::Config => "`consign check` tells what is wrong",
                     // Nothing is wrong with the files themselves.
                     _ => "once that is over, `consign reload` takes them",

@@ -215,7 +215,7 @@ fn delivered(config: &Arc<Config>) -> impl Fn(&ShareName, &CustomerName) -> Opti
     let config = config.clone();
     move |share, customer| {
         let share = config.shares.get(share)?;
-        share.to.binary_search(customer).is_ok().then_some(share.mode)
+        share.goes_to(customer).then_some(share.mode)
     }
 }
 
