@@ -8,6 +8,7 @@ mod callers;
 mod check;
 mod clocks;
 mod commands;
+mod credentials;
 mod customers;
 mod daemon;
 mod demo;

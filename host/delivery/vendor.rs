@@ -1,7 +1,7 @@
 //! The vendor's side: its identity, its region, and what all deliveries share.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, SystemTime};
 
 use aws_config::BehaviorVersion;
@@ -15,7 +15,7 @@ use aws_sdk_s3::config::retry::{RetryConfig, RetryPartition};
 use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::config::{IdentityCache, Region, SharedHttpClient};
 use futures::future::BoxFuture;
-use tokio::sync::Semaphore;
+use tokio::sync::{OnceCell, Semaphore};
 
 use super::parts::{PART_BYTES_MAX, PART_BYTES_MIN};
 use super::session::{AssumeRole, Session};
@@ -32,6 +32,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// multiple of those of one object. Bounds memory: each has at most
 /// `buffer::PART_MEMORY_BYTES` there.
 const OBJECTS_AT_ONCE: usize = 8;
+/// How long credentials that STS does not take are left alone before they are read anew.
+const READ_ANEW_AFTER: Duration = Duration::from_secs(15);
 /// Where STS cannot be switched off (IAM User Guide, "AWS STS Regions and endpoints").
 const REGION_DEFAULT: &str = "us-east-1";
 
@@ -47,7 +49,7 @@ struct Shared {
     began: Instant,
     clock: Clock,
     http: SharedHttpClient,
-    identity: SharedCredentialsProvider,
+    identity: Mutex<Identity>,
     /// Of AWS's endpoints, not of one that is configured.
     use_fips: Option<bool>,
     use_dual_stack: Option<bool>,
@@ -59,8 +61,32 @@ struct Shared {
     places_of: Arc<Mutex<HashMap<CustomerName, Weak<Semaphore>>>>,
     /// Buckets whose customers were to be given advice.
     advised: Arc<Mutex<BTreeSet<BucketName>>>,
-    /// By region: one client is larger than all else that a session is made of.
-    sts: Mutex<HashMap<String, aws_sdk_sts::Client>>,
+}
+
+/// The vendor's own credentials, and who asks STS with them.
+struct Identity {
+    credentials: SharedCredentialsProvider,
+    /// By region: one client is larger than all else that a session is made of. Each remembers credentials.
+    sts: HashMap<String, aws_sdk_sts::Client>,
+    /// Goes up with each that takes the place of another.
+    number: u64,
+    since: tokio::time::Instant,
+}
+
+impl Identity {
+    fn new(credentials: SharedCredentialsProvider, number: u64) -> Self {
+        Self { credentials, sts: HashMap::new(), number, since: tokio::time::Instant::now() }
+    }
+}
+
+/// Who of STS is asked for a customer's role.
+pub(super) struct Stses {
+    /// Near the customer.
+    pub(super) near: aws_sdk_sts::Client,
+    /// Of the vendor's own region, should the other be switched off for one of the two.
+    pub(super) elsewhere: Option<aws_sdk_sts::Client>,
+    /// With which of the vendor's identities.
+    pub(super) identity: u64,
 }
 
 impl Vendor {
@@ -80,14 +106,13 @@ impl Vendor {
         let http = proxy::client();
         let region = region(aws).await;
         let surroundings = surroundings(aws, &region, &http).await;
-        let nobody = || SharedCredentialsProvider::new(Nobody);
         let places = aws.part_concurrency * OBJECTS_AT_ONCE;
         Ok(Self(Arc::new(Shared {
             aws: aws.clone(),
             began: clock.now(),
             clock,
             http,
-            identity: surroundings.credentials_provider().unwrap_or_else(nobody),
+            identity: Mutex::new(Identity::new(credentials(&surroundings), 1)),
             use_fips: surroundings.use_fips(),
             use_dual_stack: surroundings.use_dual_stack(),
             region,
@@ -95,7 +120,6 @@ impl Vendor {
             places_of_one: places_of_one(places, customers),
             places_of: Arc::default(),
             advised: Arc::default(),
-            sts: Mutex::default(),
         })))
     }
 
@@ -124,9 +148,9 @@ impl Vendor {
 
     /// A closure that reads the vendor's own keys, fresh at each call.
     pub fn keys(&self) -> VendorKeys {
-        let identity = self.0.identity.clone();
+        let vendor = self.clone();
         Arc::new(move || {
-            let identity = identity.clone();
+            let identity = vendor.identity().credentials.clone();
             Box::pin(async move {
                 let keys = identity.provide_credentials().await.map_err(|error| {
                     let remedy = "give consign an AWS identity of its own: [aws] credentials or profile, the AWS_* environment, \
@@ -202,28 +226,57 @@ impl Vendor {
 
     /// The same, of whatever is asked for.
     pub(super) fn session_of(&self, request: AssumeRole) -> Arc<Session> {
-        let (near, home) = (request.customer.region.as_str(), self.region());
-        let mut clients = vec![self.sts(near)];
-        if home != near && partition(home) == partition(near) {
-            clients.push(self.sts(home));
+        Arc::new(Session::new(request, Some(self.clone()), self.0.clock.as_it_is()))
+    }
+
+    pub(super) fn stses(&self, customer: &Customer) -> Stses {
+        let (near, home) = (customer.region.as_str(), self.region());
+        let mut identity = self.identity();
+        let is_another = home != near && partition(home) == partition(near);
+        let elsewhere = is_another.then(|| self.sts_of(&mut identity, home));
+        Stses { near: self.sts_of(&mut identity, near), elsewhere, identity: identity.number }
+    }
+
+    /// STS does not take the credentials of this identity: whether there is another one to ask with. The SDK's chain
+    /// reads a profile file once and for all, and a client of STS remembers credentials for a quarter of an hour:
+    /// both begin anew, as with a reload, so that whoever has renewed that file needs to do nothing more.
+    pub(super) fn has_other_than(&self, refused: u64) -> bool {
+        let mut identity = self.identity();
+        if identity.number == refused {
+            if identity.since.elapsed() < READ_ANEW_AFTER {
+                return false;
+            }
+            let Shared { aws, http, region, .. } = &*self.0;
+            let (aws, http, region) = (aws.clone(), http.clone(), region.clone());
+            let chain = Chain { aws, http, region, read: OnceCell::new() };
+            *identity = Identity::new(SharedCredentialsProvider::new(chain), refused + 1);
+            tracing::debug!("the vendor's own credentials are read anew");
         }
-        Arc::new(Session::new(request, clients, self.0.clock.as_it_is()))
+        true
+    }
+
+    fn identity(&self) -> MutexGuard<'_, Identity> {
+        self.0.identity.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// STS in that region: tokens of a regional endpoint are good in every region,
     /// those of the global one are not (IAM User Guide, "Manage AWS STS in an AWS Region").
     pub(super) fn sts(&self, region: &str) -> aws_sdk_sts::Client {
-        let mut clients = self.0.sts.lock().unwrap_or_else(PoisonError::into_inner);
-        clients.entry(region.to_owned()).or_insert_with(|| self.new_sts(region)).clone()
+        self.sts_of(&mut self.identity(), region)
     }
 
-    fn new_sts(&self, region: &str) -> aws_sdk_sts::Client {
+    fn sts_of(&self, identity: &mut Identity, region: &str) -> aws_sdk_sts::Client {
+        let Identity { credentials, sts, .. } = identity;
+        sts.entry(region.to_owned()).or_insert_with(|| self.new_sts(credentials.clone(), region)).clone()
+    }
+
+    fn new_sts(&self, credentials: SharedCredentialsProvider, region: &str) -> aws_sdk_sts::Client {
         let aws = &self.0.aws;
         let endpoint = aws.sts_endpoint_url.as_ref().or(aws.endpoint_url.as_ref());
         let mut config = aws_sdk_sts::Config::builder()
             .behavior_version(BehaviorVersion::latest())
             .http_client(self.0.http.clone())
-            .credentials_provider(self.0.identity.clone())
+            .credentials_provider(credentials)
             .region(Region::new(region.to_owned()))
             .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
             .timeout_config(self.timeouts(1));
@@ -316,6 +369,36 @@ async fn surroundings(aws: &Aws, region: &str, http: &SharedHttpClient) -> SdkCo
     loader.load().await
 }
 
+fn credentials(surroundings: &SdkConfig) -> SharedCredentialsProvider {
+    surroundings.credentials_provider().unwrap_or_else(|| SharedCredentialsProvider::new(Nobody))
+}
+
+/// The configured keys or the SDK's chain, as they are when they are first asked for.
+struct Chain {
+    aws: Aws,
+    http: SharedHttpClient,
+    region: String,
+    read: OnceCell<SharedCredentialsProvider>,
+}
+
+impl std::fmt::Debug for Chain {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Chain(..)")
+    }
+}
+
+impl ProvideCredentials for Chain {
+    fn provide_credentials<'a>(&'a self) -> aws_credential_types::provider::future::ProvideCredentials<'a>
+    where
+        Self: 'a,
+    {
+        let read = async { credentials(&surroundings(&self.aws, &self.region, &self.http).await) };
+        aws_credential_types::provider::future::ProvideCredentials::new(async move {
+            self.read.get_or_init(|| read).await.provide_credentials().await
+        })
+    }
+}
+
 /// The configured keys, read when they are first asked for: not every command needs them.
 #[derive(Debug)]
 struct Written(config::Credentials);
@@ -360,7 +443,22 @@ mod tests {
         for region in ["eu-west-1", "eu-north-1"].into_iter().cycle().take(100) {
             vendor.sts(region);
         }
-        assert_eq!(vendor.0.sts.lock().unwrap().len(), 2);
+        assert_eq!(vendor.identity().sts.len(), 2);
+    }
+
+    /// Of all who find at once that credentials are no good the first has them read anew, and not again at once.
+    #[tokio::test]
+    async fn credentials_that_are_refused_are_read_anew_once_in_a_while() {
+        let aws = Aws { region: crate::domain::Region::parse("eu-north-1").ok(), ..Aws::default() };
+        let vendor = Vendor::new(&aws, 1, Clock::system()).await.unwrap();
+        vendor.sts("eu-north-1");
+        assert!(!vendor.has_other_than(1), "they have just been read");
+        vendor.identity().since -= READ_ANEW_AFTER;
+        assert!(vendor.has_other_than(1) && vendor.has_other_than(1));
+        assert_eq!((vendor.identity().number, vendor.identity().sts.len()), (2, 0), "a client remembers them");
+        assert!(!vendor.has_other_than(2));
+        vendor.identity().since -= READ_ANEW_AFTER;
+        assert!(vendor.has_other_than(2));
     }
 
     /// What TLS does not protect on its way is signed. AWS's own endpoints have it.
