@@ -116,21 +116,31 @@ fn again(until: Option<Instant>) -> String {
 /// All that is wrong, in lines.
 fn wrong(daemon: Option<&Running>, kept: Option<&Kept>) -> Vec<String> {
     let mut wrong = Vec::new();
-    match daemon.map(|daemon| &daemon.now) {
-        Some(None) => wrong.push("its loop does not answer: journalctl -u consign, and the machine's disks".to_owned()),
-        Some(Some(now)) => {
+    if let Some(daemon) = daemon {
+        wrong_of_daemon(&mut wrong, daemon);
+    }
+    if let Some(kept) = kept {
+        wrong_of_ledger(&mut wrong, kept);
+    }
+    wrong
+}
+
+fn wrong_of_daemon(wrong: &mut Vec<String>, daemon: &Running) {
+    match &daemon.now {
+        None => wrong.push("its loop does not answer: journalctl -u consign, and the machine's disks".to_owned()),
+        Some(now) => {
             if let Some(why) = &now.unable {
                 wrong.push(format!("{why}, and nothing new begins; once that is mended it goes on by itself"));
             }
             for Shut { bucket, until } in now.shut.iter().take(SHOWN) {
                 wrong.push(format!("bucket {bucket} does not answer; {}", again(*until)));
             }
-            more(&mut wrong, now.shut.len() as u64);
+            more(wrong, now.shut.len() as u64);
             for Unasked { customer, until, why } in now.unasked.iter().take(SHOWN) {
                 let why = why.as_deref().map_or("STS does not answer".into(), |why| both_ends(why, WIDTH));
                 wrong.push(format!("{why} (customer {customer}); {}", again(*until)));
             }
-            more(&mut wrong, now.unasked.len() as u64);
+            more(wrong, now.unasked.len() as u64);
             if now.stopping {
                 wrong.push("it is stopping: what is at work ends, and nothing new begins".to_owned());
             }
@@ -150,50 +160,48 @@ fn wrong(daemon: Option<&Running>, kept: Option<&Kept>) -> Vec<String> {
                 wrong.push(format!("  the generation above runs on; {remedy}"));
             }
         }
-        None => {}
     }
-    if let Some(kept) = kept {
-        for ahead in kept.ahead.iter().take(SHOWN) {
-            let until =
-                ahead.fires.map_or("never again".to_owned(), |fires| format!("next at {}", to_the_second(fires)));
-            wrong.push(format!("share {} fires {until}: the clock was ahead", ahead.share));
-        }
-        more(&mut wrong, kept.ahead_count);
-        if kept.ahead_count > 0 {
-            wrong.push("  `consign ledger rewind` has it fire from now on".to_owned());
-        }
-        kept.quarantined.iter().take(SHOWN).for_each(|halted| wrong.extend(told(halted)));
-        more(&mut wrong, kept.quarantined.len() as u64);
-        kept.unready.iter().take(SHOWN).for_each(|found| wrong.extend(told_unready(found)));
-        more(&mut wrong, kept.unready.len() as u64);
-        kept.exposed.iter().take(SHOWN).for_each(|found| wrong.extend(told_exposed(found)));
-        more(&mut wrong, kept.exposed.len() as u64);
-        for pause in kept.paused.iter().take(SHOWN) {
-            wrong.push(format!("share {} is paused since {}", pause.share, to_the_second(pause.since)));
-        }
-        more(&mut wrong, kept.paused.len() as u64);
-        for FailedShare { runs, last } in kept.failed.iter().take(SHOWN) {
-            let FailedRun { run, share, customer, failed, failure, finished, .. } = last;
-            let others = if *failed > 1 { format!(" and {} more", failed - 1) } else { String::new() };
-            wrong.push(format!("{} {share} failed for {customer}{others}", to_the_second(*finished)));
-            if let Some(failure) = failure {
-                wrong.push(both_ends(&format!("  {failure}"), WIDTH - 2));
-            }
-            wrong.push(format!("  consign show {run}"));
-            if *runs > 1 {
-                let all = format!("  of {} of its runs something is missing: consign history", thousands(*runs));
-                wrong.push(format!("{all} --share {share} --state failed"));
-            }
-        }
-        more(&mut wrong, kept.failed_count);
-        let in_doubt = &kept.standing.in_doubt;
-        for Open { share, customer, run, .. } in in_doubt.iter().take(SHOWN) {
-            wrong.push(format!("{share} to {customer} is in doubt: its manifest may be in the bucket"));
-            wrong.push(format!("  consign show {run}"));
-        }
-        more(&mut wrong, in_doubt.len() as u64);
+}
+
+fn wrong_of_ledger(wrong: &mut Vec<String>, kept: &Kept) {
+    for ahead in kept.ahead.iter().take(SHOWN) {
+        let until = ahead.fires.map_or("never again".to_owned(), |fires| format!("next at {}", to_the_second(fires)));
+        wrong.push(format!("share {} fires {until}: the clock was ahead", ahead.share));
     }
-    wrong
+    more(wrong, kept.ahead_count);
+    if kept.ahead_count > 0 {
+        wrong.push("  `consign ledger rewind` has it fire from now on".to_owned());
+    }
+    kept.quarantined.iter().take(SHOWN).for_each(|halted| wrong.extend(told(halted)));
+    more(wrong, kept.quarantined.len() as u64);
+    kept.unready.iter().take(SHOWN).for_each(|found| wrong.extend(told_unready(found)));
+    more(wrong, kept.unready.len() as u64);
+    kept.exposed.iter().take(SHOWN).for_each(|found| wrong.extend(told_exposed(found)));
+    more(wrong, kept.exposed.len() as u64);
+    for pause in kept.paused.iter().take(SHOWN) {
+        wrong.push(format!("share {} is paused since {}", pause.share, to_the_second(pause.since)));
+    }
+    more(wrong, kept.paused.len() as u64);
+    for FailedShare { runs, last } in kept.failed.iter().take(SHOWN) {
+        let FailedRun { run, share, customer, failed, failure, finished, .. } = last;
+        let others = if *failed > 1 { format!(" and {} more", failed - 1) } else { String::new() };
+        wrong.push(format!("{} {share} failed for {customer}{others}", to_the_second(*finished)));
+        if let Some(failure) = failure {
+            wrong.push(both_ends(&format!("  {failure}"), WIDTH - 2));
+        }
+        wrong.push(format!("  consign show {run}"));
+        if *runs > 1 {
+            let runs = thousands(*runs);
+            wrong.push(format!("  in {runs} of its runs: consign history --share {share} --state failed"));
+        }
+    }
+    more(wrong, kept.failed_count);
+    let in_doubt = &kept.standing.in_doubt;
+    for Open { share, customer, run, .. } in in_doubt.iter().take(SHOWN) {
+        wrong.push(format!("{share} to {customer} is in doubt: its manifest may be in the bucket"));
+        wrong.push(format!("  consign show {run}"));
+    }
+    more(wrong, in_doubt.len() as u64);
 }
 
 /// Which, since when, why, what waits, what to do.

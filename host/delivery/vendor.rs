@@ -2,26 +2,25 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use aws_config::BehaviorVersion;
-use aws_config::SdkConfig;
 use aws_config::environment::EnvironmentVariableRegionProvider;
 use aws_config::meta::region::RegionProviderChain;
 use aws_config::profile::ProfileFileRegionProvider;
-use aws_credential_types::Credentials;
-use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
+use aws_credential_types::provider::{ProvideCredentials as _, SharedCredentialsProvider};
 use aws_sdk_s3::config::retry::{RetryConfig, RetryPartition};
 use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::config::{IdentityCache, Region, SharedHttpClient};
 use futures::future::BoxFuture;
-use tokio::sync::{OnceCell, Semaphore};
+use tokio::sync::Semaphore;
 
+use super::identity::{Identity, credentials, surroundings};
 use super::parts::{PART_BYTES_MAX, PART_BYTES_MIN};
 use super::session::{AssumeRole, Session};
 use super::{DeliveryError, policy, proxy};
 use crate::clock::{Clock, Instant};
-use crate::config::{self, Aws, Customer, StaticCredentials};
+use crate::config::{Aws, Customer, StaticCredentials};
 use crate::domain::{BucketName, CustomerName, Failure, Layer, Retry, RunId, Secret};
 use crate::limits::places_of_one;
 
@@ -32,8 +31,6 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// multiple of those of one object. Bounds memory: each has at most
 /// `buffer::PART_MEMORY_BYTES` there.
 const OBJECTS_AT_ONCE: usize = 8;
-/// How long credentials that STS does not take are left alone before they are read anew.
-const READ_ANEW_AFTER: Duration = Duration::from_secs(15);
 /// Where STS cannot be switched off (IAM User Guide, "AWS STS Regions and endpoints").
 const REGION_DEFAULT: &str = "us-east-1";
 
@@ -61,22 +58,6 @@ struct Shared {
     places_of: Arc<Mutex<HashMap<CustomerName, Weak<Semaphore>>>>,
     /// Buckets whose customers were to be given advice.
     advised: Arc<Mutex<BTreeSet<BucketName>>>,
-}
-
-/// The vendor's own credentials, and who asks STS with them.
-struct Identity {
-    credentials: SharedCredentialsProvider,
-    /// By region: one client is larger than all else that a session is made of. Each remembers credentials.
-    sts: HashMap<String, aws_sdk_sts::Client>,
-    /// Goes up with each that takes the place of another.
-    number: u64,
-    since: tokio::time::Instant,
-}
-
-impl Identity {
-    fn new(credentials: SharedCredentialsProvider, number: u64) -> Self {
-        Self { credentials, sts: HashMap::new(), number, since: tokio::time::Instant::now() }
-    }
 }
 
 /// Who of STS is asked for a customer's role.
@@ -237,22 +218,12 @@ impl Vendor {
         Stses { near: self.sts_of(&mut identity, near), elsewhere, identity: identity.number }
     }
 
-    /// STS does not take the credentials of this identity: whether there is another one to ask with. The SDK's chain
-    /// reads a profile file once and for all, and a client of STS remembers credentials for a quarter of an hour:
-    /// both begin anew, as with a reload, so that whoever has renewed that file needs to do nothing more.
+    /// STS does not take the credentials of this identity: whether there are others by now to ask with. So whoever
+    /// has renewed a profile file needs to do nothing more.
     pub(super) fn has_other_than(&self, refused: u64) -> bool {
+        let Shared { aws, region, http, .. } = &*self.0;
         let mut identity = self.identity();
-        if identity.number == refused {
-            if identity.since.elapsed() < READ_ANEW_AFTER {
-                return false;
-            }
-            let Shared { aws, http, region, .. } = &*self.0;
-            let (aws, http, region) = (aws.clone(), http.clone(), region.clone());
-            let chain = Chain { aws, http, region, read: OnceCell::new() };
-            *identity = Identity::new(SharedCredentialsProvider::new(chain), refused + 1);
-            tracing::debug!("the vendor's own credentials are read anew");
-        }
-        true
+        identity.number != refused || identity.read_anew(aws, region, http)
     }
 
     fn identity(&self) -> MutexGuard<'_, Identity> {
@@ -356,82 +327,6 @@ fn partition(region: &str) -> Option<&'static str> {
         .find(|beginning| region.starts_with(beginning))
 }
 
-/// The configured keys, else the SDK's chain; and which of AWS's endpoints the environment or the profile asks for.
-async fn surroundings(aws: &Aws, region: &str, http: &SharedHttpClient) -> SdkConfig {
-    let region = Region::new(region.to_owned());
-    let mut loader = aws_config::defaults(BehaviorVersion::latest()).http_client(http.clone()).region(region);
-    if let Some(keys) = &aws.credentials {
-        loader = loader.credentials_provider(Written(keys.clone()));
-    }
-    if let Some(profile) = &aws.profile {
-        loader = loader.profile_name(profile);
-    }
-    loader.load().await
-}
-
-fn credentials(surroundings: &SdkConfig) -> SharedCredentialsProvider {
-    surroundings.credentials_provider().unwrap_or_else(|| SharedCredentialsProvider::new(Nobody))
-}
-
-/// The configured keys or the SDK's chain, as they are when they are first asked for.
-struct Chain {
-    aws: Aws,
-    http: SharedHttpClient,
-    region: String,
-    read: OnceCell<SharedCredentialsProvider>,
-}
-
-impl std::fmt::Debug for Chain {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Chain(..)")
-    }
-}
-
-impl ProvideCredentials for Chain {
-    fn provide_credentials<'a>(&'a self) -> aws_credential_types::provider::future::ProvideCredentials<'a>
-    where
-        Self: 'a,
-    {
-        let read = async { credentials(&surroundings(&self.aws, &self.region, &self.http).await) };
-        aws_credential_types::provider::future::ProvideCredentials::new(async move {
-            self.read.get_or_init(|| read).await.provide_credentials().await
-        })
-    }
-}
-
-/// The configured keys, read when they are first asked for: not every command needs them.
-#[derive(Debug)]
-struct Written(config::Credentials);
-
-impl ProvideCredentials for Written {
-    fn provide_credentials<'a>(&'a self) -> aws_credential_types::provider::future::ProvideCredentials<'a>
-    where
-        Self: 'a,
-    {
-        let keys = self.0.resolve().map(|keys| {
-            let token = keys.session_token.as_ref().map(|token| token.reveal().to_owned());
-            let (id, secret) = (keys.access_key_id.reveal(), keys.secret_access_key.reveal());
-            Credentials::new(id, secret, token, None::<SystemTime>, "consign.toml")
-        });
-        let keys = keys.map_err(aws_credential_types::provider::error::CredentialsError::invalid_configuration);
-        aws_credential_types::provider::future::ProvideCredentials::ready(keys)
-    }
-}
-
-/// What the SDK's chain is when even that is missing.
-#[derive(Debug)]
-struct Nobody;
-
-impl ProvideCredentials for Nobody {
-    fn provide_credentials<'a>(&'a self) -> aws_credential_types::provider::future::ProvideCredentials<'a>
-    where
-        Self: 'a,
-    {
-        let error = aws_credential_types::provider::error::CredentialsError::not_loaded_no_source();
-        aws_credential_types::provider::future::ProvideCredentials::ready(Err(error))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -453,11 +348,11 @@ mod tests {
         let vendor = Vendor::new(&aws, 1, Clock::system()).await.unwrap();
         vendor.sts("eu-north-1");
         assert!(!vendor.has_other_than(1), "they have just been read");
-        vendor.identity().since -= READ_ANEW_AFTER;
+        vendor.identity().grow_old();
         assert!(vendor.has_other_than(1) && vendor.has_other_than(1));
         assert_eq!((vendor.identity().number, vendor.identity().sts.len()), (2, 0), "a client remembers them");
         assert!(!vendor.has_other_than(2));
-        vendor.identity().since -= READ_ANEW_AFTER;
+        vendor.identity().grow_old();
         assert!(vendor.has_other_than(2));
     }
 

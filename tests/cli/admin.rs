@@ -103,7 +103,7 @@ fn admin_status_and_history_tell_all_that_fail() {
     let text = world.run(&["status"]).ended(0).stdout;
     says(
         &text,
-        &["tick failed for acme", " of its runs something is missing: consign history", "other failed for acme"],
+        &["tick failed for acme", " of its runs: consign history --share tick --state failed", "other failed for acme"],
     );
     // For what watches over consign: the same, and how it ended.
     world.run(&["status", "--check"]).ended(1).out_says(&["tick failed for acme"]);
