@@ -131,12 +131,15 @@ enum Command {
     /// Tell what the daemon does: what is wrong, what is at work, what is to come.
     ///
     /// Without a daemon, what its ledger knows; then it ends with 1.
-    Status,
+    Status(status::StatusArgs),
     /// Have the running daemon read its configuration again.
     ///
     /// All of it is checked, as `check` does, while deliveries go on. One with an
     /// error is not taken, and the old one runs on. What is at work ends under the
     /// configuration that it began with.
+    ///
+    /// Nor is one that has no share any more, or not half of the shares or customers
+    /// that the running one has: files may be cut off. With `--remove` it is.
     Reload(reload::ReloadArgs),
     /// Try again what failed of a run, as a new run of its slot.
     ///
@@ -268,7 +271,7 @@ fn dispatch(cli: &Cli) -> Result<Exit, output::CliError> {
         Command::Preflight(args) => setup::block_on(preflight::preflight(global, args)),
         Command::Send(args) => setup::block_on(send::send(global, args)),
         Command::Run => setup::block_on(serve::serve(global)),
-        Command::Status => setup::block_on(status::status(global)),
+        Command::Status(args) => setup::block_on(status::status(global, args)),
         Command::Reload(args) => setup::block_on(reload::reload(global, args)),
         Command::Retry(args) => setup::block_on(retry::retry(global, args)),
         Command::Cancel(args) => setup::block_on(cancel::cancel(global, args)),

@@ -26,6 +26,7 @@ mod compress;
 mod contents;
 mod directory;
 mod failure;
+mod identity;
 mod manifest;
 mod markers;
 mod nowhere;

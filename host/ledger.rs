@@ -434,9 +434,15 @@ impl Reader {
         self.read(move |ledger| read::history(ledger, &filter)).await
     }
 
-    /// Skipped slots, and those that some customers were left out of, newest first.
-    pub async fn skipped(&self, share: Option<ShareName>, limit: usize) -> Result<Vec<Skipped>, LedgerError> {
-        self.read(move |ledger| read::skipped(ledger, share.as_ref(), limit)).await
+    /// Skipped slots, and those that some customers were left out of, newest first. Of one customer: those that
+    /// were planned for it.
+    pub async fn skipped(
+        &self,
+        share: Option<ShareName>,
+        customer: Option<CustomerName>,
+        limit: usize,
+    ) -> Result<Vec<Skipped>, LedgerError> {
+        self.read(move |ledger| read::skipped(ledger, share.as_ref(), customer.as_ref(), limit)).await
     }
 
     /// How past slots stand for `customers`.

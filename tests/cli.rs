@@ -9,6 +9,7 @@ mod changed;
 mod check;
 mod clocks;
 mod commands;
+mod credentials;
 mod customers;
 mod daemon;
 mod demo;

@@ -114,6 +114,11 @@ fn read_only(dir: &Path) -> Reader {
     }
 }
 
+/// Every slot counts, of every share, for every customer.
+fn any(_: &ShareName, _: &CustomerName) -> Option<Mode> {
+    Some(Mode::Slot)
+}
+
 fn share(name: &str) -> ShareName {
     ShareName::parse(name).unwrap()
 }
@@ -280,12 +285,12 @@ async fn skipped_slots_are_on_record_and_are_not_claimed() {
     let skip = Planned { skip: Some(SkipReason::Missed), ..planned(slot("a", 1), &[]) };
     ledger.plan(vec![skip.clone(), skip], Vec::new()).await.unwrap();
     assert!(ledger.claim(9, 0).await.unwrap().runs.is_empty());
-    let skipped = ledger.reader().skipped(Some(share("a")), 9).await.unwrap();
+    let skipped = ledger.reader().skipped(Some(share("a")), None, 9).await.unwrap();
     assert_eq!((skipped.len(), skipped[0].reason), (1, SkipReason::Missed));
     // It can still be sent by hand.
     let started = ledger.start_manual(slot("a", 1), customers(&["acme"])).await.unwrap();
     assert_eq!(started.claim.unwrap().deliveries.len(), 1);
-    assert!(ledger.reader().skipped(None, 9).await.unwrap().is_empty());
+    assert!(ledger.reader().skipped(None, None, 9).await.unwrap().is_empty());
 }
 
 #[tokio::test]

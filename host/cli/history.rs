@@ -19,7 +19,7 @@ pub struct HistoryArgs {
     /// Only runs of this share.
     #[arg(long, value_name = "SHARE", value_parser = parsed(ShareName::parse))]
     share: Option<ShareName>,
-    /// Only runs with a delivery to this customer.
+    /// Only runs with a delivery to this customer; with `--skipped`, slots that it did not get.
     #[arg(long, value_name = "CUSTOMER", value_parser = parsed(CustomerName::parse))]
     customer: Option<CustomerName>,
     /// Only runs in this state.
@@ -29,7 +29,7 @@ pub struct HistoryArgs {
     #[arg(short = 'n', long, default_value_t = 20, value_name = "COUNT")]
     limit: usize,
     /// Slots that nobody got, or not everybody, and why, instead of runs.
-    #[arg(long, conflicts_with_all = ["customer", "state"])]
+    #[arg(long, conflicts_with = "state")]
     skipped: bool,
 }
 
@@ -110,7 +110,7 @@ pub async fn history(global: &Global, args: &HistoryArgs) -> Result<Exit, CliErr
 
 async fn skipped(global: &Global, config: &Config, args: &HistoryArgs) -> Result<Exit, CliError> {
     let slots = match setup::reader(config)? {
-        Some(reader) => reader.skipped(args.share.clone(), args.limit).await?,
+        Some(reader) => reader.skipped(args.share.clone(), args.customer.clone(), args.limit).await?,
         None => Vec::new(),
     };
     if slots.is_empty() {

@@ -13,12 +13,16 @@ pub struct ReloadArgs {
     /// Return when the new configuration runs, or with all that is wrong with it.
     #[arg(long)]
     wait: bool,
+    /// Take it also if it has no share any more, or most shares or customers are gone from it.
+    #[arg(long)]
+    remove: bool,
 }
 
 pub async fn reload(global: &Global, args: &ReloadArgs) -> Result<Exit, CliError> {
     let client = Client::needed(global).await?;
     let patience = if args.wait { None } else { AT_ONCE };
-    let reloaded: Reloaded = client.ask(Ask::Reload { wait: args.wait }, patience, drop).await?;
+    let reloaded: Reloaded =
+        client.ask(Ask::Reload { wait: args.wait, may_remove: args.remove }, patience, drop).await?;
     if global.json {
         output::json(&reloaded);
         return Ok(Exit::Done);

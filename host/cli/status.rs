@@ -1,6 +1,9 @@
 //! `consign status`: what a daemon does, what is wrong first. 80 columns are enough.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use clap::Args;
 
 use super::client::{AT_ONCE, Client};
 use super::output::{self, CliError, Exit, bytes, count, line, thousands};
@@ -20,21 +23,30 @@ const WIDTH: usize = 80;
 /// Errors of refused files that are shown.
 const PROBLEMS: usize = 3;
 
-pub async fn status(global: &Global) -> Result<Exit, CliError> {
+#[derive(Args)]
+pub struct StatusArgs {
+    /// End with 1 also when anything is wrong, for what watches over consign.
+    #[arg(long)]
+    check: bool,
+}
+
+pub async fn status(global: &Global, args: &StatusArgs) -> Result<Exit, CliError> {
     let overview = match Client::connect(global).await? {
         Some(client) => client.ask(Ask::Status, AT_ONCE, drop).await?,
         None => without_daemon(global).await?,
     };
+    let wrong = wrong(overview.daemon.as_ref(), overview.ledger.as_ref());
     match global.json {
         true => output::json(&overview),
-        false => print(&overview, Clock::system().now()),
+        false => print(&overview, &wrong, Clock::system().now()),
     }
-    Ok(if overview.daemon.is_some() { Exit::Done } else { Exit::Failed })
+    let is_well = overview.daemon.is_some() && (!args.check || wrong.is_empty());
+    Ok(if is_well { Exit::Done } else { Exit::Failed })
 }
 
 /// What its ledger knows all the same.
 async fn without_daemon(global: &Global) -> Result<Overview, CliError> {
-    let config = setup::config_as_it_is(global)?;
+    let config = Arc::new(setup::config_as_it_is(global)?);
     let ledger = match setup::reader(&config)? {
         Some(reader) => Some(Kept::read(&reader, &config, component_digest, Clock::system().now()).await?),
         None => None,
@@ -42,14 +54,15 @@ async fn without_daemon(global: &Global) -> Result<Overview, CliError> {
     Ok(Overview { daemon: None, ledger })
 }
 
-fn print(overview: &Overview, now: Instant) {
+fn print(overview: &Overview, wrong: &[String], now: Instant) {
     let Overview { daemon, ledger } = overview;
     match daemon {
         Some(daemon) => print_daemon(daemon, now),
         None => line("no consign runs; this is what its ledger knows"),
     }
     let state = daemon.as_ref().and_then(|daemon| daemon.now.as_ref());
-    print_wrong(daemon.as_ref(), ledger.as_ref());
+    head("wrong", wrong.is_empty());
+    wrong.iter().for_each(|text| line(&cut(&format!("  {text}"))));
     let Some(kept) = ledger else {
         line("there is no ledger yet: nothing has run");
         return;
@@ -100,23 +113,34 @@ fn again(until: Option<Instant>) -> String {
     until.map_or("one delivery tries it".to_owned(), |until| format!("tried again at {}", to_the_second(until)))
 }
 
-fn print_wrong(daemon: Option<&Running>, kept: Option<&Kept>) {
+/// All that is wrong, in lines.
+fn wrong(daemon: Option<&Running>, kept: Option<&Kept>) -> Vec<String> {
     let mut wrong = Vec::new();
-    match daemon.map(|daemon| &daemon.now) {
-        Some(None) => wrong.push("its loop does not answer: journalctl -u consign, and the machine's disks".to_owned()),
-        Some(Some(now)) => {
+    if let Some(daemon) = daemon {
+        wrong_of_daemon(&mut wrong, daemon);
+    }
+    if let Some(kept) = kept {
+        wrong_of_ledger(&mut wrong, kept);
+    }
+    wrong
+}
+
+fn wrong_of_daemon(wrong: &mut Vec<String>, daemon: &Running) {
+    match &daemon.now {
+        None => wrong.push("its loop does not answer: journalctl -u consign, and the machine's disks".to_owned()),
+        Some(now) => {
             if let Some(why) = &now.unable {
                 wrong.push(format!("{why}, and nothing new begins; once that is mended it goes on by itself"));
             }
             for Shut { bucket, until } in now.shut.iter().take(SHOWN) {
                 wrong.push(format!("bucket {bucket} does not answer; {}", again(*until)));
             }
-            more(&mut wrong, now.shut.len() as u64);
+            more(wrong, now.shut.len() as u64);
             for Unasked { customer, until, why } in now.unasked.iter().take(SHOWN) {
                 let why = why.as_deref().map_or("STS does not answer".into(), |why| both_ends(why, WIDTH));
                 wrong.push(format!("{why} (customer {customer}); {}", again(*until)));
             }
-            more(&mut wrong, now.unasked.len() as u64);
+            more(wrong, now.unasked.len() as u64);
             if now.stopping {
                 wrong.push("it is stopping: what is at work ends, and nothing new begins".to_owned());
             }
@@ -124,6 +148,8 @@ fn print_wrong(daemon: Option<&Running>, kept: Option<&Kept>) {
                 let (at, refused) = (to_the_second(refused.0), refused.1);
                 wrong.push(format!("its files were refused at {at}: {}", refused.message));
                 let remedy = match refused.blame {
+                    // Nor is it for `check` to say.
+                    Blame::Config if !refused.help.is_empty() && !refused.problems.is_empty() => refused.help.as_str(),
                     Blame::Config => "`consign check` tells what is wrong",
                     // Nothing is wrong with the files themselves.
                     _ => "once that is over, `consign reload` takes them",
@@ -134,48 +160,48 @@ fn print_wrong(daemon: Option<&Running>, kept: Option<&Kept>) {
                 wrong.push(format!("  the generation above runs on; {remedy}"));
             }
         }
-        None => {}
     }
-    if let Some(kept) = kept {
-        for ahead in kept.ahead.iter().take(SHOWN) {
-            let until =
-                ahead.fires.map_or("never again".to_owned(), |fires| format!("next at {}", to_the_second(fires)));
-            wrong.push(format!("share {} fires {until}: the clock was ahead", ahead.share));
-        }
-        more(&mut wrong, kept.ahead_count);
-        if kept.ahead_count > 0 {
-            wrong.push("  `consign ledger rewind` has it fire from now on".to_owned());
-        }
-        kept.quarantined.iter().take(SHOWN).for_each(|halted| wrong.extend(told(halted)));
-        more(&mut wrong, kept.quarantined.len() as u64);
-        kept.unready.iter().take(SHOWN).for_each(|found| wrong.extend(told_unready(found)));
-        more(&mut wrong, kept.unready.len() as u64);
-        kept.exposed.iter().take(SHOWN).for_each(|found| wrong.extend(told_exposed(found)));
-        more(&mut wrong, kept.exposed.len() as u64);
-        for pause in kept.paused.iter().take(SHOWN) {
-            wrong.push(format!("share {} is paused since {}", pause.share, to_the_second(pause.since)));
-        }
-        more(&mut wrong, kept.paused.len() as u64);
-        for FailedShare { runs, last } in kept.failed.iter().take(SHOWN) {
-            let FailedRun { run, share, customer, failed, failure, finished, .. } = last;
-            let others = if *failed > 1 { format!(" and {} more", failed - 1) } else { String::new() };
-            wrong.push(format!("{} {share} failed for {customer}{others}", to_the_second(*finished)));
-            if let Some(failure) = failure {
-                wrong.push(both_ends(&format!("  {failure}"), WIDTH - 2));
-            }
-            wrong.push(format!("  consign show {run}"));
-            if *runs > 1 {
-                let all = format!("  {} failed within a day: consign history --share {share}", thousands(*runs));
-                wrong.push(all);
-            }
-        }
-        more(&mut wrong, kept.failed_count);
+}
+
+fn wrong_of_ledger(wrong: &mut Vec<String>, kept: &Kept) {
+    for ahead in kept.ahead.iter().take(SHOWN) {
+        let until = ahead.fires.map_or("never again".to_owned(), |fires| format!("next at {}", to_the_second(fires)));
+        wrong.push(format!("share {} fires {until}: the clock was ahead", ahead.share));
     }
-    if wrong.is_empty() {
-        return;
+    more(wrong, kept.ahead_count);
+    if kept.ahead_count > 0 {
+        wrong.push("  `consign ledger rewind` has it fire from now on".to_owned());
     }
-    head("wrong", false);
-    wrong.iter().for_each(|text| line(&cut(&format!("  {text}"))));
+    kept.quarantined.iter().take(SHOWN).for_each(|halted| wrong.extend(told(halted)));
+    more(wrong, kept.quarantined.len() as u64);
+    kept.unready.iter().take(SHOWN).for_each(|found| wrong.extend(told_unready(found)));
+    more(wrong, kept.unready.len() as u64);
+    kept.exposed.iter().take(SHOWN).for_each(|found| wrong.extend(told_exposed(found)));
+    more(wrong, kept.exposed.len() as u64);
+    for pause in kept.paused.iter().take(SHOWN) {
+        wrong.push(format!("share {} is paused since {}", pause.share, to_the_second(pause.since)));
+    }
+    more(wrong, kept.paused.len() as u64);
+    for FailedShare { runs, last } in kept.failed.iter().take(SHOWN) {
+        let FailedRun { run, share, customer, failed, failure, finished, .. } = last;
+        let others = if *failed > 1 { format!(" and {} more", failed - 1) } else { String::new() };
+        wrong.push(format!("{} {share} failed for {customer}{others}", to_the_second(*finished)));
+        if let Some(failure) = failure {
+            wrong.push(both_ends(&format!("  {failure}"), WIDTH - 2));
+        }
+        wrong.push(format!("  consign show {run}"));
+        if *runs > 1 {
+            let runs = thousands(*runs);
+            wrong.push(format!("  in {runs} of its runs: consign history --share {share} --state failed"));
+        }
+    }
+    more(wrong, kept.failed_count);
+    let in_doubt = &kept.standing.in_doubt;
+    for Open { share, customer, run, .. } in in_doubt.iter().take(SHOWN) {
+        wrong.push(format!("{share} to {customer} is in doubt: its manifest may be in the bucket"));
+        wrong.push(format!("  consign show {run}"));
+    }
+    more(wrong, in_doubt.len() as u64);
 }
 
 /// Which, since when, why, what waits, what to do.

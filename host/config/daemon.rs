@@ -96,7 +96,7 @@ pub(crate) static DAEMON: Shape = Shape {
             Kind::Bool,
             "false",
             "true",
-            "Whether the configuration is read again by itself, 2 to 4 seconds after its files were last changed. One with an error is not taken, and the log says why.",
+            "Whether the configuration is read again by itself, 2 to 4 seconds after its files were last changed. One with an error, or from which most shares or customers are gone, is not taken, and the log says why.",
         ),
         default(
             "preflight",

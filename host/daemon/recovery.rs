@@ -1,10 +1,11 @@
 //! What an earlier process left, and what the ledger could not take.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::admin::ask::{Named, Names};
 use super::breaker;
 use super::calls::Answer;
 use super::desk::Desk;
@@ -71,10 +72,39 @@ impl Desk {
         self.resume_customers().await?;
         let released = self.ledger.release_held().await;
         self.released(released)?;
-        for unfinished in self.ledger.unfinished().await? {
+        let unfinished = self.ledger.unfinished().await?;
+        self.tell_nobodys(&unfinished);
+        for unfinished in unfinished {
             self.take_up(unfinished);
         }
         Ok(())
+    }
+
+    /// What is left of shares and customers who are not configured fails, and that may not be what
+    /// whoever wrote the configuration meant.
+    fn tell_nobodys(&self, all: &[Unfinished]) {
+        let config = &self.generation.config;
+        let (mut deliveries, mut shares, mut customers) = (0, BTreeSet::new(), BTreeSet::new());
+        for Unfinished { slot, state, deliveries: open, .. } in all {
+            if *state != RunState::Running {
+                continue;
+            }
+            for OpenDelivery { customer, .. } in open {
+                let has_share = config.shares.contains_key(&slot.share);
+                let has_customer = config.customers.contains_key(customer);
+                deliveries += usize::from(!has_share || !has_customer);
+                shares.extend((!has_share).then_some(&slot.share));
+                customers.extend((!has_customer).then_some(customer));
+            }
+        }
+        if deliveries > 0 {
+            let names = Named { shares: Names::of(shares.into_iter()), customers: Names::of(customers.into_iter()) };
+            tracing::warn!(
+                deliveries, %names,
+                "what was left of shares or customers who are not configured fails; once they are configured again, \
+                 `consign retry` makes up for it"
+            );
+        }
     }
 
     pub fn take_up(&mut self, unfinished: Unfinished) {

@@ -16,7 +16,7 @@ use super::generation::{Generation, needs_restart};
 use super::intake;
 use crate::check::{self, Checked, Earlier, Unsound};
 use crate::clock::Clock;
-use crate::config::{Config, ConfigErrors, Environment, Look, Watched, rendered};
+use crate::config::{Config, ConfigErrors, Environment, Location, Look, Watched, rendered};
 use crate::domain::{Blame, PluginName, Refused};
 use crate::ledger::Ledger;
 use crate::registry::Fetch;
@@ -31,6 +31,12 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// pass: the first time, and at most.
 const AGAIN_AFTER: Duration = LOOK_EVERY;
 const AGAIN_MAX: Duration = Duration::from_secs(300);
+
+/// Shares, or customers, that may always go at once.
+const GO_MAX: usize = 4;
+
+/// What to do where that was meant.
+const REMOVES: &str = "`consign reload --remove` takes it";
 
 /// A configuration that can be carried out.
 pub(super) struct Loaded {
@@ -82,6 +88,7 @@ impl Again {
 /// The last reload.
 struct Last {
     began: Instant,
+    may_remove: bool,
     ended: Result<Reloaded, Refused>,
 }
 
@@ -100,11 +107,13 @@ impl Reloader {
 
     /// Goes over to what the files say now, or stays with what there is. Who asks
     /// while another reload is under way waits for it, and then for the next one,
-    /// which all who wait have in common.
-    pub async fn reload(self: Arc<Self>) -> Result<Reloaded, Refused> {
+    /// which all who wait have in common. One that lacks most of what the running one
+    /// has is taken only if it `may_remove` that.
+    pub async fn reload(self: Arc<Self>, may_remove: bool) -> Result<Reloaded, Refused> {
         let asked = Instant::now();
         let mut turn = self.turn.lock().await;
-        if let Some(last) = turn.last.as_ref().filter(|last| last.began >= asked) {
+        let is_common = |last: &&Last| last.began >= asked && (last.may_remove || !may_remove);
+        if let Some(last) = turn.last.as_ref().filter(is_common) {
             return last.ended.clone();
         }
         let began = Instant::now();
@@ -112,7 +121,7 @@ impl Reloader {
         let before = tokio::task::block_in_place(|| turn.watched.look());
         let reading = self.clone();
         // A task, so that a fault in it is an answer too.
-        let (loaded, watched) = match tokio::spawn(async move { reading.load().await }).await {
+        let (loaded, watched) = match tokio::spawn(async move { reading.load(may_remove).await }).await {
             Ok(read) => read,
             Err(error) => (Err(Refused::new(Blame::Machine, format!("a fault in consign: {error}"), "")), None),
         };
@@ -124,7 +133,7 @@ impl Reloader {
         self.order(Order::Reloaded { loaded: loaded.map(Box::new), done }).await?;
         let ended = ended.await.unwrap_or_else(|_| Err(stopping()));
         turn.again = Again::after(&ended, turn.again);
-        turn.last = Some(Last { began, ended: ended.clone() });
+        turn.last = Some(Last { began, may_remove, ended: ended.clone() });
         ended
     }
 
@@ -138,7 +147,7 @@ impl Reloader {
     }
 
     /// And which files to watch from now on.
-    async fn load(&self) -> (Result<Loaded, Refused>, Option<Watched>) {
+    async fn load(&self, may_remove: bool) -> (Result<Loaded, Refused>, Option<Watched>) {
         let surveyed = tokio::task::block_in_place(|| Config::survey(&self.path, &Environment::of_process()));
         let (config, mut found) = match surveyed {
             Ok(surveyed) => surveyed,
@@ -161,19 +170,56 @@ impl Reloader {
             Unsound::Failure(failure) => failure.into(),
         });
         let loaded = match checked {
-            Ok(checked) => self.make_ready(&running.config, config, checked).await,
+            Ok(checked) => self.make_ready(&running.config, config, checked, may_remove).await,
             Err(refused) => Err(refused),
         };
         (loaded, Some(watched))
     }
 
     /// Does here what would hold the loop up.
-    async fn make_ready(&self, running: &Config, config: Config, checked: Checked) -> Result<Loaded, Refused> {
+    async fn make_ready(
+        &self,
+        running: &Config,
+        config: Config,
+        checked: Checked,
+        may_remove: bool,
+    ) -> Result<Loaded, Refused> {
         let Checked { parts, warnings, .. } = checked;
+        let (added, removed) = (Named::missing(&config, running), Named::missing(running, &config));
+        if !may_remove {
+            self.keeps_most(running, &config, &removed)?;
+        }
         let planner = intake::planner(&self.ledger, &config, self.clock.now()).await?;
         let warnings = rendered(&warnings, false);
-        let (added, removed) = (Named::missing(&config, running), Named::missing(running, &config));
         Ok(Loaded { config: Arc::new(config), parts: Arc::new(parts), planner, warnings, added, removed })
+    }
+
+    /// Files that are cut off, or not all there yet, are a configuration too: what waits for those
+    /// who are not in it would fail for good.
+    fn keeps_most(&self, running: &Config, config: &Config, removed: &Named) -> Result<(), Refused> {
+        let (shares, customers) = (running.shares.len(), running.customers.len());
+        let is_most = |gone: usize, of: usize| gone > GO_MAX && gone > of / 2;
+        let mut found = ConfigErrors::new();
+        let mut lacks = |what: String| {
+            found.at(Location::file(&self.path), what, "put back what is missing, if it is");
+        };
+        match (config.shares.is_empty(), removed.shares.told("share")) {
+            (true, Some(gone)) => lacks(format!("no share is left: {gone} would go")),
+            (false, Some(gone)) if is_most(removed.shares.count, shares) => {
+                lacks(format!("of {shares} shares most would go: {gone}"));
+            }
+            _ => {}
+        }
+        match removed.customers.told("customer") {
+            Some(gone) if is_most(removed.customers.count, customers) => {
+                lacks(format!("of {customers} customers most would go: {gone}"));
+            }
+            _ => {}
+        }
+        match found.has_errors() {
+            true => Err(Refused { help: REMOVES.to_owned(), ..found.into() }),
+            false => Ok(()),
+        }
     }
 
     /// Reloads at each SIGHUP, and whenever the files have changed if the
@@ -184,7 +230,7 @@ impl Reloader {
             tokio::select! {
                 Some(()) = hangup.recv() => {
                     tracing::info!("SIGHUP: reading the configuration again");
-                    drop(self.clone().reload().await);
+                    drop(self.clone().reload(false).await);
                 }
                 () = sleep(LOOK_EVERY) => {
                     if !self.current.borrow().config.daemon.watch {
@@ -195,10 +241,10 @@ impl Reloader {
                     let is_quiet = seen.as_ref() == Some(&look);
                     if is_quiet && !is_read {
                         tracing::info!("the configuration's files have changed: reading them again");
-                        drop(self.clone().reload().await);
+                        drop(self.clone().reload(false).await);
                     } else if is_quiet && again.is_some_and(|again| again.at <= Instant::now()) {
                         tracing::info!("the configuration could not be taken: reading it again");
-                        drop(self.clone().reload().await);
+                        drop(self.clone().reload(false).await);
                     }
                     seen = Some(look);
                 }

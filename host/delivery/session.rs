@@ -11,7 +11,9 @@ use chrono::TimeDelta;
 use tokio::sync::Mutex;
 use tracing::Instrument as _;
 
+use super::Vendor;
 use super::failure::{self, Fault, Operation};
+use super::vendor::Stses;
 use crate::clock::{Clock, Instant};
 use crate::config::Customer;
 use crate::domain::{Failure, Layer, Retry, spread};
@@ -35,8 +37,8 @@ pub(super) struct AssumeRole {
 /// Opened at its first use, and renewed ahead of its end while all go on with the old one.
 pub(super) struct Session {
     request: AssumeRole,
-    /// STS near the customer, then the vendor's own region, should the former be switched off for one of the two.
-    clients: Vec<aws_sdk_sts::Client>,
+    /// None: there is no STS to ask.
+    vendor: Option<Vendor>,
     clock: Clock,
     lease: RwLock<Option<Lease>>,
     renewing: Arc<Mutex<()>>,
@@ -51,8 +53,8 @@ struct Lease {
 }
 
 impl Session {
-    pub(super) fn new(request: AssumeRole, clients: Vec<aws_sdk_sts::Client>, clock: Clock) -> Self {
-        Self { request, clients, clock, lease: RwLock::default(), renewing: Arc::default() }
+    pub(super) fn new(request: AssumeRole, vendor: Option<Vendor>, clock: Clock) -> Self {
+        Self { request, vendor, clock, lease: RwLock::default(), renewing: Arc::default() }
     }
 
     /// Credentials that are good for now.
@@ -123,33 +125,31 @@ impl Session {
     }
 
     async fn assume(&self, number: u64) -> Result<Lease, Failure> {
-        let mut refusal = None;
-        for client in &self.clients {
-            match self.assume_at(client, number).await {
-                Ok(lease) => return Ok(lease),
-                Err(fault) => {
-                    let elsewhere = fault.is_of_region();
-                    refusal = Some(fault);
-                    if !elsewhere {
-                        break;
-                    }
-                }
-            }
-        }
         let customer = &self.request.customer;
-        Err(match refusal {
-            Some(fault) => {
-                let failure = failure::diagnose(&fault, Operation::AssumeRole, customer.role_arn.as_str(), customer);
-                match self.clients.len() == 1 && fault.is_unknown_key() {
-                    true => Failure { remedy: failure::sts::unknown_to_the_only_one(customer), ..failure },
-                    false => failure,
-                }
-            }
-            None => {
-                let remedy = "set region in [aws], whose STS is asked, and the customer's region";
-                Failure::new(Layer::Config, Retry::Never, "there is no STS to ask", remedy)
+        let Some(vendor) = &self.vendor else {
+            let remedy = "set region in [aws], whose STS is asked, and the customer's region";
+            return Err(Failure::new(Layer::Config, Retry::Never, "there is no STS to ask", remedy));
+        };
+        let mut stses = vendor.stses(customer);
+        let mut asked = self.assume_at_one(&stses, number).await;
+        if asked.as_ref().is_err_and(|fault| fault.is_of_vendor()) && vendor.has_other_than(stses.identity) {
+            stses = vendor.stses(customer);
+            asked = self.assume_at_one(&stses, number).await;
+        }
+        asked.map_err(|fault| {
+            let failure = failure::diagnose(&fault, Operation::AssumeRole, customer.role_arn.as_str(), customer);
+            match stses.elsewhere.is_none() && fault.is_unknown_key() {
+                true => Failure { remedy: failure::sts::unknown_to_the_only_one(customer), ..failure },
+                false => failure,
             }
         })
+    }
+
+    async fn assume_at_one(&self, stses: &Stses, number: u64) -> Result<Lease, Fault> {
+        match (self.assume_at(&stses.near, number).await, &stses.elsewhere) {
+            (Err(fault), Some(elsewhere)) if fault.is_of_region() => self.assume_at(elsewhere, number).await,
+            (asked, _) => asked,
+        }
     }
 
     async fn assume_at(&self, client: &aws_sdk_sts::Client, number: u64) -> Result<Lease, Fault> {
@@ -255,7 +255,7 @@ mod tests {
     fn open(clock: &Clock, renew_at: Instant, ends: Instant) -> Arc<Session> {
         let (name, duration) = (String::from("run"), Duration::from_secs(3600));
         let request = AssumeRole { policy: None, name, duration, customer: Arc::new(customer()) };
-        let session = Session::new(request, Vec::new(), clock.clone());
+        let session = Session::new(request, None, clock.clone());
         let credentials = Credentials::new("ASIA7", "s", None, None, "test");
         *session.lease.write().unwrap() = Some(Lease { credentials, renew_at, ends, number: NUMBER });
         Arc::new(session)

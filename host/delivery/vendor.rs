@@ -1,27 +1,26 @@
 //! The vendor's side: its identity, its region, and what all deliveries share.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::{Duration, SystemTime};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
 use aws_config::BehaviorVersion;
-use aws_config::SdkConfig;
 use aws_config::environment::EnvironmentVariableRegionProvider;
 use aws_config::meta::region::RegionProviderChain;
 use aws_config::profile::ProfileFileRegionProvider;
-use aws_credential_types::Credentials;
-use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
+use aws_credential_types::provider::{ProvideCredentials as _, SharedCredentialsProvider};
 use aws_sdk_s3::config::retry::{RetryConfig, RetryPartition};
 use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::config::{IdentityCache, Region, SharedHttpClient};
 use futures::future::BoxFuture;
 use tokio::sync::Semaphore;
 
+use super::identity::{Identity, credentials, surroundings};
 use super::parts::{PART_BYTES_MAX, PART_BYTES_MIN};
 use super::session::{AssumeRole, Session};
 use super::{DeliveryError, policy, proxy};
 use crate::clock::{Clock, Instant};
-use crate::config::{self, Aws, Customer, StaticCredentials};
+use crate::config::{Aws, Customer, StaticCredentials};
 use crate::domain::{BucketName, CustomerName, Failure, Layer, Retry, RunId, Secret};
 use crate::limits::places_of_one;
 
@@ -47,7 +46,7 @@ struct Shared {
     began: Instant,
     clock: Clock,
     http: SharedHttpClient,
-    identity: SharedCredentialsProvider,
+    identity: Mutex<Identity>,
     /// Of AWS's endpoints, not of one that is configured.
     use_fips: Option<bool>,
     use_dual_stack: Option<bool>,
@@ -59,8 +58,16 @@ struct Shared {
     places_of: Arc<Mutex<HashMap<CustomerName, Weak<Semaphore>>>>,
     /// Buckets whose customers were to be given advice.
     advised: Arc<Mutex<BTreeSet<BucketName>>>,
-    /// By region: one client is larger than all else that a session is made of.
-    sts: Mutex<HashMap<String, aws_sdk_sts::Client>>,
+}
+
+/// Who of STS is asked for a customer's role.
+pub(super) struct Stses {
+    /// Near the customer.
+    pub(super) near: aws_sdk_sts::Client,
+    /// Of the vendor's own region, should the other be switched off for one of the two.
+    pub(super) elsewhere: Option<aws_sdk_sts::Client>,
+    /// With which of the vendor's identities.
+    pub(super) identity: u64,
 }
 
 impl Vendor {
@@ -80,14 +87,13 @@ impl Vendor {
         let http = proxy::client();
         let region = region(aws).await;
         let surroundings = surroundings(aws, &region, &http).await;
-        let nobody = || SharedCredentialsProvider::new(Nobody);
         let places = aws.part_concurrency * OBJECTS_AT_ONCE;
         Ok(Self(Arc::new(Shared {
             aws: aws.clone(),
             began: clock.now(),
             clock,
             http,
-            identity: surroundings.credentials_provider().unwrap_or_else(nobody),
+            identity: Mutex::new(Identity::new(credentials(&surroundings), 1)),
             use_fips: surroundings.use_fips(),
             use_dual_stack: surroundings.use_dual_stack(),
             region,
@@ -95,7 +101,6 @@ impl Vendor {
             places_of_one: places_of_one(places, customers),
             places_of: Arc::default(),
             advised: Arc::default(),
-            sts: Mutex::default(),
         })))
     }
 
@@ -124,9 +129,9 @@ impl Vendor {
 
     /// A closure that reads the vendor's own keys, fresh at each call.
     pub fn keys(&self) -> VendorKeys {
-        let identity = self.0.identity.clone();
+        let vendor = self.clone();
         Arc::new(move || {
-            let identity = identity.clone();
+            let identity = vendor.identity().credentials.clone();
             Box::pin(async move {
                 let keys = identity.provide_credentials().await.map_err(|error| {
                     let remedy = "give consign an AWS identity of its own: [aws] credentials or profile, the AWS_* environment, \
@@ -202,28 +207,47 @@ impl Vendor {
 
     /// The same, of whatever is asked for.
     pub(super) fn session_of(&self, request: AssumeRole) -> Arc<Session> {
-        let (near, home) = (request.customer.region.as_str(), self.region());
-        let mut clients = vec![self.sts(near)];
-        if home != near && partition(home) == partition(near) {
-            clients.push(self.sts(home));
-        }
-        Arc::new(Session::new(request, clients, self.0.clock.as_it_is()))
+        Arc::new(Session::new(request, Some(self.clone()), self.0.clock.as_it_is()))
+    }
+
+    pub(super) fn stses(&self, customer: &Customer) -> Stses {
+        let (near, home) = (customer.region.as_str(), self.region());
+        let mut identity = self.identity();
+        let is_another = home != near && partition(home) == partition(near);
+        let elsewhere = is_another.then(|| self.sts_of(&mut identity, home));
+        Stses { near: self.sts_of(&mut identity, near), elsewhere, identity: identity.number }
+    }
+
+    /// STS does not take the credentials of this identity: whether there are others by now to ask with. So whoever
+    /// has renewed a profile file needs to do nothing more.
+    pub(super) fn has_other_than(&self, refused: u64) -> bool {
+        let Shared { aws, region, http, .. } = &*self.0;
+        let mut identity = self.identity();
+        identity.number != refused || identity.read_anew(aws, region, http)
+    }
+
+    fn identity(&self) -> MutexGuard<'_, Identity> {
+        self.0.identity.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// STS in that region: tokens of a regional endpoint are good in every region,
     /// those of the global one are not (IAM User Guide, "Manage AWS STS in an AWS Region").
     pub(super) fn sts(&self, region: &str) -> aws_sdk_sts::Client {
-        let mut clients = self.0.sts.lock().unwrap_or_else(PoisonError::into_inner);
-        clients.entry(region.to_owned()).or_insert_with(|| self.new_sts(region)).clone()
+        self.sts_of(&mut self.identity(), region)
     }
 
-    fn new_sts(&self, region: &str) -> aws_sdk_sts::Client {
+    fn sts_of(&self, identity: &mut Identity, region: &str) -> aws_sdk_sts::Client {
+        let Identity { credentials, sts, .. } = identity;
+        sts.entry(region.to_owned()).or_insert_with(|| self.new_sts(credentials.clone(), region)).clone()
+    }
+
+    fn new_sts(&self, credentials: SharedCredentialsProvider, region: &str) -> aws_sdk_sts::Client {
         let aws = &self.0.aws;
         let endpoint = aws.sts_endpoint_url.as_ref().or(aws.endpoint_url.as_ref());
         let mut config = aws_sdk_sts::Config::builder()
             .behavior_version(BehaviorVersion::latest())
             .http_client(self.0.http.clone())
-            .credentials_provider(self.0.identity.clone())
+            .credentials_provider(credentials)
             .region(Region::new(region.to_owned()))
             .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
             .timeout_config(self.timeouts(1));
@@ -303,52 +327,6 @@ fn partition(region: &str) -> Option<&'static str> {
         .find(|beginning| region.starts_with(beginning))
 }
 
-/// The configured keys, else the SDK's chain; and which of AWS's endpoints the environment or the profile asks for.
-async fn surroundings(aws: &Aws, region: &str, http: &SharedHttpClient) -> SdkConfig {
-    let region = Region::new(region.to_owned());
-    let mut loader = aws_config::defaults(BehaviorVersion::latest()).http_client(http.clone()).region(region);
-    if let Some(keys) = &aws.credentials {
-        loader = loader.credentials_provider(Written(keys.clone()));
-    }
-    if let Some(profile) = &aws.profile {
-        loader = loader.profile_name(profile);
-    }
-    loader.load().await
-}
-
-/// The configured keys, read when they are first asked for: not every command needs them.
-#[derive(Debug)]
-struct Written(config::Credentials);
-
-impl ProvideCredentials for Written {
-    fn provide_credentials<'a>(&'a self) -> aws_credential_types::provider::future::ProvideCredentials<'a>
-    where
-        Self: 'a,
-    {
-        let keys = self.0.resolve().map(|keys| {
-            let token = keys.session_token.as_ref().map(|token| token.reveal().to_owned());
-            let (id, secret) = (keys.access_key_id.reveal(), keys.secret_access_key.reveal());
-            Credentials::new(id, secret, token, None::<SystemTime>, "consign.toml")
-        });
-        let keys = keys.map_err(aws_credential_types::provider::error::CredentialsError::invalid_configuration);
-        aws_credential_types::provider::future::ProvideCredentials::ready(keys)
-    }
-}
-
-/// What the SDK's chain is when even that is missing.
-#[derive(Debug)]
-struct Nobody;
-
-impl ProvideCredentials for Nobody {
-    fn provide_credentials<'a>(&'a self) -> aws_credential_types::provider::future::ProvideCredentials<'a>
-    where
-        Self: 'a,
-    {
-        let error = aws_credential_types::provider::error::CredentialsError::not_loaded_no_source();
-        aws_credential_types::provider::future::ProvideCredentials::ready(Err(error))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -360,7 +338,22 @@ mod tests {
         for region in ["eu-west-1", "eu-north-1"].into_iter().cycle().take(100) {
             vendor.sts(region);
         }
-        assert_eq!(vendor.0.sts.lock().unwrap().len(), 2);
+        assert_eq!(vendor.identity().sts.len(), 2);
+    }
+
+    /// Of all who find at once that credentials are no good the first has them read anew, and not again at once.
+    #[tokio::test]
+    async fn credentials_that_are_refused_are_read_anew_once_in_a_while() {
+        let aws = Aws { region: crate::domain::Region::parse("eu-north-1").ok(), ..Aws::default() };
+        let vendor = Vendor::new(&aws, 1, Clock::system()).await.unwrap();
+        vendor.sts("eu-north-1");
+        assert!(!vendor.has_other_than(1), "they have just been read");
+        vendor.identity().grow_old();
+        assert!(vendor.has_other_than(1) && vendor.has_other_than(1));
+        assert_eq!((vendor.identity().number, vendor.identity().sts.len()), (2, 0), "a client remembers them");
+        assert!(!vendor.has_other_than(2));
+        vendor.identity().grow_old();
+        assert!(vendor.has_other_than(2));
     }
 
     /// What TLS does not protect on its way is signed. AWS's own endpoints have it.

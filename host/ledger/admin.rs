@@ -1,17 +1,22 @@
 //! What an operator asks of the ledger: what there is to do now, and to have the
 //! deliveries of a run ended.
 
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde::{Deserialize, Serialize};
 
 use super::claim::{LEFT_OUT, cancel as mark, release};
 use super::db::{Db, Row, values};
-use super::row::{at, count, customer, maybe_at, maybe_json, origin, run_id, share, size, state, step, to_json};
+use super::row::{
+    at, batches, count, customer, maybe_at, maybe_json, origin, run_id, share, size, state, step, to_json,
+};
 use super::slots::PAUSES;
 use super::state::DeliveryEvent;
 use super::{Backlog, DeliveryId, DeliveryState, Ledger, LedgerError, Pause, Reader, read, settle, shared, write};
 use crate::clock::{Instant, ahead_from};
 use crate::crash::{self, Point};
-use crate::domain::{CustomerName, Failure, Origin, RunId, ShareName, SkipReason};
+use crate::domain::{CustomerName, Failure, Mode, Origin, RunId, ShareName, SkipReason};
 
 /// All that is not at its end.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -25,6 +30,9 @@ pub struct Standing {
     /// As many of each there are, however many are listed.
     pub at_work_count: u64,
     pub again_count: u64,
+    /// Of those, the first whose manifest may be in the bucket.
+    #[serde(default)]
+    pub in_doubt: Vec<Open>,
     /// Planned slots that nobody has begun.
     pub slots: u64,
     /// Shares of which slots wait for another slot of theirs, and how many.
@@ -55,7 +63,7 @@ pub struct Open {
     pub cancelled: bool,
 }
 
-/// Shares with slots that somebody has not got, the last failure first.
+/// Shares of which somebody lacks something, the last failure first.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Failing {
     /// However many are listed.
@@ -73,7 +81,7 @@ pub struct FailedShare {
     pub last: FailedRun,
 }
 
-/// A run in which somebody did not get the slot, nor later.
+/// A run in which somebody did not get the slot, and lacks it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FailedRun {
     pub run: RunId,
@@ -169,10 +177,15 @@ impl Reader {
         self.read(move |ledger| standing(ledger, limit, now)).await
     }
 
-    /// Shares that failed since then, `limit` of them, among the last ten thousand runs
-    /// that failed. What was delivered all the same since is no failure any more.
-    pub async fn failing(&self, since: Instant, limit: usize) -> Result<Failing, LedgerError> {
-        self.read(move |ledger| failing(ledger, since, limit)).await
+    /// Shares of which somebody lacks something since a run failed, `limit` of them; [`LACKING`] says what
+    /// that is. Of a share and a customer `mode` says how slots are to each other; None: it is not delivered
+    /// any more, and nobody lacks it.
+    pub async fn failing(
+        &self,
+        mode: impl Fn(&ShareName, &CustomerName) -> Option<Mode> + Send + 'static,
+        limit: usize,
+    ) -> Result<Failing, LedgerError> {
+        self.read(move |ledger| failing(ledger, mode, limit)).await
     }
 
     /// Shares that are planned beyond `now`, with how far they are: none of them
@@ -222,6 +235,8 @@ fn standing(ledger: &Db, limit: usize, now: Instant) -> Result<Standing, LedgerE
     let list = |which: &str| ledger.all(&format!("{OPEN} {which} LIMIT ?1"), values![limit], |row| open(ledger, row));
     standing.at_work = list("AND d.state <> 'waiting' AND d.due_at IS NULL ORDER BY a.started_at, d.id")?;
     standing.again = list("AND d.due_at IS NOT NULL ORDER BY d.due_at, d.id")?;
+    standing.in_doubt = list("AND d.state = 'sealed' AND d.due_at IS NOT NULL ORDER BY d.due_at, d.id")?;
+    standing.in_doubt.retain(|open| open.in_doubt.is_some());
     standing.slots = read::pending(ledger, now)?;
     let held = "SELECT share, count(*) AS slots FROM slots WHERE state = 'held' GROUP BY share ORDER BY share";
     standing.held = ledger.all(held, &[], |row| Ok((share(row)?, size(row, "slots")?)))?;
@@ -266,35 +281,82 @@ pub(super) fn backlogs(ledger: &Db, slots: u64, now: Instant) -> Result<Vec<Back
     })
 }
 
-/// The condition for a delivery `d` of which its customer has not got the slot, nor later.
-const MISSING: &str = "d.state = 'failed' AND NOT EXISTS
-    (SELECT 1 FROM deliveries later WHERE later.slot = d.slot AND later.customer = d.customer
-                                      AND later.state = 'committed')";
+/// Deliveries that failed and whose customers have not got the slot since: of the newest 10,000 runs that failed,
+/// as far as these have [`LOOKED_AT`] deliveries. The newest of each share are looked at before the next of any, so
+/// that one that always fails hides no other. What a rule or somebody has left out is marked.
+const LACKING: &str = "
+    WITH newest AS MATERIALIZED
+        (SELECT seq, share FROM runs WHERE state = 'failed' ORDER BY seq DESC LIMIT 10000),
+    sized AS
+        (SELECT seq, share, row_number() OVER (PARTITION BY share ORDER BY seq DESC) AS nth,
+                (SELECT count(*) FROM deliveries d WHERE d.run = newest.seq) AS size FROM newest),
+    summed AS (SELECT seq, share, sum(size) OVER (ORDER BY nth, seq DESC) - size AS before FROM sized),
+    looked AS MATERIALIZED (SELECT seq, share FROM summed WHERE before < CAST(?1 AS BIGINT))
+    SELECT looked.seq, looked.share, d.id, d.customer, (d.reason IS NOT NULL OR d.cancel IS NOT NULL) AS left_out
+    FROM looked JOIN deliveries d ON d.run = looked.seq
+    WHERE d.state = 'failed' AND NOT EXISTS
+        (SELECT 1 FROM deliveries got WHERE got.slot = d.slot AND got.customer = d.customer
+                                        AND got.state <> 'failed' AND got.state = 'committed')
+    ORDER BY looked.seq DESC, d.id";
 
-fn failing(ledger: &Db, since: Instant, limit: usize) -> Result<Failing, LedgerError> {
-    let shares = format!(
-        "SELECT r.share, count(*) AS runs, max(r.seq) AS last FROM runs r
-         WHERE r.state = 'failed' AND r.finished_at >= ?1
-           AND r.seq >= coalesce((SELECT seq FROM runs WHERE state = 'failed' ORDER BY seq DESC LIMIT 1 OFFSET 9999), 0)
-           AND EXISTS (SELECT 1 FROM deliveries d WHERE d.run = r.seq AND {MISSING})
-         GROUP BY r.share ORDER BY last DESC"
-    );
-    let shares = ledger.all(&shares, values![since], |row| Ok((size(row, "runs")?, row.get::<i64>("last")?)))?;
-    let run = format!(
-        "SELECT r.id AS run_id, r.share, s.at, r.finished_at, d.customer, d.failure,
-                (SELECT count(*) FROM deliveries d WHERE d.run = r.seq AND {MISSING}) AS failed
-         FROM runs r JOIN slots s ON s.id = r.slot JOIN deliveries d ON d.run = r.seq
-         WHERE r.seq = ?1 AND {MISSING} ORDER BY d.id LIMIT 1"
-    );
+/// Deliveries of failed runs that one question looks at.
+const LOOKED_AT: i64 = 100_000;
+
+/// A delivery of which its customer lacks the slot.
+struct Lacking {
+    run: i64,
+    share: ShareName,
+    delivery: i64,
+    /// It counts until the customer has had a later slot: that takes its place, or nobody meant it to have this one.
+    yields: bool,
+}
+
+/// What is lacking of a share.
+struct Lack {
+    /// The newest run, the first delivery of it, and how many there are.
+    last: i64,
+    delivery: i64,
+    failed: u64,
+    /// Runs, and the one that was counted last.
+    runs: u64,
+    seen: Option<i64>,
+}
+
+fn failing(
+    ledger: &Db,
+    mode: impl Fn(&ShareName, &CustomerName) -> Option<Mode>,
+    limit: usize,
+) -> Result<Failing, LedgerError> {
+    let lacking = ledger.all(LACKING, values![LOOKED_AT], |row| {
+        let (share, customer) = (share(row)?, customer(row)?);
+        let Some(mode) = mode(&share, &customer) else { return Ok(None) };
+        let yields = mode == Mode::Replace || row.get("left_out")?;
+        Ok(Some(Lacking { run: row.get("seq")?, share, delivery: row.get("id")?, yields }))
+    })?;
+    let yielding = lacking.iter().flatten().filter(|lacking| lacking.yields).map(|lacking| [lacking.delivery]);
+    let followed = followed(ledger, yielding)?;
+    let lacking = lacking.into_iter().flatten().filter(|lacking| !followed.contains(&lacking.delivery));
+    let mut shares = BTreeMap::<ShareName, Lack>::new();
+    // The newest first.
+    for Lacking { run, share, delivery, .. } in lacking {
+        let new = Lack { last: run, delivery, failed: 0, runs: 0, seen: None };
+        let lack = shares.entry(share).or_insert(new);
+        lack.failed += u64::from(run == lack.last);
+        lack.runs += u64::from(lack.seen.replace(run) != Some(run));
+    }
+    let mut shares: Vec<Lack> = shares.into_values().collect();
+    shares.sort_by_key(|lack| Reverse(lack.last));
     let mut failing = Failing { shares: shares.len() as u64, list: Vec::new() };
-    for (runs, last) in shares.into_iter().take(limit) {
-        let last = ledger.first(&run, values![last], |row| {
+    let select = "SELECT r.id AS run_id, r.share, s.at, r.finished_at, d.customer, d.failure
+                  FROM deliveries d JOIN runs r ON r.seq = d.run JOIN slots s ON s.id = r.slot WHERE d.id = ?1";
+    for Lack { runs, failed, delivery, .. } in shares.into_iter().take(limit) {
+        let last = ledger.first(select, values![delivery], |row| {
             Ok(FailedRun {
                 run: run_id(row)?,
                 share: share(row)?,
                 slot: at(row, "at")?,
                 finished: at(row, "finished_at")?,
-                failed: size(row, "failed")?,
+                failed,
                 customer: customer(row)?,
                 failure: maybe_json(row, "failure")?,
             })
@@ -302,6 +364,25 @@ fn failing(ledger: &Db, since: Instant, limit: usize) -> Result<Failing, LedgerE
         failing.list.extend(last.map(|last| FailedShare { runs, last }));
     }
     Ok(failing)
+}
+
+/// Those of these deliveries of which the customer has had a later slot of the share, however that ended.
+fn followed(ledger: &Db, deliveries: impl Iterator<Item = [i64; 1]>) -> Result<BTreeSet<i64>, LedgerError> {
+    let find = format!(
+        "SELECT d.id FROM {} JOIN deliveries d ON d.id = CAST(value ->> 0 AS BIGINT)
+             JOIN runs r ON r.seq = d.run JOIN slots s ON s.id = d.slot
+         WHERE EXISTS
+             (SELECT 1 FROM runs later JOIN slots l ON l.id = later.slot
+                  JOIN deliveries ld ON ld.run = later.seq AND ld.customer = d.customer
+              WHERE later.share = r.share AND later.seq > r.seq AND l.at > s.at
+                AND ld.state IN ('committed', 'failed'))",
+        ledger.given()
+    );
+    let mut followed = BTreeSet::new();
+    for given in batches(deliveries) {
+        followed.extend(ledger.all(&find, values![&given?], |row| row.get::<i64>("id"))?);
+    }
+    Ok(followed)
 }
 
 /// Has deliveries of a run ended: of these customers, or of all when none is named.

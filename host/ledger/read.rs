@@ -247,28 +247,40 @@ pub(super) fn pending(ledger: &Db, now: Instant) -> Result<u64, LedgerError> {
     ledger.only(due, values![ahead_from(now)]).map(i64::cast_unsigned)
 }
 
-pub(super) fn skipped(ledger: &Db, only: Option<&ShareName>, limit: usize) -> Result<Vec<Skipped>, LedgerError> {
+pub(super) fn skipped(
+    ledger: &Db,
+    share: Option<&ShareName>,
+    customer: Option<&CustomerName>,
+    limit: usize,
+) -> Result<Vec<Skipped>, LedgerError> {
+    let mut values = values![share.map(ShareName::as_str), i64::try_from(limit).unwrap_or(i64::MAX)].to_vec();
+    let (mut planned, mut theirs) = ("", "");
+    let quoted = customer.map(|customer| format!("\"{customer}\""));
+    if let (Some(customer), Some(quoted)) = (customer, &quoted) {
+        values.extend([Value::from(customer.as_str()), quoted.into()]);
+        // A list of names as JSON, which need no escaping.
+        (planned, theirs) = ("AND customers <> replace(customers, ?4, '')", "AND d.customer = ?3");
+    }
     let slots = format!(
         "SELECT * FROM slots
-         WHERE (state = 'skipped' OR id IN (SELECT d.slot FROM deliveries d WHERE {LEFT_OUT}))
+         WHERE ((state = 'skipped' {planned}) OR id IN (SELECT d.slot FROM deliveries d WHERE {LEFT_OUT} {theirs}))
            AND (share = ?1 OR ?1 IS NULL) ORDER BY at DESC, id DESC LIMIT ?2"
     );
-    let values = values![only.map(ShareName::as_str), i64::try_from(limit).unwrap_or(i64::MAX)];
-    let slots = ledger.all(&slots, values, |row| {
+    let slots = ledger.all(&slots, &values, |row| {
         Ok((row.get::<i64>("id")?, slot(row)?, maybe_reason(row)?, at(row, "planned_at")?))
     })?;
     let mut all = Vec::with_capacity(slots.len());
     for (id, slot, reason, recorded) in slots {
         match reason {
             Some(reason) => all.push(Skipped { slot, reason, customers: None, recorded }),
-            None => all.extend(left_out_of(ledger, id, &slot)?),
+            None => all.extend(left_out_of(ledger, id, &slot, customer)?),
         }
     }
     Ok(all)
 }
 
 /// Who did not get a slot that others did, by the reasons.
-fn left_out_of(ledger: &Db, id: i64, slot: &Slot) -> Result<Vec<Skipped>, LedgerError> {
+fn left_out_of(ledger: &Db, id: i64, slot: &Slot, only: Option<&CustomerName>) -> Result<Vec<Skipped>, LedgerError> {
     let deliveries = format!(
         "SELECT d.customer, d.reason, r.started_at FROM deliveries d JOIN runs r ON r.seq = d.run
          WHERE d.slot = ?1 AND {LEFT_OUT} ORDER BY d.customer"
@@ -277,7 +289,7 @@ fn left_out_of(ledger: &Db, id: i64, slot: &Slot) -> Result<Vec<Skipped>, Ledger
         ledger.all(&deliveries, values![id], |row| Ok((customer(row)?, maybe_reason(row)?, at(row, "started_at")?)))?;
     let mut all: Vec<Skipped> = Vec::new();
     for (customer, reason, recorded) in deliveries {
-        let Some(reason) = reason else { continue };
+        let Some(reason) = reason.filter(|_| only.is_none_or(|only| *only == customer)) else { continue };
         match all.iter_mut().find(|known| known.reason == reason) {
             Some(Skipped { customers: Some(customers), .. }) => customers.push(customer),
             _ => all.push(Skipped { slot: slot.clone(), reason, customers: Some(vec![customer]), recorded }),

@@ -61,6 +61,7 @@ fn admin_status_tells_what_the_daemon_does() {
     assert_eq!((&now["stopping"], &now["unable"], &now["reload"]), (&false.into(), &Value::Null, &Value::Null));
     assert!(now["delivered"].as_u64().unwrap() > 0 && now["next"][0][0] == "tick", "{said:#}");
     assert!(said["ledger"]["size_bytes"].as_u64().unwrap() > 0, "{said:#}");
+    world.run(&["status", "--check"]).ended(0).out_says(&["generation 1 since"]);
     // What is at work stays so.
     sandbox.signal(Signal::STOP);
     let at_work = || world.run(&["status", "--json"]).ended(0).json()["ledger"]["standing"]["at_work"].clone();
@@ -68,6 +69,7 @@ fn admin_status_tells_what_the_daemon_does() {
     let open = &at_work()[0];
     assert_eq!((&open["share"], &open["customer"], &open["attempt"]), (&"tick".into(), &"acme".into(), &1.into()));
     world.run(&["pause", "tick"]).ended(0);
+    world.run(&["status", "--check"]).ended(1);
     let text = world.run(&["status"]).ended(0).stdout;
     let (wrong, work) = (text.find("wrong").unwrap(), text.find("at work: 1 of 8").unwrap());
     assert!(wrong < work, "what is wrong comes first: {text}");
@@ -101,8 +103,11 @@ fn admin_status_and_history_tell_all_that_fail() {
     let text = world.run(&["status"]).ended(0).stdout;
     says(
         &text,
-        &["tick failed for acme", " failed within a day: consign history --share tick", "other failed for acme"],
+        &["tick failed for acme", " of its runs: consign history --share tick --state failed", "other failed for acme"],
     );
+    // For what watches over consign: the same, and how it ended.
+    world.run(&["status", "--check"]).ended(1).out_says(&["tick failed for acme"]);
+    assert_eq!(world.run(&["status", "--check", "--json"]).ended(1).json()["ledger"]["failed"][1]["share"], "other");
     stop(daemon);
     let listed = |args: &[&str]| world.run(&[&["history", "--json", "-n", "1000"], args].concat()).ended(0).json();
     assert_eq!(listed(&["--state", "failed", "--share", "other"]).as_array().unwrap().len(), 1);
@@ -189,6 +194,11 @@ fn admin_pause_resume_and_backfill_reach_the_daemon() {
     let counted = || world.run(&["status", "--json"]).ended(0).json()["daemon"]["now"]["left_out"].as_u64().unwrap();
     until("they are counted", SOON, || counted() >= 2);
     says(&world.log(), &["slot skipped", "the share was paused"]);
+    assert_eq!(
+        world.run(&["history", "--skipped", "--customer", "acme", "-n", "1", "--json"]).ended(0).json()[0]["reason"],
+        "paused"
+    );
+    world.run(&["history", "--skipped", "--customer", "globex"]).ended(1).err_says(&["there is no customer 'globex'"]);
     let resumed = world.run(&["resume", "tick"]).ended(0).out_says(&["share tick goes on", "consign backfill tick"]);
     // From the first slot that was left out, whether or not the pause had begun then.
     let left_out = skipped();

@@ -218,3 +218,97 @@ fn reload_of_many_errors_tells_the_first_of_them() {
     assert!(world.log().len() < 500_000, "{}", world.log().len());
     stop(daemon);
 }
+
+/// Files that are not all there, or cut off, are a configuration too.
+#[test]
+fn reload_of_what_lacks_most_is_refused_unless_that_is_asked_for() {
+    let world = world();
+    let _sandbox = world.sandbox();
+    rewrite(&world, "[daemon]\n", "include = [\"more/*.toml\"]\n[daemon]\nwatch = true\n");
+    fs::create_dir(world.path("more")).unwrap();
+    for n in 2..=7 {
+        let name = format!("c{n}");
+        world.write(&format!("more/{name}.toml"), world::customer(&name, n, "us-east-1", "\"AS\""));
+    }
+    let daemon = daemon(&world);
+    let moved = |from: &str, to: &str| fs::rename(world.path(from), world.path(to)).unwrap();
+    let customers = |number: usize| until("they are there", SOON, || now(&world)["customers"] == number);
+    customers(7);
+    let told =
+        ["of 7 customers most would go: 6 customers (c2, c3, c4, c5, c6 and 1 more)", "`consign reload --remove`"];
+
+    // By itself.
+    moved("more", "away");
+    until("it is refused", SOON, || world.log().contains("the new configuration is refused"));
+    says(&world.log(), &["of 7 customers most would go: 6 customers (c2, c3, c4, c5, c6 and 1 more)"]);
+    let status = world.run(&["status", "--check"]).ended(1).stdout;
+    says(&status, &["generation 1 since", "its files were refused at", "of 7 customers most would go", told[1]]);
+    // Whoever asks, and `check` finds nothing.
+    world.run(&["reload", "--wait"]).ended(3).err_says(&told);
+    let refused = world.log().matches("is refused").count();
+    daemon.signal(Signal::HUP);
+    until("it is refused again", SOON, || world.log().matches("is refused").count() > refused);
+    world.run(&["check"]).ended(0);
+    assert_eq!((&now(&world)["generation"], &now(&world)["customers"]), (&1.into(), &7.into()));
+    // They are back.
+    moved("away", "more");
+    until("it is taken", SOON, || now(&world)["generation"] == 2);
+    assert!(!world.run(&["status"]).ended(0).stdout.contains("refused"));
+
+    // Some may always go.
+    for n in 2..=3 {
+        fs::remove_file(world.path(&format!("more/c{n}.toml"))).unwrap();
+    }
+    world.run(&["reload", "--wait"]).ended(0);
+    customers(5);
+    moved("more", "away");
+    world.run(&["reload", "--wait"]).ended(0);
+    customers(1);
+    moved("away", "more");
+    world.run(&["reload", "--wait"]).ended(0);
+    for n in 8..=9 {
+        let name = format!("c{n}");
+        world.write(&format!("more/{name}.toml"), world::customer(&name, n, "us-east-1", "\"AS\""));
+    }
+    world.run(&["reload", "--wait"]).ended(0);
+    customers(7);
+    moved("more", "away");
+    world
+        .run(&["reload", "--wait", "--remove"])
+        .ended(0)
+        .out_says(&["removed  6 customers (c4, c5, c6, c7, c8 and 1 more)"]);
+    // Who watches the files does not take it back.
+    let generation = now(&world)["generation"].clone();
+    std::thread::sleep(std::time::Duration::from_secs(7));
+    assert_eq!((&now(&world)["generation"], &now(&world)["customers"]), (&generation, &1.into()));
+
+    // No share is never a few.
+    let text = world.text();
+    let cut = text.find("[shares.tick]").unwrap();
+    world.write("consign.toml", &text[..cut]);
+    world.run(&["reload", "--wait"]).ended(3).err_says(&["no share is left: 1 share (tick) would go", told[1]]);
+    world.run(&["reload", "--wait", "--remove"]).ended(0).out_says(&["0 shares", "removed  1 share (tick)"]);
+    stop(daemon);
+}
+
+/// At a start there is nothing that it could be held against but what the ledger has.
+#[test]
+fn reload_cannot_say_what_a_start_finds_gone_but_the_log_can() {
+    let world = world();
+    let sandbox = world.sandbox();
+    let mut daemon = daemon(&world);
+    sandbox.signal(Signal::STOP);
+    until("a delivery is at work", SOON, || {
+        let standing = world.run(&["status", "--json"]).ended(0).json()["ledger"]["standing"]["at_work"].clone();
+        standing.as_array().unwrap().iter().any(|open| open["state"] == "working")
+    });
+    daemon.signal(Signal::KILL);
+    daemon.wait(SOON);
+    sandbox.signal(Signal::CONT);
+    rewrite(&world, "[shares.tick]", "[shares.tock]");
+    let daemon = self::daemon(&world);
+    let said = "what was left of shares or customers who are not configured fails";
+    assert_eq!(world.log().matches(said).count(), 1, "{}", world.log());
+    says(&world.log(), &["1 share (tick)"]);
+    stop(daemon);
+}

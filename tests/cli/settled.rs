@@ -63,6 +63,7 @@ fn what_somebody_knows_of_a_delivery_in_doubt_is_on_record() {
         let way_out = format!("consign settle {} --customer acme --committed", run(world));
         says(&world.log(), &[&way_out]);
         world.run(&["status"]).ended(0).out_says(&["its manifest may be there: `consign settle`"]);
+        world.run(&["status", "--check"]).ended(1).out_says(&["daily to acme is in doubt"]);
         let told = world.run(&["show", &run(world)]).ended(0);
         told.out_says(&["in doubt   ", "in/daily/2026-01-01/000000Z/_manifest.json", &way_out, "or with `--failed`"]);
         let said = settle(world, verdict).ended(0).out_says(&["acme           is on record as "]);

@@ -2,10 +2,10 @@
 
 use chrono::TimeDelta;
 use consign::clock::Clock;
-use consign::domain::{Failure, Layer, Retry, RunId, SkipReason};
+use consign::domain::{CustomerName, Failure, Layer, Mode, Retry, RunId, ShareName, SkipReason};
 use consign::ledger::{DeliveryState, FailedShare, Failing, Ledger, LedgerError, Planned, Rewound, RunState};
 
-use super::{customers, deliver, key, lasting, open, open_at, passing, planned, share, slot, start};
+use super::{any, customers, deliver, key, lasting, open, open_at, passing, planned, share, slot, start};
 
 fn why() -> Failure {
     Failure::new(Layer::Schedule, Retry::Never, "cancelled by root", "`consign retry` begins it again")
@@ -105,23 +105,109 @@ async fn what_there_is_to_do_is_told() {
         1,
         "a list has its limit, a count has none"
     );
-    assert_eq!(reader.failing(start(), 10).await.unwrap(), Failing::default());
+    assert_eq!(reader.failing(any, 10).await.unwrap(), Failing::default());
     let alone = ledger.claim(1, 0).await.unwrap().runs.remove(0).run;
     ledger.give_up(alone, Vec::new(), why()).await.unwrap();
-    let failing = reader.failing(start(), 10).await.unwrap();
+    let failing = reader.failing(any, 10).await.unwrap();
     let [FailedShare { runs: 1, last: failed }] = &failing.list[..] else { panic!("{failing:?}") };
     assert_eq!((failed.run, failed.failed, &failed.failure), (alone, 1, &Some(why())));
-    assert_eq!(reader.failing(start() + TimeDelta::seconds(1), 10).await.unwrap(), Failing::default());
-    let counted = reader.failing(start(), 0).await.unwrap();
+    let counted = reader.failing(any, 0).await.unwrap();
     assert_eq!((counted.shares, counted.list.len()), (1, 0), "a list has its limit, a count has none");
     // Delivered all the same, it is nothing to see to.
     let again = ledger.start_manual(later.clone(), customers(&["acme"])).await.unwrap().claim.unwrap();
     let attempt = ledger.attempt_started(again.deliveries[0].1, None).await.unwrap();
-    assert_eq!(reader.failing(start(), 10).await.unwrap().shares, 1, "not delivered yet");
+    assert_eq!(reader.failing(any, 10).await.unwrap().shares, 1, "not delivered yet");
     deliver(&ledger, &later, attempt.id, "u-again").await.unwrap();
-    assert_eq!(reader.failing(start(), 10).await.unwrap(), Failing::default());
+    assert_eq!(reader.failing(any, 10).await.unwrap(), Failing::default());
     let unknown = reader.run(RunId::new(start())).await;
     assert!(matches!(unknown, Err(LedgerError::Unknown { .. })));
+}
+
+/// One slot for these customers, of whom some do not get it.
+async fn slot_of(ledger: &Ledger, name: &str, n: i64, names: &[&str], fail: &[&str]) -> RunId {
+    let slot = slot(name, n);
+    ledger.plan(vec![planned(slot.clone(), names)], vec![(share(name), slot.at)]).await.unwrap();
+    let claim = ledger.claim(1, 0).await.unwrap().runs.remove(0);
+    for (customer, delivery) in &claim.deliveries {
+        let attempt = ledger.attempt_started(*delivery, None).await.unwrap().id;
+        match fail.contains(&customer.as_str()) {
+            true => drop(ledger.failed(attempt, lasting(), None).await.unwrap()),
+            false => deliver(ledger, &slot, attempt, &format!("u-{customer}")).await.unwrap(),
+        }
+    }
+    ledger.run_finished(claim.run).await.unwrap();
+    claim.run
+}
+
+fn replaced(_: &ShareName, _: &CustomerName) -> Option<Mode> {
+    Some(Mode::Replace)
+}
+
+/// `share: customer failed/runs`, as `consign status` lists them.
+async fn lacking(
+    ledger: &Ledger,
+    mode: impl Fn(&ShareName, &CustomerName) -> Option<Mode> + Send + 'static,
+) -> Vec<String> {
+    let Failing { list, .. } = ledger.reader().failing(mode, 9).await.unwrap();
+    let line =
+        |FailedShare { runs, last }: FailedShare| format!("{}: {} {}/{runs}", last.share, last.customer, last.failed);
+    list.into_iter().map(line).collect()
+}
+
+/// However long ago it failed, and whatever was delivered since.
+#[tokio::test]
+async fn what_somebody_lacks_is_told_until_it_is_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = open(dir.path());
+    let both = ["acme", "globex"];
+    slot_of(&ledger, "weekly", 1, &both, &["globex"]).await;
+    for n in 1..30 {
+        slot_of(&ledger, "hourly", n, &["acme"], &["acme"]).await;
+    }
+    assert_eq!(lacking(&ledger, any).await, ["hourly: acme 1/29", "weekly: globex 1/1"]);
+    // Each slot has keys of its own: a later one does not make up for it.
+    slot_of(&ledger, "weekly", 200, &both, &[]).await;
+    assert_eq!(lacking(&ledger, any).await, ["hourly: acme 1/29", "weekly: globex 1/1"]);
+    // Nobody lacks what is delivered no more.
+    let but_weekly = |share: &ShareName, _: &CustomerName| (share.as_str() != "weekly").then_some(Mode::Slot);
+    assert_eq!(lacking(&ledger, but_weekly).await, ["hourly: acme 1/29"]);
+    let again = ledger.start_manual(slot("weekly", 1), customers(&["globex"])).await.unwrap().claim.unwrap();
+    let attempt = ledger.attempt_started(again.deliveries[0].1, None).await.unwrap().id;
+    deliver(&ledger, &slot("weekly", 1), attempt, "u-again").await.unwrap();
+    assert_eq!(lacking(&ledger, any).await, ["hourly: acme 1/29"]);
+}
+
+/// Only the newest slot counts, for each customer by itself.
+#[tokio::test]
+async fn what_is_replaced_is_lacking_until_a_later_slot_is_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = open(dir.path());
+    let both = ["acme", "globex"];
+    slot_of(&ledger, "list", 1, &both, &["acme", "globex"]).await;
+    slot_of(&ledger, "list", 2, &both, &["acme"]).await;
+    assert_eq!(lacking(&ledger, any).await, ["list: acme 1/2"]);
+    assert_eq!(lacking(&ledger, replaced).await, ["list: acme 1/1"]);
+    slot_of(&ledger, "list", 3, &["globex"], &["globex"]).await;
+    // Of acme's slot 2 and globex's slot 3 none has a later one.
+    assert_eq!(lacking(&ledger, replaced).await, ["list: globex 1/2"]);
+    slot_of(&ledger, "list", 4, &both, &[]).await;
+    assert_eq!(lacking(&ledger, replaced).await, Vec::<String>::new());
+}
+
+/// What a rule, or somebody, has left out was not to be delivered: it is told until the next slot.
+#[tokio::test]
+async fn what_was_left_out_is_told_until_a_later_slot_is_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = open(dir.path());
+    let one = slot("orders", 1);
+    ledger.plan(vec![planned(one.clone(), &["acme"])], vec![(share("orders"), one.at)]).await.unwrap();
+    let run = ledger.claim(1, 0).await.unwrap().runs.remove(0).run;
+    ledger.give_up(run, Vec::new(), why()).await.unwrap();
+    assert_eq!(lacking(&ledger, any).await, ["orders: acme 1/1"]);
+    slot_of(&ledger, "orders", 2, &["acme"], &["acme"]).await;
+    assert_eq!(lacking(&ledger, any).await, ["orders: acme 1/1"], "only the one that failed");
+    slot_of(&ledger, "orders", 3, &["acme"], &[]).await;
+    assert_eq!(lacking(&ledger, any).await, ["orders: acme 1/1"], "which is lacking still");
 }
 
 /// What was planned and had not begun is left out too: it is before the pause.
@@ -188,7 +274,8 @@ async fn what_was_planned_ahead_of_the_clock_is_taken_back() {
     assert_eq!(ledger.reader().ahead(now).await.unwrap(), []);
     assert_eq!(ledger.cursor(&share("orders")).await.unwrap(), Some(now));
     assert_eq!(ledger.cursor(&share("late")).await.unwrap(), Some(slot("late", 0).at));
-    let left: Vec<_> = ledger.reader().skipped(None, 99).await.unwrap().into_iter().map(|slot| slot.slot.at).collect();
+    let left: Vec<_> =
+        ledger.reader().skipped(None, None, 99).await.unwrap().into_iter().map(|slot| slot.slot.at).collect();
     assert_eq!(left, [2, 1].map(|n| slot("orders", n).at), "what is past stays on record");
     let again = ledger.rewind().await.unwrap();
     assert_eq!(again, Rewound { to: now, shares: 0, from: None, forgotten: 0, kept: 0 });
@@ -209,6 +296,9 @@ on_postgres! {
     a_cancelled_run_marks_what_is_not_stored,
     what_nobody_has_at_work_is_given_up_at_once,
     what_there_is_to_do_is_told,
+    what_somebody_lacks_is_told_until_it_is_there,
+    what_is_replaced_is_lacking_until_a_later_slot_is_there,
+    what_was_left_out_is_told_until_a_later_slot_is_there,
     the_first_slot_that_a_pause_left_out_may_be_before_it,
     what_was_planned_ahead_of_the_clock_is_taken_back,
     a_run_is_found_by_how_its_id_begins,

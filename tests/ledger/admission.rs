@@ -64,7 +64,7 @@ async fn skip_leaves_out_what_would_overlap_customer_by_customer() {
     plan(&ledger, Overlap::Skip, Origin::Schedule, &[2], &["acme", "globex"]).await;
     let second = ledger.claim(9, 0).await.unwrap();
     assert_eq!((begun(&second).len(), skipped(&second)), (0, vec![(2, SkipReason::Overlap)]));
-    let on_record = ledger.reader().skipped(None, 9).await.unwrap();
+    let on_record = ledger.reader().skipped(None, None, 9).await.unwrap();
     assert_eq!((on_record.len(), on_record[0].reason), (1, SkipReason::Overlap));
     // acme is slow. globex has the third one, and it is on record that acme has not.
     commit(&ledger, &first.runs[0].slot, first.runs[0].deliveries[1].1).await;
@@ -264,7 +264,7 @@ async fn a_slot_whose_deadline_has_passed_does_not_begin() {
     let late = ledger.claim(9, 0).await.unwrap();
     assert_eq!((begun(&late).len(), skipped(&late)), (0, vec![(1, SkipReason::Deadline), (2, SkipReason::Deadline)]));
     // The one that acme is getting was not skipped as a whole: globex's part has failed.
-    let on_record = ledger.reader().skipped(None, 9).await.unwrap();
+    let on_record = ledger.reader().skipped(None, None, 9).await.unwrap();
     let on_record: Vec<_> = on_record.into_iter().map(|of| (hour(&of.slot), of.reason, of.customers)).collect();
     let globex = Some(customers(&["globex"]));
     assert_eq!(on_record, [(2, SkipReason::Deadline, None), (1, SkipReason::Deadline, globex)]);
@@ -293,7 +293,7 @@ async fn a_paused_share_leaves_its_slots_out_and_does_not_make_up_for_them() {
     let claims = ledger.claim(9, 9).await.unwrap();
     assert_eq!(claims.runs.iter().map(|run| run.slot.share.as_str()).collect::<Vec<_>>(), ["b"]);
     let left_out = async || {
-        let slots = ledger.reader().skipped(Some(share("a")), 9).await.unwrap();
+        let slots = ledger.reader().skipped(Some(share("a")), None, 9).await.unwrap();
         slots.iter().map(|skipped| (hour(&skipped.slot), skipped.reason)).collect::<Vec<_>>()
     };
     assert_eq!(left_out().await, [(3, SkipReason::Paused), (2, SkipReason::Paused)]);

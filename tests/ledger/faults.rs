@@ -189,7 +189,7 @@ async fn what_waits_is_kept_and_heeds_its_deadline() {
     let left_out = ledger.keep_waiting(vec![share("a")]).await.unwrap();
     assert_eq!(left_out, [(slot("a", 2), SkipReason::Quarantine)]);
     assert_eq!(ledger.keep_waiting(vec![share("a")]).await.unwrap(), [], "it was told");
-    let skipped = ledger.reader().skipped(None, 9).await.unwrap();
+    let skipped = ledger.reader().skipped(None, None, 9).await.unwrap();
     assert_eq!((skipped.len(), skipped[0].reason), (1, SkipReason::Quarantine));
     let waiting = |share_name: &str| ledger.reader().waiting(vec![share(share_name)]);
     assert_eq!(waiting("a").await.unwrap(), Waiting { deliveries: 0, slots: 2 });
@@ -202,7 +202,7 @@ async fn what_waits_is_kept_and_heeds_its_deadline() {
     deliver(&ledger, &slot("a", 1), attempt.id, "u1").await.unwrap();
     let claims = ledger.claim(9, 0).await.unwrap();
     assert_eq!(claims.runs[0].slot, slot("a", 3));
-    assert_eq!(ledger.reader().skipped(None, 9).await.unwrap().len(), 1);
+    assert_eq!(ledger.reader().skipped(None, None, 9).await.unwrap().len(), 1);
 }
 
 /// A slot that is held waits for a delivery which waits for the plugin: it is as late as the others.
@@ -270,7 +270,7 @@ async fn only_who_has_not_begun_waits_for_a_plugin() {
     assert!(fails(&ledger, 10, &bad, fault()).await.unwrap());
     ledger.plan(vec![skip(2)], Vec::new()).await.unwrap();
     assert_eq!(ledger.claim(9, 0).await.unwrap().skipped, [(slot("a", 2), SkipReason::Overlap)]);
-    let skipped = ledger.reader().skipped(Some(share("a")), 9).await.unwrap();
+    let skipped = ledger.reader().skipped(Some(share("a")), None, 9).await.unwrap();
     assert_eq!((skipped.len(), skipped[0].customers.clone()), (1, Some(customers(&["acme"]))));
     // The other one goes on when it is let go.
     ledger.release(bad.plugin.clone(), None).await.unwrap();

@@ -3,9 +3,9 @@
 
 use consign::clock::Clock;
 use consign::domain::{Origin, SkipReason, Slot};
-use consign::ledger::{FailedShare, Ledger, Planned, RunState};
+use consign::ledger::{FailedShare, Ledger, Planned, RunState, Skipped};
 
-use super::{customers, deliver, hour, open, open_at, planned, share, slot, start};
+use super::{any, customers, deliver, hour, open, open_at, planned, share, slot, start};
 
 /// Sent by hand to these, and delivered.
 async fn sent(ledger: &Ledger, slot: &Slot, names: &[&str]) {
@@ -24,14 +24,20 @@ fn missed(slot: &Slot, names: &[&str]) -> Planned {
 
 /// `hour: customers` with the reason, as `consign history --skipped` lists them.
 async fn left_out(ledger: &Ledger) -> Vec<(String, SkipReason)> {
-    let all = ledger.reader().skipped(None, 99).await.unwrap();
+    let all = ledger.reader().skipped(None, None, 99).await.unwrap();
     assert_eq!(ledger.reader().check().await.unwrap().findings, Vec::<String>::new());
-    let line = |of: &consign::ledger::Skipped| {
-        let names = of.customers.as_ref().map(|names| names.iter().map(|name| name.as_str()).collect::<Vec<_>>());
-        let hour = hour(&of.slot);
-        (format!("{hour}: {}", names.map_or("all".to_owned(), |names| names.join(" "))), of.reason)
-    };
-    all.iter().map(line).collect()
+    all.iter().map(|of| (line(of), of.reason)).collect()
+}
+
+/// The same with `--customer`.
+async fn of(ledger: &Ledger, customer: &str) -> Vec<String> {
+    let customer = Some(customers(&[customer]).remove(0));
+    ledger.reader().skipped(None, customer, 99).await.unwrap().iter().map(line).collect()
+}
+
+fn line(of: &Skipped) -> String {
+    let names = of.customers.as_ref().map(|names| names.iter().map(|name| name.as_str()).collect::<Vec<_>>());
+    format!("{}: {}", hour(&of.slot), names.map_or("all".to_owned(), |names| names.join(" ")))
 }
 
 #[tokio::test]
@@ -49,7 +55,7 @@ async fn a_slot_sent_early_by_hand_and_then_missed_leaves_out_the_others_on_reco
     assert_eq!((again.new, again.left_out), (0, vec![]), "that was told");
     assert_eq!(ledger.claim(9, 9).await.unwrap().looked_at, 0);
     // A run tells, and how they get it all the same.
-    let failing = ledger.reader().failing(start(), 9).await.unwrap();
+    let failing = ledger.reader().failing(any, 9).await.unwrap();
     let [FailedShare { last: run, runs: 1 }] = &failing.list[..] else { panic!("{failing:?}") };
     let why = run.failure.as_ref().unwrap();
     assert!(why.message.contains("missed while down") && why.remedy.contains("consign send a"), "{why}");
@@ -92,8 +98,13 @@ async fn a_skipped_slot_sent_to_some_stays_skipped_for_the_others() {
     let names = ["acme", "globex", "hooli", "initech"];
     ledger.plan(vec![missed(&slot, &names)], vec![(share("a"), slot.at)]).await.unwrap();
     assert_eq!(left_out(&ledger).await, [("1: all".to_owned(), SkipReason::Missed)]);
+    // Nor is one the other whose name begins like it.
+    assert_eq!(of(&ledger, "acme").await, ["1: all"]);
+    assert_eq!(of(&ledger, "acm").await, Vec::<String>::new());
     sent(&ledger, &slot, &["acme"]).await;
     assert_eq!(left_out(&ledger).await, [("1: globex hooli initech".to_owned(), SkipReason::Missed)]);
+    assert_eq!(of(&ledger, "hooli").await, ["1: hooli"]);
+    assert_eq!(of(&ledger, "acme").await, Vec::<String>::new());
     // Filled in for some of them, it is theirs; and it is told of the others while it waits.
     ledger.backfill(vec![slot.clone()], customers(&["globex"])).await.unwrap();
     assert_eq!(left_out(&ledger).await, [("1: globex hooli initech".to_owned(), SkipReason::Missed)]);

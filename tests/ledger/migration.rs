@@ -64,7 +64,7 @@ async fn a_ledger_of_version_1_goes_on() {
     assert_eq!((of(RunState::Succeeded), of(RunState::Failed), of(RunState::Running)), (3, 1, 1));
     assert!(runs.iter().all(|run| run.share == share("tick") && run.slot == run.interval.end));
     assert_eq!(runs.iter().filter(|run| run.origin == Origin::Manual).count(), 1);
-    let skipped = ledger.reader().skipped(None, 99).await.unwrap();
+    let skipped = ledger.reader().skipped(None, None, 99).await.unwrap();
     assert!(!skipped.is_empty() && skipped.iter().all(|slot| slot.reason == SkipReason::Missed));
     // What was at work can be brought to its end, uploads and all.
     let left = ledger.unfinished().await.unwrap();
@@ -109,7 +109,7 @@ async fn a_ledger_of_version_2_goes_on() {
         assert_eq!(ledger.reader().history(filter).await.unwrap().len(), runs);
     }
     assert_eq!(ledger.reader().pauses().await.unwrap().len(), 1);
-    tells_left_out(&ledger.reader().skipped(None, 99).await.unwrap());
+    tells_left_out(&ledger.reader().skipped(None, None, 99).await.unwrap());
     has_one_at_work(&ledger).await;
     assert_eq!(ledger.reader().check().await.unwrap().findings, Vec::<String>::new());
     drop(ledger);
@@ -226,7 +226,7 @@ async fn a_postgres_ledger_of_version_1_goes_on() {
     let ledger = Ledger::connect(&database, Clock::fixed(utc("2026-11-25T12:00:00Z"))).unwrap();
     let failed = History { state: Some(RunState::Failed), limit: 99, ..History::default() };
     assert_eq!(ledger.reader().history(failed).await.unwrap().len(), 4);
-    tells_left_out(&ledger.reader().skipped(None, 99).await.unwrap());
+    tells_left_out(&ledger.reader().skipped(None, None, 99).await.unwrap());
     assert_eq!(ledger.reader().pauses().await.unwrap().len(), 1);
     // Its node died a while ago, and is marked so by whoever is there for the length of a lease.
     Postgres::ask(&url, "UPDATE consign.nodes SET state = 'dead', ended_at = lease_until WHERE id = 1");

@@ -140,7 +140,7 @@ async fn what_was_open_is_ended_and_nothing_else() {
         }
     }
     // All of it is listed, and what had failed before is not.
-    let skipped = reader.skipped(None, 99).await.unwrap();
+    let skipped = reader.skipped(None, None, 99).await.unwrap();
     assert!(skipped.iter().all(|skipped| skipped.reason == SkipReason::Restored), "{skipped:?}");
     assert_eq!(skipped.len(), OPEN.len() + 3, "held has two: {skipped:#?}");
 }

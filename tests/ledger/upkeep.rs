@@ -129,7 +129,7 @@ async fn what_is_not_over_is_kept() {
     ledger.run_finished(late.run).await.unwrap();
 
     assert_eq!(ledger.prune(at(40)).await.unwrap(), 1, "only the skipped one is over");
-    assert!(ledger.reader().skipped(None, 9).await.unwrap().is_empty());
+    assert!(ledger.reader().skipped(None, None, 9).await.unwrap().is_empty());
     ledger.upload_aborted(attempt.id, "u1").await.unwrap();
     assert_eq!(ledger.prune(at(40)).await.unwrap(), 1, "now the leaking one is");
     assert_eq!(check(&ledger).await.slots, 3);

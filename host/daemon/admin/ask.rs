@@ -39,7 +39,12 @@ pub enum Ask {
     /// Answered by [`super::Standing`].
     Status,
     /// Answered by [`Reloaded`]. Without `wait` as soon as it has begun.
-    Reload { wait: bool },
+    Reload {
+        wait: bool,
+        /// Whether most of what runs may go.
+        #[serde(default)]
+        may_remove: bool,
+    },
     /// Answered by [`Paused`].
     Pause { share: String },
     /// Answered by [`Resumed`].
@@ -141,7 +146,7 @@ impl Named {
 }
 
 impl Names {
-    fn of(names: impl Iterator<Item = impl ToString>) -> Self {
+    pub fn of(names: impl Iterator<Item = impl ToString>) -> Self {
         let mut all = Self::default();
         for name in names {
             all.count += 1;
@@ -152,7 +157,8 @@ impl Names {
         all
     }
 
-    fn told(&self, noun: &str) -> Option<String> {
+    /// `2 shares (a, b)`; None for none.
+    pub fn told(&self, noun: &str) -> Option<String> {
         let Self { count, first } = self;
         let more = match count - first.len() {
             0 => String::new(),

@@ -93,7 +93,7 @@ impl Office {
     pub(super) async fn answer(&self, ask: Ask, caller: &mut Caller) -> Result<Value, Refused> {
         match ask {
             Ask::Status => to_value(&self.overview().await?),
-            Ask::Reload { wait } => to_value(&self.reload(wait, caller).await?),
+            Ask::Reload { wait, may_remove } => to_value(&self.reload(wait, may_remove, caller).await?),
             Ask::Pause { share } => to_value(&self.pause(&share, caller).await?),
             Ask::Resume { share } => to_value(&self.resume(&share, caller).await?),
             Ask::Send { share, at, customers, wait } => {
@@ -167,13 +167,13 @@ impl Office {
         Ok(Overview { daemon: Some(daemon), ledger: Some(kept) })
     }
 
-    async fn reload(&self, wait: bool, caller: &mut Caller) -> Result<Reloaded, Refused> {
+    async fn reload(&self, wait: bool, may_remove: bool, caller: &mut Caller) -> Result<Reloaded, Refused> {
         self.goes_on()?;
         tracing::info!(by = caller.name(), "a reload is asked for");
         if wait {
             caller.waits_for_reload()?;
             // Who has begun it and goes away does not keep the loop from its end.
-            let reload = tokio::spawn(self.reloader.clone().reload());
+            let reload = tokio::spawn(self.reloader.clone().reload(may_remove));
             return tokio::select! {
                 ended = reload => ended.unwrap_or_else(|error| Err(fault(&error))),
                 gone = caller.gone() => Err(gone),
@@ -183,7 +183,7 @@ impl Office {
             let current = self.current.borrow();
             (current.number, current.config.shares.len())
         };
-        drop(tokio::spawn(self.reloader.clone().reload()));
+        drop(tokio::spawn(self.reloader.clone().reload(may_remove)));
         let (added, removed) = Default::default();
         Ok(Reloaded { generation, done: false, shares, warnings: Vec::new(), added, removed })
     }

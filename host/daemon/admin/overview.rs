@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::clock::{Instant, ago, ahead_from};
+use crate::clock::{Instant, ahead_from};
 use crate::config::{Config, Plugin};
-use crate::domain::{ContentDigest, CustomerName, Refused, RunId, ShareName};
+use crate::domain::{ContentDigest, CustomerName, Mode, Refused, RunId, ShareName};
 use crate::ledger::{
     Exposed, FailedShare, Failing, History, LedgerError, Origins, Pause, Quarantine, Reader, RunSummary, Standing,
     Unready, Waiting,
@@ -16,9 +17,6 @@ use crate::run::quarantine;
 
 /// Entries of each list.
 const LISTED: usize = 50;
-
-/// Failed runs are listed for so long.
-const RECENT: std::time::Duration = std::time::Duration::from_secs(24 * 3600);
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Overview {
@@ -140,7 +138,7 @@ pub struct Kept {
     /// Customers to whom deliveries go although somebody else may get at their buckets, by name.
     #[serde(default)]
     pub exposed: Vec<Exposed>,
-    /// Within a day, the newest first; without what was delivered since.
+    /// What somebody lacks of what is configured, the newest first.
     pub failed: Vec<FailedShare>,
     /// As many there are, however many are listed.
     #[serde(default)]
@@ -182,7 +180,7 @@ impl Kept {
     /// `digest` is of the component that a plugin is.
     pub async fn read(
         reader: &Reader,
-        config: &Config,
+        config: &Arc<Config>,
         digest: impl Fn(&Plugin) -> Option<ContentDigest>,
         now: Instant,
     ) -> Result<Self, LedgerError> {
@@ -194,7 +192,7 @@ impl Kept {
         let mut ahead: Vec<Ahead> = known.collect();
         let ahead_count = ahead.len() as u64;
         ahead.truncate(LISTED);
-        let Failing { shares: failed_count, list: failed } = reader.failing(ago(now, RECENT), LISTED).await?;
+        let Failing { shares: failed_count, list: failed } = reader.failing(delivered(config), LISTED).await?;
         Ok(Self {
             size_bytes: reader.bytes().await?,
             origins: reader.origins().await?,
@@ -209,6 +207,15 @@ impl Kept {
             failed_count,
             last: reader.history(History { limit: 1, ..History::default() }).await?.into_iter().next(),
         })
+    }
+}
+
+/// To whom a share is delivered, and how its slots are to each other.
+fn delivered(config: &Arc<Config>) -> impl Fn(&ShareName, &CustomerName) -> Option<Mode> + Send + 'static {
+    let config = config.clone();
+    move |share, customer| {
+        let share = config.shares.get(share)?;
+        share.goes_to(customer).then_some(share.mode)
     }
 }
 

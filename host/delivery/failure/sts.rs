@@ -1,6 +1,6 @@
 //! What STS says: of a customer's role, and of the vendor's own credentials.
 
-use super::{CLOCK, Fault, Verdict, denied, later, never, of_both, role_name};
+use super::{CLOCK, Fault, Kind, Verdict, denied, later, never, of_both, role_name};
 use crate::config::Customer;
 use crate::domain::Layer;
 
@@ -10,6 +10,15 @@ impl Fault {
     /// may grant the role.
     pub(in crate::delivery) fn is_of_region(&self) -> bool {
         self.code == "RegionDisabledException" || self.is_unknown_key()
+    }
+
+    /// The vendor's own credentials are none, or none that are good now: others may be there by then.
+    pub(in crate::delivery) fn is_of_vendor(&self) -> bool {
+        let is_refused = matches!(
+            self.code.as_str(),
+            "ExpiredToken" | "ExpiredTokenException" | "InvalidAccessKeyId" | "SignatureDoesNotMatch"
+        );
+        is_refused || self.is_unknown_key() || matches!(self.kind, Kind::NoIdentity)
     }
 
     /// Nobody has that access key, or nobody in that region.
@@ -65,9 +74,13 @@ pub(in crate::delivery) fn unknown_to_the_only_one(customer: &Customer) -> Strin
     format!(
         "if {region} is a region that has to be opted into, enable it for the vendor's account (aws account enable-region \
          --region-name {region}), or set [aws] region to another one of its partition, whose STS is asked then. Otherwise check \
-         the access key, its secret and that it is active, and that it is of the partition of {region}"
+         the access key, its secret and that it is active, and that it is of the partition of {region}. {RENEWED}"
     )
 }
+
+/// What then takes what was renewed.
+const RENEWED: &str = "A profile file that is renewed is read again by itself; a new secret of /etc/consign/credentials, \
+                       or of the environment, needs a restart of consign";
 
 /// What STS says of the vendor's own credentials. It concerns every delivery alike and is set right in one place, and a new
 /// key is not known everywhere at once: so all of them are tried again.
@@ -86,11 +99,13 @@ pub(super) fn keys(fault: &Fault) -> Verdict {
         | "MissingAuthenticationToken"
         | "InvalidIdentityToken" => later(
             Layer::Identity,
-            "STS does not accept the vendor's own credentials: check the access key, its secret and that it is active",
+            format!(
+                "STS does not accept the vendor's own credentials: check the access key, its secret and that it is active. {RENEWED}"
+            ),
         ),
         "ExpiredToken" | "ExpiredTokenException" => later(
             Layer::Identity,
-            "the vendor's own session has expired and was not renewed: renew what consign runs as",
+            format!("the vendor's own session has expired: renew what consign runs as. {RENEWED}"),
         ),
         _ => of_both(fault),
     }

@@ -82,7 +82,7 @@ pub(super) async fn seen(ledger: &Ledger, now: Instant) -> Seen {
             }
         }
     }
-    for Skipped { slot, customers, .. } in reader.skipped(None, 999).await.unwrap() {
+    for Skipped { slot, customers, .. } in reader.skipped(None, None, 999).await.unwrap() {
         let of = SHARES.iter().position(|name| *name == slot.share.as_str()).unwrap();
         let hour = hour(&slot);
         match customers {
