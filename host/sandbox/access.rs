@@ -249,10 +249,14 @@ fn context(cx: &S3AccessContext<'_>, caller: &Caller, account: &Account) -> BTre
             context.insert(key.to_owned(), value.to_owned());
         }
     }
-    let query = cx.uri().query().unwrap_or_default();
-    for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
-        if name == "prefix" || name == "delimiter" {
-            context.insert(format!("s3:{name}"), value.into_owned());
+    // Of uploads S3 lists all or none: no condition narrows that to a prefix.
+    // <https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazons3.html>
+    if cx.s3_op().name() == "ListObjectsV2" {
+        let query = cx.uri().query().unwrap_or_default();
+        for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
+            if name == "prefix" || name == "delimiter" {
+                context.insert(format!("s3:{name}"), value.into_owned());
+            }
         }
     }
     context
