@@ -9,4 +9,5 @@ mod pair;
 mod scene;
 mod seeds;
 mod storm;
+mod strays;
 mod sweep;

@@ -8,7 +8,7 @@ use s3s::path::S3Path;
 use s3s::{S3Error, S3ErrorCode, S3Result, s3_error};
 
 use super::Shared;
-use super::config::{Account, Bucket};
+use super::config::{Account, Bucket, Key};
 use super::identity::Caller;
 use super::journal::Draft;
 use super::policy::{Question, Verdict};
@@ -55,7 +55,7 @@ impl S3Access for Shared {
             request.allow_extras(cx.headers(), &resource)?;
             check_acl(cx.headers(), bucket)?;
         }
-        if let Some(key) = self.kms_key(cx, &name, &key) {
+        if let Some(key) = self.kms_key(cx, &caller, bucket, &key) {
             request.allow_kms(&key, operation)?;
         }
         let may_list = request.ask("s3:ListBucket", &format!("arn:aws:s3:::{name}")) == Verdict::Allowed;
@@ -66,14 +66,26 @@ impl S3Access for Shared {
 
 impl Shared {
     /// The key by which the object is encrypted, if it is one that the sandbox has.
-    fn kms_key(&self, cx: &S3AccessContext<'_>, bucket: &str, key: &Option<String>) -> Option<UsedKey> {
-        let wanted = match upload_id(cx) {
-            None => cx.headers().get("x-amz-server-side-encryption-aws-kms-key-id")?.to_str().ok()?.to_owned(),
-            Some(id) => self.store.upload(bucket, key.as_ref()?, &id)?.attributes.kms_key_id?,
+    fn kms_key(
+        &self,
+        cx: &S3AccessContext<'_>,
+        caller: &Caller,
+        bucket: &Bucket,
+        key: &Option<String>,
+    ) -> Option<UsedKey<'_>> {
+        let header = |name: &str| cx.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let (encryption, named) = match upload_id(cx) {
+            None => (header("x-amz-server-side-encryption"), header("x-amz-server-side-encryption-aws-kms-key-id")),
+            Some(id) => {
+                let upload = self.store.upload(&bucket.name, key.as_ref()?, &id)?;
+                (upload.attributes.encryption, upload.attributes.kms_key_id)
+            }
         };
+        let wanted = if encryption.is_some() { named? } else { bucket.kms_key.clone()? };
+        let asks = (caller.account.as_str(), bucket.region.as_str());
         self.config.accounts.iter().find_map(|account| {
-            let key = account.keys.iter().find(|key| key.arn(&account.id) == wanted)?;
-            Some(UsedKey { arn: wanted.clone(), region: key.region.clone(), enabled: key.enabled })
+            let key = account.keys.iter().find(|key| key.is_called(&wanted, &account.id, asks))?;
+            Some(UsedKey { arn: key.arn(&account.id), owner: &account.id, key })
         })
     }
 
@@ -100,10 +112,11 @@ fn upload_id(cx: &S3AccessContext<'_>) -> Option<String> {
     id.map(|(_, id)| id.into_owned())
 }
 
-struct UsedKey {
+struct UsedKey<'a> {
     arn: String,
-    region: String,
-    enabled: bool,
+    /// The account that it is in.
+    owner: &'a str,
+    key: &'a Key,
 }
 
 struct Request<'a> {
@@ -139,7 +152,8 @@ impl Request<'_> {
 
     /// A part of an upload is read again when it completes, so that needs both.
     /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingKMSEncryption.html>
-    fn allow_kms(&self, key: &UsedKey, operation: &str) -> S3Result<()> {
+    fn allow_kms(&self, used: &UsedKey<'_>, operation: &str) -> S3Result<()> {
+        let UsedKey { arn, owner, key } = used;
         let actions: &[&str] = match operation {
             "PutObject" | "CreateMultipartUpload" => &["kms:GenerateDataKey"],
             "UploadPart" | "CompleteMultipartUpload" => &["kms:GenerateDataKey", "kms:Decrypt"],
@@ -147,16 +161,17 @@ impl Request<'_> {
         };
         if !key.enabled && !actions.is_empty() {
             let code = S3ErrorCode::Custom("KMS.DisabledException".into());
-            let mut error = S3Error::with_message(code, format!("{} is disabled.", key.arn));
+            let mut error = S3Error::with_message(code, format!("{arn} is disabled."));
             error.set_status_code(http::StatusCode::BAD_REQUEST);
             return Err(error);
         }
         let mut context = self.context.clone();
         context.insert("kms:viaservice".to_owned(), format!("s3.{}.amazonaws.com", key.region));
         for action in actions {
-            match self.caller.ask(&Question { action, resource: &key.arn, context: &context }) {
+            let question = Question { action, resource: arn, context: &context };
+            match self.caller.may_use(owner, key.policy.as_ref(), &question) {
                 Verdict::Allowed => {}
-                verdict => return Err(self.denied(action, &key.arn, verdict)),
+                verdict => return Err(self.denied(action, arn, verdict)),
             }
         }
         Ok(())
@@ -234,10 +249,14 @@ fn context(cx: &S3AccessContext<'_>, caller: &Caller, account: &Account) -> BTre
             context.insert(key.to_owned(), value.to_owned());
         }
     }
-    let query = cx.uri().query().unwrap_or_default();
-    for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
-        if name == "prefix" || name == "delimiter" {
-            context.insert(format!("s3:{name}"), value.into_owned());
+    // Of uploads S3 lists all or none: no condition narrows that to a prefix.
+    // <https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazons3.html>
+    if cx.s3_op().name() == "ListObjectsV2" {
+        let query = cx.uri().query().unwrap_or_default();
+        for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
+            if name == "prefix" || name == "delimiter" {
+                context.insert(format!("s3:{name}"), value.into_owned());
+            }
         }
     }
     context

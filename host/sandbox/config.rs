@@ -48,11 +48,15 @@ pub struct Account {
     pub keys: Vec<Key>,
 }
 
-/// A KMS key. Its own policy leaves everything to IAM.
+/// A KMS key.
 #[derive(Clone)]
 pub struct Key {
     pub id: String,
     pub region: String,
+    /// Its other name, without the `alias/`.
+    pub alias: Option<String>,
+    /// The key policy; without one it is the usual one, which leaves it to IAM in its own account.
+    pub policy: Option<Policy>,
     pub enabled: bool,
 }
 
@@ -85,6 +89,8 @@ pub struct Bucket {
     pub policy: Option<Policy>,
     /// Whether ACLs work, as in a bucket whose object ownership is not "bucket owner enforced".
     pub acl_enabled: bool,
+    /// The KMS key for what says nothing of its encryption, as uploads name it.
+    pub kms_key: Option<String>,
 }
 
 impl SandboxConfig {
@@ -130,6 +136,12 @@ impl Account {
             if key.id.is_empty() || !key.id.chars().all(|c| c.is_ascii_alphanumeric() || c == '-') {
                 found.push(format!("{place}, key {:?}: a key's id is letters, digits and hyphens", key.id));
             }
+            if key.policy.as_ref().is_some_and(|policy| !policy.names_principals()) {
+                let id = &key.id;
+                found.push(format!(
+                    "{place}, key {id:?}: a statement of its policy has no Principal; say whom it is about"
+                ));
+            }
         }
         for bucket in &self.buckets {
             let place = format!("{place}, bucket {:?}", bucket.name);
@@ -144,6 +156,15 @@ impl Account {
 impl Key {
     pub(super) fn arn(&self, account: &str) -> String {
         format!("arn:aws:kms:{}:{account}:key/{}", self.region, self.id)
+    }
+
+    /// Whether `name` means this key of `account`. Without an ARN it is one in the account of who asks, where the bucket is.
+    /// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_CreateMultipartUpload.html>
+    pub(super) fn is_called(&self, name: &str, account: &str, (asks, region): (&str, &str)) -> bool {
+        let alias = self.alias.as_ref().map(|alias| format!("alias/{alias}"));
+        let is_short = name == self.id || alias.as_deref() == Some(name);
+        let is_alias = alias.is_some_and(|alias| format!("arn:aws:kms:{}:{account}:{alias}", self.region) == name);
+        name == self.arn(account) || is_alias || (is_short && asks == account && region == self.region)
     }
 }
 

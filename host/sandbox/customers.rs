@@ -124,6 +124,7 @@ fn accounts(
             region: wanted.first.region.to_string(),
             policy: if wanted.statements.is_empty() { None } else { Some(policy(wanted.statements)?) },
             acl_enabled: wanted.acl_enabled,
+            kms_key: None,
         };
         entry(&mut accounts, wanted.first.bucket_owner.as_str()).buckets.push(bucket);
     }

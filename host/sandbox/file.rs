@@ -102,6 +102,12 @@ static BUCKET: Shape = Shape {
         default("region", TEXT, "us-east-1", r#""eu-west-1""#, "Where it is."),
         optional("policy", POLICY, POLICY_EXAMPLE, "The bucket policy."),
         default("acl_enabled", Kind::Bool, "false", "true", "Whether ACLs work."),
+        optional(
+            "kms_key",
+            TEXT,
+            r#""arn:aws:kms:eu-west-1:123456789012:key/7f0c2b9e""#,
+            "The key for what says nothing of its encryption.",
+        ),
     ],
     synonyms: &[],
 };
@@ -112,6 +118,8 @@ static KMS_KEY: Shape = Shape {
     keys: &[
         required("id", TEXT, r#""7f0c2b9e""#, "The end of its ARN."),
         default("region", TEXT, "us-east-1", r#""eu-west-1""#, "Where it is."),
+        optional("alias", TEXT, r#""data""#, "Its other name, without the `alias/`."),
+        optional("policy", POLICY, POLICY_EXAMPLE, "The key policy."),
         default("enabled", Kind::Bool, "true", "false", "Whether it can be used."),
     ],
     synonyms: &[],
@@ -170,9 +178,12 @@ fn account(section: &Section<'_>, problems: &mut Problems) -> Option<Account> {
 
 fn kms_key(section: &Section<'_>, problems: &mut Problems) -> Option<Key> {
     let region = section.parse("region", Region::parse, problems);
+    let policy = policy(section, "policy", problems);
     Some(Key {
         id: section.text("id")?.to_owned(),
         region: region.map_or_else(|| "us-east-1".to_owned(), |region| region.to_string()),
+        alias: section.text("alias").map(str::to_owned),
+        policy,
         enabled: section.bool("enabled").unwrap_or(true),
     })
 }
@@ -204,6 +215,7 @@ fn bucket(section: &Section<'_>, problems: &mut Problems) -> Option<Bucket> {
         region: region.map_or_else(|| "us-east-1".to_owned(), |region| region.to_string()),
         policy,
         acl_enabled: section.bool("acl_enabled").unwrap_or(false),
+        kms_key: section.text("kms_key").map(str::to_owned),
     })
 }
 

@@ -186,6 +186,24 @@ impl Caller {
         };
         if allowed { Verdict::Allowed } else { Verdict::Silent }
     }
+
+    /// Whether the caller may do this with a KMS key of account `owner`. Its policy lets in by name, or leaves it to IAM by
+    /// naming an account; without one it does that in its own.
+    /// <https://docs.aws.amazon.com/kms/latest/developerguide/key-policies.html>
+    pub fn may_use(&self, owner: &str, policy: Option<&Policy>, question: &Question<'_>) -> Verdict {
+        let (own, is_own) = (self.ask(question), self.account == owner);
+        let usual = if is_own { Verdict::Allowed } else { Verdict::Silent };
+        let account = policy.map_or(usual, |policy| policy.ask_for(&[self.account.as_str()], question));
+        let named = policy
+            .map_or(Verdict::Silent, |policy| policy.ask_for(&[self.arn.as_str(), self.principal.as_str()], question));
+        if [own, account, named].contains(&Verdict::Denied) {
+            return Verdict::Denied;
+        }
+        let session = self.session_policy.as_ref().map_or(Verdict::Allowed, |policy| policy.ask(question));
+        let by_name = is_own && named == Verdict::Allowed && session == Verdict::Allowed;
+        let by_iam = own == Verdict::Allowed && [account, named].contains(&Verdict::Allowed);
+        if by_name || by_iam { Verdict::Allowed } else { Verdict::Silent }
+    }
 }
 
 /// Letters and digits as in AWS ids, derived from `seed`.

@@ -10,6 +10,7 @@ mod removing;
 mod rotating;
 mod showing;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -111,34 +112,71 @@ fn sandbox(world: &World, file: &str) -> (Running, String) {
     serving(&mut command, &said, &log)
 }
 
+/// A KMS key that a customer has, with this id and alias.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Key {
+    /// Its policy leaves it to IAM, as that of a new one does; else it has the pack's statement, and no other.
+    by_iam: bool,
+    /// The bucket encrypts by it what says nothing of that.
+    is_default: bool,
+}
+
+const KEY_ID: &str = "0a1b";
+const KEY_ALIAS: &str = "theirs";
+
 /// The file of a sandbox in which a customer has set up exactly what its pack says.
 fn set_up(pack: &Value) -> String {
+    set_up_with(pack, None)
+}
+
+/// The same, of what the pack says for whoever has such a key.
+fn set_up_with(pack: &Value, key: Option<Key>) -> String {
+    let text = |name: &str| pack[name].as_str().unwrap();
     let trust = &pack["trust_policy"]["Statement"][0];
     let ids = &trust["Condition"]["StringEquals"]["sts:ExternalId"];
-    let name = pack["role_arn"].as_str().unwrap().rsplit('/').next().unwrap();
-    format!(
-        r#"dir = "buckets"
-[vendor]
-access_key_id = "AKIACONSIGNSANDBOX00"
-secret_access_key = "consign-sandbox-secret"
-[[accounts]]
-id = {account}
-[[accounts.roles]]
-name = "{name}"
-policy = '''{policy}'''
-[accounts.roles.trust]
-principal = {principal}
-external_id = {ids}
-[[accounts.buckets]]
-name = {bucket}
-region = {region}
-"#,
-        account = pack["account"],
-        policy = pack["permissions_policy"],
-        principal = trust["Principal"]["AWS"],
-        bucket = pack["bucket"],
-        region = pack["region"],
-    )
+    let (path, name) = text("role_arn").split_once(":role").unwrap().1.rsplit_once('/').unwrap();
+    let mut permissions = pack["permissions_policy"].clone();
+    if key.is_some_and(|key| key.is_default) {
+        let more = pack["kms_policy"]["Statement"].as_array().unwrap().clone();
+        permissions["Statement"].as_array_mut().unwrap().extend(more);
+    }
+    let role = format!(
+        "[[accounts.roles]]\nname = \"{name}\"\npath = \"{path}/\"\npolicy = '''{permissions}'''\n\
+         [accounts.roles.trust]\nprincipal = {}\n{}",
+        trust["Principal"]["AWS"],
+        if ids.is_null() { String::new() } else { format!("external_id = {ids}\n") },
+    );
+    let mut bucket = format!("[[accounts.buckets]]\nname = {}\nregion = {}\n", pack["bucket"], pack["region"]);
+    if pack["bucket_policy_required"] == true {
+        bucket += &format!("policy = '''{}'''\n", pack["bucket_policy"]);
+    }
+    let mut accounts: BTreeMap<&str, String> = BTreeMap::new();
+    *accounts.entry(text("account")).or_default() += &role;
+    if let Some(key) = key {
+        let owner = key_owner(pack);
+        if key.is_default {
+            bucket += &format!("kms_key = \"arn:aws:kms:{}:{owner}:key/{KEY_ID}\"\n", text("region"));
+        }
+        let mut says =
+            format!("[[accounts.keys]]\nid = \"{KEY_ID}\"\nalias = \"{KEY_ALIAS}\"\nregion = {}\n", pack["region"]);
+        if !key.by_iam {
+            let policy = serde_json::json!({ "Version": "2012-10-17", "Statement": [pack["kms_key_statement"]] });
+            says += &format!("policy = '''{policy}'''\n");
+        }
+        *accounts.entry(owner).or_default() += &says;
+    }
+    *accounts.entry(text("bucket_owner")).or_default() += &bucket;
+    let accounts = accounts.iter().map(|(id, has)| format!("[[accounts]]\nid = \"{id}\"\n{has}"));
+    let vendor = "[vendor]\naccess_key_id = \"AKIACONSIGNSANDBOX00\"\nsecret_access_key = \"consign-sandbox-secret\"\n";
+    format!("dir = \"buckets\"\n{vendor}{}", accounts.collect::<String>())
+}
+
+/// Whose key it is: the one of which the pack has the ARN, or else one beside the bucket.
+fn key_owner(pack: &Value) -> &str {
+    let statements = pack["permissions_policy"]["Statement"].as_array().unwrap();
+    let mut keys =
+        statements.iter().filter_map(|statement| statement["Resource"].as_str()?.strip_prefix("arn:aws:kms:"));
+    keys.next().map_or(pack["bucket_owner"].as_str().unwrap(), |rest| rest.split(':').nth(1).unwrap())
 }
 
 /// A program of the checkout's virtual environment; `make test` puts it there.

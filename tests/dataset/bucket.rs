@@ -24,7 +24,8 @@ impl Lake {
     /// A bucket `lake` of the vendor's with four objects.
     async fn start() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let lake = Bucket { name: "lake".into(), region: "eu-west-1".into(), policy: None, acl_enabled: false };
+        let lake =
+            Bucket { name: "lake".into(), region: "eu-west-1".into(), policy: None, acl_enabled: false, kms_key: None };
         let config = SandboxConfig {
             dir: dir.path().to_owned(),
             listen: ([127, 0, 0, 1], 0).into(),

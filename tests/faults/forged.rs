@@ -9,7 +9,7 @@ use serde_json::json;
 use url::form_urlencoded;
 
 use crate::cli::world::crc64nvme;
-use crate::support::promises::{LATEST, Ledger, Profile, Recorded, Rule, Share, Story};
+use crate::support::promises::{LATEST, Ledger, PROBE, Profile, Recorded, Rule, Share, Story};
 use crate::support::proxy::{canary, stamp};
 use crate::support::wire::{Answer, Call, Event, Fault, Seen, s3_error};
 
@@ -62,6 +62,11 @@ impl Forger {
     }
 
     fn assumes_for(&mut self, run: &str, profile: &Profile, access_key: &str) {
+        let granted = Answer::new(200, Vec::new(), format!("<AccessKeyId>{access_key}</AccessKeyId>"));
+        self.asks_for_session(run, profile, Some(&profile.external_id), granted);
+    }
+
+    fn asks_for_session(&mut self, run: &str, profile: &Profile, external_id: Option<&str>, answer: Answer) {
         let objects = format!("arn:aws:s3:::{}/{}*", profile.bucket, profile.prefix);
         let statement = json!({ "Effect": "Allow", "Action": ["s3:PutObject"], "Resource": objects });
         let policy = json!({ "Version": "2012-10-17", "Statement": [statement] }).to_string();
@@ -69,11 +74,52 @@ impl Forger {
             .append_pair("Action", "AssumeRole")
             .append_pair("RoleArn", &profile.role_arn)
             .append_pair("RoleSessionName", run)
-            .append_pair("ExternalId", &profile.external_id)
+            .extend_pairs(external_id.map(|id| ("ExternalId", id)))
             .append_pair("Policy", &policy)
             .finish();
         let seen = Seen::new(Method::POST, "/".to_owned(), HeaderMap::new(), form.into());
-        self.answered(seen, Answer::new(200, Vec::new(), format!("<AccessKeyId>{access_key}</AccessKeyId>")));
+        self.answered(seen, answer);
+    }
+
+    /// A delivery of which an upload is gone when it is to complete, and which the same run begins anew.
+    fn delivers_anew(&mut self) {
+        let (acme, key) = (self.story.profiles[0].clone(), "in/rows/2020-01-05/a.jsonl");
+        self.assumes_for("rows-5", &acme, "ASIA-first");
+        self.under("ASIA-first", |forger| {
+            forger.creates(key, "gone");
+            forger.fills(key, "gone", canary("acme"));
+            let part = "<Part><ETag>&quot;part-gone&quot;</ETag><PartNumber>1</PartNumber></Part>";
+            let gone = Answer::new(404, Vec::new(), s3_error("NoSuchUpload", "it is gone"));
+            forger.asks(Method::POST, &format!("/acme-data/{key}?uploadId=gone"), &[], part, gone);
+        });
+        self.delivers("rows", 5, TWO);
+    }
+
+    /// Looks whether acme takes an upload, and whether its role lets in strangers.
+    fn looks(&mut self) {
+        let acme = self.story.profiles[0].clone();
+        self.assumes_for(PROBE, &acme, LOOK);
+        self.under(LOOK, |forger| {
+            forger.creates(TRIED, "tried");
+            forger.fills(TRIED, "tried", "consign preflight".to_owned());
+            forger.asks(
+                Method::DELETE,
+                &format!("/acme-data/{TRIED}?uploadId=tried"),
+                &[],
+                "",
+                Answer::new(204, Vec::new(), ""),
+            );
+        });
+        for id in [None, Some(WRONG)] {
+            self.asks_for_session(PROBE, &acme, id, Answer::new(403, Vec::new(), "<Code>AccessDenied</Code>"));
+        }
+    }
+
+    /// Does something under another session.
+    fn under(&mut self, access_key: &str, does: impl FnOnce(&mut Self)) {
+        let session = std::mem::replace(&mut self.access_key, access_key.to_owned());
+        does(self);
+        self.access_key = session;
     }
 
     fn asks(&mut self, method: Method, target: &str, headers: &[(&str, &str)], body: impl Into<Bytes>, answer: Answer) {
@@ -178,10 +224,15 @@ fn key(name: &str) -> String {
     format!("{FOLDER}/{name}")
 }
 
+/// The session of a look, the key that it tries, and an external ID that is not acme's.
+const LOOK: &str = "ASIA-look";
+const TRIED: &str = "in/_consign-preflight";
+const WRONG: &str = "test-acmx";
+
 const TWO: &[(&str, u64)] = &[("a.jsonl", 2), ("b.jsonl", 1)];
 
 /// Deliveries as they should be: of two slots that have keys of their own, and of two of
-/// which the second takes the place of the first and has one object less.
+/// which the second takes the place of the first and has one object less. Then the customer is looked at.
 fn good() -> Forger {
     let share = |name: &str, replaces| Share {
         name: name.to_owned(),
@@ -204,6 +255,7 @@ fn good() -> Forger {
     forger.delivers("rows", 3, TWO);
     forger.delivers("newest", 1, TWO);
     forger.delivers("newest", 3, &[("a.jsonl", 3)]);
+    forger.looks();
     forger
 }
 
@@ -224,6 +276,19 @@ fn manifest(forger: &mut Forger) -> &mut Bytes {
 
 fn remove(forger: &mut Forger, key: &str) {
     forger.story.objects.remove(&("acme-data".to_owned(), key.to_owned())).unwrap();
+}
+
+/// The first request for a session that only tries.
+fn look(forger: &Forger) -> usize {
+    let is_it = |event: &Event| event.seen.form().get("RoleSessionName").is_some_and(|name| name == PROBE);
+    forger.story.events.iter().position(is_it).unwrap()
+}
+
+/// That request does not narrow it.
+fn is_wide(forger: &mut Forger, request: usize) {
+    let body = &mut forger.story.events[request].seen.body;
+    let text = String::from_utf8(body.to_vec()).unwrap();
+    *body = text.split("&Policy=").next().unwrap().to_owned().into();
 }
 
 /// Exchanges when two events happened.
@@ -261,6 +326,10 @@ const FORGERIES: &[(Rule, Forgery)] = &[
     (Rule::Prefix, |forger| {
         forger.story.objects.insert(("acme-data".to_owned(), "out/_manifest.json".to_owned()), "{}".into());
     }),
+    (Rule::Prefix, |forger| {
+        // Whose uploads these are is others' business.
+        forger.asks(Method::GET, "/acme-data?uploads&prefix=inn%2F", &[], "", Answer::new(200, Vec::new(), ""));
+    }),
     (Rule::Session, |forger| {
         let create = event(forger, Call::Create, "a.jsonl");
         let other = HeaderValue::from_static("AWS4-HMAC-SHA256 Credential=ASIA2/20200101/x");
@@ -277,10 +346,49 @@ const FORGERIES: &[(Rule, Forgery)] = &[
         let acme = Profile { prefix: String::new(), ..forger.story.profiles[0].clone() };
         forger.assumes(&acme, "ASIA3");
     }),
+    (Rule::SessionPolicy, |forger| is_wide(forger, 0)),
+    // What only tries keeps to the same rules.
+    (Rule::Rights, |forger| forger.under(LOOK, |forger| forger.completes(TRIED, "tried", &[]))),
+    (Rule::Owner, |forger| {
+        let create = event(forger, Call::Create, TRIED);
+        forger.story.events[create].seen.headers.remove(OWNER.0);
+    }),
+    (Rule::Owner, |forger| {
+        let part = event(forger, Call::Part, TRIED);
+        let headers = &mut forger.story.events[part].seen.headers;
+        headers.insert(OWNER.0, HeaderValue::from_static("100000000002"));
+    }),
+    (Rule::Prefix, |forger| forger.under(LOOK, |forger| forger.creates("_consign-preflight", "outside"))),
+    // Nor where objects are to be.
+    (Rule::Prefix, |forger| forger.under(LOOK, |forger| forger.creates(&key("a.jsonl"), "inside"))),
+    (Rule::Session, |forger| {
+        let part = event(forger, Call::Part, TRIED);
+        forger.story.events[part].seen.bucket = "beta-data".to_owned();
+    }),
+    (Rule::Session, |forger| {
+        // The role has let in a stranger, and that is made use of.
+        let acme = forger.story.profiles[0].clone();
+        let granted = Answer::new(200, Vec::new(), "<AccessKeyId>ASIA-stranger</AccessKeyId>");
+        forger.asks_for_session(PROBE, &acme, Some(WRONG), granted);
+        forger.under("ASIA-stranger", |forger| forger.creates(TRIED, "by-a-stranger"));
+    }),
+    (Rule::ExternalId, |forger| {
+        let acme = forger.story.profiles[0].clone();
+        let refused = Answer::new(403, Vec::new(), "<Code>AccessDenied</Code>");
+        forger.asks_for_session(PROBE, &acme, Some("test-beta"), refused);
+    }),
     (Rule::SessionPolicy, |forger| {
-        let body = &mut forger.story.events[0].seen.body;
-        let text = String::from_utf8(body.to_vec()).unwrap();
-        *body = text.split("&Policy=").next().unwrap().to_owned().into();
+        let look = look(forger);
+        is_wide(forger, look);
+    }),
+    // A stranger's above all: it might be granted.
+    (Rule::SessionPolicy, |forger| {
+        let last = forger.story.events.len() - 1;
+        is_wide(forger, last);
+    }),
+    (Rule::Foreign, |forger| {
+        let part = event(forger, Call::Part, TRIED);
+        forger.story.events[part].seen.body = canary("beta").into();
     }),
     (Rule::Foreign, |forger| {
         // Also in what never becomes an object.
@@ -297,6 +405,11 @@ const FORGERIES: &[(Rule, Forgery)] = &[
     (Rule::Seal, |forger| {
         let (part, completion) = (event(forger, Call::Part, "b.jsonl"), event(forger, Call::Complete, "a.jsonl"));
         swap(forger, part, completion);
+    }),
+    (Rule::Seal, |forger| {
+        // What is begun anew keeps to it, too: the second attempt uploads when it has completed something.
+        forger.delivers_anew();
+        forger.under("ASIA-rows-5", |forger| forger.creates("in/rows/2020-01-05/b.jsonl", "late"));
     }),
     (Rule::Seal, |forger| {
         // Its answer never came.
@@ -523,6 +636,9 @@ fn faults_a_history_without_a_breach_has_none() {
         ((second(2) * 1_000_000).to_string(), "newest-2".to_owned(), "failed".to_owned());
     forger.story.ledger.slots.insert((more.share.clone(), more.slot.clone(), more.customer.clone()));
     forger.story.ledger.deliveries.push(more);
+    assert_eq!(rules(&forger.story), []);
+    // Nor is what a run begins anew when an upload of it is gone.
+    forger.delivers_anew();
     assert_eq!(rules(&forger.story), []);
     // Nor is a marker that S3 refused when its manifest was there.
     let marker = event(&mut forger, Call::Complete, "_SUCCESS");

@@ -6,9 +6,10 @@ use std::process::ExitStatus;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use bytes::Bytes;
-use serde_json::json;
+use consign::sandbox::VENDOR_ARN;
+use serde_json::{Value, json};
 
-use crate::cli::world::{Running, SOON, World, until};
+use crate::cli::world::{Running, SOON, World, command, serving, until};
 use crate::support::ministack::{ACCOUNT, Ministack};
 use crate::support::postgres::Postgres;
 use crate::support::promises::{Ledger, Profile, Recorded, Share, Story};
@@ -39,6 +40,8 @@ pub struct Scene {
     pub proxy: Proxy,
     server: Server,
     sandbox: Option<Running>,
+    /// The address of the server behind the proxy.
+    behind: String,
     shares: [Share; 3],
     /// Who gets each.
     to: [Vec<&'static str>; 3],
@@ -108,7 +111,17 @@ impl Scene {
         };
         let proxy = Proxy::start(&behind);
         world.configure(&proxy.endpoint, "", "");
-        Self { world, proxy, server: plan.server, sandbox, shares, to, profiles, keys: users, schema }
+        Self { world, proxy, server: plan.server, sandbox, behind, shares, to, profiles, keys: users, schema }
+    }
+
+    /// Has each customer's role allow this too, besides uploads in its folder. Nothing is in the sandbox yet.
+    pub fn allow(&mut self, statement: impl Fn(&Profile) -> Value) {
+        drop(self.sandbox.take().unwrap());
+        self.world.write("sandbox.toml", served(&self.profiles, statement));
+        let listen = self.behind.trim_start_matches("http://").trim_end_matches('/');
+        let args = ["sandbox", "--file", "sandbox.toml", "--listen", listen, "--json"];
+        let (said, log) = (self.world.path("sandbox.json"), self.world.path("sandbox.log"));
+        self.sandbox = Some(serving(&mut command(self.world.dir(), &args), &said, &log).0);
     }
 
     /// From now on whoever is started, or reads its configuration again, has time, however busy the machine is.
@@ -358,6 +371,29 @@ fn in_sandbox((name, number): (&&str, u32)) -> Profile {
         prefix: "in/".to_owned(),
         rows: ROWS,
     }
+}
+
+/// The file of a sandbox with roles that may deliver as a pack has it, and do this.
+fn served(profiles: &[Profile], may: impl Fn(&Profile) -> Value) -> String {
+    let mut text = "dir = \"buckets\"\n[vendor]\naccess_key_id = \"AKIACONSIGNSANDBOX00\"\n\
+                    secret_access_key = \"consign-sandbox-secret\"\n"
+        .to_owned();
+    for profile in profiles {
+        let Profile { role_arn, external_id, bucket, owner, prefix, .. } = profile;
+        let deliver = json!({
+            "Effect": "Allow",
+            "Action": ["s3:PutObject", "s3:AbortMultipartUpload"],
+            "Resource": format!("arn:aws:s3:::{bucket}/{prefix}*"),
+        });
+        let policy = json!({ "Version": "2012-10-17", "Statement": [deliver, may(profile)] });
+        let name = role_arn.rsplit('/').next().unwrap();
+        text.push_str(&format!(
+            "[[accounts]]\nid = \"{owner}\"\n[[accounts.roles]]\nname = \"{name}\"\npolicy = '''{policy}'''\n\
+             [accounts.roles.trust]\nprincipal = \"{VENDOR_ARN}\"\nexternal_id = \"{external_id}\"\n\
+             [[accounts.buckets]]\nname = \"{bucket}\"\n"
+        ));
+    }
+    text
 }
 
 /// A vendor who may assume roles, and roles that may put objects below a prefix. Here the right to abort

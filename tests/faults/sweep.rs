@@ -1,25 +1,34 @@
-//! Each single fault at each request of a delivery. The next process makes it good,
-//! where that is needed at all.
+//! Each single fault at each request of a delivery, by hand and by the daemon. The next process makes it
+//! good, where that is needed at all.
 
 use std::collections::HashSet;
 use std::os::unix::process::ExitStatusExt as _;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use chrono::{DateTime, NaiveTime, TimeDelta, Utc};
+use consign::clock::Clock;
+use consign::domain::{CustomerName, Interval, Origin, ShareName, Slot};
+use consign::ledger::{Ledger, Planned};
+use rustix::process::Signal;
+
 use crate::cli::sweeps::{in_lanes, is_whole};
-use crate::cli::world::{SOON, until};
+use crate::cli::world::SOON;
 use crate::support::promises::PROBE;
 use crate::support::wire::{Call, Event, Fault, Seen, element};
 
-use super::scene::{Plan, Scene, Server};
-use super::seeds::{Daemons, tidies};
+use super::scene::{Plan, SHARES, Scene, Server};
+use super::seeds::tidies;
 use super::storm::refusal;
 
 /// Scenes at the same time: each waits for the SDK's backoff most of the time.
 const LANES: usize = 3;
 
-const TO_ONE: &str = "schedule = \"@daily\"\nto = { customers = [\"acme\"] }";
+/// Whoever seems not to be ready is waited for, however old the slot is, and what fails is tried again at once.
+const PATIENT: &str = "catch_up = \"all\"\ncatch_up_window = \"366days\"\n\
+    retry = { attempts = 9, backoff = \"50ms\", max_backoff = \"200ms\" }";
 
 /// What goes wrong once.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -104,48 +113,166 @@ impl Action {
 #[derive(Clone, Debug)]
 struct Life {
     faults: Vec<(usize, Action)>,
-    /// Days of January 2020 and on, so that each has a slot of its own. Every other has as many objects.
-    day: u32,
+    /// Of its slot, so that each has one of its own. Every other has as many objects.
+    number: u32,
+}
+
+/// Who delivers: a process from its start to its end.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Driver {
+    /// `consign send`.
+    Send,
+    /// `consign run`, until the slot has come to its end.
+    Daemon,
+}
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum End {
+    Delivered,
+    Failed,
+    Died,
+}
+
+impl Driver {
+    /// What a share has besides what makes it what it is. None fires by itself while a daemon runs.
+    fn keys(self, share: &str) -> String {
+        let to = "to = { customers = [\"acme\"] }";
+        match (self, share) {
+            (Driver::Send, _) => format!("schedule = \"@daily\"\n{to}"),
+            (Driver::Daemon, "newest") => {
+                format!("schedule = \"@hourly\"\nend = {}\n{PATIENT}\n{to}", yesterday().format("%F"))
+            }
+            (Driver::Daemon, _) => format!("schedule = \"@daily\"\nend = 2025-12-31\n{PATIENT}\n{to}"),
+        }
+    }
+
+    /// Of the past. What a daemon has planned by the schedule must not be too long ago to be waited for.
+    fn slot(self, share: &str, number: u32) -> DateTime<Utc> {
+        let number = i32::try_from(number).unwrap();
+        match (self, share) {
+            (Driver::Daemon, "newest") => {
+                yesterday() - TimeDelta::days(360)
+                    + TimeDelta::days(2) * (number / 16)
+                    + TimeDelta::hours(1) * (number % 16)
+            }
+            _ => "2020-01-01T00:00:00Z".parse::<DateTime<Utc>>().unwrap() + TimeDelta::days(1) * number,
+        }
+    }
+
+    fn delivers(self, scene: &Scene, share: &str, number: u32) -> End {
+        let at = self.slot(share, number);
+        if self == Driver::Daemon {
+            plans(scene, share, at);
+            return runs_until_its_end(scene, share, at);
+        }
+        match scene.run(&["send", share, "--at", &at.to_rfc3339()]).code() {
+            Some(0) => End::Delivered,
+            Some(_) => End::Failed,
+            None => End::Died,
+        }
+    }
+
+    /// Gets over it in the same process. A daemon tries again whatever may pass, and waits for whoever is not ready.
+    fn passes(self, action: Action, call: Call) -> bool {
+        match self {
+            Driver::Send => action.passes(call),
+            Driver::Daemon => !action.kills(),
+        }
+    }
+}
+
+/// Its first moment.
+fn yesterday() -> DateTime<Utc> {
+    Clock::system().now().date_naive().and_time(NaiveTime::MIN).and_utc() - TimeDelta::days(1)
+}
+
+fn of_slot(share: &str, at: DateTime<Utc>) -> String {
+    format!("s.share = '{share}' AND s.at = {}", at.timestamp_micros())
+}
+
+/// Has the slot begin when a daemon does, unless it goes on then by itself: it is filled in, or was due, where filling in is
+/// refused.
+fn plans(scene: &Scene, share: &str, at: DateTime<Utc>) {
+    let state = scene.world.path("state");
+    let goes_on = || scene.count(&format!("slots s WHERE {} AND state <> 'done'", of_slot(share, at))) > 0;
+    if state.join("ledger.db").exists() && goes_on() {
+        return;
+    }
+    if share != "newest" {
+        let at = at.to_rfc3339();
+        let filled = scene.run(&["backfill", share, "--from", &at, "--to", &at]);
+        return assert_eq!(filled.code(), Some(0), "{}", scene.log());
+    }
+    let interval = Interval { start: at - TimeDelta::hours(1), end: at };
+    let slot = Slot { share: ShareName::parse(share).unwrap(), at, interval };
+    let planned = Planned::new(slot, vec![CustomerName::parse("acme").unwrap()], Origin::Schedule);
+    let ledger = Ledger::open(&state, Clock::system()).unwrap();
+    let recorded = ledger.plan(vec![planned], Vec::new());
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(recorded).unwrap();
+}
+
+/// A daemon until the slot is done with or the daemon is dead. It reads its configuration again when the customer seems not to
+/// be ready, which has it looked at without a pause.
+fn runs_until_its_end(scene: &Scene, share: &str, at: DateTime<Utc>) -> End {
+    let (slot, mut daemon) = (of_slot(share, at), scene.start("consign.toml", &["run"]));
+    let begun = Instant::now();
+    let is_done = || scene.count(&format!("slots s WHERE {slot} AND state = 'done'")) == 1;
+    while daemon.is_running() && !is_done() {
+        assert!(begun.elapsed() < SOON, "{share} {at} has not come to its end:\n{}\n{}", scene.log(), scene.failures());
+        if scene.count("customers WHERE unready_since IS NOT NULL") > 0 {
+            scene.run(&["reload"]);
+        }
+        sleep(Duration::from_millis(20));
+    }
+    if daemon.is_running() {
+        scene.settles();
+        daemon.signal(Signal::TERM);
+    }
+    let status = daemon.wait(SOON);
+    if status.signal() == Some(Signal::KILL.as_raw()) {
+        return End::Died;
+    }
+    assert_eq!(status.code(), Some(0), "{status}: {}", scene.log());
+    let committed = format!("deliveries d JOIN slots s ON s.id = d.slot WHERE {slot} AND d.state = 'committed'");
+    if scene.count(&committed) == 1 { End::Delivered } else { End::Failed }
 }
 
 /// ministack takes seconds for a part of 5 MiB: there files are small, and the sandbox alone has those of two parts.
-fn scene(server: Server) -> Scene {
-    scene_with(server, "never")
+fn scene(driver: Driver, server: Server) -> Scene {
+    scene_with(driver, server, "never")
 }
 
-fn scene_with(server: Server, preflight: &'static str) -> Scene {
+fn scene_with(driver: Driver, server: Server, preflight: &'static str) -> Scene {
     let large = server == Server::Sandbox;
-    let [rows, files, newest] = [(); 3].map(|()| TO_ONE.to_owned());
+    let [rows, files, newest] = SHARES.map(|share| driver.keys(share));
     let patience = ["2s", "20s"];
     Scene::new(&Plan { server, rows, files, newest, patience, large, preflight, postgres: None })
 }
 
-fn slot(day: u32) -> String {
-    let first: chrono::NaiveDate = "2020-01-01".parse().unwrap();
-    format!("{}T00:00:00Z", first + chrono::Days::new(day.into()))
-}
-
-/// A `send` whose requests are counted; None is a death.
-fn send(scene: &Scene, share: &str, day: u32) -> Option<i32> {
-    scene.run(&["send", share, "--at", &slot(day)]).code()
-}
-
 /// One fault for each life. Of all lives every `step`-th, unless all are wanted, and whoever dies when
-/// something has just become visible.
-fn sweep(server: Server, share: &'static str, step: usize) {
-    let calls = calls(server, share);
-    // Steps that have no divisor in common with the number of actions come by each of them.
+/// something has just become visible; of each kind of fault one at least.
+fn sweep(driver: Driver, server: Server, share: &'static str, step: usize) {
+    let calls = calls(driver, server, share);
+    let all = single(&calls);
+    // Steps that have no divisor in common with the number of actions come by most of them.
     let step = if is_whole() { 1 } else { step };
     let is_wanted = |(number, (request, action)): &(usize, (usize, Action))| {
         number % step == 0 || *action == Action::KillAfter && calls[*request] == Call::Complete
     };
-    let lives = single(&calls).into_iter().enumerate().filter(is_wanted).map(|(_, fault)| vec![fault]);
-    live_all(server, share, calls.len(), lives.collect());
+    let mut lives: Vec<_> = all.iter().copied().enumerate().filter(is_wanted).map(|(_, fault)| vec![fault]).collect();
+    for action in ACTIONS {
+        let mut such = all.iter().filter(|(_, of)| *of == action);
+        if !lives.iter().flatten().any(|(_, of)| *of == action) {
+            lives.extend(such.nth(such.clone().count() / 2).map(|fault| vec![*fault]));
+        }
+    }
+    live_all(driver, server, share, calls.len(), lives);
 }
 
 /// A death for each life, and a fault while it is made good. As many as there can be are too many.
 fn sweep_twice(server: Server, share: &'static str, step: usize) {
-    let calls = calls(server, share);
+    let calls = calls(Driver::Send, server, share);
     let all = single(&calls);
     let deaths = all.iter().filter(|(_, action)| action.kills());
     // Nor is an upload said to be gone that may have completed.
@@ -157,7 +284,7 @@ fn sweep_twice(server: Server, share: &'static str, step: usize) {
     let put = (1..calls.len()).rfind(|number| calls[number - 1..=*number] == [Call::Part, Call::Complete]).unwrap();
     let refused = Action::Refuse(403, "AccessDenied");
     lives.extend((0..8).map(|request| vec![(put, Action::KillAfter), (request, refused)]));
-    live_all(server, share, calls.len(), lives);
+    live_all(Driver::Send, server, share, calls.len(), lives);
 }
 
 /// With which pair the sweep begins: `CONSIGN_SWEEP_FROM=7` takes those between the usual ones.
@@ -166,9 +293,9 @@ fn first_of_pairs() -> usize {
 }
 
 /// The requests of a delivery.
-fn calls(server: Server, share: &str) -> Vec<Call> {
-    let scene = scene(server);
-    assert_eq!(send(&scene, share, 0), Some(0), "{}", scene.log());
+fn calls(driver: Driver, server: Server, share: &str) -> Vec<Call> {
+    let scene = scene(driver, server);
+    assert_eq!(driver.delivers(&scene, share, 0), End::Delivered, "{}", scene.log());
     scene.story(0).holds("without a fault");
     scene.proxy.history().iter().map(|event| event.seen.call).collect()
 }
@@ -178,28 +305,31 @@ fn single(calls: &[Call]) -> Vec<(usize, Action)> {
     all.filter(|(request, action)| action.fault(calls[*request]).is_some()).collect()
 }
 
-fn live_all(server: Server, share: &str, requests: usize, lives: Vec<Vec<(usize, Action)>>) {
-    let lives: Vec<Life> = lives.into_iter().zip((2..).step_by(2)).map(|(faults, day)| Life { faults, day }).collect();
+fn live_all(driver: Driver, server: Server, share: &str, requests: usize, lives: Vec<Vec<(usize, Action)>>) {
+    let numbers = (2..).step_by(2);
+    let lives: Vec<Life> = lives.into_iter().zip(numbers).map(|(faults, number)| Life { faults, number }).collect();
     let begun = Instant::now();
     let lanes: Vec<Vec<Life>> =
         (0..LANES).map(|lane| lives.iter().skip(lane).step_by(LANES).cloned().collect()).collect();
     let (hit, stumbled) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     in_lanes(LANES, &lanes, |lives| {
-        let scene = scene(server);
+        let scene = scene(driver, server);
         for life in lives {
-            hit.fetch_add(live(&scene, share, life, &stumbled), Ordering::Relaxed);
+            hit.fetch_add(live(driver, &scene, share, life, &stumbled), Ordering::Relaxed);
         }
         // What leads to the newest slot stays, and so does what has the place of an earlier one.
-        let earlier = send(&scene, share, 1);
+        let at = driver.slot(share, 1).to_rfc3339();
+        let earlier = scene.run(&["send", share, "--at", &at]).code();
         assert_eq!(earlier, Some(i32::from(share == "newest")), "{}\n{}", scene.log(), scene.failures());
         if scene.count("uploads WHERE state = 'created'") > 0 {
             tidies(&scene, "consign.toml");
         }
-        scene.story(0).holds(&format!("{server:?}, {share}: {lives:?}"));
+        scene.story(0).holds(&format!("{driver:?}, {server:?}, {share}: {lives:?}"));
         assert!(scene.world.run(&["ledger", "check"]).code == 0);
     });
     let (hit, stumbled) = (hit.into_inner(), stumbled.into_inner().unwrap());
-    println!("{server:?}, {share}: {requests} requests, {} lives, {hit} hit, {:.0?}", lives.len(), begun.elapsed());
+    let took = begun.elapsed();
+    println!("{driver:?}, {server:?}, {share}: {requests} requests, {} lives, {hit} hit, {took:.0?}", lives.len());
     assert!(stumbled.is_empty(), "{server:?}, {share}: one fault was too many:\n{}", stumbled.join("\n"));
     assert!(hit * 10 >= lives.len() * 9, "{hit} of {} faults came to pass", lives.len());
 }
@@ -216,60 +346,52 @@ fn forgets_what_completed(scene: &Scene) {
 }
 
 /// How many of the faults came to pass.
-fn live(scene: &Scene, share: &str, life: &Life, stumbled: &Mutex<Vec<String>>) -> usize {
-    let Life { faults, day } = life;
+fn live(driver: Driver, scene: &Scene, share: &str, life: &Life, stumbled: &Mutex<Vec<String>>) -> usize {
+    let Life { faults, number } = life;
     let (mut hit, mut is_done) = (0, false);
     for (request, action) in faults.iter().copied() {
         let before = scene.proxy.requests();
-        let mut number = 0;
-        scene.proxy.obey(move |seen, _| {
-            number += 1;
-            if number - 1 == request { action.fault(seen.call) } else { None }
-        });
-        let status = scene.run(&["send", share, "--at", &slot(*day)]);
+        fails_once(scene, request, action);
+        let end = driver.delivers(scene, share, *number);
         scene.proxy.heal();
-        is_done = status.code() == Some(0);
+        is_done = end == End::Delivered;
         let history = scene.proxy.history();
         let met = history[before..].iter().find(|event| event.fault.is_some()).map(|event| event.seen.call);
         let Some(call) = met else { continue };
         hit += 1;
-        let told = || format!("{life:?}: {action:?} at {call:?}: {status}");
-        match status.code() {
-            _ if action.kills() => assert!(status.signal().is_some(), "{}", told()),
-            Some(0) => {}
-            Some(_) if !action.passes(call) => {}
+        let told = || format!("{life:?}: {action:?} at {call:?}: {end:?}");
+        match end {
+            _ if action.kills() => assert_eq!(end, End::Died, "{}", told()),
+            End::Delivered => {}
+            End::Failed if !driver.passes(action, call) => {}
             _ => stumbled.lock().unwrap().push(told()),
         }
     }
     if !is_done {
         forgets_what_completed(scene);
-        let (sent, failures) = (send(scene, share, *day), scene.failures());
-        assert_eq!(sent, Some(0), "{life:?} and then again:\n{}\n{failures}", scene.log());
+        let (end, failures) = (driver.delivers(scene, share, *number), scene.failures());
+        assert_eq!(end, End::Delivered, "{life:?} and then again:\n{}\n{failures}", scene.log());
     }
     hit
 }
 
-/// The daemon delivers a slot to a customer at whom nobody has looked yet. It is begun anew when it dies, and reads its
-/// configuration again when the customer seems not to be ready, which has it looked at without a pause.
-fn delivers_first(scene: &Scene, day: u32) {
-    scene.forgets_customers();
-    let at = slot(day);
-    let (planned, committed) = (scene.run(&["backfill", "rows", "--from", &at, "--to", &at]), committed(scene));
-    assert_eq!(planned.code(), Some(0), "{}", scene.log());
-    let mut daemon = Daemons::start(scene, &["consign.toml"]);
-    until("the slot is delivered", SOON, || {
-        daemon.tend();
-        if scene.count("customers WHERE unready_since IS NOT NULL") > 0 {
-            scene.run(&["reload"]);
-        }
-        self::committed(scene) > committed
+/// From now on, once, at that request.
+fn fails_once(scene: &Scene, request: usize, action: Action) {
+    let mut number = 0;
+    scene.proxy.obey(move |seen, _| {
+        number += 1;
+        if number - 1 == request { action.fault(seen.call) } else { None }
     });
-    scene.settles();
-    daemon.stop();
 }
 
-fn committed(scene: &Scene) -> u64 {
-    scene.count("deliveries WHERE state = 'committed'")
+/// The daemon delivers a slot to a customer at whom nobody has looked yet, and is begun anew when it dies.
+fn delivers_first(scene: &Scene, number: u32) {
+    scene.forgets_customers();
+    let mut end = End::Died;
+    while end == End::Died {
+        end = Driver::Daemon.delivers(scene, "rows", number);
+    }
+    assert_eq!(end, End::Delivered, "{}\n{}", scene.log(), scene.failures());
 }
 
 /// Whose request it is that only tries what a customer allows.
@@ -293,7 +415,7 @@ fn looks(scene: &Scene, from: usize) -> Vec<Call> {
 /// One fault in the look before the first delivery, or where the delivery begins.
 #[test]
 fn faults_each_alone_before_the_first_delivery() {
-    let scene = scene_with(Server::Sandbox, "first");
+    let scene = scene_with(Driver::Daemon, Server::Sandbox, "first");
     delivers_first(&scene, 0);
     scene.story(0).holds("without a fault");
     let looked = looks(&scene, 0);
@@ -306,15 +428,12 @@ fn faults_each_alone_before_the_first_delivery() {
     let lanes: Vec<Vec<_>> = (0..LANES).map(|lane| lives.iter().skip(lane).step_by(LANES).collect()).collect();
     let (begun, hit) = (Instant::now(), AtomicUsize::new(0));
     in_lanes(LANES, &lanes, |lives| {
-        let scene = scene_with(Server::Sandbox, "first");
-        for ((request, action), day) in lives {
-            let (before, mut number) = (scene.proxy.requests(), 0);
+        let scene = scene_with(Driver::Daemon, Server::Sandbox, "first");
+        for ((request, action), number) in lives {
+            let before = scene.proxy.requests();
             let (request, action) = (*request, *action);
-            scene.proxy.obey(move |seen, _| {
-                number += 1;
-                if number - 1 == request { action.fault(seen.call) } else { None }
-            });
-            delivers_first(&scene, *day);
+            fails_once(&scene, request, action);
+            delivers_first(&scene, *number);
             scene.proxy.heal();
             let history = scene.proxy.history();
             hit.fetch_add(usize::from(history[before..].iter().any(|event| event.fault.is_some())), Ordering::Relaxed);
@@ -336,34 +455,55 @@ fn faults_each_alone_before_the_first_delivery() {
 
 #[test]
 fn faults_each_alone_at_each_request_of_rows() {
-    sweep(Server::Sandbox, "rows", 11);
+    sweep(Driver::Send, Server::Sandbox, "rows", 11);
 }
 
 /// A file of two parts, and a small one.
 #[test]
 fn faults_each_alone_at_each_request_of_files() {
-    sweep(Server::Sandbox, "files", 13);
+    sweep(Driver::Send, Server::Sandbox, "files", 13);
 }
 
 #[test]
 fn faults_each_alone_at_each_request_of_rows_elsewhere() {
-    sweep(Server::Ministack, "rows", 23);
+    sweep(Driver::Send, Server::Ministack, "rows", 23);
 }
 
 #[test]
 fn faults_each_alone_at_each_request_of_files_elsewhere() {
-    sweep(Server::Ministack, "files", 13);
+    sweep(Driver::Send, Server::Ministack, "files", 13);
 }
 
 /// In the place of the slot before.
 #[test]
 fn faults_each_alone_at_each_request_of_the_newest() {
-    sweep(Server::Sandbox, "newest", 19);
+    sweep(Driver::Send, Server::Sandbox, "newest", 19);
 }
 
 #[test]
 fn faults_each_alone_at_each_request_of_the_newest_elsewhere() {
-    sweep(Server::Ministack, "newest", 29);
+    sweep(Driver::Send, Server::Ministack, "newest", 29);
+}
+
+/// The same lives, of the daemon.
+#[test]
+fn faults_each_alone_at_each_request_of_rows_by_the_daemon() {
+    sweep(Driver::Daemon, Server::Sandbox, "rows", 13);
+}
+
+#[test]
+fn faults_each_alone_at_each_request_of_files_by_the_daemon() {
+    sweep(Driver::Daemon, Server::Sandbox, "files", 17);
+}
+
+#[test]
+fn faults_each_alone_at_each_request_of_the_newest_by_the_daemon() {
+    sweep(Driver::Daemon, Server::Sandbox, "newest", 13);
+}
+
+#[test]
+fn faults_each_alone_at_each_request_of_rows_by_the_daemon_elsewhere() {
+    sweep(Driver::Daemon, Server::Ministack, "rows", 13);
 }
 
 /// Also while it is made good that somebody has died.

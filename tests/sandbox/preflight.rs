@@ -93,7 +93,8 @@ fn role_for_whole_profile(config: &mut SandboxConfig, but: &str) {
     let kms: Vec<String> = kms.iter().filter(|action| **action != but).map(|action| format!("\"{action}\"")).collect();
     statements.push(allow(&kms.join(","), KEY));
     config.accounts[0].roles[0].policy = policy(&statements.join(","));
-    config.accounts[0].keys = vec![Key { id: "data".into(), region: "eu-west-1".into(), enabled: true }];
+    config.accounts[0].keys =
+        vec![Key { id: "data".into(), region: "eu-west-1".into(), alias: None, policy: None, enabled: true }];
 }
 
 #[tokio::test]

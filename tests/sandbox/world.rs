@@ -81,8 +81,13 @@ impl Scene {
 
 pub fn config(dir: &TempDir) -> SandboxConfig {
     let keys = |id: &str, secret: &str| KeyPair { access_key_id: id.into(), secret_access_key: Secret::new(secret) };
-    let bucket =
-        |name: &str| Bucket { name: name.into(), region: "eu-west-1".into(), policy: None, acl_enabled: false };
+    let bucket = |name: &str| Bucket {
+        name: name.into(),
+        region: "eu-west-1".into(),
+        policy: None,
+        acl_enabled: false,
+        kms_key: None,
+    };
     let role = Role {
         path: "/".into(),
         name: "consign-delivery".into(),

@@ -17,9 +17,11 @@ use super::wire::Event;
 pub const MANIFEST: &str = "_manifest.json";
 pub const SUCCESS: &str = "_SUCCESS";
 pub const LATEST: &str = "latest.json";
-/// The name of sessions that only try what a customer allows, also what should be refused
+/// The name of sessions that only try what a customer allows, and whether it lets in strangers
 /// (`host/delivery/probe.rs`). Nothing completes under one.
 pub const PROBE: &str = "consign-preflight";
+/// The only key that is tried, in the customer's folder.
+pub const PROBE_LEAF: &str = "_consign-preflight";
 
 /// What must hold. Each is broken by a forged history of its own in `tests/faults/forged.rs`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -2,7 +2,10 @@
 
 use std::process::Command;
 
+use super::packs::{VARIANTS, pack_in, world_of};
 use super::*;
+use crate::cli::sweeps::in_lanes;
+use crate::cli::world::{MANIFEST, files};
 use crate::support::ministack::{ACCOUNT, Ministack, OTHER_ACCOUNT, element};
 
 fn send(world: &World, at: &str) -> super::super::world::Ran {
@@ -36,6 +39,107 @@ fn a_pack_set_up_in_the_sandbox_delivers_and_lets_nothing_else_in() {
     assert_eq!(super::super::world::manifests(&world.path("buckets/southwest-lake")).len(), 1);
     world.write("customers.d/southwest.toml", profile);
     send(&world, "2015-01-01T05:00:00Z").ended(0);
+}
+
+/// What a customer may have besides what its profile says, as far as that changes what it needs.
+fn keys_for(pack: &Value) -> Vec<Option<Key>> {
+    let key = |by_iam, is_default| Some(Key { by_iam, is_default });
+    // Across accounts a key's own policy has to let in whoever uses it.
+    let is_far = key_owner(pack) != pack["account"].as_str().unwrap();
+    let (has_statement, is_the_buckets) = (!pack["kms_key_statement"].is_null(), !pack["kms_policy"].is_null());
+    let mut keys = match (has_statement, is_the_buckets) {
+        (true, true) => vec![None, key(true, true), key(false, true)],
+        (true, false) => vec![key(true, false), key(false, false)],
+        (false, _) => vec![None],
+    };
+    keys.retain(|key| !is_far || key.is_none_or(|key| !key.by_iam));
+    keys
+}
+
+/// The pack without one thing that is needed, and what that is.
+fn without_each(pack: &Value, key: Option<Key>) -> Vec<(String, Value)> {
+    let is_far = key_owner(pack) != pack["account"].as_str().unwrap();
+    // Whoever the key lets in by name needs nothing of its own account for that.
+    let is_needed = |action: &str| match action {
+        // Whoever began an upload may abort it.
+        "s3:AbortMultipartUpload" => false,
+        action if action.starts_with("kms:") => key.is_some_and(|key| key.by_iam || is_far),
+        _ => true,
+    };
+    let of_key = |_: &str| true;
+    let statements: [(&str, bool, &dyn Fn(&str) -> bool); 4] = [
+        ("/permissions_policy/Statement", true, &is_needed),
+        ("/bucket_policy/Statement", pack["bucket_policy_required"] == true, &is_needed),
+        ("/kms_policy/Statement", key.is_some_and(|key| key.is_default), &is_needed),
+        ("/kms_key_statement", key.is_some_and(|key| !key.by_iam), &of_key),
+    ];
+    let mut found = Vec::new();
+    for (place, _, is_needed) in statements.into_iter().filter(|(_, is_applied, _)| *is_applied) {
+        let all = pack.pointer(place).unwrap();
+        let places = match all.as_array() {
+            Some(all) => (0..all.len()).map(|number| format!("{place}/{number}/Action")).collect(),
+            None => vec![format!("{place}/Action")],
+        };
+        for place in places {
+            let actions = pack.pointer(&place).unwrap().as_array().unwrap();
+            for action in actions.iter().filter(|action| is_needed(action.as_str().unwrap())) {
+                let mut less = pack.clone();
+                less.pointer_mut(&place).unwrap().as_array_mut().unwrap().retain(|of| of != action);
+                found.push((format!("{} of {place}", action.as_str().unwrap()), less));
+            }
+        }
+    }
+    let mut less = pack.clone();
+    less["trust_policy"]["Statement"][0]["Principal"]["AWS"] = "arn:aws:iam::111122223333:root".into();
+    found.push(("sts:AssumeRole of the vendor".to_owned(), less));
+    found
+}
+
+/// Applied as it is, each pack lets deliveries in, of whatever profile it is; without any one of its actions none gets in, and
+/// the preflight says which is missing.
+#[test]
+fn packs_of_all_profiles_deliver_and_nothing_of_them_is_spare() {
+    in_lanes(2, &VARIANTS, |(variant, more)| {
+        let pack = pack_in(&world_of(variant, more), &["--json"]).json();
+        for key in keys_for(&pack) {
+            let world = world_of(variant, more);
+            let bucket = world.path("buckets/united-data");
+            for (missing, less) in without_each(&pack, key) {
+                let (_sandbox, endpoint) = sandbox(&world, &set_up_with(&less, key));
+                at(&world, &endpoint);
+                let told = || format!("{variant}, {key:?}, without {missing}");
+                let report = world.run(&["preflight", "united", "--json"]);
+                assert_eq!(report.code, 1, "{}: {}", told(), report.stdout);
+                let report = report.json();
+                let checks = report["customers"][0]["checks"].as_array().unwrap();
+                let mut remedies = checks.iter().map(|check| check["remedy"].as_str().unwrap());
+                let action = missing.split(' ').next().unwrap();
+                assert!(remedies.any(|remedy| remedy.contains(action)), "{}: {report:#}", told());
+                let sent = send(&world, SLOT);
+                assert!(sent.code == 1 && files(&bucket).is_empty(), "{}: {sent:?}", told());
+            }
+            let (_sandbox, endpoint) = sandbox(&world, &set_up_with(&pack, key));
+            at(&world, &endpoint);
+            let report = world.run(&["preflight", "united", "--json"]).ended(0).json();
+            let checks = report["customers"][0]["checks"].as_array().unwrap();
+            assert!(checks.iter().all(|check| check["outcome"] == "ok"), "{variant}, {key:?}: {report:#}");
+            let sent = send(&world, SLOT);
+            assert_eq!(sent.code, 0, "{variant}, {key:?}: {sent:?}");
+            let delivered = files(&bucket).into_keys().filter(|key| key.ends_with(MANIFEST)).count();
+            assert_eq!(delivered, 1, "{variant}, {key:?}");
+        }
+    });
+}
+
+/// Who has no external ID in the way is told so, whatever else is right.
+#[test]
+fn a_pack_without_its_external_id_is_critical() {
+    let world = vendor();
+    let mut pack = pack_in(&world, &["--json"]).json();
+    pack["trust_policy"]["Statement"][0].as_object_mut().unwrap().remove("Condition");
+    let (_sandbox, endpoint) = sandbox(&world, &set_up(&pack));
+    at(&world, &endpoint);
+    world.run(&["preflight", "united"]).ended(1).out_says(&["2 critical", "\"sts:ExternalId\": \"demo-1f0c-united\""]);
 }
 
 /// A vendor and a customer of ministack's, in two accounts. The profile's role is not there yet.
@@ -113,6 +217,40 @@ fn a_pack_set_up_in_ministack_delivers_and_lets_nothing_else_in() {
         let (code, said) = scene.send("2015-01-01T05:00:00Z");
         assert!(code == 1 && said.contains("trust policy"), "{said}");
     }
+}
+
+/// ministack takes uploads with ACL, tags and key without asking for a right to them. Of a bucket of the role's account it asks
+/// the policy, too; of other accounts' buckets it knows no roles.
+#[test]
+fn a_pack_of_a_larger_profile_set_up_in_ministack_delivers() {
+    let key = "arn:aws:kms:us-east-1:000000000000:key/0a1b";
+    let more = ["--acl", "bucket-owner-full-control", "--tag", "a=b", "--encryption", key];
+    let scene = Scene::new("adorned", ACCOUNT, &more);
+    let pack = scene.world.run(&["customer", "pack", "adorned", "--json"]).ended(0).json();
+    let policy = |of: &str| pack[of].to_string();
+    let other = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"s3:GetObject","Resource":"*"}]}"#;
+    scene.server.role("consign-adorned", &policy("trust_policy"), other);
+    let is_refused = |at: &str| {
+        let (code, said) = scene.send(at);
+        assert!(code == 1 && said.contains("role policy"), "{said}");
+    };
+    let delivers = |at: &str| {
+        let (code, said) = scene.send(at);
+        assert_eq!(code, 0, "{said}");
+    };
+    is_refused(SLOT);
+    let bucket = |method: &str, body: &str| scene.server.s3("root", method, "/adorned-data?policy", body.as_bytes());
+    assert_eq!(bucket("PUT", &policy("bucket_policy")).status, 204);
+    delivers(SLOT);
+    let manifest = "/adorned-data/consign/adorned/flights/2014-01-01/050000Z/_manifest.json";
+    assert_eq!(scene.rows_delivered("root", manifest), Some(12_275.into()));
+    // The role's own policy does without it.
+    assert_eq!(bucket("DELETE", "").status, 204);
+    is_refused("2015-01-01T05:00:00Z");
+    let permissions = policy("permissions_policy");
+    let named = [("RoleName", "consign-adorned"), ("PolicyName", "p"), ("PolicyDocument", &permissions)];
+    scene.server.iam("PutRolePolicy", &named);
+    delivers("2015-01-01T05:00:00Z");
 }
 
 /// A command with the AWS CLI within reach, in the customer's account.

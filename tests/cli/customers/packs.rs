@@ -8,7 +8,7 @@ use super::*;
 const VENDOR: &str = "999999999999";
 
 /// Variants of a profile, by name.
-const VARIANTS: [(&str, &str); 9] = [
+pub(super) const VARIANTS: [(&str, &str); 10] = [
     ("plain", ""),
     ("kms-key", "encryption = { kms = \"arn:aws:kms:us-east-1:100000000001:key/0a1b\" }\n"),
     ("kms-alias", "encryption = { kms = \"alias/theirs\" }\n"),
@@ -18,10 +18,15 @@ const VARIANTS: [(&str, &str); 9] = [
     ("odd", "bucket_owner = \"100000000009\"\nencryption = \"s3\"\nnext_external_id = \"demo-next\"\n"),
     ("path", ""),
     ("kms-id", "encryption = { kms = \"0a1b\" }\n"),
+    (
+        "handed-over",
+        "bucket_owner = \"100000000009\"\nencryption = { kms = \"arn:aws:kms:us-east-1:100000000001:key/0a1b\" }\n\
+         acl = \"bucket-owner-full-control\"\ntags = { a = \"b\" }\n",
+    ),
 ];
 
 /// A vendor whose customer `united` is this variant.
-fn world_of(variant: &str, more: &str) -> World {
+pub(super) fn world_of(variant: &str, more: &str) -> World {
     let world = vendor_with(&SHARE.replace("[datasets.flights]", "[datasets.flights] # all"));
     let mut profile = format!("{UNITED}{more}");
     if variant == "path" {
@@ -32,7 +37,7 @@ fn world_of(variant: &str, more: &str) -> World {
     world
 }
 
-fn pack_in(world: &World, more: &[&str]) -> super::super::world::Ran {
+pub(super) fn pack_in(world: &World, more: &[&str]) -> super::super::world::Ran {
     world.run(&[&["customer", "pack", "united", "--vendor", VENDOR], more].concat()).ended(0)
 }
 

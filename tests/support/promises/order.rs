@@ -7,7 +7,7 @@ use bytes::Bytes;
 use serde_json::Value;
 
 use super::requests::{at, bare, is_done, listed};
-use super::{Breach, LATEST, MANIFEST, Recorded, Rule, SUCCESS, Share, Story, folder, leaf, say, slot_in};
+use super::{Breach, LATEST, MANIFEST, PROBE, Recorded, Rule, SUCCESS, Share, Story, folder, leaf, say, slot_in};
 use crate::support::wire::{Call, Event};
 
 /// An upload that became an object.
@@ -209,8 +209,13 @@ impl Story {
         let mut by_run = here.filter(|event| run.is_none_or(|run| run_of(event) == run));
         let is_refused = |event: &Event| event.told.is_some_and(|(_, status)| status == 403);
         let role = self.profile(bucket).map(|profile| &profile.role_arn);
+        // Of what only tries, a refusal says nothing: that of a stranger is as it should be.
+        let is_to_deliver = |event: &&Event| {
+            let asked = event.seen.form();
+            asked.get("RoleArn") == role && asked.get("RoleSessionName").is_none_or(|name| name != PROBE)
+        };
         let sessions = self.events.iter().filter(|event| event.seen.call == Call::AssumeRole);
-        by_run.any(is_refused) || sessions.filter(|event| event.seen.form().get("RoleArn") == role).any(is_refused)
+        by_run.any(is_refused) || sessions.filter(is_to_deliver).any(is_refused)
     }
 
     fn json_at(&self, bucket: &str, key: &str) -> Option<Value> {

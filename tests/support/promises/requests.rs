@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde_json::Value;
 
-use super::{Breach, MANIFEST, PROBE, Profile, Rule, SUCCESS, Story, leaf, say};
+use super::{Breach, MANIFEST, PROBE, PROBE_LEAF, Profile, Rule, SUCCESS, Story, leaf, say};
 use crate::support::proxy::canaries;
 use crate::support::wire::{Call, Event, element};
 
@@ -12,6 +12,8 @@ use crate::support::wire::{Call, Event, element};
 struct Session {
     role_arn: String,
     run: String,
+    /// With which it was asked for.
+    external_id: Option<String>,
 }
 
 /// One run's work in one bucket: a run is of one slot of one share.
@@ -36,11 +38,10 @@ impl Story {
             if seen.call == Call::Other {
                 say(found, Rule::Rights, format!("{} {}", seen.method, seen.target));
             }
-            if sessions.get(event.seen.access_key()).is_some_and(|session| session.run == PROBE) {
-                if !matches!(seen.call, Call::Create | Call::Part | Call::Abort) {
-                    say(found, Rule::Rights, format!("{who}, to try something"));
-                }
-                continue;
+            let session = sessions.get(seen.access_key());
+            let is_probe = session.is_some_and(|session| session.run == PROBE);
+            if is_probe && !matches!(seen.call, Call::Create | Call::Part | Call::Abort) {
+                say(found, Rule::Rights, format!("{who}, to try something"));
             }
             let Some(profile) = self.profile(&seen.bucket) else {
                 say(found, Rule::Prefix, format!("{who}: a bucket of nobody's"));
@@ -49,10 +50,21 @@ impl Story {
             if seen.header("x-amz-expected-bucket-owner") != Some(&profile.owner) {
                 say(found, Rule::Owner, who.clone());
             }
-            if seen.call != Call::List && !seen.key.starts_with(&profile.prefix) {
+            // What is tried has a key of its own. Outside of the prefix only `consign preflight` tries, which no story has.
+            let is_there = if is_probe {
+                seen.key == probe_key(profile)
+            } else {
+                let place = if seen.call == Call::List { seen.query.get("prefix") } else { Some(&seen.key) };
+                place.is_some_and(|place| place.starts_with(&profile.prefix))
+            };
+            if !is_there {
                 say(found, Rule::Prefix, who.clone());
             }
-            if sessions.get(event.seen.access_key()).is_none_or(|session| session.role_arn != profile.role_arn) {
+            // Nor does anything go by a session that should have been refused.
+            let is_its = |session: &&Session| {
+                session.role_arn == profile.role_arn && session.external_id.as_ref() == Some(&profile.external_id)
+            };
+            if session.filter(is_its).is_none() {
                 say(found, Rule::Session, who.clone());
             }
             if canaries(&seen.body).iter().any(|name| *name != profile.name) {
@@ -64,14 +76,15 @@ impl Story {
     /// How a session is asked for.
     fn session(&self, event: &Event, found: &mut Vec<Breach>) {
         let asked = event.seen.form();
-        if asked.get("RoleSessionName").is_some_and(|name| name == PROBE) {
-            return;
-        }
         let role = asked.get("RoleArn").map_or("", String::as_str);
         let Some(profile) = self.profiles.iter().find(|profile| profile.role_arn == role) else {
             return say(found, Rule::Session, format!("the role {role} is nobody's"));
         };
-        if asked.get("ExternalId") != Some(&profile.external_id) {
+        let id = asked.get("ExternalId");
+        // Whether the role lets in whoever names it is tried without one, and with the one that differs in its last letter.
+        let is_probe = asked.get("RoleSessionName").is_some_and(|name| name == PROBE);
+        let is_stranger = is_probe && id.is_none_or(|id| *id == wrong(&profile.external_id));
+        if id != Some(&profile.external_id) && !is_stranger {
             say(found, Rule::ExternalId, format!("{role} at {}", event.began));
         }
         let policy = asked.get("Policy").and_then(|policy| serde_json::from_str(policy).ok());
@@ -86,7 +99,8 @@ impl Story {
             let (_, answer) = event.carried_out.as_ref()?;
             let key = element(std::str::from_utf8(&answer.body).ok()?, "AccessKeyId")?;
             let asked = event.seen.form();
-            Some((key, Session { role_arn: asked.get("RoleArn")?.clone(), run: asked.get("RoleSessionName")?.clone() }))
+            let (role_arn, run) = (asked.get("RoleArn")?.clone(), asked.get("RoleSessionName")?.clone());
+            Some((key, Session { role_arn, run, external_id: asked.get("ExternalId").cloned() }))
         });
         granted.collect()
     }
@@ -104,7 +118,8 @@ impl Story {
 
     pub(super) fn order(&self, found: &mut Vec<Breach>) {
         let sessions = self.sessions();
-        let mut works: BTreeMap<(&str, &str), Work<'_>> = BTreeMap::new();
+        let attempts = self.attempts();
+        let mut works: BTreeMap<(&str, &str, usize), Work<'_>> = BTreeMap::new();
         let is_data = |event: &&Event| event.seen.call != Call::AssumeRole && !event.seen.key.ends_with(MANIFEST);
         // Only the empty marker may be had again, and only once its upload is said to be gone.
         let is_gone = |event: &&Event| leaf(&event.seen.key) == SUCCESS && event.told.is_some_and(|(_, is)| is == 404);
@@ -116,7 +131,7 @@ impl Story {
         for event in self.events.iter().filter(is_data).filter(|event| !is_had_again(event)) {
             let seen = &event.seen;
             let run = sessions.get(event.seen.access_key()).map_or("", |session| session.run.as_str());
-            let work = works.entry((&seen.bucket, run)).or_default();
+            let work = works.entry((&seen.bucket, run, attempts(event))).or_default();
             match seen.call {
                 Call::Create => work.creates.push(event),
                 Call::Part => work.parts.push(event),
@@ -124,8 +139,8 @@ impl Story {
                 _ => {}
             }
         }
-        for ((bucket, run), work) in &works {
-            work.is_sealed_first(&format!("{bucket} by {run}"), found);
+        for ((bucket, run, attempt), work) in &works {
+            work.is_sealed_first(&format!("{bucket} by {run}, {attempt} before it"), found);
         }
         for event in self.completions().filter(|event| event.seen.key.ends_with(MANIFEST)) {
             let seen = &event.seen;
@@ -133,6 +148,27 @@ impl Story {
                 say(found, Rule::ManifestCondition, format!("{} at {}", seen.key, event.began));
             }
         }
+    }
+
+    /// How many attempts of its run were before that of a request. One ends when S3 says of an upload that was to
+    /// complete that it is gone; what is begun then is of the next.
+    fn attempts(&self) -> impl Fn(&Event) -> usize {
+        let run_of = self.runs();
+        let is_gone = |event: &&Event| event.told.is_some_and(|(_, status)| status == 404);
+        let place = |event: &Event| (event.seen.bucket.clone(), run_of(event));
+        let ends: Vec<_> = self.completions().filter(is_gone).map(|event| (place(event), event.told)).collect();
+        let before = move |event: &Event| {
+            let is_earlier = |told: &Option<(u64, u16)>| told.is_some_and(|(at, _)| at < event.began);
+            let of = (event.seen.bucket.clone(), run_of(event));
+            ends.iter().filter(|(place, told)| *place == of && is_earlier(told)).count()
+        };
+        let creations = self.events.iter().filter(|event| event.seen.call == Call::Create);
+        let begun = creations.filter_map(|event| {
+            let (_, answer) = event.carried_out.as_ref()?;
+            Some((element(std::str::from_utf8(&answer.body).ok()?, "UploadId")?, before(event)))
+        });
+        let begun: HashMap<String, usize> = begun.collect();
+        move |event: &Event| begun.get(event.seen.upload_id()).copied().unwrap_or_else(|| before(event))
     }
 
     /// The run that a request was made for.
@@ -175,6 +211,17 @@ impl Work<'_> {
             }
         }
     }
+}
+
+/// Where it is tried whether a customer takes an upload (docs/preflight.md).
+fn probe_key(profile: &Profile) -> String {
+    format!("{}{PROBE_LEAF}", profile.prefix)
+}
+
+/// Which external ID is tried in the place of the right one.
+fn wrong(id: &str) -> String {
+    let (rest, last) = id.split_at(id.len() - 1);
+    format!("{rest}{}", if last == "x" { "y" } else { "x" })
 }
 
 /// Number and ETag of the parts that a completion names.
