@@ -306,8 +306,9 @@ fn reload_cannot_say_what_a_start_finds_gone_but_the_log_can() {
     daemon.wait(SOON);
     sandbox.signal(Signal::CONT);
     rewrite(&world, "[shares.tick]", "[shares.tock]");
-    let daemon = self::daemon(&world);
+    let daemon = world.daemon();
     let said = "what was left of shares or customers who are not configured fails";
+    until("what is left fails", SOON, || world.log().contains("share tick is no longer configured"));
     assert_eq!(world.log().matches(said).count(), 1, "{}", world.log());
     says(&world.log(), &["1 share (tick)"]);
     stop(daemon);
