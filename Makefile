@@ -129,7 +129,7 @@ sweep: setup
 # docs/ARCHITECTURE.md. CONSIGN_SEED=17 is one of them again.
 soak: setup
 	CONSIGN_SWEEP=all CONSIGN_SOAK_SEEDS=$${CONSIGN_SOAK_SEEDS:-500} cargo test $(SELECT) --test main --no-fail-fast -- \
-	    --nocapture faults::forged:: faults::outages:: faults::sweep:: faults::seeds:: faults::pair::
+	    --nocapture faults::forged:: faults::outages:: faults::strays:: faults::sweep:: faults::seeds:: faults::pair::
 
 FUZZ_SECONDS ?= 60
 fuzz: setup
