@@ -81,8 +81,8 @@ fn the_designs_example_loads() {
 }
 
 #[test]
-fn an_empty_file_is_a_configuration_with_defaults() {
-    let config = load("").unwrap();
+fn a_file_that_says_nothing_is_a_configuration_with_defaults() {
+    let config = load("# nothing yet").unwrap();
     assert_eq!(config.daemon.state_dir.to_str(), Some("/var/lib/consign"));
     assert_eq!(config.daemon.cache_dir.to_str(), Some("/var/cache/consign"));
     assert_eq!((config.daemon.concurrency, config.daemon.query_memory_bytes), (8, 256 << 20));
@@ -420,5 +420,5 @@ fn the_ledgers_url_is_a_place_and_a_secret() {
         assert_eq!(at(url).resolve().unwrap().tls, tls, "{url}");
     }
     assert!(!format!("{:?}", at("postgres://db/c")).contains("db/c"));
-    assert!(load("").unwrap().ledger.database.is_none());
+    assert!(load("# none").unwrap().ledger.database.is_none());
 }

@@ -12,7 +12,7 @@ use crate::support::wire::{Call, Seen};
 
 /// The only one that fires while these tests run.
 const OFTEN: &str = "schedule = \"*/2 * * * * *\"\noverlap = \"allow\"\nto = { all = true }\n\
-    catch_up = \"all\"\nretry = { attempts = 20, backoff = \"1s\", max_backoff = \"2s\" }";
+    catch_up = \"all\"\nretry = { attempts = 2, backoff = \"1s\", max_backoff = \"2s\" }";
 const IN_ORDER: &str = "schedule = \"*/2 * * * * *\"\noverlap = \"queue\"\nto = { customers = [\"acme\"] }\n\
     catch_up = \"all\"\nretry = { attempts = 20, backoff = \"100ms\", max_backoff = \"1s\" }";
 const YEARLY: &str = "schedule = \"@yearly\"\nto = { customers = [\"acme\"] }";

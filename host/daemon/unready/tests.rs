@@ -1,7 +1,8 @@
 //! Whom to look at next, and when.
 
+use super::super::job::{Delivery, Task};
 use super::*;
-use crate::domain::{Layer, Retry};
+use crate::domain::{Interval, Layer, Retry, RunId, Slot};
 
 fn at(minutes: i64) -> Instant {
     "2026-03-01T06:00:00Z".parse::<Instant>().unwrap() + chrono::TimeDelta::minutes(minutes)
@@ -77,6 +78,37 @@ async fn who_was_never_looked_at_has_a_place() {
     waiting.takes(&name("z"), Some(0));
     waiting.looks.spawn(std::future::pending());
     assert_eq!(begin(&mut waiting, at(10)), ["a", "b", "c"]);
+}
+
+/// What its customer keeps from being delivered is made up for as long as `catch_up_window` says, and until the share's
+/// next slot: of a weekly share for a week.
+#[test]
+fn what_waits_is_not_given_up_before_the_next_slot() {
+    let dir = tempfile::tempdir().unwrap();
+    let hours = |hours: i64| at(0) + chrono::TimeDelta::hours(hours);
+    for (schedule, window, waits) in [("0 6 * * 0", "24h", 7 * 24), ("0 6 * * *", "24h", 24), ("0 * * * *", "3h", 3)] {
+        let path = dir.path().join("consign.toml");
+        let text = format!(
+            "[customers.acme]\nrole_arn = \"arn:aws:iam::100000000001:role/r\"\nexternal_id = \"an-id\"\n\
+             bucket = \"acme-data\"\nregion = \"us-east-1\"\nprefix = \"in/\"\n[datasets.files]\nfiles = \"*.txt\"\n\
+             [shares.a]\nschedule = \"{schedule}\"\ncatch_up_window = \"{window}\"\ndataset = \"files\"\n\
+             to = {{ customers = [\"acme\"] }}\n"
+        );
+        std::fs::write(&path, text).unwrap();
+        let env = crate::config::Environment::from_pairs::<String, String>([]);
+        let config = Config::load(&path, &env).unwrap_or_else(|errors| panic!("{errors}"));
+        let (share, customer) = (ShareName::parse("a").unwrap(), name("acme"));
+        // 2026-03-01 is a Sunday.
+        let slot = Slot { share, at: at(0), interval: Interval { start: hours(-1), end: at(0) } };
+        let (id, run) = (DeliveryId(1), RunId::new(at(0)));
+        let delivery = Delivery { id, run, slot, customer, origin: Origin::Schedule, late: false, deadline: None };
+        let jobs = [(id, Job { delivery, task: Task::Deliver })].into();
+        let waiting = Waiting { jobs, unready: [unready("acme", 1, at(0))].into(), ..Waiting::default() };
+        let just_before = hours(waits) - chrono::TimeDelta::seconds(1);
+        assert!(waiting.in_vain(&config, just_before).is_empty(), "{schedule}");
+        let [(_, Some(failure))] = &waiting.in_vain(&config, hours(waits))[..] else { panic!("{schedule}") };
+        assert!(failure.message.contains("a later one is due"), "{failure:?}");
+    }
 }
 
 #[test]
