@@ -36,12 +36,19 @@ fn completions(ledger: &Db, attempt: AttemptId, objects: &[SealedObject]) -> Res
     Ok(())
 }
 
+/// In order of creation.
+pub(super) fn sealed_objects(ledger: &Db, attempt: AttemptId) -> Result<Vec<SealedObject>, LedgerError> {
+    let select = "SELECT sealed FROM objects WHERE attempt = ?1 ORDER BY ordinal";
+    ledger.all(select, values![attempt.0], |row| json(row.get("sealed")?))
+}
+
 /// Whether no other attempt at the same delivery of the slot, to the same place, may have made an object visible. What somebody
 /// says to be lost is there no more: if he errs, it is not replaced.
 pub(super) fn is_first(ledger: &Db, attempt: AttemptId) -> Result<bool, LedgerError> {
     let others = "SELECT o.sealed FROM attempts own
                   JOIN deliveries od ON od.id = own.delivery
-                  JOIN deliveries d ON d.slot = od.slot AND d.customer = od.customer
+                  JOIN runs r ON r.slot = od.slot
+                  JOIN deliveries d ON d.run = r.seq AND d.customer = od.customer
                   JOIN attempts a ON a.delivery = d.id
                   JOIN objects o ON o.attempt = a.id
                   WHERE own.id = ?1 AND a.id <> own.id AND a.bucket = own.bucket AND a.manifest_key = own.manifest_key

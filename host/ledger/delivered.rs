@@ -1,7 +1,7 @@
 //! What customers have got of a slot, object by object.
 
+use super::completing::sealed_objects;
 use super::db::{Db, Row, values};
-use super::read::sealed_objects;
 use super::reader::Reader;
 use super::row::{customer, maybe_json, run_id};
 use super::{AttemptId, LedgerError};

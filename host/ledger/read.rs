@@ -8,7 +8,7 @@ use super::claim::LEFT_OUT;
 use super::completing::{self, is_manifested};
 use super::db::{Db, Row, Value, values};
 use super::row::{
-    at, customer, destination, json, maybe_at, maybe_json, maybe_reason, number, origin, run_id, size, slot, state,
+    at, customer, destination, maybe_at, maybe_json, maybe_reason, number, origin, run_id, size, slot, state,
 };
 use super::settle::{self, Settled};
 use super::shared;
@@ -469,19 +469,13 @@ pub(super) fn open_attempt(ledger: &Db, delivery: DeliveryId) -> Result<Option<O
     let select = "SELECT * FROM attempts WHERE delivery = ?1 AND state IN ('working', 'sealed')";
     ledger.first(select, values![delivery.0], |row| {
         let id = AttemptId(row.get("id")?);
-        let objects = sealed_objects(ledger, id)?;
+        let objects = completing::sealed_objects(ledger, id)?;
         let (state, started) = (state(row, "state")?, at(row, "started_at")?);
         let draft = maybe_json(row, "draft")?;
         let (destination, manifested) = (destination(row)?, is_manifested(ledger, id)?);
         let (number, is_first) = (number(row, "number")?, completing::is_first(ledger, id)?);
         Ok(OpenAttempt { id, number, state, started, objects, draft, destination, manifested, is_first })
     })
-}
-
-/// In order of creation.
-pub(super) fn sealed_objects(ledger: &Db, attempt: AttemptId) -> Result<Vec<SealedObject>, LedgerError> {
-    let select = "SELECT sealed FROM objects WHERE attempt = ?1 ORDER BY ordinal";
-    ledger.all(select, values![attempt.0], |row| json(row.get("sealed")?))
 }
 
 fn open_uploads(ledger: &Db, delivery: DeliveryId) -> Result<Vec<OpenUpload>, LedgerError> {

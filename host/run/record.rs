@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use super::journal::Journal;
 use super::retry::{self, Retrying};
@@ -63,6 +64,16 @@ pub(super) struct Try {
     /// Of the attempt, from 1.
     number: u32,
     tries: u32,
+}
+
+impl Try {
+    /// Until the next one of a delivery that is spared. What is not stored whole may have read and stored much
+    /// before it came to its end, unless that was at STS.
+    fn wait(&self, work: &Work, sealed: bool, failure: &Failure) -> Duration {
+        let is_cheap = sealed || failure.asked == Some(Asked::Sts);
+        let tries = if is_cheap { self.tries } else { self.number.saturating_sub(1) };
+        retry::wait(&work.share.retry, tries, self.delivery.seed())
+    }
 }
 
 impl Recorder<'_> {
@@ -300,12 +311,7 @@ impl Recorder<'_> {
         }
         let spared = work.filter(|work| self.spares(work, &failure, now));
         let due = match spared {
-            Some(work) => {
-                // Until STS answers nothing is done. All else may have read and stored much before it came to its end.
-                let tries =
-                    if failure.asked == Some(Asked::Sts) { at_work.tries } else { at_work.number.saturating_sub(1) };
-                Some(now + retry::wait(&work.share.retry, tries, at_work.delivery.seed()))
-            }
+            Some(work) => Some(now + at_work.wait(work, sealed, &failure)),
             None => again(&failure, sealed),
         };
         // What is sealed is only completed, however late.
@@ -315,7 +321,10 @@ impl Recorder<'_> {
             failure.message.push_str(&too_late);
         }
         let due = due.filter(|_| late.is_none());
-        if let Some(due) = due.filter(|_| spared.is_some()) {
+        // What is sealed has no other attempts to tell how often it was asked for, so that its tries are counted; they are
+        // not the last ones.
+        let is_uncounted = spared.is_some() && (!sealed || failure.asked == Some(Asked::Sts));
+        if let Some(due) = due.filter(|_| is_uncounted) {
             self.ledger.unanswered(at_work.attempt, failure.clone(), due).await?;
             crash::point(Point::Waiting);
             return Ok(Outcome::Waits { failure: self.with_way_out(failure), due, sealed });

@@ -84,7 +84,7 @@ fn changed_schedules_are_filled_in_without_a_gap_and_nothing_twice() {
     // The daemon plans what the new schedule has after the last one, as missed.
     let daemon = daemon(&world);
     let planned = || world.run(&["history", "--skipped", "-n", "1", "--json"]).ended(0).json();
-    until("all until now is planned", SOON, || Utc::now() - at(&planned()[0]["slot"]["at"]) < TimeDelta::days(1));
+    until("all until now is planned", SOON * 3, || Utc::now() - at(&planned()[0]["slot"]["at"]) < TimeDelta::days(1));
     // What was planned at 16:00 is a slot still, with or without a daemon.
     let sent = ["send", "daily", "--at", "2013-03-12T16:00:00Z", "--json"];
     let sent_to = |more: &[&str]| world.run(&[&sent[..], more].concat()).ended(0).json();
@@ -150,7 +150,7 @@ fn changed_schedules_are_sent_and_filled_in_without_a_daemon() {
         .err_says(&["no past slot"]);
     let daemon = daemon(&world);
     let succeeded = || world.runs().iter().filter(|run| run["state"] == "succeeded").count();
-    until("all is delivered", SOON, || succeeded() == 5);
+    until("all is delivered", SOON * 3, || succeeded() == 5);
     stop(daemon);
     let (_, rows) = delivered(&world, "globex");
     flights::same_rows(rows, flights_of("HA", "2013-03-09T10:00:00Z", "2013-03-13T16:00:00Z"));

@@ -315,7 +315,7 @@ async fn another_committed_delivery_is_a_conflict_and_stays() {
         deliver(&vendor(&aws(&wire.url)).await, &Arc::new(customer()), object(0, "a.csv", b"x")).await.unwrap_err();
     assert_eq!(failure.layer, Layer::Conflict, "{failure:?}");
     assert!(failure.message.contains("this attempt did not write it"), "{failure:?}");
-    assert!(failure.remedy.contains("Objects with the keys of this slot were replaced by this try"), "{failure:?}");
+    assert!(failure.remedy.contains("Objects with the keys of this slot may have been replaced"), "{failure:?}");
     assert_eq!(wire.objects()[MANIFEST], "theirs");
     assert_eq!(wire.open(), [MANIFEST], "left to whoever writes the failure down");
 }
