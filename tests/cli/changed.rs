@@ -84,7 +84,9 @@ fn changed_schedules_are_filled_in_without_a_gap_and_nothing_twice() {
     // The daemon plans what the new schedule has after the last one, as missed.
     let daemon = daemon(&world);
     let planned = || world.run(&["history", "--skipped", "-n", "1", "--json"]).ended(0).json();
-    until("all until now is planned", SOON * 3, || Utc::now() - at(&planned()[0]["slot"]["at"]) < TimeDelta::days(1));
+    until("all until now is planned", SOON * 3, || {
+        Clock::system().now() - at(&planned()[0]["slot"]["at"]) < TimeDelta::days(1)
+    });
     // What was planned at 16:00 is a slot still, with or without a daemon.
     let sent = ["send", "daily", "--at", "2013-03-12T16:00:00Z", "--json"];
     let sent_to = |more: &[&str]| world.run(&[&sent[..], more].concat()).ended(0).json();
@@ -159,7 +161,7 @@ fn changed_schedules_are_sent_and_filled_in_without_a_daemon() {
 /// Without an instant it is the latest slot, and not a firing that it has covered.
 #[test]
 fn changed_schedules_send_the_latest_slot_on_record() {
-    let now = Utc::now().trunc_subsecs(0);
+    let now = Clock::system().now().trunc_subsecs(0);
     let (earlier, last) = (now - TimeDelta::hours(3), now - TimeDelta::hours(1));
     let world = world(&earlier.format("%S %M %H * * *").to_string());
     let latest = || world.run(&["send", "daily", "--dry-run", "out", "--json"]).ended(0).json()["slot"].clone();

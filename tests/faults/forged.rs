@@ -81,18 +81,22 @@ impl Forger {
         self.answered(seen, answer);
     }
 
-    /// A delivery of which an upload is gone when it is to complete, and which the same run begins anew.
-    fn delivers_anew(&mut self) {
-        let (acme, key) = (self.story.profiles[0].clone(), "in/rows/2020-01-05/a.jsonl");
-        self.assumes_for("rows-5", &acme, "ASIA-first");
-        self.under("ASIA-first", |forger| {
+    /// A delivery of which an upload is gone when it is to complete, or whose first object somebody else writes at that
+    /// moment, and which the same run begins anew.
+    fn delivers_anew(&mut self, day: u32, code: &str) {
+        let (acme, key) = (self.story.profiles[0].clone(), &format!("in/rows/2020-01-0{day}/a.jsonl"));
+        let session = format!("ASIA-first-{day}");
+        self.assumes_for(&format!("rows-{day}"), &acme, &session);
+        self.under(&session, |forger| {
             forger.creates(key, "gone");
             forger.fills(key, "gone", canary("acme"));
             let part = "<Part><ETag>&quot;part-gone&quot;</ETag><PartNumber>1</PartNumber></Part>";
-            let gone = Answer::new(404, Vec::new(), s3_error("NoSuchUpload", "it is gone"));
-            forger.asks(Method::POST, &format!("/acme-data/{key}?uploadId=gone"), &[], part, gone);
+            let status = if code == "NoSuchUpload" { 404 } else { 409 };
+            let answer = Answer::new(status, Vec::new(), s3_error(code, "not this one"));
+            let if_new = [("if-none-match", "*")];
+            forger.asks(Method::POST, &format!("/acme-data/{key}?uploadId=gone"), &if_new, part, answer);
         });
-        self.delivers("rows", 5, TWO);
+        self.delivers("rows", day, TWO);
     }
 
     /// Looks whether acme takes an upload, and whether its role lets in strangers.
@@ -408,7 +412,7 @@ const FORGERIES: &[(Rule, Forgery)] = &[
     }),
     (Rule::Seal, |forger| {
         // What is begun anew keeps to it, too: the second attempt uploads when it has completed something.
-        forger.delivers_anew();
+        forger.delivers_anew(5, "NoSuchUpload");
         forger.under("ASIA-rows-5", |forger| forger.creates("in/rows/2020-01-05/b.jsonl", "late"));
     }),
     (Rule::Seal, |forger| {
@@ -637,9 +641,11 @@ fn faults_a_history_without_a_breach_has_none() {
     forger.story.ledger.slots.insert((more.share.clone(), more.slot.clone(), more.customer.clone()));
     forger.story.ledger.deliveries.push(more);
     assert_eq!(rules(&forger.story), []);
-    // Nor is what a run begins anew when an upload of it is gone.
-    forger.delivers_anew();
-    assert_eq!(rules(&forger.story), []);
+    // Nor is what a run begins anew when an upload of it is gone, or somebody else writes its first object.
+    for (day, code) in [(5, "NoSuchUpload"), (6, "ConditionalRequestConflict")] {
+        forger.delivers_anew(day, code);
+        assert_eq!(rules(&forger.story), [], "{code}");
+    }
     // Nor is a marker that S3 refused when its manifest was there.
     let marker = event(&mut forger, Call::Complete, "_SUCCESS");
     let refused = &mut forger.story.events[marker];

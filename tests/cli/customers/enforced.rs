@@ -56,6 +56,9 @@ fn keys_for(pack: &Value) -> Vec<Option<Key>> {
     keys
 }
 
+/// Whether something is missed without this action.
+type Needs<'a> = &'a dyn Fn(&str) -> bool;
+
 /// The pack without one thing that is needed, and what that is.
 fn without_each(pack: &Value, key: Option<Key>) -> Vec<(String, Value)> {
     let is_far = key_owner(pack) != pack["account"].as_str().unwrap();
@@ -67,7 +70,7 @@ fn without_each(pack: &Value, key: Option<Key>) -> Vec<(String, Value)> {
         _ => true,
     };
     let of_key = |_: &str| true;
-    let statements: [(&str, bool, &dyn Fn(&str) -> bool); 4] = [
+    let statements: [(&str, bool, Needs<'_>); 4] = [
         ("/permissions_policy/Statement", true, &is_needed),
         ("/bucket_policy/Statement", pack["bucket_policy_required"] == true, &is_needed),
         ("/kms_policy/Statement", key.is_some_and(|key| key.is_default), &is_needed),
