@@ -642,7 +642,7 @@ fn faults_a_history_without_a_breach_has_none() {
     forger.story.ledger.deliveries.push(more);
     assert_eq!(rules(&forger.story), []);
     // Nor is what a run begins anew when an upload of it is gone, or somebody else writes its first object.
-    for (day, code) in [(5, "NoSuchUpload"), (6, "ConditionalRequestConflict")] {
+    for (day, code) in [(5, "NoSuchUpload"), (7, "ConditionalRequestConflict")] {
         forger.delivers_anew(day, code);
         assert_eq!(rules(&forger.story), [], "{code}");
     }
