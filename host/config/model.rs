@@ -6,7 +6,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::TimeDelta;
 use chrono_tz::Tz;
 use url::Url;
 
@@ -390,12 +389,10 @@ impl Share {
         self.mode == Mode::Replace || self.latest_pointer.is_some()
     }
 
-    /// How long a slot is made up for that could not be delivered at its time: for the window, and at least until
+    /// Whether a slot is made up for that could not be delivered at its time: for the window, and at least until
     /// the next one is there, which may be in a month.
-    pub fn makes_up_until(&self, at: Instant) -> Instant {
-        let window = at.checked_add_signed(TimeDelta::from_std(self.catch_up.window).unwrap_or(TimeDelta::MAX));
-        let window = window.unwrap_or(Instant::MAX_UTC);
-        self.calendar.next(at).map_or(window, |next| next.max(window))
+    pub fn makes_up_for(&self, at: Instant, now: Instant) -> bool {
+        now < at + self.catch_up.window || self.calendar.next(at).is_some_and(|next| now < next)
     }
 
     pub fn goes_to(&self, customer: &CustomerName) -> bool {

@@ -144,7 +144,7 @@ impl Waiting {
             if !is_made_up_for(job) || unready.is_none() {
                 return None;
             }
-            if slot.at + catch_up.window <= now && share.makes_up_until(slot.at) <= now {
+            if !share.makes_up_for(slot.at, now) {
                 return Some(ready::too_old(slot.at, catch_up.window));
             }
             // What is stored whole only has to complete.

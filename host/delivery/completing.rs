@@ -171,7 +171,37 @@ async fn complete(store: &Store, mut object: SealedObject, failed: &OnceLock<Fai
 
 /// Asks for an object's completion, and keeps how far that is.
 pub(super) async fn completed(store: &Store, object: &mut SealedObject) -> Result<(), Failure> {
-    let how = Completing { if_none_match: false, in_doubt: object.completion.is_in_doubt() };
+    asked(store, object, false).await.map_err(|incomplete| incomplete.failure)
+}
+
+/// The same, if nothing has its key.
+async fn completed_if_new(store: &Store, object: &mut SealedObject) -> Result<(), Failure> {
+    let Err(Incomplete { failure, in_doubt, why }) = asked(store, object, true).await else { return Ok(()) };
+    match why {
+        // Asked whatever the attempts were told: not all that is between here and S3 tells the truth.
+        Why::Exists => {
+            if !object.completion.is_in_doubt() {
+                object.completion = Completion::InDoubt;
+            }
+            if !store.is_gone(object).await? {
+                object.completion = Completion::Open;
+                return Err(failure::taken(&object.key, store.customer()));
+            }
+            // A lifecycle rule may have ended it.
+            if !store.is_young(object.created) {
+                return Err(Failure { retry: Retry::Later, leaves: Leaves::Torn, ..failure });
+            }
+            object.completion = Completion::Done(String::new());
+            Ok(())
+        }
+        // S3 wants another upload then (S3 User Guide, "Add preconditions to S3 operations with conditional requests").
+        Why::Contended if !in_doubt => Err(Failure { leaves: Leaves::Torn, ..failure }),
+        _ => Err(failure),
+    }
+}
+
+async fn asked(store: &Store, object: &mut SealedObject, if_none_match: bool) -> Result<(), Incomplete> {
+    let how = Completing { if_none_match, in_doubt: object.completion.is_in_doubt() };
     let answer = store.complete(object, how).await;
     match &answer {
         Ok(stored) => object.completion = Completion::Done(stored.etag.clone()),
@@ -180,43 +210,7 @@ pub(super) async fn completed(store: &Store, object: &mut SealedObject) -> Resul
         Err(incomplete) if incomplete.in_doubt => object.completion = Completion::InDoubt,
         Err(_) => object.completion = Completion::Open,
     }
-    answer.map(drop).map_err(|incomplete| incomplete.failure)
-}
-
-/// The same, if nothing has its key.
-async fn completed_if_new(store: &Store, object: &mut SealedObject) -> Result<(), Failure> {
-    let how = Completing { if_none_match: true, in_doubt: object.completion.is_in_doubt() };
-    let Err(Incomplete { failure, in_doubt, why }) = store.complete(object, how).await.map(|stored| {
-        object.completion = Completion::Done(stored.etag);
-    }) else {
-        return Ok(());
-    };
-    object.completion = if in_doubt { Completion::InDoubt } else { Completion::Open };
-    match why {
-        // Asked whatever the attempts were told: not all that is between here and S3 tells the truth.
-        Why::Exists => match store.is_gone(object).await {
-            Ok(true) if store.is_young(object.created) => {
-                object.completion = Completion::Done(String::new());
-                Ok(())
-            }
-            // A lifecycle rule may have ended it.
-            Ok(true) => {
-                object.completion = Completion::InDoubt;
-                Err(Failure { retry: Retry::Later, leaves: Leaves::Torn, ..failure })
-            }
-            Ok(false) => {
-                object.completion = Completion::Open;
-                Err(failure::taken(&object.key, store.customer()))
-            }
-            Err(failure) => {
-                object.completion = Completion::InDoubt;
-                Err(failure)
-            }
-        },
-        // S3 wants another upload then (S3 User Guide, "Add preconditions to S3 operations with conditional requests").
-        Why::Contended if !in_doubt => Err(Failure { leaves: Leaves::Torn, ..failure }),
-        _ => Err(failure),
-    }
+    answer.map(drop)
 }
 
 impl Common {

@@ -113,7 +113,7 @@ fn settle_idle(
     shared::take_over_run(ledger, run)?;
     let settled = settle(ledger, now, run, customers, saying)?;
     let is_over = deliveries(ledger, run)?.into_iter().all(|(_, _, state)| state.has_ended());
-    if settled.is_ok() && is_over && run_state(ledger, run)? == Some(RunState::Running) {
+    if settled.is_ok() && is_over && matches!(run_state(ledger, run)?, Some((_, RunState::Running))) {
         write::run_finished(ledger, now, run)?;
     }
     Ok(settled)
@@ -148,19 +148,18 @@ fn settle(
     let settled = to_json(&Settled { by: by.clone(), at: now, reason: reason.clone() })?;
     let mut all = Vec::new();
     for (delivery, customer, doubt) in known {
-        let why = || saying.failure(run, &customer);
         let (outcome, lacking) = match (verdict, doubt) {
             (Verdict::Committed, Some(doubt)) => {
                 let (manifest, lacking) = commit(ledger, now, delivery, doubt)?;
                 (Ok(Box::new(manifest)), lacking)
             }
-            (Verdict::Failed, Some(doubt)) => {
-                write::ended(ledger, now, doubt.attempt.id, (&why(), 0), None)?;
-                (Err(why()), Vec::new())
-            }
-            (_, None) => {
-                lose(ledger, run, delivery, &why())?;
-                (Err(why()), Vec::new())
+            (_, doubt) => {
+                let why = saying.failure(run, &customer);
+                match doubt {
+                    Some(doubt) => write::ended(ledger, now, doubt.attempt.id, (&why, 0), None)?,
+                    None => lose(ledger, run, delivery, &why)?,
+                }
+                (Err(why), Vec::new())
             }
         };
         ledger.execute("UPDATE deliveries SET settled = ?2 WHERE id = ?1", values![delivery.0, &settled])?;
@@ -183,15 +182,15 @@ impl Saying {
 fn lose(ledger: &Db, run: RunId, delivery: DeliveryId, why: &Failure) -> Result<(), LedgerError> {
     let also = "failure = ?3, manifest_key = NULL, rows = NULL, bytes = NULL";
     step::<DeliveryState>(ledger, delivery.0, DeliveryEvent::Lose, also, values![&to_json(why)?])?;
-    if run_state(ledger, run)? == Some(RunState::Succeeded) {
-        let seq: i64 = ledger.only("SELECT seq FROM runs WHERE id = ?1", values![&run.to_string()])?;
-        step::<RunState>(ledger, seq, RunEvent::Lose, "", &[])?;
+    match run_state(ledger, run)? {
+        Some((seq, RunState::Succeeded)) => step::<RunState>(ledger, seq, RunEvent::Lose, "", &[]),
+        _ => Ok(()),
     }
-    Ok(())
 }
 
-fn run_state(ledger: &Db, run: RunId) -> Result<Option<RunState>, LedgerError> {
-    ledger.first("SELECT state FROM runs WHERE id = ?1", values![&run.to_string()], |row| state(row, "state"))
+fn run_state(ledger: &Db, run: RunId) -> Result<Option<(i64, RunState)>, LedgerError> {
+    let select = "SELECT seq, state FROM runs WHERE id = ?1";
+    ledger.first(select, values![&run.to_string()], |row| Ok((row.get("seq")?, state(row, "state")?)))
 }
 
 /// Uploads that may not have become anything are left to be aborted.

@@ -368,12 +368,10 @@ impl Recorder<'_> {
     /// Nothing that is the matter with this delivery: if it is on schedule, it costs none of its tries, for as long
     /// as the share makes up for what is missed.
     fn spares(&self, work: &Work, failure: &Failure, now: Instant) -> bool {
-        let is_made_up_for = || {
-            let began = self.run.began();
-            began.is_some_and(|began| now < began + work.share.catch_up.window)
-                || now < work.share.makes_up_until(self.slot.at)
-        };
-        failure.is_elsewhere() && self.holds(work) && is_made_up_for()
+        let share = &work.share;
+        // What is late has as long from when it began.
+        let is_young = || self.run.began().is_some_and(|began| now < began + share.catch_up.window);
+        failure.is_elsewhere() && self.holds(work) && (is_young() || share.makes_up_for(self.slot.at, now))
     }
 
     /// The customer's set-up refuses: it waits until that is right. If it is, and only this

@@ -214,21 +214,24 @@ async fn a_manifest_of_somebody_else_is_none_of_ours_after_a_failed_try() {
     assert_eq!(case.wire.objects()[MANIFEST], "theirs");
 }
 
-/// Its reply was lost, the repeat met it, and then the line was cut.
+/// The reply to this completion is lost, the repeat meets it, and then the line is cut.
+fn cut_off_after(completion: usize) -> impl FnMut(&Seen, usize) -> Option<Fault> {
+    let mut was_refused = false;
+    move |seen, before| {
+        let is_cut = was_refused;
+        let is_repeat = (seen.call, before) == (Call::Complete, completion + 1);
+        was_refused |= is_repeat;
+        match (seen.call, before) {
+            (Call::Complete, before) if before == completion => Some(Fault::LoseReply),
+            _ if is_repeat => Some(precondition_failed()),
+            _ => is_cut.then_some(Fault::Reset),
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_412_that_cannot_be_asked_about_is_no_conflict() {
-    let mut was_refused = false;
-    let case = Case::new(Mode::Slot, move |seen, before| {
-        let answer = match (seen.call, before) {
-            (Call::Complete, 1) => Some(Fault::LoseReply),
-            (Call::Complete, 2) => Some(precondition_failed()),
-            _ => None,
-        };
-        let is_cut = was_refused;
-        was_refused |= (seen.call, before) == (Call::Complete, 2);
-        answer.or(is_cut.then_some(Fault::Reset))
-    })
-    .await;
+    let case = Case::new(Mode::Slot, cut_off_after(1)).await;
     let failure = case.first().await.unwrap_err();
     assert_eq!(failure.leaves, Leaves::InDoubt, "{failure:?}");
     case.wire.heal();
@@ -542,18 +545,7 @@ async fn a_first_object_whose_reply_is_lost_is_known_for_ours() {
 /// Nothing is said of it that is not known.
 #[tokio::test]
 async fn a_first_object_that_cannot_be_asked_about_is_no_conflict() {
-    let mut was_refused = false;
-    let case = Case::new(Mode::Slot, move |seen, before| {
-        let answer = match (seen.call, before) {
-            (Call::Complete, 0) => Some(Fault::LoseReply),
-            (Call::Complete, 1) => Some(precondition_failed()),
-            _ => None,
-        };
-        let is_cut = was_refused;
-        was_refused |= (seen.call, before) == (Call::Complete, 1);
-        answer.or(is_cut.then_some(Fault::Reset))
-    })
-    .await;
+    let case = Case::new(Mode::Slot, cut_off_after(0)).await;
     let sealed = case.sealed().await;
     let failure = put_first(&case, sealed).await.unwrap_err();
     assert_eq!((failure.layer, failure.retry, failure.leaves), (Layer::Network, Retry::Later, Leaves::Whole));
@@ -629,6 +621,10 @@ async fn what_an_earlier_version_left_goes_on() {
     // Its manifest is still its own where an object cannot be asked about.
     case.wire.obey(|seen, _| is(seen, Call::Complete, A).then(slow_down));
     case.again().await.unwrap_err();
+    // Nor is it taken for one whose manifest was not asked for, also where it is asked whether it is the first.
+    let resumed = case.resume(case.journal.left()).await.unwrap();
+    put_first(&case, resumed).await.unwrap_err();
+    assert_eq!(case.journal.left().objects[0].completion, Completion::default());
     case.wire.heal();
     let committed = case.again().await.unwrap();
     assert_eq!(committed.objects[0].etag, "", "it is not known any more");

@@ -140,10 +140,11 @@ pub fn add(global: &Global, args: &AddArgs) -> Result<Exit, CliError> {
 }
 
 fn asked_for(args: &AddArgs, name: &CustomerName) -> Result<Profile, CliError> {
+    let new = Profile::new(name.clone())?;
     Ok(Profile {
         role_arn: args.role_arn.clone(),
         account: args.account.clone(),
-        external_id: args.external_id.clone(),
+        external_id: args.external_id.clone().unwrap_or(new.external_id),
         bucket: args.bucket.clone(),
         bucket_owner: args.bucket_owner.clone(),
         region: args.region.clone(),
@@ -154,7 +155,7 @@ fn asked_for(args: &AddArgs, name: &CustomerName) -> Result<Profile, CliError> {
         storage_class: args.storage_class.clone(),
         acl: args.acl.clone(),
         tags: args.tags.clone(),
-        ..Profile::new(name.clone())?
+        ..new
     })
 }
 

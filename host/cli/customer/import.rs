@@ -325,7 +325,8 @@ impl Listed {
             Encryption::Kms { key } => said == key.as_deref().unwrap_or("kms"),
         });
         is(&profile.role(), Some(there.role_arn.as_str()))
-            && is(&profile.external_id, there.external_id.as_ref().map(|id| id.as_str()))
+            && (!self.says("external_id")
+                || there.external_id.as_ref().is_some_and(|id| id.as_str() == profile.external_id))
             && is(&profile.bucket, Some(there.bucket.as_str()))
             && is(&profile.region, Some(there.region.as_str()))
             && profile.prefix.as_deref().is_none_or(folder)
@@ -368,7 +369,11 @@ impl Listed {
                 self.places.push((field.key().into(), cell.at.clone()));
                 return Ok(());
             }
-            Field::ExternalId => &mut profile.external_id,
+            Field::ExternalId => {
+                profile.external_id = text;
+                self.places.push((field.key().into(), cell.at.clone()));
+                return Ok(());
+            }
             Field::RoleArn => &mut profile.role_arn,
             Field::Account => &mut profile.account,
             Field::Bucket => &mut profile.bucket,

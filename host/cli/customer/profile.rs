@@ -12,9 +12,7 @@ use crate::domain::{CustomerName, hex};
 #[derive(Clone, Debug)]
 pub struct Profile {
     pub name: CustomerName,
-    /// Unless said, `made`.
-    pub external_id: Option<String>,
-    pub made: String,
+    pub external_id: String,
     /// Unless there is an account.
     pub role_arn: Option<String>,
     pub account: Option<String>,
@@ -56,8 +54,7 @@ impl Profile {
     pub fn new(name: CustomerName) -> Result<Self, CliError> {
         Ok(Self {
             name,
-            external_id: None,
-            made: new_external_id()?,
+            external_id: new_external_id()?,
             role_arn: None,
             account: None,
             bucket: None,
@@ -87,7 +84,7 @@ impl Profile {
             }
         };
         put("role_arn", self.role().as_deref());
-        put("external_id", Some(self.external_id.as_ref().unwrap_or(&self.made)));
+        put("external_id", Some(&self.external_id));
         put("bucket", self.bucket.as_deref());
         put("bucket_owner", self.bucket_owner.as_deref());
         put("region", self.region.as_deref());
