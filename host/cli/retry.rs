@@ -1,5 +1,6 @@
 //! `consign retry`: what failed of a run, or of many, once more.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +22,7 @@ use crate::domain::{CustomerName, Failure, Layer, Refused, Retry, RunId, ShareNa
 use crate::ledger::{DeliveryState, History, Reader, RunState};
 use crate::run::{Fared, Fate, Parts, Report, wanted};
 
-/// Failed runs of one customer or share that are looked at.
+/// Runs of one customer or share that are looked at: so many that failed, and so many that go on.
 const RUNS_MAX: usize = 10_000;
 
 /// Bytes of names in one question to the daemon, which has other things in it too.
@@ -261,10 +262,16 @@ async fn failed(reader: &Reader, args: &RetryArgs) -> Result<Vec<Failed>, CliErr
     let (mut seen, mut last) = (BTreeSet::new(), BTreeMap::<RunId, Failed>::new());
     let mut left_alone = 0;
     for customer in customers {
-        let (share, state) = (args.share.clone(), Some(RunState::Failed));
-        let filter = History { share, state, customer: customer.clone(), limit: RUNS_MAX };
+        let mut runs = Vec::new();
+        // Also of a run that goes on for others.
+        for state in [RunState::Failed, RunState::Running] {
+            let (share, customer) = (args.share.clone(), customer.clone());
+            let filter = History { share, state: Some(state), customer, limit: RUNS_MAX };
+            runs.extend(reader.history(filter).await?);
+        }
         // The newest first.
-        for run in reader.history(filter).await?.into_iter().filter(|run| run.started >= earliest) {
+        runs.sort_unstable_by_key(|run| Reverse(run.run));
+        for run in runs.into_iter().filter(|run| run.started >= earliest) {
             let (id, slot) = (run.run, run.whole_slot());
             let is_wanted = |one: &CustomerName| customer.as_ref().is_none_or(|only| only == one);
             let mut deliveries = reader.run(id).await?.deliveries;

@@ -87,6 +87,7 @@ pub struct FailedRun {
     pub run: RunId,
     pub share: ShareName,
     pub slot: Instant,
+    /// When the run ended, or this failed while others of the run go on.
     pub finished: Instant,
     /// How many did not.
     pub failed: u64,
@@ -235,7 +236,12 @@ fn standing(ledger: &Db, limit: usize, now: Instant) -> Result<Standing, LedgerE
     let list = |which: &str| ledger.all(&format!("{OPEN} {which} LIMIT ?1"), values![limit], |row| open(ledger, row));
     standing.at_work = list("AND d.state <> 'waiting' AND d.due_at IS NULL ORDER BY a.started_at, d.id")?;
     standing.again = list("AND d.due_at IS NOT NULL ORDER BY d.due_at, d.id")?;
-    standing.in_doubt = list("AND d.state = 'sealed' AND d.due_at IS NOT NULL ORDER BY d.due_at, d.id")?;
+    // Before its upload is on record, nobody has asked for a manifest.
+    standing.in_doubt = list(
+        "AND d.state = 'sealed' AND d.due_at IS NOT NULL
+         AND EXISTS (SELECT 1 FROM uploads u WHERE u.attempt = a.id AND u.key = a.manifest_key)
+         ORDER BY d.due_at, d.id",
+    )?;
     standing.in_doubt.retain(|open| open.in_doubt.is_some());
     standing.slots = read::pending(ledger, now)?;
     let held = "SELECT share, count(*) AS slots FROM slots WHERE state = 'held' GROUP BY share ORDER BY share";
@@ -281,12 +287,13 @@ pub(super) fn backlogs(ledger: &Db, slots: u64, now: Instant) -> Result<Vec<Back
     })
 }
 
-/// Deliveries that failed and whose customers have not got the slot since: of the newest 10,000 runs that failed,
-/// as far as these have [`LOOKED_AT`] deliveries. The newest of each share are looked at before the next of any, so
+/// Deliveries that failed and whose customers have not got the slot since: of the newest 10,000 runs that failed, and
+/// as many that go on for others, as far as these have [`LOOKED_AT`] deliveries. The newest of each share are looked at before the next of any, so
 /// that one that always fails hides no other. What a rule or somebody has left out is marked.
 const LACKING: &str = "
-    WITH newest AS MATERIALIZED
-        (SELECT seq, share FROM runs WHERE state = 'failed' ORDER BY seq DESC LIMIT 10000),
+    WITH failed AS (SELECT seq, share FROM runs WHERE state = 'failed' ORDER BY seq DESC LIMIT 10000),
+    running AS (SELECT seq, share FROM runs WHERE state = 'running' ORDER BY seq DESC LIMIT 10000),
+    newest AS MATERIALIZED (SELECT seq, share FROM failed UNION ALL SELECT seq, share FROM running),
     sized AS
         (SELECT seq, share, row_number() OVER (PARTITION BY share ORDER BY seq DESC) AS nth,
                 (SELECT count(*) FROM deliveries d WHERE d.run = newest.seq) AS size FROM newest),
@@ -299,7 +306,7 @@ const LACKING: &str = "
                                         AND got.state <> 'failed' AND got.state = 'committed')
     ORDER BY looked.seq DESC, d.id";
 
-/// Deliveries of failed runs that one question looks at.
+/// Deliveries that one question looks at.
 const LOOKED_AT: i64 = 100_000;
 
 /// A delivery of which its customer lacks the slot.
@@ -347,7 +354,9 @@ fn failing(
     let mut shares: Vec<Lack> = shares.into_values().collect();
     shares.sort_by_key(|lack| Reverse(lack.last));
     let mut failing = Failing { shares: shares.len() as u64, list: Vec::new() };
-    let select = "SELECT r.id AS run_id, r.share, s.at, r.finished_at, d.customer, d.failure
+    let select = "SELECT r.id AS run_id, r.share, s.at, d.customer, d.failure,
+                         coalesce(r.finished_at, (SELECT max(ended_at) FROM attempts WHERE delivery = d.id),
+                                  r.started_at) AS failed_at
                   FROM deliveries d JOIN runs r ON r.seq = d.run JOIN slots s ON s.id = r.slot WHERE d.id = ?1";
     for Lack { runs, failed, delivery, .. } in shares.into_iter().take(limit) {
         let last = ledger.first(select, values![delivery], |row| {
@@ -355,7 +364,7 @@ fn failing(
                 run: run_id(row)?,
                 share: share(row)?,
                 slot: at(row, "at")?,
-                finished: at(row, "finished_at")?,
+                finished: at(row, "failed_at")?,
                 failed,
                 customer: customer(row)?,
                 failure: maybe_json(row, "failure")?,

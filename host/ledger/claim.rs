@@ -3,7 +3,7 @@
 //!
 //! Everything is decided per customer, so that one who is slow holds up nobody else.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::db::{Db, Row, Value, values};
 use super::row::{at, customer, json, maybe_at, origin, overlap, slot, state, step, to_json};
@@ -67,8 +67,8 @@ pub(super) fn claim(ledger: &Db, now: Instant, on_time: &Wanted, late: &Wanted) 
     Ok(claims)
 }
 
-/// Slots of one share that are held at the same time. The others stay pending:
-/// each would be held only to be released and held again.
+/// Slots of one share that nobody has begun are held up to this number, and so many of one customer are let go at the
+/// same time. Each of the others would be held only to be released and held again.
 const HELD_MAX: u32 = 32;
 
 /// The oldest of one origin. A slot ahead of the clock waits for its time: its data are complete only then.
@@ -76,10 +76,17 @@ fn pending(ledger: &Db, now: Instant, of: Origin, wanted: &Wanted) -> Result<Vec
     if wanted.slots == 0 {
         return Ok(Vec::new());
     }
-    // What is late is never a reason for a slot on time to wait.
-    let held = if of.is_late() { "state = 'held'" } else { "state = 'held' AND origin = 'schedule'" };
-    let bound =
-        format!("AND share NOT IN (SELECT share FROM slots WHERE {held} GROUP BY share HAVING count(*) >= {HELD_MAX})");
+    // What is late is never a reason for a slot on time to wait, nor to be left out when it is looked at later than
+    // the others. Where somebody of a slot has begun, there is somebody for whom the next one could begin.
+    let (held, or_decided) = match of.is_late() {
+        true => ("state = 'held'", ""),
+        false => ("state = 'held' AND origin = 'schedule'", "overlap = 'skip' OR"),
+    };
+    let bound = format!(
+        "AND ({or_decided} share NOT IN
+             (SELECT share FROM slots WHERE {held} AND NOT EXISTS (SELECT 1 FROM runs WHERE slot = slots.id)
+              GROUP BY share HAVING count(*) >= {HELD_MAX}))"
+    );
     let except = to_json(&wanted.except.iter().map(|share| [share]).collect::<Vec<_>>())?;
     let limit = i64::try_from(wanted.slots).unwrap_or(i64::MAX);
     let oldest = format!(
@@ -117,19 +124,20 @@ pub(super) fn read(row: &Row<'_>) -> Result<Pending, LedgerError> {
 /// Takes one slot out of what is pending, in whichever way.
 fn admit(ledger: &Db, now: Instant, mut pending: Pending, claims: &mut Claims) -> Result<(), LedgerError> {
     let Pending { id, origin, overlap, deadline, .. } = pending;
-    for (taken, ..) in taken(ledger, id)? {
-        pending.customers.remove(&taken);
-    }
+    let taken = taken(ledger, id)?;
+    let have_it: Vec<_> = taken.iter().filter_map(|(customer, ..)| pending.customers.take(customer)).collect();
     if pending.customers.is_empty() {
         step::<SlotState>(ledger, id, SlotEvent::Start, "", &[])?;
-        return finish_slot(ledger, id);
+        finish_slot(ledger, id)?;
+        return release_next(ledger, &pending, have_it);
     }
     let overtaken =
         overlap == Overlap::Cancel && origin == Origin::Schedule && newer_waits(ledger, now, &pending.slot)?;
     let passed = deadline.is_some_and(|deadline| deadline <= now);
     if let Some(reason) = overtaken.then_some(SkipReason::Overlap).or(passed.then_some(SkipReason::Deadline)) {
         claims.skipped.push((pending.slot.clone(), reason));
-        return leave_out(ledger, now, &pending, reason).map(drop);
+        leave_out(ledger, now, &pending, reason)?;
+        return release_next(ledger, &pending, pending.customers.clone());
     }
     // Where nothing is in the way, a long backlog need not be looked through for each of its slots.
     let others = match overlap == Overlap::Allow && !origin.is_late() {
@@ -157,8 +165,12 @@ fn admit(ledger: &Db, now: Instant, mut pending: Pending, claims: &mut Claims) -
     }
     match held.is_empty() {
         true => step::<SlotState>(ledger, id, SlotEvent::Start, "", &[])?,
-        // For these alone. Whoever begins now has had its turn, however that ends.
-        false => step::<SlotState>(ledger, id, SlotEvent::Hold, "customers = ?3", values![&to_json(&held)?])?,
+        // For these alone. Whoever begins now has had its turn, however that ends. What has waited once is not left
+        // out when one begins that has waited with it.
+        false => {
+            let also = "customers = ?3, overlap = CASE overlap WHEN 'skip' THEN 'queue' ELSE overlap END";
+            step::<SlotState>(ledger, id, SlotEvent::Hold, also, values![&to_json(&held)?])?;
+        }
     }
     // First, because the slot is done when no run of it is left.
     if !free.is_empty() {
@@ -286,16 +298,58 @@ fn superseded(by: &Slot) -> Failure {
     Failure::new(Layer::Schedule, Retry::Never, message, remedy)
 }
 
-/// A delivery is no longer at work: what waited for it is looked at again.
+/// A delivery is no longer at work: the oldest slots that waited for it are looked at again.
 pub(super) fn release(ledger: &Db, delivery: i64) -> Result<(), LedgerError> {
     // Most of the time there is none, and this is asked after every delivery.
     let any: bool = ledger.only("SELECT EXISTS (SELECT 1 FROM slots WHERE state = 'held')", &[])?;
     if !any {
         return Ok(());
     }
-    let held = "state = 'held' AND share = (SELECT r.share FROM deliveries d JOIN runs r ON r.seq = d.run
-                WHERE d.id = ?1)";
-    release_where(ledger, held, values![delivery])
+    for late in [false, true] {
+        // A list of names as JSON, which need no escaping.
+        let oldest = format!(
+            "id IN (SELECT s.id FROM deliveries d JOIN runs r ON r.seq = d.run JOIN slots s ON s.share = r.share
+                    WHERE d.id = ?1 AND s.state = 'held' AND s.origin {}
+                      AND s.customers <> replace(s.customers, '\"' || d.customer || '\"', '')
+                    ORDER BY s.at, s.id LIMIT {HELD_MAX})",
+            alike(late)
+        );
+        release_where(ledger, &oldest, values![delivery])?;
+    }
+    Ok(())
+}
+
+/// A slot has been decided, and no delivery of it will end: what waited behind it for the same customers is looked at
+/// now.
+pub(super) fn release_next(
+    ledger: &Db,
+    of: &Pending,
+    customers: impl IntoIterator<Item = CustomerName>,
+) -> Result<(), LedgerError> {
+    let held = format!(
+        "SELECT id, customers FROM slots WHERE state = 'held' AND share = ?1 AND origin {} ORDER BY at, id",
+        alike(of.origin.is_late())
+    );
+    let read = |row: &Row<'_>| Ok((row.get::<i64>("id")?, json::<Vec<CustomerName>>(row.get("customers")?)?));
+    let held = ledger.all(&held, values![of.slot.share.as_str()], read)?;
+    let mut room: BTreeMap<_, _> = customers.into_iter().map(|customer| (customer, HELD_MAX)).collect();
+    for (id, customers) in held {
+        let mut is_next = false;
+        for customer in customers {
+            if let Some(room) = room.get_mut(&customer).filter(|room| **room > 0) {
+                (*room, is_next) = (*room - 1, true);
+            }
+        }
+        if is_next {
+            release_where(ledger, "id = ?1 AND state = 'held'", values![id])?;
+        }
+    }
+    Ok(())
+}
+
+/// The condition for the origin of slots that wait for each other.
+fn alike(is_late: bool) -> &'static str {
+    if is_late { "<> 'schedule'" } else { "= 'schedule'" }
 }
 
 pub(super) fn release_share(ledger: &Db, share: &ShareName) -> Result<(), LedgerError> {
@@ -306,13 +360,15 @@ pub(super) fn release_all(ledger: &Db) -> Result<(), LedgerError> {
     release_where(ledger, "state = 'held'", &[])
 }
 
-/// The condition for a slot to wait for another one of its share while none is at work.
+/// The condition for a slot to wait for another one of its share while none is at work, or about to be.
 macro_rules! held_for_nothing {
     () => {
         "state = 'held' AND NOT EXISTS
              (SELECT 1 FROM runs r JOIN deliveries d ON d.run = r.seq
               WHERE r.share = slots.share AND r.state = 'running' AND r.slot <> slots.id
-                AND d.state IN ('pending', 'working', 'sealed') AND d.due_at IS NULL)"
+                AND d.state IN ('pending', 'working', 'sealed') AND d.due_at IS NULL)
+             AND NOT EXISTS (SELECT 1 FROM slots next
+                             WHERE next.share = slots.share AND next.state = 'pending' AND next.at <= slots.at)"
     };
 }
 pub(super) use held_for_nothing;

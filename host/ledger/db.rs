@@ -130,9 +130,9 @@ impl Db {
             }
             Db::Postgres(session) => {
                 session.begin_reading()?;
-                let came = work(self);
-                session.roll_back();
-                came
+                // Also where the work ends in a panic.
+                let _snapshot = Snapshot(session);
+                work(self)
             }
         }
     }
@@ -259,6 +259,15 @@ impl Db {
             Db::Sqlite(_) => Ok(true),
             Db::Postgres(session) => session.lock("pg_try_advisory_xact_lock", name),
         }
+    }
+}
+
+/// A session that reads, until this is dropped.
+struct Snapshot<'a>(&'a Session);
+
+impl Drop for Snapshot<'_> {
+    fn drop(&mut self) {
+        self.0.roll_back();
     }
 }
 

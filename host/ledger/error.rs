@@ -87,6 +87,8 @@ pub enum LedgerError {
     Unknown { record: String },
     #[error("run {run} still has {open} deliveries at work; this is a fault in consign, please report it")]
     StillOpen { run: String, open: u64 },
+    #[error("the ledger did not answer one question; this is a fault in consign, please report it")]
+    Unanswered,
     #[error("the ledger has stopped; restart consign")]
     Stopped,
 }
@@ -143,9 +145,10 @@ impl LedgerError {
             LedgerError::Newer { .. } => "install the newer consign, and start it",
             LedgerError::Restored { .. } => "`consign ledger restored`, once every consign on this ledger is stopped",
             LedgerError::Fenced => "nothing: the consign that has the work delivers it",
-            LedgerError::Illegal { .. } | LedgerError::StillOpen { .. } | LedgerError::Unreadable { .. } => {
-                "report it, with the lines of the log before this one"
-            }
+            LedgerError::Illegal { .. }
+            | LedgerError::StillOpen { .. }
+            | LedgerError::Unreadable { .. }
+            | LedgerError::Unanswered => "report it, with the lines of the log before this one",
             LedgerError::Unknown { .. } => "`consign history` lists what there is",
             LedgerError::Full { .. } => "free some room on the disk that holds consign's state directory",
             _ => "check the disk and permissions of consign's state directory",

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::claim::{leave_out, read, release_where};
+use super::claim::{leave_out, read, release_next, release_where};
 use super::db::{Db, Row, values};
 use super::row::{at, batches, json, parsed, size, to_json};
 use super::shared::share_lock;
@@ -244,7 +244,9 @@ fn keep_waiting(ledger: &Db, now: Instant, shares: &[ShareName]) -> Result<Vec<(
             if !ledger.alone_if_free(&share_lock(&pending.slot.share))? {
                 continue;
             }
-            if leave_out(ledger, now, &pending, SkipReason::Quarantine)? {
+            let any = leave_out(ledger, now, &pending, SkipReason::Quarantine)?;
+            release_next(ledger, &pending, pending.customers.clone())?;
+            if any {
                 left_out.push((pending.slot, SkipReason::Quarantine));
             }
         }

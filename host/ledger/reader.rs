@@ -67,7 +67,7 @@ impl Reader {
         });
         let questions = self.0.questions.as_ref().ok_or(LedgerError::Stopped)?;
         questions.send(question).map_err(|_| LedgerError::Stopped)?;
-        told.await.map_err(|_| LedgerError::Stopped)?
+        told.await.map_err(|_| LedgerError::Unanswered)?
     }
 }
 
@@ -121,7 +121,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let ledger = Ledger::open(dir.path(), Clock::fixed(Instant::UNIX_EPOCH)).unwrap();
         let fault = ledger.reader().read::<()>(|_| std::panic::panic_any("a fault")).await;
-        assert!(matches!(fault, Err(LedgerError::Stopped)));
+        assert!(matches!(&fault, Err(LedgerError::Unanswered)));
+        assert!(!fault.unwrap_err().is_fatal());
         ledger.reader().pauses().await.unwrap();
     }
 }

@@ -26,10 +26,12 @@ pub(super) fn attempt_started(
     }
     orders::allows(ledger, now, delivery, destination, order)?;
     step::<DeliveryState>(ledger, delivery.0, DeliveryEvent::Work, "due_at = NULL", &[])?;
-    if let Some(destination) = destination
-        && let Some(by) = key_taken(ledger, delivery, destination, order)?
-    {
-        return Err(LedgerError::KeyTaken { key: destination.manifest_key.clone(), by: Box::new(by) });
+    if let Some(destination) = destination {
+        // Of two that begin at once, the second sees the first.
+        ledger.alone(&format!("key {} {}", destination.bucket, destination.manifest_key))?;
+        if let Some(by) = key_taken(ledger, delivery, destination, order)? {
+            return Err(LedgerError::KeyTaken { key: destination.manifest_key.clone(), by: Box::new(by) });
+        }
     }
     let counts = "SELECT 1 + (SELECT count(*) FROM attempts WHERE delivery = ?1) AS number, tries, cancel
                   FROM deliveries WHERE id = ?1";

@@ -4,11 +4,12 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
+use std::process::ExitStatus;
 
 use serde_json::Value;
 
 use super::world::{self, MANIFEST, Ran, SOON, World, stop, until};
-use crate::support::disk::SmallDisk;
+use crate::support::strace::may_trace;
 
 /// One share of every second, one whose slots have keys of their own, and one whose slots replace each other.
 pub(super) fn config() -> String {
@@ -140,27 +141,37 @@ fn restored_by_hand_is_not_gone_on_with_until_it_is_told() {
     });
 }
 
+/// A command from whose write of this number on the ledger's disk has no room.
+fn without_room(world: &World, number: usize, command: &[&str]) -> (ExitStatus, String) {
+    let file = |name: &str| world.path(name).display().to_string();
+    let (ledger, wal) = (file("state/ledger.db"), file("state/ledger.db-wal"));
+    let strace = format!(
+        "strace -D -f -qq -o /dev/null -P {ledger} -P {wal} -e trace=pwrite64 \
+         -e inject=pwrite64:error=ENOSPC:when={number}+ --"
+    );
+    let strace: Vec<String> = strace.split(' ').map(str::to_owned).collect();
+    let before = world.log().len();
+    let status = world.start(&strace, command, &[]).wait(SOON);
+    (status, world.log().split_off(before))
+}
+
 /// The backup is in its place then, and who reads that it goes on by itself would wait for it.
 #[test]
 fn restored_without_room_says_that_it_has_to_be_told_again() {
+    if !may_trace() {
+        return;
+    }
     let world = World::new(&config());
-    fs::create_dir(world.path("state")).unwrap();
-    let Some(disk) = SmallDisk::mount(&world.path("state"), 8) else { return };
     let _sandbox = world.sandbox();
     live(&world, 1, &[]);
     world.run(&["ledger", "backup", "copy.db"]).ended(0);
     for command in [&["ledger", "restore", "copy.db"][..], &["ledger", "restored"]] {
-        // What there is room for, up to where it says no more that nothing was changed.
-        let mut said = String::new();
-        for kilobytes in (0..2_000).step_by(16) {
-            disk.fill_but_for(kilobytes << 10);
-            let ran = world.run(command);
-            disk.make_room();
-            said = ran.ended(4).stderr;
-            if !said.contains("nothing was changed") && !said.contains("check the permissions") {
-                break;
-            }
-        }
+        // Up to where it says no more that nothing was changed.
+        let (status, said) = (1..50)
+            .map(|number| without_room(&world, number, command))
+            .find(|(_, said)| !said.contains("nothing was changed"))
+            .unwrap();
+        assert_eq!(status.code(), Some(4), "{said}");
         world::says(&said, &["the disk of the ledger is full", "run `consign ledger restored`"]);
         assert!(!said.contains("by itself"), "{said}");
         world.run(&["send", "tick"]).ended(4).err_says(&["`consign ledger restored`"]);

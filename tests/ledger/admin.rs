@@ -139,6 +139,22 @@ async fn slot_of(ledger: &Ledger, name: &str, n: i64, names: &[&str], fail: &[&s
     claim.run
 }
 
+/// However long others of its run go on.
+#[tokio::test]
+async fn what_failed_is_told_while_others_of_the_run_go_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = open(dir.path());
+    let slot = slot("orders", 1);
+    ledger.plan(vec![planned(slot.clone(), &["acme", "globex"])], vec![(share("orders"), slot.at)]).await.unwrap();
+    let claim = ledger.claim(1, 0).await.unwrap().runs.remove(0);
+    assert_eq!(lacking(&ledger, any).await, Vec::<String>::new());
+    let attempt = ledger.attempt_started(claim.deliveries[0].1, None).await.unwrap().id;
+    ledger.failed(attempt, lasting(), None).await.unwrap();
+    assert_eq!(lacking(&ledger, any).await, ["orders: acme 1/1"]);
+    let Failing { list, .. } = ledger.reader().failing(any, 9).await.unwrap();
+    assert_eq!((list[0].last.run, list[0].last.finished), (claim.run, start()));
+}
+
 fn replaced(_: &ShareName, _: &CustomerName) -> Option<Mode> {
     Some(Mode::Replace)
 }
@@ -297,6 +313,7 @@ on_postgres! {
     what_nobody_has_at_work_is_given_up_at_once,
     what_there_is_to_do_is_told,
     what_somebody_lacks_is_told_until_it_is_there,
+    what_failed_is_told_while_others_of_the_run_go_on,
     what_is_replaced_is_lacking_until_a_later_slot_is_there,
     what_was_left_out_is_told_until_a_later_slot_is_there,
     the_first_slot_that_a_pause_left_out_may_be_before_it,

@@ -216,7 +216,6 @@ async fn what_is_late_goes_one_by_one_behind_what_is_on_time() {
     assert_eq!(order, ["2: acme", "3: acme", "-5: acme"]);
 }
 
-/// A slot on time is not left out because an old one is being made up for.
 /// What is caught up and what is filled in have one number together.
 #[tokio::test]
 async fn no_more_of_what_is_late_is_looked_at_than_was_asked_for() {
@@ -230,6 +229,7 @@ async fn no_more_of_what_is_late_is_looked_at_than_was_asked_for() {
     assert_eq!((begun(&claims), claims.looked_at), (Vec::new(), 1), "3 waits for 2");
 }
 
+/// A slot on time is not left out because an old one is being made up for.
 #[tokio::test]
 async fn what_is_late_never_costs_a_slot_on_time() {
     for overlap in [Overlap::Skip, Overlap::Queue, Overlap::Cancel] {
@@ -245,6 +245,33 @@ async fn what_is_late_never_costs_a_slot_on_time() {
         // It goes before the rest of what is late.
         assert_eq!(begun(&ledger.claim(9, 9).await.unwrap()), ["9: acme"], "{overlap:?}");
     }
+}
+
+/// However many of them wait for it: none is then left out for another that has waited with it.
+#[tokio::test]
+async fn what_has_waited_for_what_is_late_is_delivered_one_after_the_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = open(dir.path());
+    plan(&ledger, Overlap::Skip, Origin::CatchUp, &[1], &["acme"]).await;
+    let late = ledger.claim(9, 9).await.unwrap();
+    assert_eq!(begun(&late), ["1: acme"]);
+    let hours: Vec<i64> = (2..=50).collect();
+    plan(&ledger, Overlap::Skip, Origin::Schedule, &hours, &["acme"]).await;
+    let (looked_at, runs) = claim_all(&ledger, 8).await;
+    assert_eq!((looked_at, runs.len()), (hours.len(), 0));
+    finish(&ledger, &late.runs[0]).await;
+    for expected in hours {
+        let (looked_at, runs) = claim_all(&ledger, 8).await;
+        assert!(looked_at <= 33, "{looked_at} were looked at");
+        assert_eq!(runs.iter().map(|run| hour(&run.slot)).collect::<Vec<_>>(), [expected]);
+        // One that has not waited meets a slot on time.
+        if expected == 2 {
+            plan(&ledger, Overlap::Skip, Origin::Schedule, &[51], &["acme"]).await;
+            assert_eq!(skipped(&ledger.claim(9, 9).await.unwrap()), [(51, SkipReason::Overlap)]);
+        }
+        finish(&ledger, &runs[0]).await;
+    }
+    assert_eq!(ledger.reader().skipped(None, None, 99).await.unwrap().len(), 1);
 }
 
 #[tokio::test]
@@ -490,6 +517,66 @@ async fn of_a_long_queue_only_some_is_held_and_others_go_on() {
     assert_eq!(waiting, []);
 }
 
+/// Nor does one customer whose delivery takes long keep the others of the share from theirs.
+#[tokio::test]
+async fn who_is_slow_keeps_nobody_else_of_the_share_waiting() {
+    for (overlap, first) in [(Overlap::Queue, Origin::Schedule), (Overlap::Skip, Origin::CatchUp)] {
+        let dir = tempfile::tempdir().unwrap();
+        let ledger = open(dir.path());
+        plan(&ledger, overlap, first, &[1], &["acme"]).await;
+        let slow = ledger.claim(9, 9).await.unwrap().runs.remove(0);
+        for expected in 2..=60 {
+            plan(&ledger, overlap, Origin::Schedule, &[expected], &["acme", "globex"]).await;
+            let (looked_at, runs) = claim_all(&ledger, 8).await;
+            assert_eq!((looked_at, runs.len()), (1, 1), "{overlap:?} {expected}");
+            assert_eq!((hour(&runs[0].slot), runs[0].deliveries[0].0.as_str()), (expected, "globex"));
+            finish(&ledger, &runs[0]).await;
+        }
+        // What is slow catches up, and not all that waits is looked at each time.
+        let mut last = slow;
+        for expected in 2..=60 {
+            finish(&ledger, &last).await;
+            let (looked_at, runs) = claim_all(&ledger, 8).await;
+            assert!(looked_at <= 33, "{looked_at} were looked at");
+            assert_eq!((runs.len(), hour(&runs[0].slot)), (1, expected), "{overlap:?}");
+            last = runs[0].clone();
+        }
+        finish(&ledger, &last).await;
+        assert_eq!(ledger.reader().skipped(None, None, 99).await.unwrap(), []);
+        assert_eq!(ledger.reader().pending(start()).await.unwrap(), 0);
+    }
+}
+
+/// Where what was let go comes to nothing, what waits behind it is let go.
+#[tokio::test]
+async fn what_waits_behind_slots_that_are_left_out_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = Clock::fixed(start());
+    let ledger = open_at(dir.path(), clock.clone());
+    let deadline = start() + TimeDelta::minutes(10);
+    let plan = |n| Planned {
+        deadline: (n <= 50).then_some(deadline),
+        overlap: Overlap::Skip,
+        ..planned(slot("a", n), &["acme"])
+    };
+    let late = Planned { origin: Origin::CatchUp, ..planned(slot("a", 1), &["acme"]) };
+    ledger.plan(vec![late], Vec::new()).await.unwrap();
+    let late = ledger.claim(9, 9).await.unwrap().runs.remove(0);
+    ledger.plan((2..=60).map(plan).collect(), Vec::new()).await.unwrap();
+    assert_eq!(claim_all(&ledger, 8).await.1, []);
+    // One of them is given by hand meanwhile, and then nothing is left of it to begin.
+    let by_hand = ledger.start_manual(slot("a", 51), customers(&["acme"])).await.unwrap().claim.unwrap();
+    finish(&ledger, &by_hand).await;
+    clock.set(deadline);
+    finish(&ledger, &late).await;
+    for expected in 52..=60 {
+        let (_, runs) = claim_all(&ledger, 8).await;
+        assert_eq!(runs.iter().map(|run| hour(&run.slot)).collect::<Vec<_>>(), [expected]);
+        finish(&ledger, &runs[0]).await;
+    }
+    assert_eq!(ledger.reader().skipped(None, None, 99).await.unwrap().len(), 49);
+}
+
 #[tokio::test]
 async fn shares_that_get_more_than_they_deliver_are_told() {
     let dir = tempfile::tempdir().unwrap();
@@ -540,6 +627,9 @@ on_postgres! {
     what_is_late_never_costs_a_slot_on_time,
     a_slot_whose_deadline_has_passed_does_not_begin,
     a_paused_share_leaves_its_slots_out_and_does_not_make_up_for_them,
+    what_has_waited_for_what_is_late_is_delivered_one_after_the_other,
+    who_is_slow_keeps_nobody_else_of_the_share_waiting,
+    what_waits_behind_slots_that_are_left_out_goes_on,
     a_pause_leaves_out_what_is_held,
     a_pause_has_the_slot_at_which_it_begins_and_not_that_at_which_it_ends,
     backfill_plans_what_nobody_has_and_leaves_the_rest_alone,

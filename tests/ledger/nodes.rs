@@ -9,7 +9,7 @@ use consign::config::{Database, Overlap};
 use consign::domain::Slot;
 use consign::ledger::{Attempt, Claim, DeliveryState, History, Ledger, LedgerError, Planned, Reader, RunState};
 
-use super::{customers, deliver, key, object, passing, planned, receipt, share, slot, start};
+use super::{customers, deliver, destination, key, object, passing, planned, receipt, share, slot, start};
 use crate::support::postgres::{LEASE, Postgres, SHORT_LEASE};
 
 /// What another node does when the lease of the last one has run out: it has its
@@ -243,6 +243,24 @@ async fn nodes_heed_what_is_at_work_elsewhere() {
     one.run_finished(first.run).await.unwrap();
     assert_eq!(two.claim(9, 0).await.unwrap().runs.len(), 1, "what was held goes on");
     shared.is_sound().await;
+}
+
+/// Of two that begin at once with one key, one does.
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_share_no_key() {
+    let Some(shared) = Shared::new() else { return };
+    let (one, two) = (shared.open(), shared.open());
+    for n in 0..30 {
+        let begin = async |ledger: &Ledger, name: &str| {
+            let claim = ledger.start_manual(slot(name, n), customers(&["acme"])).await.unwrap().claim.unwrap();
+            claim.deliveries[0].1
+        };
+        let (a, b) = (begin(&one, "a").await, begin(&two, "b").await);
+        let to = Some(destination(&format!("{n}/_manifest.json")));
+        let (a, b) = tokio::join!(one.attempt_started(a, to.clone()), two.attempt_started(b, to));
+        let refused = [a.err(), b.err()].into_iter().flatten().collect::<Vec<_>>();
+        assert!(matches!(refused[..], [LedgerError::KeyTaken { .. }]), "{n}: {refused:?}");
+    }
 }
 
 /// Held at the very time at which what it waits for comes to its end: neither

@@ -108,8 +108,11 @@ impl Model {
         let SlotModel { origin, overlap, deadline, .. } = self.slots[&key];
         let who = self.free(key, &self.slots[&key].who);
         if who.is_empty() {
-            self.slots.get_mut(&key).unwrap().is = SlotIs::Running;
-            return self.finish_slot(key);
+            let slot = self.slots.get_mut(&key).unwrap();
+            slot.is = SlotIs::Running;
+            let who = slot.who.clone();
+            self.finish_slot(key);
+            return self.release_behind(key.0, origin != Origin::Schedule, &who);
         }
         let on_time = origin == Origin::Schedule;
         let waits = |slot: &SlotModel| matches!(slot.is, SlotIs::Pending | SlotIs::Held);
@@ -120,7 +123,8 @@ impl Model {
             .any(|(other, slot)| other.0 == key.0 && has_come(other) && slot.origin == Origin::Schedule && waits(slot));
         let passed = deadline.is_some_and(|deadline| deadline <= self.now);
         if passed || (on_time && overlap == Overlap::Cancel && newer) {
-            return self.leave_out(key);
+            self.leave_out(key);
+            return self.release_behind(key.0, !on_time, &who);
         }
         let (mut free, mut held, mut left_out) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
         for name in who {
@@ -158,6 +162,8 @@ impl Model {
         slot.is = if held.is_empty() { SlotIs::Running } else { SlotIs::Held };
         if !held.is_empty() {
             slot.who = held;
+            // It is not left out for one that has waited with it.
+            slot.overlap = if overlap == Overlap::Skip { Overlap::Queue } else { overlap };
         }
         if !free.is_empty() {
             self.began(key, &free, origin, false);
@@ -190,6 +196,22 @@ impl Model {
         }
     }
 
+    /// The same, of those on time or of those late, and only what waits for one of these.
+    fn release_behind(&mut self, share: usize, late: bool, who: &BTreeSet<&'static str>) {
+        for (_, slot) in self.slots.iter_mut().filter(|(key, slot)| key.0 == share && slot.is == SlotIs::Held) {
+            if (slot.origin != Origin::Schedule) == late && !slot.who.is_disjoint(who) {
+                slot.is = SlotIs::Pending;
+            }
+        }
+    }
+
+    /// A delivery is no longer at work.
+    pub(super) fn release_for(&mut self, delivery: usize) {
+        let DeliveryModel { slot, customer, .. } = &self.deliveries[delivery];
+        let (share, who) = (slot.0, BTreeSet::from([*customer]));
+        [false, true].into_iter().for_each(|late| self.release_behind(share, late, &who));
+    }
+
     pub(super) fn end(
         &mut self,
         attempt: usize,
@@ -204,7 +226,7 @@ impl Model {
             self.deliveries[of].is = delivery;
             self.deliveries[of].due = None;
             if delivery != DeliveryState::Pending && delivery != DeliveryState::Sealed {
-                self.release(self.deliveries[of].slot.0);
+                self.release_for(of);
             }
         }
         legal
@@ -238,7 +260,7 @@ impl Model {
         for at in &ended {
             self.deliveries[*at].is = DeliveryState::Failed;
             self.deliveries[*at].due = None;
-            self.release(self.deliveries[*at].slot.0);
+            self.release_for(*at);
         }
         if !ended.is_empty() && !self.runs[run].deliveries.iter().any(|at| is_open(self.deliveries[*at].is)) {
             self.finish(run);

@@ -151,7 +151,7 @@ fn fail(model: &mut Model, attempt: usize, due: Option<i64>) -> bool {
     let legal = match (due, model.attempts[attempt].is) {
         // What is sealed stays so until it is given up.
         (Some(_), AttemptState::Sealed) => {
-            model.release(model.deliveries[of].slot.0);
+            model.release_for(of);
             true
         }
         (Some(_), _) => model.end(attempt, &open, AttemptState::Failed, DeliveryState::Waiting),
