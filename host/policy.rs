@@ -87,7 +87,8 @@ pub fn of_key(customer: &Customer) -> Value {
 
 /// Who may assume the role: whom `[aws] principal` names, or else the account of the
 /// `caller` that STS named. While the external ID changes, the earlier and the next do. A role
-/// of several profiles has one trust policy, so it is the same for each of them.
+/// of several profiles has one trust policy, so it is the same for each of them: for one without
+/// an external ID, too, as soon as another has one.
 pub fn trust(customer: &Customer, caller: Option<&str>) -> Value {
     let partition = customer.role_arn.partition();
     let principal = customer.trusts.clone().or_else(|| caller.and_then(Principal::of_caller));
@@ -96,7 +97,7 @@ pub fn trust(customer: &Customer, caller: Option<&str>) -> Value {
         None => format!("arn:{partition}:iam::<the vendor's account id>:root"),
     };
     let mut statement = json!({ "Effect": "Allow", "Principal": { "AWS": principal }, "Action": "sts:AssumeRole" });
-    if customer.external_id.is_some() {
+    if customer.role_asks() {
         let ids = customer.external_ids_of_role();
         let ids: Vec<&str> = ids.iter().map(|id| id.as_str()).collect();
         statement["Condition"] = external_ids(if let [only] = ids[..] { json!(only) } else { json!(ids) });
