@@ -62,6 +62,7 @@ fn admin_status_tells_what_the_daemon_does() {
     assert!(now["delivered"].as_u64().unwrap() > 0 && now["next"][0][0] == "tick", "{said:#}");
     assert!(said["ledger"]["size_bytes"].as_u64().unwrap() > 0, "{said:#}");
     assert_eq!(said["wrong"], json!([]), "{said:#}");
+    world::documented(&said);
     world.run(&["status", "--check"]).ended(0).out_says(&["generation 1 since"]);
     // What is at work stays so.
     sandbox.signal(Signal::STOP);
@@ -105,6 +106,7 @@ fn admin_status_and_history_tell_all_that_fail() {
     assert!(failed[0]["runs"].as_u64().unwrap() >= 12 && failed[1]["runs"] == 1, "{said:#}");
     let wrong: Vec<&Value> = said["wrong"].as_array().unwrap().iter().filter(|one| one["kind"] == "failed").collect();
     assert_eq!(wrong.len(), 2, "{said:#}");
+    world::documented(&said);
     for (wrong, failed) in wrong.into_iter().zip(failed) {
         says(wrong["message"].as_str().unwrap(), &[&format!("{} failed for acme", failed["share"].as_str().unwrap())]);
         assert_eq!(wrong["help"][0], format!("consign show {}", failed["run"].as_str().unwrap()));

@@ -132,6 +132,23 @@ fn history_and_show_tell_what_the_ledger_has() {
 }
 
 #[test]
+fn what_answers_hold_is_documented() {
+    let runs = in_demo(&["history", "--json"]).ended(0).json();
+    world::documented(&runs);
+    for run in runs.as_array().unwrap() {
+        let shown = in_demo(&["show", run["run"].as_str().unwrap(), "--json"]).ended(0).json();
+        assert!(!shown["deliveries"].as_array().unwrap().is_empty());
+        world::documented(&shown);
+    }
+    world::documented(&demo().said["reports"]);
+    world::documented(&demo().said["refused"]);
+    world::documented(&in_demo(&["status", "--json"]).ended(1).json());
+    world::documented(&in_demo(&["next", "flights-csv", "--json"]).ended(0).json());
+    let backfill = ["backfill", "flights-csv", "--from", SLOT, "--to", SLOT, "--dry-run", "--json"];
+    world::documented(&in_demo(&backfill).ended(0).json());
+}
+
+#[test]
 fn schema_is_a_json_schema() {
     let dir = tempfile::tempdir().unwrap();
     let schema = consign(dir.path(), &["schema"]).ended(0).json();
