@@ -227,7 +227,16 @@ fn wrong_arguments_exit_with_2() {
     consign(dir.path(), &["--version"]).ended(0).out_says(&[env!("CARGO_PKG_VERSION"), &zones]);
     let short = consign(dir.path(), &["-V"]).ended(0).stdout;
     assert_eq!(short, format!("consign {}\n", env!("CARGO_PKG_VERSION")));
-    consign(dir.path(), &["--help"]).ended(0).out_says(&["Exit codes:", "check", "send", "run", "demo", "sandbox"]);
+    consign(dir.path(), &["--help"]).ended(0).out_says(&[
+        "Exit codes:",
+        "`status --check`",
+        "output that",
+        "check",
+        "send",
+        "run",
+        "demo",
+        "sandbox",
+    ]);
     consign(dir.path(), &["check"])
         .ended(3)
         .err_says(&["cannot read the configuration: there is no such file", "/etc/consign/consign.toml"]);
