@@ -95,7 +95,7 @@ async fn begin(
         line(&format!(
             "1. unless {} asks for no external ID at all so far, ask the customer to make this its trust policy{}:",
             customer.role_arn,
-            policy::also_trusts(customer)
+            policy::also_trusts(&customer)
         ));
         line("");
         line(&policy::pretty(&trust));
