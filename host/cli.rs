@@ -68,14 +68,17 @@ static VERSION: LazyLock<String> =
 const EXIT_CODES: &str = "\
 Exit codes:
   0  done
-  1  at least one delivery failed, a customer is not ready, the thing asked for
-     (share, customer, run, component) is not there, a component is refused, or
-     a case or check of a plugin failed
+  1  at least one delivery failed, a customer is not ready, something is wrong
+     (`status --check`), the thing asked for (share, customer, run, component,
+     running daemon) is not there, a component is refused, or a case or check
+     of a plugin failed
   2  the command line is wrong
   3  the configuration (or the sandbox's file) is missing or wrong; every error
      is printed
-  4  the ledger cannot be used (held by another process, corrupt, no room)
-  5  consign itself or its machine failed (files, sockets, memory)";
+  4  the ledger cannot be used: held by another process, corrupt, no room; its
+     database refuses, does not answer, or has given the work to another consign
+  5  consign itself or its machine failed: files, sockets, memory, output that
+     cannot be written";
 
 #[derive(Args)]
 struct Global {
@@ -97,7 +100,7 @@ struct Global {
     /// Print JSON for machines instead of text for people; `run` logs JSON.
     ///
     /// What fails is told on stdout as `{"error": {"exit", "message", "help",
-    /// "problems"}}`.
+    /// "problems", "omitted"}}`.
     #[arg(long, global = true)]
     json: bool,
 

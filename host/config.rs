@@ -44,6 +44,7 @@ use std::path::Path;
 
 pub use case::{CaseSettings, PluginOptions, limits};
 pub use credentials::{Credentials, StaticCredentials};
+pub use customer::HalfOpen;
 pub use edits::Edits;
 pub use environment::Environment;
 pub use ledger::{Database, DatabaseUrl, Tls};

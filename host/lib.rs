@@ -14,7 +14,8 @@
 //! ```
 //!
 //! Invariants, held by `tests/tidy.rs`:
-//! - only `plugin/v1.rs` names WIT types;
+//! - only `plugin/v1.rs` and what is below it name WIT types; only `plugin` names wasmtime;
+//! - only `registry` names reqwest;
 //! - only `delivery` names AWS types;
 //! - only `dataset` names DataFusion;
 //! - `config` does no I/O but reading its files;

@@ -87,7 +87,8 @@ pub fn of_key(customer: &Customer) -> Value {
 
 /// Who may assume the role: whom `[aws] principal` names, or else the account of the
 /// `caller` that STS named. While the external ID changes, the earlier and the next do. A role
-/// of several profiles has one trust policy, so it is the same for each of them.
+/// of several profiles has one trust policy, so it is the same for each of them: for one without
+/// an external ID, too, as soon as another has one.
 pub fn trust(customer: &Customer, caller: Option<&str>) -> Value {
     let partition = customer.role_arn.partition();
     let principal = customer.trusts.clone().or_else(|| caller.and_then(Principal::of_caller));
@@ -96,7 +97,7 @@ pub fn trust(customer: &Customer, caller: Option<&str>) -> Value {
         None => format!("arn:{partition}:iam::<the vendor's account id>:root"),
     };
     let mut statement = json!({ "Effect": "Allow", "Principal": { "AWS": principal }, "Action": "sts:AssumeRole" });
-    if customer.external_id.is_some() {
+    if customer.role_asks() {
         let ids = customer.external_ids_of_role();
         let ids: Vec<&str> = ids.iter().map(|id| id.as_str()).collect();
         statement["Condition"] = external_ids(if let [only] = ids[..] { json!(only) } else { json!(ids) });
@@ -205,8 +206,26 @@ const ANY_KEY: &str = "*";
 const KEY_ACTIONS: [&str; 2] = ["kms:GenerateDataKey", "kms:Decrypt"];
 
 fn via_s3(customer: &Customer) -> Value {
-    let domain = if customer.role_arn.partition() == "aws-cn" { "amazonaws.com.cn" } else { "amazonaws.com" };
-    json!({ "StringEquals": { "kms:ViaService": format!("s3.{}.{domain}", customer.region) } })
+    let via = |domain: &str| format!("s3.{}.{domain}", customer.region);
+    let services = match domains(customer.role_arn.partition()) {
+        [only] => json!(via(only)),
+        several => json!(several.iter().map(|domain| via(domain)).collect::<Vec<_>>()),
+    };
+    json!({ "StringEquals": { "kms:ViaService": services } })
+}
+
+/// What a service's name may end in. Which of the two `kms:ViaService` has outside `aws`, `aws-us-gov` and `aws-cn`
+/// is not documented; either names S3 of that region alone. A partition's own is the one that aws-sdk-s3 1.157 has.
+fn domains(partition: &str) -> &'static [&'static str] {
+    match partition {
+        "aws-cn" => &["amazonaws.com.cn"],
+        "aws-eusc" => &["amazonaws.com", "amazonaws.eu"],
+        "aws-iso" => &["amazonaws.com", "c2s.ic.gov"],
+        "aws-iso-b" => &["amazonaws.com", "sc2s.sgov.gov"],
+        "aws-iso-e" => &["amazonaws.com", "cloud.adc-e.uk"],
+        "aws-iso-f" => &["amazonaws.com", "csp.hci.ic.gov"],
+        _ => &["amazonaws.com"],
+    }
 }
 
 fn external_ids(ids: Value) -> Value {
@@ -230,7 +249,69 @@ fn objects_arn(customer: &Customer) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+
     use super::*;
+    use crate::domain::{AccountId, BucketName, CustomerName, CustomerPrefix, ExternalId, Region, RoleArn};
+
+    fn customer(partition: &str, region: &str) -> Customer {
+        Customer {
+            name: CustomerName::parse("acme").unwrap(),
+            role_arn: RoleArn::parse(&format!("arn:{partition}:iam::123456789012:role/consign-delivery")).unwrap(),
+            external_id: Some(ExternalId::parse("c0ns1gn-7f0c2b9e").unwrap()),
+            next_external_id: None,
+            sharers: Arc::default(),
+            trusts: None,
+            bucket: BucketName::parse("acme-data").unwrap(),
+            bucket_owner: AccountId::parse("123456789012").unwrap(),
+            region: Region::parse(region).unwrap(),
+            prefix: CustomerPrefix::parse("uploads/").unwrap(),
+            groups: Vec::new(),
+            params: BTreeMap::new(),
+            encryption: Encryption::Kms { key: None },
+            storage_class: None,
+            acl: None,
+            tags: BTreeMap::new(),
+        }
+    }
+
+    /// What AWS does not say is right either way.
+    #[test]
+    fn a_key_is_used_through_s3_alone_in_every_partition() {
+        for (partition, region, services) in [
+            ("aws", "eu-west-1", json!("s3.eu-west-1.amazonaws.com")),
+            ("aws-us-gov", "us-gov-west-1", json!("s3.us-gov-west-1.amazonaws.com")),
+            ("aws-cn", "cn-north-1", json!("s3.cn-north-1.amazonaws.com.cn")),
+            (
+                "aws-eusc",
+                "eusc-de-east-1",
+                json!(["s3.eusc-de-east-1.amazonaws.com", "s3.eusc-de-east-1.amazonaws.eu"]),
+            ),
+            ("aws-iso", "us-iso-east-1", json!(["s3.us-iso-east-1.amazonaws.com", "s3.us-iso-east-1.c2s.ic.gov"])),
+            (
+                "aws-iso-b",
+                "us-isob-east-1",
+                json!(["s3.us-isob-east-1.amazonaws.com", "s3.us-isob-east-1.sc2s.sgov.gov"]),
+            ),
+            (
+                "aws-iso-e",
+                "eu-isoe-west-1",
+                json!(["s3.eu-isoe-west-1.amazonaws.com", "s3.eu-isoe-west-1.cloud.adc-e.uk"]),
+            ),
+            (
+                "aws-iso-f",
+                "us-isof-south-1",
+                json!(["s3.us-isof-south-1.amazonaws.com", "s3.us-isof-south-1.csp.hci.ic.gov"]),
+            ),
+        ] {
+            let customer = customer(partition, region);
+            for statement in [&session(&customer)["Statement"][1], &kms(&customer), &of_key(&customer)] {
+                assert_eq!(statement["Condition"], json!({ "StringEquals": { "kms:ViaService": services } }));
+            }
+            assert!(session(&customer).to_string().len() < 1000);
+        }
+    }
 
     #[test]
     fn any_text_is_the_same_text_in_ascii() {

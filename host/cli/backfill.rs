@@ -132,8 +132,8 @@ async fn ask(client: Client, args: &BackfillArgs) -> Result<Report, CliError> {
 fn warn(forgotten_before: Option<Instant>) {
     let Some(oldest) = forgotten_before else { return };
     let text = format!(
-        "warning: slots before {} are older than `ledger.retention`: who has got them may be forgotten, and is then \
-         found only when the manifest is there already",
+        "warning: slots before {} are older than `ledger.retention`: who has got them may be forgotten, and such a \
+         delivery is then refused by the first of its objects that is there; nothing is replaced",
         to_the_second(oldest)
     );
     output::stderr(Priority::Warning, &text);

@@ -123,7 +123,7 @@ impl From<Unsound> for CliError {
 pub enum Tell {
     /// People, on stderr.
     People,
-    /// Machines, on stdout, as `{"error": {"exit", "message", "help", "problems"}}`.
+    /// Machines, on stdout, as `{"error": {"exit", "message", "help", "problems", "omitted"}}`.
     Machines,
     /// The log on stderr, in one line, as `run --json` writes it.
     JsonLog,

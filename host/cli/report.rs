@@ -50,7 +50,7 @@ fn fared(fared: &Fared) {
         Fate::Failed | Fate::Sealed | Fate::Waiting => {
             let word = match state {
                 Fate::Waiting => "waits:",
-                Fate::Sealed => "is stored, but not yet to be seen; send it again to go on from there:",
+                Fate::Sealed => "is stored, but not known to be complete there; send it again to go on from there:",
                 _ => "FAILED",
             };
             if let Some(failure) = &fared.failure {

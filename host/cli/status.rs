@@ -1,27 +1,27 @@
 //! `consign status`: what a daemon does, what is wrong first. 80 columns are enough.
 
+mod wrong;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use clap::Args;
+use serde::Serialize;
 
 use super::client::{AT_ONCE, Client};
 use super::output::{self, CliError, Exit, bytes, count, line, thousands};
 use super::{Global, setup};
 use crate::clock::{Clock, Instant, to_the_second};
 use crate::daemon::admin::ask::Ask;
-use crate::daemon::admin::{Halted, Kept, Moving, NotReady, Now, Overview, Running, Shut, Unasked};
-use crate::domain::Blame;
-use crate::ledger::{DeliveryState, Exposed, FailedRun, FailedShare, Open, Quarantine, Unready};
+use crate::daemon::admin::{Kept, Moving, Now, Overview, Running};
+use crate::ledger::{DeliveryState, Open};
 use crate::run::component_digest;
+use wrong::{Group, Wrong};
 
 /// Entries of each list for people.
 const SHOWN: usize = 10;
 
 const WIDTH: usize = 80;
-
-/// Errors of refused files that are shown.
-const PROBLEMS: usize = 3;
 
 #[derive(Args)]
 pub struct StatusArgs {
@@ -35,13 +35,28 @@ pub async fn status(global: &Global, args: &StatusArgs) -> Result<Exit, CliError
         Some(client) => client.ask(Ask::Status, AT_ONCE, drop).await?,
         None => without_daemon(global).await?,
     };
-    let wrong = wrong(overview.daemon.as_ref(), overview.ledger.as_ref());
+    let wrong = wrong::all(&overview);
     match global.json {
-        true => output::json(&overview),
+        true => output::json(&Told::of(&overview, &wrong)),
         false => print(&overview, &wrong, Clock::system().now()),
     }
     let is_well = overview.daemon.is_some() && (!args.check || wrong.is_empty());
     Ok(if is_well { Exit::Done } else { Exit::Failed })
+}
+
+/// For machines: what is wrong as people are told it, and what it is taken from.
+#[derive(Serialize)]
+struct Told<'a> {
+    wrong: Vec<&'a Wrong>,
+    daemon: Option<&'a Running>,
+    ledger: Option<&'a Kept>,
+}
+
+impl<'a> Told<'a> {
+    fn of(overview: &'a Overview, wrong: &'a [Group]) -> Self {
+        let wrong = wrong.iter().flat_map(|group| &group.list).collect();
+        Self { wrong, daemon: overview.daemon.as_ref(), ledger: overview.ledger.as_ref() }
+    }
 }
 
 /// What its ledger knows all the same.
@@ -54,7 +69,7 @@ async fn without_daemon(global: &Global) -> Result<Overview, CliError> {
     Ok(Overview { daemon: None, ledger })
 }
 
-fn print(overview: &Overview, wrong: &[String], now: Instant) {
+fn print(overview: &Overview, wrong: &[Group], now: Instant) {
     let Overview { daemon, ledger } = overview;
     match daemon {
         Some(daemon) => print_daemon(daemon, now),
@@ -62,7 +77,7 @@ fn print(overview: &Overview, wrong: &[String], now: Instant) {
     }
     let state = daemon.as_ref().and_then(|daemon| daemon.now.as_ref());
     head("wrong", wrong.is_empty());
-    wrong.iter().for_each(|text| line(&cut(&format!("  {text}"))));
+    wrong.iter().for_each(Group::print);
     let Some(kept) = ledger else {
         line("there is no ledger yet: nothing has run");
         return;
@@ -107,159 +122,6 @@ fn earlier(state: &Now) -> BTreeMap<u64, usize> {
         *earlier.entry(moving.generation).or_default() += 1;
     }
     earlier
-}
-
-fn again(until: Option<Instant>) -> String {
-    until.map_or("one delivery tries it".to_owned(), |until| format!("tried again at {}", to_the_second(until)))
-}
-
-/// All that is wrong, in lines.
-fn wrong(daemon: Option<&Running>, kept: Option<&Kept>) -> Vec<String> {
-    let mut wrong = Vec::new();
-    if let Some(daemon) = daemon {
-        wrong_of_daemon(&mut wrong, daemon);
-    }
-    if let Some(kept) = kept {
-        wrong_of_ledger(&mut wrong, kept);
-    }
-    wrong
-}
-
-fn wrong_of_daemon(wrong: &mut Vec<String>, daemon: &Running) {
-    match &daemon.now {
-        None => wrong.push("its loop does not answer: journalctl -u consign, and the machine's disks".to_owned()),
-        Some(now) => {
-            if let Some(why) = &now.unable {
-                wrong.push(format!("{why}, and nothing new begins; once that is mended it goes on by itself"));
-            }
-            for Shut { bucket, until } in now.shut.iter().take(SHOWN) {
-                wrong.push(format!("bucket {bucket} does not answer; {}", again(*until)));
-            }
-            more(wrong, now.shut.len() as u64);
-            for Unasked { customer, until, why } in now.unasked.iter().take(SHOWN) {
-                let why = why.as_deref().map_or("STS does not answer".into(), |why| both_ends(why, WIDTH));
-                wrong.push(format!("{why} (customer {customer}); {}", again(*until)));
-            }
-            more(wrong, now.unasked.len() as u64);
-            if now.stopping {
-                wrong.push("it is stopping: what is at work ends, and nothing new begins".to_owned());
-            }
-            if let Some(refused) = now.reload.as_ref().and_then(|last| Some((last.at, last.refused.as_ref()?))) {
-                let (at, refused) = (to_the_second(refused.0), refused.1);
-                wrong.push(format!("its files were refused at {at}: {}", refused.message));
-                let remedy = match refused.blame {
-                    // Nor is it for `check` to say.
-                    Blame::Config if !refused.help.is_empty() && !refused.problems.is_empty() => refused.help.as_str(),
-                    Blame::Config => "`consign check` tells what is wrong",
-                    // Nothing is wrong with the files themselves.
-                    _ => "once that is over, `consign reload` takes them",
-                };
-                let problems = refused.problems.iter().filter(|problem| problem["severity"] == "error");
-                let told = problems.take(PROBLEMS).filter_map(|problem| problem["message"].as_str());
-                wrong.extend(told.map(|message| both_ends(&format!("  {message}"), WIDTH - 2)));
-                wrong.push(format!("  the generation above runs on; {remedy}"));
-            }
-        }
-    }
-}
-
-fn wrong_of_ledger(wrong: &mut Vec<String>, kept: &Kept) {
-    for ahead in kept.ahead.iter().take(SHOWN) {
-        let until = ahead.fires.map_or("never again".to_owned(), |fires| format!("next at {}", to_the_second(fires)));
-        wrong.push(format!("share {} fires {until}: the clock was ahead", ahead.share));
-    }
-    more(wrong, kept.ahead_count);
-    if kept.ahead_count > 0 {
-        wrong.push("  `consign ledger rewind` has it fire from now on".to_owned());
-    }
-    kept.quarantined.iter().take(SHOWN).for_each(|halted| wrong.extend(told(halted)));
-    more(wrong, kept.quarantined.len() as u64);
-    kept.unready.iter().take(SHOWN).for_each(|found| wrong.extend(told_unready(found)));
-    more(wrong, kept.unready.len() as u64);
-    kept.exposed.iter().take(SHOWN).for_each(|found| wrong.extend(told_exposed(found)));
-    more(wrong, kept.exposed.len() as u64);
-    for pause in kept.paused.iter().take(SHOWN) {
-        wrong.push(format!("share {} is paused since {}", pause.share, to_the_second(pause.since)));
-    }
-    more(wrong, kept.paused.len() as u64);
-    for FailedShare { runs, last } in kept.failed.iter().take(SHOWN) {
-        let FailedRun { run, share, customer, failed, failure, finished, .. } = last;
-        let others = if *failed > 1 { format!(" and {} more", failed - 1) } else { String::new() };
-        wrong.push(format!("{} {share} failed for {customer}{others}", to_the_second(*finished)));
-        if let Some(failure) = failure {
-            wrong.push(both_ends(&format!("  {failure}"), WIDTH - 2));
-        }
-        wrong.push(format!("  consign show {run}"));
-        if *runs > 1 {
-            let runs = thousands(*runs);
-            wrong.push(format!("  in {runs} of its runs: consign history --share {share} --state failed"));
-        }
-    }
-    more(wrong, kept.failed_count);
-    let in_doubt = &kept.standing.in_doubt;
-    for Open { share, customer, run, .. } in in_doubt.iter().take(SHOWN) {
-        wrong.push(format!("{share} to {customer} is in doubt: its manifest may be in the bucket"));
-        wrong.push(format!("  consign show {run}"));
-    }
-    more(wrong, in_doubt.len() as u64);
-}
-
-/// Which, since when, why, what waits, what to do.
-fn told(Halted { quarantine, waiting, .. }: &Halted) -> [String; 6] {
-    let Quarantine { plugin, digest, since, deliveries, failure, failed } = quarantine;
-    let some = |deliveries: u64| match deliveries {
-        1 => "1 delivery".to_owned(),
-        some => format!("{} deliveries", thousands(some)),
-    };
-    let last = both_ends(&format!("    {}", failure.message), WIDTH - 2);
-    let (waits, slots) =
-        (some(waiting.deliveries), count(usize::try_from(waiting.slots).unwrap_or(usize::MAX), "slot"));
-    [
-        format!("plugin {plugin} is in quarantine since {}", to_the_second(*since)),
-        format!("  {digest}"),
-        format!("  {} in a row ended by its fault, the last at {}:", some(*deliveries), to_the_second(*failed)),
-        last,
-        format!("  nothing more of it is started: {waits} and {slots} wait"),
-        format!("  another component ends it, or `consign plugin release {plugin}`"),
-    ]
-}
-
-/// Which, since when, why, what waits, when it is looked at again, what to do.
-fn told_unready(NotReady { unready, waiting }: &NotReady) -> Vec<String> {
-    let Unready { customer, since, failure, looks, next, .. } = unready;
-    let (since, next) = (to_the_second(*since), to_the_second(*next));
-    let remedy = failure.remedy.lines().next().unwrap_or_default();
-    vec![
-        format!("customer {customer} is not ready since {since}: {}", some(*waiting, "wait", "waits")),
-        both_ends(&format!("  {failure}"), WIDTH - 2),
-        both_ends(&format!("  {}", remedy.trim_end_matches(':')), WIDTH - 2),
-        format!("  looked at {looks} times in vain, again at {next}"),
-        format!("  consign preflight {customer}"),
-    ]
-}
-
-/// Which, why, what to do. Nothing waits.
-fn told_exposed(Exposed { customer, failure, .. }: &Exposed) -> [String; 3] {
-    [
-        format!("customer {customer}: critical: its role lets in whoever names it"),
-        both_ends(&format!("  {failure}"), WIDTH - 2),
-        format!("  deliveries go on all the same; consign preflight {customer}"),
-    ]
-}
-
-/// `1 delivery waits`, `2 deliveries wait`.
-fn some(deliveries: u64, several: &str, one: &str) -> String {
-    match deliveries {
-        1 => format!("1 delivery {one}"),
-        some => format!("{} deliveries {several}", thousands(some)),
-    }
-}
-
-fn more(list: &mut Vec<String>, all: u64) {
-    let left = all.saturating_sub(SHOWN as u64);
-    if left > 0 {
-        list.push(format!("… and {} more", thousands(left)));
-    }
 }
 
 fn print_work(kept: &Kept, state: Option<&Now>, now: Instant) {

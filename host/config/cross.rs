@@ -4,12 +4,12 @@
 use std::collections::BTreeMap;
 
 use super::dataset::placeholders;
-use super::model::{Config, Customer, Dataset, Share, Sharer, TableDataset};
+use super::model::{Config, Customer, Dataset, Share, TableDataset};
 use super::regions::known;
 use super::report::{Problems, Severity};
 use super::source::Span;
 use super::tree::{Node, Value};
-use crate::domain::{BucketName, ExternalId, ParamValue, Principal};
+use crate::domain::{BucketName, CustomerName, ExternalId, ParamValue, Principal};
 
 pub(crate) fn check(config: &Config, problems: &mut Problems) {
     external_ids(config, problems);
@@ -92,12 +92,18 @@ fn prefixes(config: &Config, problems: &mut Problems) {
 }
 
 /// A role has one trust policy. It has to accept the external IDs of all who name the role, and
-/// whoever learns an ARN could have been made a customer by it.
+/// whoever learns an ARN could have been made a customer by it. It cannot both ask for one and ask for none.
 fn roles(config: &Config, problems: &mut Problems) {
     for customer in config.customers.values() {
         let [first, second, rest @ ..] = &*customer.sharers else { continue };
         // Once for each role.
         if customer.name != second.name {
+            continue;
+        }
+        let at = |name: &CustomerName| place(config, &["customers", name.as_str(), "role_arn"]);
+        if let Some(half_open) = customer.half_open() {
+            let also = [(at(&half_open.shut), format!("that of `{}`", half_open.shut))];
+            problems.add(Severity::Error, at(&half_open.open), half_open.message(), half_open.help(), &also);
             continue;
         }
         let more = if rest.is_empty() { String::new() } else { format!(" (and {} more)", rest.len()) };
@@ -112,9 +118,8 @@ fn roles(config: &Config, problems: &mut Problems) {
                 open.name
             ));
         }
-        let at = |sharer: &Sharer| place(config, &["customers", sharer.name.as_str(), "role_arn"]);
-        let also = [(at(first), format!("that of `{}`", first.name))];
-        problems.add(Severity::Warning, at(second), message, help, &also);
+        let also = [(at(&first.name), format!("that of `{}`", first.name))];
+        problems.add(Severity::Warning, at(&second.name), message, help, &also);
     }
 }
 

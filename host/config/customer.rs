@@ -192,7 +192,14 @@ fn sharers(customers: &BTreeMap<CustomerName, Arc<Customer>>) -> Vec<(CustomerNa
 impl Customer {
     fn as_sharer(&self) -> Sharer {
         let external_ids = self.external_id.iter().chain(&self.next_external_id).cloned().collect();
-        Sharer { name: self.name.clone(), external_ids }
+        Sharer { name: self.name.clone(), has_external_id: self.external_id.is_some(), external_ids }
+    }
+
+    /// All profiles of its role, this one as it is now, by name.
+    fn of_role(&self) -> Vec<Sharer> {
+        let mut all: Vec<Sharer> = self.others_of_role().cloned().chain([self.as_sharer()]).collect();
+        all.sort_by(|a, b| a.name.cmp(&b.name));
+        all
     }
 
     /// The other profiles of its role.
@@ -202,9 +209,46 @@ impl Customer {
 
     /// What the trust policy of its role has to accept: in one order, whichever profile asks.
     pub fn external_ids_of_role(&self) -> Vec<ExternalId> {
-        let mut all: Vec<Sharer> = self.others_of_role().cloned().chain([self.as_sharer()]).collect();
-        all.sort_by(|a, b| a.name.cmp(&b.name));
-        all.into_iter().flat_map(|sharer| sharer.external_ids).collect()
+        self.of_role().into_iter().flat_map(|sharer| sharer.external_ids).collect()
+    }
+
+    /// Whether its role is to ask for external IDs. One profile that has one is enough: without the
+    /// condition whoever names the role would be let in, for the others too.
+    pub fn role_asks(&self) -> bool {
+        self.external_id.is_some() || self.others_of_role().any(|sharer| sharer.has_external_id)
+    }
+
+    /// Who of its role has no external ID although another has one.
+    pub fn half_open(&self) -> Option<HalfOpen> {
+        let all = self.of_role();
+        let shut = all.iter().find(|sharer| sharer.has_external_id)?.name.clone();
+        let open = all.into_iter().find(|sharer| sharer.external_ids.is_empty())?.name;
+        Some(HalfOpen { open, shut })
+    }
+}
+
+/// Two profiles of one role, which has one trust policy: none is right for both.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HalfOpen {
+    /// Has no external ID, and none is to come.
+    pub open: CustomerName,
+    /// Has one.
+    pub shut: CustomerName,
+}
+
+impl HalfOpen {
+    pub fn message(&self) -> String {
+        let Self { open, shut } = self;
+        format!("customer `{open}` has no external ID, and the same role as customer `{shut}`, which has one")
+    }
+
+    pub fn help(&self) -> String {
+        let Self { open, shut } = self;
+        format!(
+            "a role has one trust policy: if it asks for an external ID it refuses `{open}`, and if it asks for none it lets \
+             in whoever names the role of `{shut}`. `consign customer rotate-external-id {open}` makes an ID; or give \
+             `{open}` a role of its own"
+        )
     }
 }
 

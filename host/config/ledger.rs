@@ -27,8 +27,9 @@ pub(crate) static LEDGER: Shape = Shape {
             r#""90d""#,
             r#""400d""#,
             "How long slots and their runs are remembered after they ended. The daemon then forgets them. A slot that is \
-             forgotten is not planned again; sent by hand, it fails at the manifest that is in the bucket. The last slot of each share is kept, \
-             and the newest that a customer has got with `mode = \"replace\"` or `latest_pointer`.",
+             forgotten is not planned again; sent by hand, it is refused by the first of its objects that is there, and \
+             nothing is replaced. The last slot of each share is kept, and the newest that a customer has got with \
+             `mode = \"replace\"` or `latest_pointer`.",
         ),
         default(
             "url",

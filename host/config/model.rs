@@ -218,6 +218,8 @@ impl Customer {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sharer {
     pub name: CustomerName,
+    /// Sessions for it are opened with one, as of now.
+    pub has_external_id: bool,
     /// The one until now and the next, as far as there are any.
     pub external_ids: Vec<ExternalId>,
 }

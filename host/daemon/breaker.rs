@@ -74,8 +74,8 @@ struct Breaker {
     until: Option<Instant>,
     /// Since when one may that is to try.
     tried: Option<Instant>,
-    /// How many parts were stored by what is at work there, or sessions open, when it was
-    /// looked at last since it is shut.
+    /// Parts stored (bucket) or sessions open (customer) at the last look; None before the first look
+    /// after it was shut.
     seen: Option<u64>,
     /// How the last try failed.
     why: Option<Failure>,

@@ -179,7 +179,7 @@ pub(super) struct Status {
     pub shares: usize,
     pub next: Option<Instant>,
     pub at_work: usize,
-    /// Begun runs' deliveries that have no place yet.
+    /// Begun runs' deliveries that have no place yet, or wait for their plugin or customer.
     pub waiting: usize,
     /// Slots that are due, which the ledger has and nobody has begun.
     pub behind: u64,

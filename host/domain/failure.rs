@@ -34,7 +34,8 @@ pub enum Layer {
     Network,
     /// The machine's clock is off.
     Clock,
-    /// A committed delivery for this slot and customer is already there.
+    /// What is there already, or is written at the same moment, is not this delivery's: the slot's own
+    /// earlier one, whole or not, another slot's or share's, or somebody else's.
     Conflict,
     Ledger,
     /// A local file or directory, or consign itself.

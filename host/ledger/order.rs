@@ -126,8 +126,8 @@ fn at_work(
     ledger.first(&find, values![delivery.0, key, bucket, endpoint, share.as_str()], slot)
 }
 
-/// The latest slot of the share that has come so `far` there, if it is later; or one of which that is not known
-/// because the ledger was restored. One that is yet to come was delivered while the clock was ahead.
+/// The latest later slot of the share at this place that satisfies `far`, or that is unknown since a restore. Slots
+/// beyond `now` are ignored.
 fn later(
     ledger: &Db,
     now: Instant,

@@ -121,7 +121,7 @@ states! {
     DeliveryState in "deliveries" by "id" {
         Pending = "pending",
         Working = "working",
-        /// Every byte is stored and nothing is visible yet: rolls forward.
+        /// Every byte is stored, and not known to be complete there: rolls forward.
         Sealed = "sealed",
         /// Failed in a way that may pass, or its customer is not ready; another attempt is to come.
         Waiting = "waiting",

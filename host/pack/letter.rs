@@ -85,9 +85,9 @@ fn role(pack: &Pack<'_>) -> Step {
         code(&pack.principal),
     );
     says.push_str(&match (&customer.external_id, &customer.next_external_id) {
-        (Some(_), next) if customer.others_of_role().next().is_some() => {
+        (own, next) if customer.role_asks() && customer.others_of_role().next().is_some() => {
             let others = policy::others_of_role(customer).unwrap_or_default();
-            let changing = if next.is_some() { " While one changes, it is there twice." } else { "" };
+            let changing = if own.is_some() && next.is_some() { " While one changes, it is there twice." } else { "" };
             format!(
                 ", and only with one of these external IDs. The role is that of {others} too, as we have it, and each has one \
                  of its own.{changing} If that is not so, do not put this in place, and tell us."

@@ -321,8 +321,8 @@ impl Recorder<'_> {
             failure.message.push_str(&too_late);
         }
         let due = due.filter(|_| late.is_none());
-        // What is sealed has no other attempts to tell how often it was asked for, so that its tries are counted; they are
-        // not the last ones.
+        // A sealed delivery makes no new attempts, so `tries` is its only counter for the back-off and is raised even where
+        // the try is spared.
         let is_uncounted = spared.is_some() && (!sealed || failure.asked == Some(Asked::Sts));
         if let Some(due) = due.filter(|_| is_uncounted) {
             self.ledger.unanswered(at_work.attempt, failure.clone(), due).await?;

@@ -45,7 +45,8 @@ pub enum Fate {
     Busy,
     /// Its plugin is in quarantine, and it is delivered when that is over.
     Waiting,
-    /// Stored whole but not visible: the next `send` or `run` goes on from there.
+    /// Stored whole, and not known to be complete there: of what is visible already only a marker may be lacking, or
+    /// the manifest may be in doubt. The next `send` or `run` goes on from there.
     Sealed,
     Failed,
     /// To a directory.

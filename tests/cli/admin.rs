@@ -61,6 +61,8 @@ fn admin_status_tells_what_the_daemon_does() {
     assert_eq!((&now["stopping"], &now["unable"], &now["reload"]), (&false.into(), &Value::Null, &Value::Null));
     assert!(now["delivered"].as_u64().unwrap() > 0 && now["next"][0][0] == "tick", "{said:#}");
     assert!(said["ledger"]["size_bytes"].as_u64().unwrap() > 0, "{said:#}");
+    assert_eq!(said["wrong"], json!([]), "{said:#}");
+    world::documented(&said);
     world.run(&["status", "--check"]).ended(0).out_says(&["generation 1 since"]);
     // What is at work stays so.
     sandbox.signal(Signal::STOP);
@@ -69,7 +71,9 @@ fn admin_status_tells_what_the_daemon_does() {
     let open = &at_work()[0];
     assert_eq!((&open["share"], &open["customer"], &open["attempt"]), (&"tick".into(), &"acme".into(), &1.into()));
     world.run(&["pause", "tick"]).ended(0);
-    world.run(&["status", "--check"]).ended(1);
+    let paused = &world.run(&["status", "--check", "--json"]).ended(1).json()["wrong"][0];
+    assert_eq!((&paused["kind"], &paused["why"], &paused["help"]), (&"paused".into(), &json!([]), &json!([])));
+    says(paused["message"].as_str().unwrap(), &["share tick is paused since 20"]);
     let text = world.run(&["status"]).ended(0).stdout;
     let (wrong, work) = (text.find("wrong").unwrap(), text.find("at work: 1 of 8").unwrap());
     assert!(wrong < work, "what is wrong comes first: {text}");
@@ -100,6 +104,15 @@ fn admin_status_and_history_tell_all_that_fail() {
     let told: Vec<&Value> = failed.iter().map(|failed| &failed["share"]).collect();
     assert_eq!(told, ["tick", "other"], "{said:#}");
     assert!(failed[0]["runs"].as_u64().unwrap() >= 12 && failed[1]["runs"] == 1, "{said:#}");
+    let wrong: Vec<&Value> = said["wrong"].as_array().unwrap().iter().filter(|one| one["kind"] == "failed").collect();
+    assert_eq!(wrong.len(), 2, "{said:#}");
+    world::documented(&said);
+    for (wrong, failed) in wrong.into_iter().zip(failed) {
+        says(wrong["message"].as_str().unwrap(), &[&format!("{} failed for acme", failed["share"].as_str().unwrap())]);
+        assert_eq!(wrong["help"][0], format!("consign show {}", failed["run"].as_str().unwrap()));
+        let (why, message) = (wrong["why"][0].as_str().unwrap(), failed["failure"]["message"].as_str().unwrap());
+        assert!(why.ends_with(message), "whole: {why}");
+    }
     let text = world.run(&["status"]).ended(0).stdout;
     says(
         &text,

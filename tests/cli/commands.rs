@@ -132,6 +132,23 @@ fn history_and_show_tell_what_the_ledger_has() {
 }
 
 #[test]
+fn what_answers_hold_is_documented() {
+    let runs = in_demo(&["history", "--json"]).ended(0).json();
+    world::documented(&runs);
+    for run in runs.as_array().unwrap() {
+        let shown = in_demo(&["show", run["run"].as_str().unwrap(), "--json"]).ended(0).json();
+        assert!(!shown["deliveries"].as_array().unwrap().is_empty());
+        world::documented(&shown);
+    }
+    world::documented(&demo().said["reports"]);
+    world::documented(&demo().said["refused"]);
+    world::documented(&in_demo(&["status", "--json"]).ended(1).json());
+    world::documented(&in_demo(&["next", "flights-csv", "--json"]).ended(0).json());
+    let backfill = ["backfill", "flights-csv", "--from", SLOT, "--to", SLOT, "--dry-run", "--json"];
+    world::documented(&in_demo(&backfill).ended(0).json());
+}
+
+#[test]
 fn schema_is_a_json_schema() {
     let dir = tempfile::tempdir().unwrap();
     let schema = consign(dir.path(), &["schema"]).ended(0).json();
@@ -210,7 +227,16 @@ fn wrong_arguments_exit_with_2() {
     consign(dir.path(), &["--version"]).ended(0).out_says(&[env!("CARGO_PKG_VERSION"), &zones]);
     let short = consign(dir.path(), &["-V"]).ended(0).stdout;
     assert_eq!(short, format!("consign {}\n", env!("CARGO_PKG_VERSION")));
-    consign(dir.path(), &["--help"]).ended(0).out_says(&["Exit codes:", "check", "send", "run", "demo", "sandbox"]);
+    consign(dir.path(), &["--help"]).ended(0).out_says(&[
+        "Exit codes:",
+        "`status --check`",
+        "output that",
+        "check",
+        "send",
+        "run",
+        "demo",
+        "sandbox",
+    ]);
     consign(dir.path(), &["check"])
         .ended(3)
         .err_says(&["cannot read the configuration: there is no such file", "/etc/consign/consign.toml"]);

@@ -1,6 +1,6 @@
 //! The binary in directories of its own, and children that end with their test.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{Read as _, Seek as _};
 use std::path::{Path, PathBuf};
@@ -165,6 +165,29 @@ fn printed(file: &mut File) -> String {
 /// A file of the checkout.
 pub fn checkout(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+/// Every field of the answer is in `docs/cli.md`.
+pub fn documented(answer: &Value) {
+    let document = fs::read_to_string(checkout("docs/cli.md")).unwrap();
+    let (_, section) = document.split_once("\n## What the answers hold\n").unwrap();
+    let quoted = section.split('`').skip(1).step_by(2);
+    let words: BTreeSet<&str> =
+        quoted.flat_map(|text| text.split(|c: char| !c.is_alphanumeric() && c != '_')).collect();
+    let mut left = vec![answer];
+    while let Some(value) = left.pop() {
+        match value {
+            Value::Array(list) => left.extend(list),
+            Value::Object(fields) => {
+                for (name, value) in fields {
+                    assert!(words.contains(name.as_str()), "docs/cli.md does not tell of `{name}`: {answer:#}");
+                    // What is in that is told in docs/delivery.md.
+                    left.extend(Some(value).filter(|_| name != "manifest"));
+                }
+            }
+            _ => {}
+        }
+    }
 }
 
 /// The vendor's side of a sandbox.

@@ -62,6 +62,10 @@ impl From<Format> for pack::Format {
 pub async fn pack(global: &Global, args: &PackArgs) -> Result<Exit, CliError> {
     let config = setup::config_as_it_is(global)?;
     let customer = named(&config, &args.name)?;
+    // What is handed out to be put in place must not open, or shut, the role of another.
+    if let Some(half_open) = customer.half_open() {
+        return Err(CliError::new(Exit::Config, half_open.message(), half_open.help()));
+    }
     if customer.external_id.is_none() && customer.next_external_id.is_none() {
         output::warn(&format!(
             "customer {} has no external ID, so that the role would trust whoever has consign name it; \

@@ -91,6 +91,14 @@ async fn begin(
         line(&policy::pretty(&trust));
         line("");
         line("   deliveries go on with the ID until now; nothing has to be reloaded.");
+    } else if customer.role_asks() {
+        line(&format!(
+            "1. unless {} asks for no external ID at all so far, ask the customer to make this its trust policy{}:",
+            customer.role_arn,
+            policy::also_trusts(&customer)
+        ));
+        line("");
+        line(&policy::pretty(&trust));
     } else {
         line("1. the role asks for no external ID so far, so it takes the new one already; nothing to do.");
     }

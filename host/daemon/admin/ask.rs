@@ -36,7 +36,7 @@ pub struct Preamble {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Ask {
-    /// Answered by [`super::Standing`].
+    /// Answered by [`super::Overview`].
     Status,
     /// Answered by [`Reloaded`]. Without `wait` as soon as it has begun.
     Reload {
@@ -58,7 +58,7 @@ pub enum Ask {
         /// Whether somebody waits for the end of it.
         wait: bool,
     },
-    /// Answered with nothing, after events with what was planned.
+    /// Answered by [`Backfilled`], after events with what was planned.
     Backfill { share: String, from: String, to: String, customers: Vec<String> },
     /// As `Send`.
     Retry { run: String, customers: Vec<String>, wait: bool },

@@ -388,6 +388,34 @@ fn a_role_of_two_profiles_trusts_both() {
     world.run(&["check"]).ended(0).err_says(&["customers `united` and `united-eu` have the same role"]);
 }
 
+/// One trust policy cannot ask for an external ID and for none: it would open the role to whoever names it, or shut it.
+#[test]
+fn no_profile_opens_a_role_that_another_has_shut() {
+    let world = vendor();
+    let open = UNITED.replace("united]", "united-eu]").replace("united-data", "united-eu").replace("\"UA\"", "\"UE\"");
+    let open = open.replace("external_id = \"demo-1f0c-united\"", "allow_missing_external_id = true");
+    world.write("customers.d/united-eu.toml", open);
+    let said = ["`united-eu` has no external ID", "same role as customer `united`", "rotate-external-id united-eu"];
+    world.run(&["check"]).ended(3).err_says(&said);
+    for name in ["united", "united-eu"] {
+        world.run(&["customer", "pack", name, "--vendor", VENDOR]).ended(3).err_says(&said);
+    }
+    // With one on the way it is shut for both, and the configuration is taken.
+    let rotate = ["customer", "rotate-external-id", "united-eu", "--vendor", VENDOR];
+    let next = world.run(&[&rotate[..], &["--json"]].concat()).ended(0).json()["next_external_id"].clone();
+    for name in ["united", "united-eu"] {
+        let pack = world.run(&["customer", "pack", name, "--vendor", VENDOR, "--json"]).ended(0).json();
+        let ids = &pack["trust_policy"]["Statement"][0]["Condition"]["StringEquals"]["sts:ExternalId"];
+        assert_eq!(*ids, serde_json::json!(["demo-1f0c-united", next]));
+    }
+    world.run(&rotate).ended(0).out_says(&["unless", "asks for no external ID at all", "\"sts:ExternalId\": ["]);
+    let letter = world.run(&["customer", "pack", "united-eu", "--vendor", VENDOR]).ended(0).stdout;
+    assert!(in_one_line(&letter).contains("and only with one of these external IDs"), "{letter}");
+    world.run(&["check"]).ended(0);
+    world.run(&[&rotate[..], &["--finish", "--untried"]].concat()).ended(0).out_says(&["was not tried"]);
+    world.run(&["check"]).ended(0);
+}
+
 /// Whichever of them is applied first makes the role, and the others are told not to.
 #[test]
 fn packs_of_one_role_can_both_be_applied() {
