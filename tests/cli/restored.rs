@@ -21,8 +21,8 @@ pub(super) fn config() -> String {
     };
     let tick = "schedule = \"* * * * * *\"\noverlap = \"queue\"\ncatch_up = \"all\"\nto = { customers = [\"acme\"] }\n";
     world::flights(&world::customer("acme", 1, "us-east-1", "\"AS\""), "tick", tick)
-        + &of("daily", "schedule = \"@daily\"")
-        + &of("newest", "schedule = \"@daily\"\nmode = \"replace\"")
+        + &of("daily", "schedule = \"@daily\"\nend = 2026-01-04")
+        + &of("newest", "schedule = \"@daily\"\nend = 2026-01-04\nmode = \"replace\"")
 }
 
 const TWO: &str = "2026-01-02T00:00:00Z";

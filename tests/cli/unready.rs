@@ -349,7 +349,7 @@ fn what_waits_for_its_customer_can_be_cancelled() {
 #[test]
 fn what_waits_for_one_customer_outlives_a_send_to_another() {
     // All slots of the share are looked at, because they go in order.
-    let world = World::new(&config("latest_pointer = true").replace("\"* * * * * *\"", "\"@daily\""));
+    let world = World::new(&config("latest_pointer = true").replace("\"* * * * * *\"", "\"@daily\"\nend = 2026-01-04"));
     let sandbox = world.sandbox_of(&WRONG);
     world.run(&["backfill", "each", "--from", "2026-01-01", "--to", "2026-01-02"]).ended(0);
     let daemon = world.daemon();

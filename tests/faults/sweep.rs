@@ -3,8 +3,8 @@
 
 use std::collections::HashSet;
 use std::os::unix::process::ExitStatusExt as _;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, OnceLock};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -182,9 +182,11 @@ impl Driver {
     }
 }
 
-/// Its first moment.
+/// Its first moment, also when another day begins meanwhile.
 fn yesterday() -> DateTime<Utc> {
-    Clock::system().now().date_naive().and_time(NaiveTime::MIN).and_utc() - TimeDelta::days(1)
+    static YESTERDAY: OnceLock<DateTime<Utc>> = OnceLock::new();
+    *YESTERDAY
+        .get_or_init(|| Clock::system().now().date_naive().and_time(NaiveTime::MIN).and_utc() - TimeDelta::days(1))
 }
 
 fn of_slot(share: &str, at: DateTime<Utc>) -> String {
