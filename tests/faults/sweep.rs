@@ -297,6 +297,8 @@ fn first_of_pairs() -> usize {
 /// The requests of a delivery.
 fn calls(driver: Driver, server: Server, share: &str) -> Vec<Call> {
     let scene = scene(driver, server);
+    // Each of them once.
+    scene.has_time(&["consign.toml"]);
     assert_eq!(driver.delivers(&scene, share, 0), End::Delivered, "{}", scene.log());
     scene.story(0).holds("without a fault");
     scene.proxy.history().iter().map(|event| event.seen.call).collect()
@@ -418,6 +420,7 @@ fn looks(scene: &Scene, from: usize) -> Vec<Call> {
 #[test]
 fn faults_each_alone_before_the_first_delivery() {
     let scene = scene_with(Driver::Daemon, Server::Sandbox, "first");
+    scene.has_time(&["consign.toml"]);
     delivers_first(&scene, 0);
     scene.story(0).holds("without a fault");
     let looked = looks(&scene, 0);
