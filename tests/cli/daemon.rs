@@ -41,7 +41,8 @@ pub(super) fn in_state<'a>(runs: &'a [Value], state: &str) -> BTreeSet<&'a str> 
 
 /// Waits until the ledger is as wanted, while the daemon lives.
 pub(super) fn wait(world: &World, daemon: &mut Running, what: &str, done: impl Fn(&[Value]) -> bool) {
-    until(what, SOON, || {
+    // Slots come all the time, and a busy machine takes long for each.
+    until(what, SOON * 3, || {
         assert!(daemon.is_running(), "{}", world.log());
         done(&world.runs())
     });

@@ -123,9 +123,8 @@ fn timing_overlap_cancels_cleanly() {
     };
     // On a busy machine the first ones may be given up before they store anything.
     wait(&world, &mut daemon, "two runs were given up, and one of them had begun to store", || {
-        let runs = world.runs();
-        let mut failed = runs.iter().filter(|run| run["state"] == "failed");
-        in_state(&world, "failed") >= 2 && failed.any(has_upload)
+        let failed: Vec<Value> = world.runs().into_iter().filter(|run| run["state"] == "failed").collect();
+        failed.len() >= 2 && failed.iter().any(has_upload)
     });
     drop(daemon);
     for (_, delivery) in given_up(&world) {
