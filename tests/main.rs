@@ -7,6 +7,7 @@ mod support {
     pub mod disk;
     pub mod ministack;
     pub mod needs;
+    pub mod ports;
     pub mod postgres;
     pub mod promises;
     pub mod proxy;

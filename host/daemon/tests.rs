@@ -275,20 +275,19 @@ async fn what_fails_because_the_process_ends_has_not_failed() {
     let claim = ledger.claim(1, 0).await.unwrap().runs.remove(0);
     let (run, delivery) = (claim.run, claim.deliveries[0].1);
     let stopper = Stopper::default();
-    let deliver = async |stop| {
+    let deliver = async |stop, patience| {
         let (slot, customer, retrying) = (&slot, &acme, Retrying::Daemon);
         let (parts, ledger, config, gauge) = (&parts, &ledger, &config, Gauge::default());
         let recorder = Recorder { parts, ledger, config, run, slot, customer, retrying, stop, gauge };
-        let soon = Duration::from_millis(500);
-        tokio::time::timeout(soon, recorder.deliver(delivery)).await.map(|outcome| outcome.is_ok())
+        tokio::time::timeout(patience, recorder.deliver(delivery)).await.map(|outcome| outcome.is_ok())
     };
     let state = async || ledger.open_delivery(delivery).await.unwrap().state;
 
     let forsaken = Stopper::default().listen(None);
-    assert!(deliver(forsaken).await.is_err(), "forsaken, it went on");
+    assert!(deliver(forsaken, Duration::from_secs(2)).await.is_err(), "forsaken, it went on");
     assert_eq!(state().await, DeliveryState::Working);
     ledger.interrupted(ledger.open_delivery(delivery).await.unwrap().attempt.unwrap().id).await.unwrap();
-    assert_eq!(deliver(stopper.listen(None)).await, Ok(true));
+    assert_eq!(deliver(stopper.listen(None), Duration::from_secs(60)).await, Ok(true));
     assert_eq!(state().await, DeliveryState::Failed);
 }
 

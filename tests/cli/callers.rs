@@ -101,7 +101,10 @@ fn admin_others_who_reach_the_socket_may_not_ask() {
         fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
     }
     // Where the tests' own may be, others may not look.
-    fs::copy(env!("CARGO_BIN_EXE_consign"), world.path("consign")).unwrap();
+    // Copied by a process of its own: what this one has open to write, a child that another test begins has too, and
+    // nobody can start it meanwhile.
+    let copied = Command::new("cp").arg(env!("CARGO_BIN_EXE_consign")).arg(world.path("consign")).status().unwrap();
+    assert!(copied.success());
     let nobody = |args: &[&str]| {
         let mut command = Command::new(world.path("consign"));
         command.env_clear().current_dir(world.dir()).args(["--config", "consign.toml"]).args(args);

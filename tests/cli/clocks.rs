@@ -26,7 +26,7 @@ retry = { attempts = 100, backoff = "200ms", max_backoff = "1s" }
 "#;
 
 /// Of the false clock, in each second of the true one. Less than what counts as late.
-const STEP: TimeDelta = TimeDelta::seconds(240);
+const STEP: TimeDelta = TimeDelta::seconds(120);
 
 fn faketime() -> Option<String> {
     let found = fs::read_dir("/usr/lib").ok()?.filter_map(|entry| {
@@ -236,8 +236,9 @@ fn clocks_put_right_after_a_year_leave_shares_that_say_so() {
     clocked.wait(1);
     // For some seconds: nobody believes it.
     clocked.jump(TimeDelta::days(400));
+    clocked.wait_for("it is noticed", |world| world.log().contains("the clock leapt ahead"));
     clocked.jump(TimeDelta::days(-400));
-    says(&clocked.world.log(), &["the clock leapt ahead", "to=\"2027-07-06T10:33:0"]);
+    says(&clocked.world.log(), &["the clock leapt ahead", "to=\"2027-07-06T10:33:"]);
     clocked.jump(TimeDelta::days(400));
     assert_eq!(clocked.world.runs().len(), 1, "nothing is missed yet");
     clocked.wait(2);

@@ -22,7 +22,8 @@ pub(super) struct Case {
 
 impl Case {
     pub(super) fn new(keys: &str, script: impl FnMut(&Seen, usize) -> Option<Fault> + Send + 'static) -> Self {
-        let share = format!("schedule = \"@daily\"\n{keys}\nto = {{ customers = [\"acme\"] }}\n");
+        // It has ended, so that nothing fires by itself at midnight.
+        let share = format!("schedule = \"@daily\"\nend = 2026-01-04\n{keys}\nto = {{ customers = [\"acme\"] }}\n");
         let both =
             world::customer("acme", 1, "us-east-1", "\"AS\"") + &world::customer("beta", 2, "us-east-1", "\"HA\"");
         let world = World::new(&world::flights(&both, "daily", &share));
@@ -290,7 +291,7 @@ fn uploads_by_which_a_marker_was_not_had_again_are_aborted() {
 #[test]
 fn a_rule_for_what_cannot_be_looked_for_is_advised_once_for_each_bucket() {
     let both = world::customer("acme", 1, "us-east-1", "\"AS\"") + &world::customer("beta", 2, "us-east-1", "\"HA\"");
-    let share = "schedule = \"@daily\"\nto = { customers = [\"acme\", \"beta\"] }\n";
+    let share = "schedule = \"@daily\"\nend = 2026-01-04\nto = { customers = [\"acme\", \"beta\"] }\n";
     let world = World::new(&world::flights(&both, "daily", share));
     let _sandbox = world.sandbox();
     let proxy = Proxy::start(&world.endpoint());

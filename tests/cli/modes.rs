@@ -141,7 +141,7 @@ fn nothing_is_replaced_of_a_slot_that_the_ledger_has_forgotten() {
 #[test]
 fn markers_outlive_a_crash() {
     for point in ["sealed", "manifest", "marker-completed", "marker-completed:2"] {
-        let world = World::new(&config("latest_pointer = true\nsuccess_marker = true"));
+        let world = World::new(&config("latest_pointer = true\nsuccess_marker = true\nend = 2026-01-04"));
         let _sandbox = world.sandbox();
         let mut died =
             world::command(world.dir(), &["--config", "consign.toml", "send", "daily", "--at", "2026-01-02T00:00:00Z"]);

@@ -252,6 +252,7 @@ fn instances_of_a_delivery_share_its_cpu_time() {
         world.run(&["check"]).ended(0);
         let (seconds, said) = computed(&world, &[&SEND[..4], &["--customer", "acme", "--dry-run", "out"]].concat());
         world::says(&said, &["used up its 2s of CPU time"]);
-        assert!((2.0..4.5).contains(&seconds), "{isolation}: {seconds} s\n{said}");
+        // With 2 s for each of them it would be 6 and more.
+        assert!((2.0..5.9).contains(&seconds), "{isolation}: {seconds} s\n{said}");
     }
 }

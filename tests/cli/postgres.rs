@@ -15,10 +15,17 @@ use rustix::process::Signal;
 
 use super::daemon::{SHARE, audit, in_state, wait};
 use super::world::{self, Running, SOON, World, says, stop, until};
-use crate::support::postgres::Postgres;
+use crate::support::postgres::{Postgres, SHORT_LEASE};
 
 const CARRIERS: &str = r#"["UA", "B6"]"#;
 const ROWS: u64 = 58_665 + 54_635;
+
+/// Longer than a busy machine keeps a daemon waiting.
+const LONG_LEASE: Duration = Duration::from_secs(10);
+
+fn lease(lease: Duration) -> String {
+    format!("lease = \"{}s\"", lease.as_secs())
+}
 
 /// Daemons that have one ledger, each with a part of the work.
 struct Pair {
@@ -44,9 +51,17 @@ impl Pair {
     fn with_nobody(url: &str, config: &str) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let schema = format!("daemons{}", NEXT.fetch_add(1, Ordering::Relaxed));
-        let ledger = format!("[ledger]\nurl = \"{url}\"\nschema = \"{schema}\"\nlease = \"2s\"\n");
+        let ledger = format!("[ledger]\nurl = \"{url}\"\nschema = \"{schema}\"\n{}\n", lease(LONG_LEASE));
         let world = World::new(&format!("{config}\n{ledger}"));
         Self { world, sandbox: None, schema, url: url.to_owned() }
+    }
+
+    /// The same with leases that run out soon. Nobody has the ledger yet.
+    fn with_short_lease(self) -> Self {
+        let (text, long) = (self.world.text(), lease(LONG_LEASE));
+        assert!(text.contains(&long));
+        self.world.write("consign.toml", text.replace(&long, &lease(SHORT_LEASE)));
+        self
     }
 
     fn psql(&self, sql: &str) -> String {
@@ -142,7 +157,7 @@ impl Pair {
 #[test]
 fn postgres_two_daemons_share_and_a_killed_ones_work_is_taken_over() {
     let Some(server) = Postgres::shared() else { return };
-    let pair = Pair::new(&server.url(), "concurrency = 1");
+    let pair = Pair::new(&server.url(), "concurrency = 1").with_short_lease();
     let mut daemons = vec![pair.daemon(), pair.daemon()];
     // Whichever has something, for the first to ask gets it. Standing still, it keeps that.
     let mut at = None;
@@ -168,7 +183,7 @@ fn postgres_two_daemons_share_and_a_killed_ones_work_is_taken_over() {
 #[test]
 fn postgres_a_daemon_paused_beyond_its_lease_is_fenced() {
     let Some(server) = Postgres::shared() else { return };
-    let pair = Pair::new(&server.url(), "");
+    let pair = Pair::new(&server.url(), "").with_short_lease();
     let (mut paused, one) = pair.daemon();
     let (mut other, _) = pair.daemon();
     until("it is paused in the middle of a run", SOON, || pair.stands_still_at_work(&paused, &one));

@@ -208,8 +208,10 @@ fn what_waits_for_a_plugin_heeds_its_deadline() {
     let daemon = world.daemon();
     wait_until_halted(&world);
     let skipped = || world.run(&["history", "--skipped", "--share", "halting", "--json"]).ended(0).json();
-    until("slots are too late", SOON, || skipped().as_array().is_some_and(|skipped| skipped.len() >= 2));
-    assert_eq!(skipped()[0]["reason"], "quarantine");
+    // Where the first deliveries were slow, others were left out for the overlap before.
+    until("slots are too late", SOON, || {
+        skipped().as_array().unwrap().iter().filter(|slot| slot["reason"] == "quarantine").count() >= 2
+    });
     says(&world.log(), &["its deadline passed while its plugin was in quarantine"]);
     stop(daemon);
 }

@@ -20,6 +20,11 @@ fn config() -> String {
     world::flights(&customers, "daily", SHARE)
 }
 
+/// The share has ended, so that nothing fires by itself at midnight while a daemon lives.
+fn ended() -> String {
+    config().replace("@daily\"", "@daily\"\nend = 2026-01-04")
+}
+
 const SLOT: &str = "2026-01-01T00:00:00Z";
 const SEND: [&str; 5] = ["send", "daily", "--at", SLOT, "--json"];
 const ROWS: u64 = 714;
@@ -117,13 +122,13 @@ fn recovery_that_dies_too_still_finds_its_own_manifest() {
 #[test]
 fn recovery_does_not_take_another_bucket_for_the_one_it_stored_in() {
     for point in ["upload-created", "sealed"] {
-        let world = World::new(&config());
+        let world = World::new(&ended());
         let mut sandbox = world.sandbox();
         crashed(&world, point);
         sandbox.signal(Signal::INT);
         sandbox.wait(SOON);
         let run = world.runs()[0]["run"].clone();
-        let moved = config().replace("acme-data", "acme-new").replace("000000000001", "000000000003");
+        let moved = ended().replace("acme-data", "acme-new").replace("000000000001", "000000000003");
         let world = world.with(&moved);
         let _sandbox = world.sandbox();
         daemon_until(&world, "the slot is committed", || {
@@ -146,7 +151,7 @@ fn recovery_does_not_take_another_bucket_for_the_one_it_stored_in() {
 #[test]
 fn recovery_gives_nothing_to_a_customer_who_was_taken_off() {
     for point in ["upload-created", "sealed"] {
-        let world = World::new(&config());
+        let world = World::new(&ended());
         let _sandbox = world.sandbox();
         crashed(&world, point);
         let run = world.runs()[0]["run"].clone();

@@ -6,6 +6,7 @@ use std::process::Stdio;
 use rustix::process::Signal;
 use serde_json::Value;
 
+use super::daemon::stop_idle;
 use super::world::{self, Running, SOON, World, says, stop, until};
 
 const SHARE: &str = r#"
@@ -75,7 +76,7 @@ fn reload_goes_over_while_deliveries_finish_under_the_old_one() {
         assert_eq!(shown["deliveries"][0]["attempts"].as_array().unwrap().len(), 1, "{shown:#}");
     }
     delivered(&world, "second");
-    stop(daemon);
+    stop_idle(&world, daemon);
     // Every slot once, under either.
     let mut slots: Vec<Value> = world.runs().into_iter().map(|run| run["slot"].clone()).collect();
     let all = slots.len();

@@ -8,6 +8,7 @@ use std::process::ExitStatus;
 
 use serde_json::Value;
 
+use super::daemon::stop_idle;
 use super::world::{self, MANIFEST, Ran, SOON, World, stop, until};
 use crate::support::strace::may_trace;
 
@@ -21,8 +22,8 @@ pub(super) fn config() -> String {
     };
     let tick = "schedule = \"* * * * * *\"\noverlap = \"queue\"\ncatch_up = \"all\"\nto = { customers = [\"acme\"] }\n";
     world::flights(&world::customer("acme", 1, "us-east-1", "\"AS\""), "tick", tick)
-        + &of("daily", "schedule = \"@daily\"")
-        + &of("newest", "schedule = \"@daily\"\nmode = \"replace\"")
+        + &of("daily", "schedule = \"@daily\"\nend = 2026-01-04")
+        + &of("newest", "schedule = \"@daily\"\nend = 2026-01-04\nmode = \"replace\"")
 }
 
 const TWO: &str = "2026-01-02T00:00:00Z";
@@ -33,7 +34,8 @@ fn succeeded(world: &World, share: &str) -> BTreeSet<String> {
     runs.map(|run| run["slot"].as_str().unwrap().to_owned()).collect()
 }
 
-/// The daemon's life until so many more slots of `tick` are delivered than there are, and this one of these.
+/// The daemon's life until so many more slots of `tick` are delivered than there are, and this one of these. Of
+/// `tick` nothing is left that was planned and has not begun, which whoever restores the ledger would end.
 fn live(world: &World, more: usize, other: &[(&str, &str)]) {
     let before = succeeded(world, "tick").len();
     let mut daemon = world.daemon();
@@ -42,7 +44,8 @@ fn live(world: &World, more: usize, other: &[(&str, &str)]) {
         let are_there = other.iter().all(|(share, slot)| succeeded(world, share).contains(*slot));
         are_there && succeeded(world, "tick").len() >= before + more
     });
-    stop(daemon);
+    stop_idle(world, daemon);
+    world.run(&["resume", "tick"]).ended(0);
 }
 
 /// Slots of a share that nobody is known to have, with the customers where it is not all.

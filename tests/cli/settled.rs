@@ -200,7 +200,9 @@ struct Replacing {
 
 impl Replacing {
     fn new() -> Self {
-        let share = format!("schedule = \"@daily\"\nmode = \"replace\"\n{ONCE}\nto = {{ customers = [\"acme\"] }}\n");
+        let share = format!(
+            "schedule = \"@daily\"\nend = 2026-01-04\nmode = \"replace\"\n{ONCE}\nto = {{ customers = [\"acme\"] }}\n"
+        );
         let customer = world::customer("acme", 1, "us-east-1", "\"AS\"");
         let mut world = World::new(&world::flights(&customer, "daily", &share));
         // What is not begun is said there alone.
@@ -281,7 +283,8 @@ fn a_role_that_refuses_while_a_manifest_is_in_doubt_does_not_hide_what_can_be_do
 #[test]
 fn what_cannot_be_settled_says_why_and_what_to_do() {
     let both = world::customer("acme", 1, "us-east-1", "\"AS\"") + &world::customer("beta", 2, "us-east-1", "\"HA\"");
-    let share = format!("schedule = \"@daily\"\n{ONCE}\nto = {{ customers = [\"acme\", \"beta\"] }}\n");
+    let share =
+        format!("schedule = \"@daily\"\nend = 2026-01-04\n{ONCE}\nto = {{ customers = [\"acme\", \"beta\"] }}\n");
     let world = World::new(&world::flights(&both, "daily", &share));
     let _sandbox = world.sandbox();
     let proxy = Proxy::start(&world.endpoint());

@@ -12,8 +12,8 @@ use std::fs;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, OnceLock};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -67,9 +67,10 @@ pub fn in_lanes<T: Sync>(lanes: usize, all: &[T], one: impl Fn(&T) + Sync) {
     });
 }
 
-/// The first of the two slots.
+/// The first of the two slots. The share ends with the other one, so that a day that begins meanwhile changes neither.
 fn first_slot() -> DateTime<Utc> {
-    Clock::system().now().date_naive().and_time(NaiveTime::MIN).and_utc() - TimeDelta::days(1)
+    static FIRST: OnceLock<DateTime<Utc>> = OnceLock::new();
+    *FIRST.get_or_init(|| Clock::system().now().date_naive().and_time(NaiveTime::MIN).and_utc() - TimeDelta::days(1))
 }
 
 /// What the process does whose calls are counted.
@@ -96,8 +97,9 @@ impl Life {
     fn world(self) -> World {
         let customers =
             world::customer("acme", 1, "us-east-1", "\"AS\"") + &world::customer("beta", 2, "us-east-1", "\"HA\"");
+        let keys = format!("end = {}\n{SHARE}", (first_slot() + TimeDelta::days(1)).format("%FT%TZ"));
         // An upload that is only tried is in no ledger.
-        let world = World::new(&format!("preflight = \"never\"\n{}", world::flights(&customers, "daily", SHARE)));
+        let world = World::new(&format!("preflight = \"never\"\n{}", world::flights(&customers, "daily", &keys)));
         match self {
             Life::Send { new_ledger: true } => {}
             Life::Migration(_) => {

@@ -221,11 +221,14 @@ fn a_deadline_ends_what_waits_for_its_customer() {
     let world = world("deadline = \"3s\"\ncatch_up = \"all\"");
     let _sandbox = world.sandbox_of(&WRONG);
     let daemon = world.daemon();
-    until("its deadline has passed", SOON, || failures(&world).iter().any(|why| why.contains("which is the deadline")));
-    let failures = failures(&world);
-    for why in failures.iter().filter(|why| why.contains("which is the deadline")) {
-        assert!(why.starts_with("\"trust-policy\"") && why.contains("the customer is not ready since"), "{why}");
-    }
+    // A first one may be too late before it is known that the customer is not ready.
+    let mut late = Vec::new();
+    until("its deadline has passed", SOON, || {
+        late = failures(&world);
+        late.retain(|why| why.contains("the customer is not ready since") && why.contains("which is the deadline"));
+        !late.is_empty()
+    });
+    assert!(late.iter().all(|why| why.starts_with("\"trust-policy\"")), "{late:?}");
     globex_goes_on(&world);
     stop(daemon);
 }
@@ -349,7 +352,7 @@ fn what_waits_for_its_customer_can_be_cancelled() {
 #[test]
 fn what_waits_for_one_customer_outlives_a_send_to_another() {
     // All slots of the share are looked at, because they go in order.
-    let world = World::new(&config("latest_pointer = true").replace("\"* * * * * *\"", "\"@daily\""));
+    let world = World::new(&config("latest_pointer = true").replace("\"* * * * * *\"", "\"@daily\"\nend = 2026-01-04"));
     let sandbox = world.sandbox_of(&WRONG);
     world.run(&["backfill", "each", "--from", "2026-01-01", "--to", "2026-01-02"]).ended(0);
     let daemon = world.daemon();
@@ -375,7 +378,8 @@ fn a_deadline_does_not_end_what_is_sealed_and_waits_for_its_customer() {
     world.configure(&proxy.endpoint, "", "");
     let mut dies = world.start(&[], &["run"], &[("CONSIGN_CRASH_AT", "sealed")]);
     assert_eq!(dies.wait(SOON).code(), None);
-    let run = world.runs().last().unwrap()["run"].as_str().unwrap().to_owned();
+    // One that was too slow to be sealed has failed, and the next one was tried.
+    let run = world.runs()[0]["run"].as_str().unwrap().to_owned();
     let delivery = || world.run(&["show", &run, "--json"]).ended(0).json()["deliveries"][0].clone();
     proxy.obey(|seen, _| {
         (seen.call == Call::AssumeRole).then(|| {

@@ -8,7 +8,7 @@ const VERIFY: [&str; 5] = ["send", "flights", "--at", "2026-01-01T00:00:00Z", "-
 /// Two customers, gzip and several objects: all that may change bytes.
 fn delivered() -> (World, Running) {
     let customers = customer("alaska", 1, "us-east-1", "\"AS\"") + &customer("delta", 2, "us-east-1", "\"DL\"");
-    let keys = "schedule = \"0 0 * * *\"\nmax_object_size = \"100 kB\"\ncompression = \"gzip\"\n\
+    let keys = "schedule = \"0 0 * * *\"\nend = 2026-01-04\nmax_object_size = \"100 kB\"\ncompression = \"gzip\"\n\
                 to = { customers = [\"alaska\", \"delta\"] }";
     let config = flights(&customers, "flights", keys)
         .replace("tables.flights = \"@FLIGHTS@\"", "tables.flights = \"flights.parquet\"");

@@ -13,6 +13,8 @@ use base64::Engine as _;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
+use crate::support::ports;
+
 /// How long a command may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(180);
 
@@ -336,7 +338,7 @@ impl World {
     /// S3 and STS for the configuration's customers, objects in `buckets`; the
     /// configuration then names it.
     pub fn sandbox(&self) -> Running {
-        let (sandbox, endpoint) = self.sandbox_on("consign.toml", "127.0.0.1:0");
+        let (sandbox, endpoint) = self.sandbox_on("consign.toml", &ports::address());
         self.configure(&endpoint, "", "");
         sandbox
     }
@@ -364,7 +366,7 @@ impl World {
         self.write("served.toml", served);
         let listen = self.listens();
         let nobodys = listen == "127.0.0.1:1";
-        let (sandbox, endpoint) = self.sandbox_on("served.toml", if nobodys { "127.0.0.1:0" } else { &listen });
+        let (sandbox, endpoint) = self.sandbox_on("served.toml", &if nobodys { ports::address() } else { listen });
         if nobodys {
             self.configure(&endpoint, "", "");
         }

@@ -110,7 +110,7 @@ impl<'a> Daemons<'a> {
         }
     }
 
-    /// Ends all of them well.
+    /// Ends all of them well. Of several, one that was kept waiting by a busy machine may have lost its lease.
     pub fn stop(mut self) -> (usize, usize) {
         for running in &self.running {
             running.signal(Signal::TERM);
@@ -119,7 +119,9 @@ impl<'a> Daemons<'a> {
             let status = running.wait(SOON);
             // Before it is ready, the signal itself ends it.
             let is_well = status.code() == Some(0) || status.signal() == Some(Signal::TERM.as_raw());
-            assert!(is_well, "{status}: {}", self.scene.log());
+            let is_fenced =
+                || status.code() == Some(4) && self.scene.log().contains("the lease on this consign's work ran out");
+            assert!(is_well || is_fenced(), "{status}: {}", self.scene.log());
         }
         (self.kills, self.starts)
     }
@@ -148,7 +150,7 @@ fn comes_to_its_end(scene: &Scene, daemons: &mut Daemons<'_>) {
         if now < left {
             (left, since) = (now, Instant::now());
         }
-        assert!(since.elapsed() < SOON, "all has come to its end: {now} have not, and nothing for {SOON:?}");
+        assert!(since.elapsed() < PATIENCE, "all has come to its end: {now} have not, and nothing for {PATIENCE:?}");
         sleep(Duration::from_millis(20));
     }
 }

@@ -3,8 +3,8 @@
 
 use std::collections::HashSet;
 use std::os::unix::process::ExitStatusExt as _;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, OnceLock};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -182,9 +182,11 @@ impl Driver {
     }
 }
 
-/// Its first moment.
+/// Its first moment, also when another day begins meanwhile.
 fn yesterday() -> DateTime<Utc> {
-    Clock::system().now().date_naive().and_time(NaiveTime::MIN).and_utc() - TimeDelta::days(1)
+    static YESTERDAY: OnceLock<DateTime<Utc>> = OnceLock::new();
+    *YESTERDAY
+        .get_or_init(|| Clock::system().now().date_naive().and_time(NaiveTime::MIN).and_utc() - TimeDelta::days(1))
 }
 
 fn of_slot(share: &str, at: DateTime<Utc>) -> String {
@@ -295,6 +297,8 @@ fn first_of_pairs() -> usize {
 /// The requests of a delivery.
 fn calls(driver: Driver, server: Server, share: &str) -> Vec<Call> {
     let scene = scene(driver, server);
+    // Each of them once.
+    scene.has_time(&["consign.toml"]);
     assert_eq!(driver.delivers(&scene, share, 0), End::Delivered, "{}", scene.log());
     scene.story(0).holds("without a fault");
     scene.proxy.history().iter().map(|event| event.seen.call).collect()
@@ -416,6 +420,7 @@ fn looks(scene: &Scene, from: usize) -> Vec<Call> {
 #[test]
 fn faults_each_alone_before_the_first_delivery() {
     let scene = scene_with(Driver::Daemon, Server::Sandbox, "first");
+    scene.has_time(&["consign.toml"]);
     delivers_first(&scene, 0);
     scene.story(0).holds("without a fault");
     let looked = looks(&scene, 0);

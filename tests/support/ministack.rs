@@ -2,13 +2,15 @@
 //! per test process, on a free port, gone when the process ends however it ends.
 
 use std::io::{Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use url::form_urlencoded;
+
+use super::ports;
 
 const VERSION: &str = "1.5.33";
 
@@ -96,7 +98,7 @@ impl Ministack {
 
     fn start() -> Ministack {
         let program = installed();
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = ports::free();
         // The shell outlives neither our pipe nor the server it started.
         let server = Command::new("sh")
             .args(["-c", "\"$0\" </dev/null >/dev/null 2>&1 & pid=$!; cat >/dev/null; kill $pid"])

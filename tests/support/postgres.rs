@@ -3,7 +3,7 @@
 //! ends. A schema for each test.
 
 use std::fs;
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use consign::config::Database;
 
 use super::needs::not_tested;
+use super::ports;
 
 /// Longer than a busy machine has a process wait: it does not run out before a test ends.
 pub const LEASE: Duration = Duration::from_secs(120);
@@ -75,8 +76,7 @@ impl Postgres {
         let made = Command::new("sh").args(["-c", &make]).current_dir("/").stdin(Stdio::null()).status().unwrap();
         assert!(made.success(), "{make}: {made}");
         change(&data);
-        // As late as can be, because nobody keeps it for the server.
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = ports::free();
         let server = Postgres { port, shell: shell(&programs, &data, port, options, &run), programs, options, data };
         server.wait();
         server

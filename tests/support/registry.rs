@@ -4,7 +4,7 @@
 
 use std::fs;
 use std::io::{Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use super::needs::not_tested;
+use super::ports;
 
 /// Who may log in to a registry that asks for it.
 pub const USERNAME: &str = "robot";
@@ -146,7 +147,7 @@ impl Registry {
 impl Server {
     /// `more` is the end of its configuration, `after` a command for when it has ended.
     fn start(data: &Path, more: &str, after: &str) -> Self {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = ports::free();
         let shown = data.display();
         let config = format!(
             "version: 0.1\nlog:\n  level: error\n  accesslog:\n    disabled: true\nstorage:\n  filesystem:\n    \

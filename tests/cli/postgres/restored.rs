@@ -35,7 +35,7 @@ fn postgres_restored_from_a_dump_delivers_nothing_twice() {
 #[test]
 fn postgres_a_daemon_that_lives_through_a_restoration_ends() {
     let Some(server) = Postgres::shared() else { return };
-    let pair = Pair::new(&server.url(), "");
+    let pair = Pair::new(&server.url(), "").with_short_lease();
     let dump = pair.world.path("dump.sql");
     let (mut daemon, node) = pair.daemon();
     until("it delivers", SOON, || pair.has(&node, "succeeded") > 0);

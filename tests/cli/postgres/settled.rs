@@ -13,7 +13,7 @@ const SLOT: &str = "2026-01-01T00:00:00Z";
 /// A pair, of which one has a delivery in doubt that is not tried again.
 fn pair(server: &Postgres) -> (Pair, Proxy) {
     let keys = "retry = { attempts = 1, backoff = \"1h\", max_backoff = \"1h\" }";
-    let share = format!("schedule = \"@daily\"\n{keys}\nto = {{ customers = [\"acme\"] }}\n");
+    let share = format!("schedule = \"@daily\"\nend = 2026-01-04\n{keys}\nto = {{ customers = [\"acme\"] }}\n");
     let customer = world::customer("acme", 1, "us-east-1", "\"AS\"");
     let pair = Pair::with(&server.url(), "", &world::flights(&customer, "daily", &share));
     let proxy = Proxy::start(&pair.world.endpoint());

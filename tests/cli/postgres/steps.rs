@@ -27,7 +27,7 @@ const ROWS: u64 = 714;
 fn pair(server: &Postgres, keys: &str) -> Pair {
     let share = format!("schedule = \"* * * * * *\"\noverlap = \"allow\"\n{keys}\nto = {{ customers = [\"acme\"] }}\n");
     let customer = world::customer("acme", 1, "us-east-1", "\"AS\"");
-    Pair::with(&server.url(), "concurrency = 1", &world::flights(&customer, "tick", &share))
+    Pair::with(&server.url(), "concurrency = 1", &world::flights(&customer, "tick", &share)).with_short_lease()
 }
 
 const SEVERAL_OBJECTS: &str = "max_object_size = \"100 kB\"";

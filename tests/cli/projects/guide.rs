@@ -2,7 +2,6 @@
 //! shell, and its own configuration.
 
 use std::fs;
-use std::net::TcpListener;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -11,6 +10,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::super::world::{checkout, until};
+use crate::support::ports;
 
 /// As long as a build from nothing may take.
 const PATIENCE: Duration = Duration::from_secs(900);
@@ -45,7 +45,7 @@ impl Guide {
     /// the page's: where the sandbox listens, so that several can be followed at the same time.
     /// All that was said is returned.
     pub fn follow(&self, dir: &Path, language: &str, environment: impl Fn(&mut Command)) -> String {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = ports::free();
         let mut script = SHELL.replace("PORT", &port.to_string());
         let make = self.make.iter().map(|Step { command, shows }| {
             assert_eq!(shows, "");
