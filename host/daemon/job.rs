@@ -108,9 +108,7 @@ pub(super) async fn carry_out(
 ) -> Result<Progress, LedgerError> {
     let Delivery { id, run, slot, customer, .. } = delivery;
     let Generation { config, parts, .. } = generation;
-    // Who asks for a delivery wants to know at once what keeps it from working.
-    let retrying = if delivery.origin == Origin::Manual { Retrying::Daemon } else { Retrying::Schedule };
-    let run = *run;
+    let (run, retrying) = (*run, Retrying::of(delivery.origin));
     let recorder = Recorder { parts, ledger, config, run, slot, customer, retrying, stop, gauge };
     let work = async {
         match task {
