@@ -151,6 +151,7 @@ impl Desk {
         self.go_by_quarantine();
         self.look_at_all_customers();
         self.forget_customers();
+        self.forget_unconfigured();
         // With many shares this takes a while too.
         drop(tokio::task::spawn_blocking(move || drop((planner, generation, seen))));
         tracing::info!(generation = number, shares, "the configuration is adopted");
