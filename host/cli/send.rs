@@ -253,6 +253,9 @@ impl Sending {
             let of_person = self.recorder(ledger, run, &slot, &customer);
             let outcome = Recorder { retrying, stop: stopper.listen(deadline), ..of_person }.resume(delivery).await?;
             let Some(outcome) = outcome else { continue };
+            if let Outcome::Unrecorded { error, .. } = outcome {
+                return Err(error.into());
+            }
             open += usize::from(!matches!(outcome, Outcome::Committed(_) | Outcome::Failed(_)));
             tell_cleared((run, &slot, &customer), &outcome);
         }
@@ -346,6 +349,7 @@ fn fared(
 ) -> Result<Fared, CliError> {
     Ok(match outcome {
         Outcome::Committed(manifest) => committed(customer, *manifest)?,
+        Outcome::Unrecorded { error, .. } => return Err(error.into()),
         Outcome::Waits { failure, .. } => Fared::failed(customer, Fate::Sealed, failure),
         Outcome::Failed(failure)
         | Outcome::Interrupted(failure)
@@ -358,7 +362,7 @@ fn fared(
 /// Nobody has asked for that slot, so that no report has it.
 fn tell_cleared((run, slot, customer): (RunId, &Slot, &CustomerName), outcome: &Outcome) {
     let (priority, what) = match outcome {
-        Outcome::Committed(_) => (Priority::Info, "is delivered".to_owned()),
+        Outcome::Committed(_) | Outcome::Unrecorded { .. } => (Priority::Info, "is delivered".to_owned()),
         Outcome::Waits { failure, due, .. } => {
             (Priority::Warning, format!("is to be tried again at {}: {failure}", to_the_second(*due)))
         }

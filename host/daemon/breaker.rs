@@ -47,7 +47,7 @@ fn signs(failure: &Failure) -> [Sign; 2] {
 /// What an end says of them, and the failure that says it.
 fn signs_of_end(progress: &Progress) -> ([Sign; 2], Option<&Failure>) {
     match progress {
-        Progress::Delivered(_) => ([Sign::Answers; 2], None),
+        Progress::Delivered(_) | Progress::Unrecorded { .. } => ([Sign::Answers; 2], None),
         Progress::Waits { failure, .. } | Progress::Failed(failure) | Progress::Held { failure, .. } => {
             (signs(failure), Some(failure))
         }
