@@ -319,7 +319,7 @@ fn daemon_goes_on_when_its_full_disk_has_room() {
 /// that the ledger can be written again, and would get it a second time.
 #[test]
 fn daemon_puts_no_manifest_twice_because_its_disk_is_full() {
-    let world = World::new(&config("\"AS\"").replace("*/1 * * * * *", "@daily"));
+    let world = World::new(&config("\"AS\"").replace("*/1 * * * * *\"", "@daily\"\nend = 2026-01-04"));
     fs::create_dir(world.path("state")).unwrap();
     let Some(disk) = SmallDisk::mount(&world.path("state"), 64) else { return };
     let _sandbox = world.sandbox();
