@@ -44,7 +44,7 @@ pub(crate) use components::{
 pub use gauge::{Gauge, Reading};
 pub use journal::NoJournal;
 pub use parts::Parts;
-pub use record::{Outcome, Recorder, yet_to_come};
+pub use record::{Finished, Outcome, Recorder, yet_to_come};
 pub use report::{Fared, Fate, Report};
 pub use retry::Retrying;
 pub use sealed::way_out;

@@ -1,6 +1,7 @@
 //! The binary, end to end: what a person types, what is in the buckets after it.
 
 mod admin;
+mod alone;
 mod audit;
 mod buckets;
 mod calendar;

@@ -17,6 +17,11 @@ pub fn print(report: &Report) {
     outcomes.iter().for_each(fared);
 }
 
+/// Of a run that has only begun: who is not in it, and why.
+pub fn left_alone(report: &Report) {
+    report.outcomes.iter().for_each(fared);
+}
+
 /// Failed when any customer did not get the slot.
 pub fn exit(report: &Report) -> Exit {
     if report.is_whole() { Exit::Done } else { Exit::Failed }

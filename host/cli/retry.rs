@@ -204,7 +204,10 @@ async fn ask(global: &Global, failed: Vec<Failed>) -> Made {
 
 fn tell_begun(report: &Report) {
     match report.run {
-        Some(run) => line(&format!("{} {}: run {run} has begun", report.slot.share, exact(report.slot.at))),
+        Some(run) => {
+            line(&format!("{} {}: run {run} has begun", report.slot.share, exact(report.slot.at)));
+            report::left_alone(report);
+        }
         None => report::print(report),
     }
 }

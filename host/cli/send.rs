@@ -1,5 +1,6 @@
 //! `consign send`: one run of one share, now.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -11,16 +12,16 @@ use super::log::Priority;
 use super::output::{self, CliError, Exit};
 use super::progress::Progress;
 use super::{Global, report, setup, waiting};
-use crate::clock::{Clock, Instant};
+use crate::clock::{Clock, Instant, to_the_second};
 use crate::config::{Config, Share};
 use crate::crash::{self, Point};
 use crate::daemon::admin::ask::Ask;
 use crate::delivery::Target;
-use crate::domain::{CustomerName, Failure, Layer, Refused, Retry, RunId, Slot};
-use crate::ledger::{Claim, DeliveryId, Ledger, LedgerError, OnRecord, RunState};
+use crate::domain::{CustomerName, Failure, Layer, Manifest, Refused, Retry, RunId, Slot};
+use crate::ledger::{Claim, DeliveryId, DeliveryState, Ledger, LedgerError, OnRecord, RunState, Unfinished};
 use crate::run::{
-    self, Fared, Fate, Gauge, NoJournal, Outcome, Parts, Recorder, Report, Retrying, Stop, Turn, Work, quarantine,
-    wanted,
+    self, Fared, Fate, Gauge, NoJournal, Outcome, Parts, Recorder, Report, Retrying, Stop, Stopper, Turn, Work,
+    quarantine, wanted,
 };
 
 #[derive(Args)]
@@ -189,9 +190,12 @@ impl Sending {
             let Failure { message, remedy, .. } = run::yet_to_come(&self.slot);
             return Err(Refused::request(message, remedy).into());
         }
-        self.take_up(ledger).await?;
-        let started = ledger.start_manual(self.slot.clone(), self.customers.clone()).await?;
+        let tried = self.take_up(ledger).await?;
+        let had_their_try: BTreeSet<&CustomerName> = tried.iter().map(|fared| &fared.customer).collect();
+        let others = self.customers.iter().filter(|customer| !had_their_try.contains(customer)).cloned().collect();
+        let started = ledger.start_manual(self.slot.clone(), others).await?;
         let mut report = Report::of(&started);
+        report.outcomes.extend(tried);
         progress.skip(report.outcomes.len());
         if let Some(claim) = started.claim {
             crash::point(Point::Claimed);
@@ -218,23 +222,68 @@ impl Sending {
         self.config.shares.get(&self.slot.share).is_some_and(|share| share.is_in_order())
     }
 
-    /// Brings to its end what an earlier process left of these deliveries. Whoever
-    /// has the ledger's lock knows that nobody else is at work on them.
-    async fn take_up(&self, ledger: &Ledger) -> Result<(), CliError> {
+    /// Goes on with what an earlier process left of these deliveries, once nothing is in their way. Whoever has
+    /// the ledger's lock knows that nobody else is at work on them. Tells how those fared who had their try by this.
+    async fn take_up(&self, ledger: &Ledger) -> Result<Vec<Fared>, CliError> {
         let unfinished = ledger.unfinished_of(&self.slot, self.in_order()).await?;
-        for left in unfinished.into_iter().filter(|left| !self.is_early(&left.slot)) {
-            let (own, others): (Vec<_>, Vec<_>) =
-                left.deliveries.into_iter().partition(|open| self.customers.contains(&open.customer));
-            for delivery in own {
-                let customer = delivery.customer.clone();
-                self.recorder(ledger, left.run, &left.slot, &customer).resume(delivery).await?;
+        let unfinished = unfinished.into_iter().filter(|left| !self.is_early(&left.slot));
+        let (asked, others): (Vec<_>, Vec<_>) = unfinished.partition(|left| left.slot.at == self.slot.at);
+        for left in others {
+            self.clear(ledger, left).await?;
+        }
+        let mut tried = Vec::new();
+        for left in asked {
+            tried.extend(self.go_on(ledger, left).await?);
+        }
+        Ok(tried)
+    }
+
+    /// Of another slot of the share only what is in the way of this one, and by its own rule: what is on schedule
+    /// waits for its next try.
+    async fn clear(&self, ledger: &Ledger, left: Unfinished) -> Result<(), CliError> {
+        let Unfinished { run, slot, origin, deadline, state, deliveries, .. } = left;
+        let (stopper, mut open) = (Stopper::default(), 0);
+        for delivery in deliveries.into_iter().filter(|delivery| !delivery.state.has_ended()) {
+            let is_in_the_way = matches!(delivery.state, DeliveryState::Working | DeliveryState::Sealed);
+            if !is_in_the_way || !self.customers.contains(&delivery.customer) {
+                open += 1;
+                continue;
             }
-            // What waits for somebody else is the next daemon's: the run's end would have it fail.
-            if left.state == RunState::Running && others.iter().all(|open| open.state.has_ended()) {
-                finish(ledger, left.run).await?;
+            let (customer, retrying) = (delivery.customer.clone(), Retrying::of(origin));
+            let of_person = self.recorder(ledger, run, &slot, &customer);
+            let outcome = Recorder { retrying, stop: stopper.listen(deadline), ..of_person }.resume(delivery).await?;
+            let Some(outcome) = outcome else { continue };
+            if let Outcome::Unrecorded { error, .. } = outcome {
+                return Err(error.into());
             }
+            open += usize::from(!matches!(outcome, Outcome::Committed(_) | Outcome::Failed(_)));
+            tell_cleared((run, &slot, &customer), &outcome);
+        }
+        // What waits is the next daemon's: the run's end would have it fail.
+        if state == RunState::Running && open == 0 {
+            finish(ledger, run).await?;
         }
         Ok(())
+    }
+
+    /// One try of each, as for who begins.
+    async fn go_on(&self, ledger: &Ledger, left: Unfinished) -> Result<Vec<Fared>, CliError> {
+        let Unfinished { run, slot, state, deliveries, .. } = left;
+        let (own, others): (Vec<_>, Vec<_>) =
+            deliveries.into_iter().partition(|open| self.customers.contains(&open.customer));
+        let mut tried = Vec::new();
+        for delivery in own {
+            let customer = delivery.customer.clone();
+            let outcome = self.recorder(ledger, run, &slot, &customer).resume(delivery).await?;
+            let has_it = |customer, _| Ok(Fared::earlier(customer, Fate::AlreadyCommitted, run));
+            let Some(outcome) = outcome else { continue };
+            tried.push(Fared { earlier: Some(run), ..fared(customer, outcome, has_it)? });
+        }
+        // What waits for somebody else is the next daemon's: the run's end would have it fail.
+        if state == RunState::Running && others.iter().all(|open| open.state.has_ended()) {
+            finish(ledger, run).await?;
+        }
+        Ok(tried)
     }
 
     async fn deliver(&self, ledger: &Ledger, claim: &Claim, progress: &Progress) -> Result<Vec<Fared>, CliError> {
@@ -243,15 +292,7 @@ impl Sending {
             let work = self.work(&customer, claim.run, claim.slot.clone());
             let outcome = self.recorder(ledger, claim.run, &claim.slot, &customer).deliver(delivery).await?;
             progress.done(&customer);
-            Ok::<_, CliError>(match outcome {
-                Outcome::Committed(manifest) => Fared::committed(&work?, *manifest),
-                Outcome::Waits { failure, .. } => Fared::failed(customer, Fate::Sealed, failure),
-                Outcome::Failed(failure)
-                | Outcome::Interrupted(failure)
-                | Outcome::Quarantined(failure)
-                | Outcome::NotYet(failure)
-                | Outcome::Held { failure, .. } => Fared::failed(customer, Fate::Failed, failure),
-            })
+            fared(customer, outcome, |_, manifest| Ok(Fared::committed(&work?, manifest)))
         };
         let deliveries = stream::iter(claim.deliveries.clone()).map(one);
         let ended: Vec<_> = deliveries.buffer_unordered(self.config.daemon.concurrency).collect().await;
@@ -298,6 +339,43 @@ impl Sending {
     fn work(&self, customer: &CustomerName, run: RunId, slot: Slot) -> Result<Work, Failure> {
         Work::new(&self.config, &slot, customer, run)
     }
+}
+
+/// What came of a person's one try.
+fn fared(
+    customer: CustomerName,
+    outcome: Outcome,
+    committed: impl FnOnce(CustomerName, Manifest) -> Result<Fared, CliError>,
+) -> Result<Fared, CliError> {
+    Ok(match outcome {
+        Outcome::Committed(manifest) => committed(customer, *manifest)?,
+        Outcome::Unrecorded { error, .. } => return Err(error.into()),
+        Outcome::Waits { failure, .. } => Fared::failed(customer, Fate::Sealed, failure),
+        Outcome::Failed(failure)
+        | Outcome::Interrupted(failure)
+        | Outcome::Quarantined(failure)
+        | Outcome::NotYet(failure)
+        | Outcome::Held { failure, .. } => Fared::failed(customer, Fate::Failed, failure),
+    })
+}
+
+/// Nobody has asked for that slot, so that no report has it.
+fn tell_cleared((run, slot, customer): (RunId, &Slot, &CustomerName), outcome: &Outcome) {
+    let (priority, what) = match outcome {
+        Outcome::Committed(_) | Outcome::Unrecorded { .. } => (Priority::Info, "is delivered".to_owned()),
+        Outcome::Waits { failure, due, .. } => {
+            (Priority::Warning, format!("is to be tried again at {}: {failure}", to_the_second(*due)))
+        }
+        Outcome::Held { failure, .. } => (Priority::Warning, format!("waits for its customer: {failure}")),
+        Outcome::Failed(failure) => (Priority::Error, format!("has failed: {failure}")),
+        Outcome::Interrupted(why) | Outcome::Quarantined(why) | Outcome::NotYet(why) => {
+            (Priority::Warning, format!("waits: {why}"))
+        }
+    };
+    output::stderr(
+        priority,
+        &format!("slot {slot} to {customer}, which was in the way, {what} (`consign show {run}`)"),
+    );
 }
 
 /// Ends a run, unless something of it is left for a later process.

@@ -6,7 +6,7 @@ use super::client::Client;
 use super::log::Priority;
 use super::output::{self, CliError, Exit, line};
 use super::progress::Progress;
-use super::{Global, send, serve};
+use super::{Global, report, send, serve};
 use crate::clock::to_the_second;
 use crate::daemon::admin::ask::{Ask, Event};
 use crate::domain::RunId;
@@ -40,10 +40,13 @@ pub async fn run(global: &Global, client: Client, ask: Ask) -> Result<Exit, CliE
     }
     match (global.json, made.run) {
         (true, _) => output::json(&made),
-        (false, Some(run)) => line(&format!("run {run} has begun; `consign show {run}` tells how it stands")),
+        (false, Some(run)) => {
+            line(&format!("run {run} has begun; `consign show {run}` tells how it stands"));
+            report::left_alone(&made);
+        }
         (false, None) => {}
     }
-    Ok(Exit::Done)
+    Ok(report::exit(&made))
 }
 
 /// Who stops waiting stops nothing else.

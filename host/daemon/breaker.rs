@@ -2,7 +2,7 @@
 //! a row nothing more is begun there for a while, then one delivery, to see. So what is down
 //! is asked little, its deliveries do not use up their tries, and the others have the places.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use chrono::TimeDelta;
@@ -14,7 +14,7 @@ use super::job::{Delivery, Job, Progress, Task};
 use super::queue::{Of, Place};
 use crate::clock::{Instant, exact};
 use crate::crash::{self, Point};
-use crate::domain::{Asked, Failure, Layer, Origin, Retry, spread};
+use crate::domain::{Asked, BucketName, Failure, Layer, Origin, Retry, spread};
 use crate::ledger::LedgerError;
 use crate::run::{Stopper, yet_to_come};
 
@@ -47,7 +47,7 @@ fn signs(failure: &Failure) -> [Sign; 2] {
 /// What an end says of them, and the failure that says it.
 fn signs_of_end(progress: &Progress) -> ([Sign; 2], Option<&Failure>) {
     match progress {
-        Progress::Delivered(_) => ([Sign::Answers; 2], None),
+        Progress::Delivered(_) | Progress::Unrecorded { .. } => ([Sign::Answers; 2], None),
         Progress::Waits { failure, .. } | Progress::Failed(failure) | Progress::Held { failure, .. } => {
             (signs(failure), Some(failure))
         }
@@ -159,6 +159,11 @@ impl Breakers {
     fn until(&self, of: &Of) -> Option<Instant> {
         self.0.get(of)?.until
     }
+
+    /// Forgets those whom nobody asks any more, and tells them.
+    fn forget(&mut self, is_asked: impl Fn(&Of) -> bool) -> Vec<Of> {
+        self.0.extract_if(|of, _| !is_asked(of)).map(|(of, _)| of).collect()
+    }
 }
 
 /// Up to a quarter is taken off by the name, so that those that went down together are not
@@ -171,7 +176,11 @@ impl Desk {
     /// What a try that had this place says of whom it has asked.
     pub fn look_at_answers(&mut self, place: &Place, ended: Option<&Progress>, began: Instant) {
         let Some(ended) = ended else { return };
-        let asked = [Some(place.customer()), place.bucket()];
+        // What began under an earlier configuration may have asked whom nobody asks any more.
+        let Of::Customer(name) = place.customer() else { return };
+        let Some(profile) = self.generation.config.customers.get(&name) else { return };
+        let bucket = place.bucket().filter(|of| *of == Of::Bucket(profile.bucket.clone()));
+        let asked = [Some(place.customer()), bucket];
         let (signs, failure) = signs_of_end(ended);
         for (of, sign) in asked.into_iter().zip(signs) {
             of.into_iter().for_each(|of| self.hear_of(&of, (sign, failure), began));
@@ -185,6 +194,18 @@ impl Desk {
             self.breakers.notes(of, failure);
         }
         change.into_iter().for_each(|change| self.change(of, change));
+    }
+
+    /// Who is configured no more is not asked, so that no answer would have him open again.
+    pub fn forget_unconfigured(&mut self) {
+        let config = self.generation.config.clone();
+        let buckets: HashSet<&BucketName> = config.customers.values().map(|profile| &profile.bucket).collect();
+        let gone = self.breakers.forget(|of| match of {
+            Of::Bucket(bucket) => buckets.contains(bucket),
+            Of::Customer(customer) => config.customers.contains_key(customer),
+            Of::Share(_) | Of::Plugin(_) | Of::Within(_) => true,
+        });
+        gone.iter().for_each(|of| self.queue.narrow(of, None));
     }
 
     /// Each second: who stores parts, or has got a session, however long a delivery takes.
@@ -320,7 +341,6 @@ impl AtWork {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::BucketName;
 
     const START: Instant = Instant::UNIX_EPOCH;
 

@@ -151,6 +151,7 @@ impl Desk {
         self.go_by_quarantine();
         self.look_at_all_customers();
         self.forget_customers();
+        self.forget_unconfigured();
         // With many shares this takes a while too.
         drop(tokio::task::spawn_blocking(move || drop((planner, generation, seen))));
         tracing::info!(generation = number, shares, "the configuration is adopted");
@@ -281,7 +282,7 @@ impl Desk {
         self.begin(job, None, stopper);
     }
 
-    fn begin(&mut self, job: Job, place: Option<Place>, stopper: Stopper) {
+    pub fn begin(&mut self, job: Job, place: Option<Place>, stopper: Stopper) {
         let Job { delivery, task } = job;
         let (generation, ledger, this) = (self.generation.clone(), self.ledger.clone(), delivery.clone());
         let Delivery { run, slot, customer, .. } = &delivery;
@@ -359,6 +360,10 @@ impl Desk {
                 self.callers.tell(id, Some(failed(failure)));
             }
             Ok(Ok(Progress::Tidied)) => self.callers.tell(id, None),
+            Ok(Ok(Progress::Unrecorded { finished, why })) => {
+                self.unrecorded.job(Job { delivery, task: Task::WriteDown(finished) }, why);
+                return Ok(());
+            }
             // Its run goes on with the next start.
             Ok(Ok(Progress::Interrupted)) => {
                 self.callers.tell(id, None);
@@ -366,21 +371,7 @@ impl Desk {
             }
             Ok(Err(error)) => {
                 span.in_scope(|| tracing::error!(error = Failure::chain(&error), "the delivery could not be recorded"));
-                if error.is_fatal() {
-                    return Err(error);
-                }
-                if let Some(why) = error.passes() {
-                    self.unrecorded.delivery(delivery, why);
-                    return Ok(());
-                }
-                let failure = error.to_failure();
-                if !stopper.is_told() {
-                    // Once: open for ever, it would keep later slots from the customer.
-                    let stopper = Stopper::default();
-                    stopper.stop(failure);
-                    self.begin(Job { delivery, task: Task::Again { begun: true } }, None, stopper);
-                    return Ok(());
-                }
+                let Some(failure) = self.not_recorded(delivery, &stopper, error)? else { return Ok(()) };
                 self.tally.failed += 1;
                 self.callers.tell(id, Some(failed(failure)));
             }

@@ -11,7 +11,7 @@ use crate::clock::Instant;
 use crate::config::{Config, PluginSource};
 use crate::domain::{CustomerName, Failure, Leaves, Origin, RunId, Slot};
 use crate::ledger::{DeliveryId, Ledger, LedgerError, OpenDelivery};
-use crate::run::{Fared, Gauge, Outcome, Recorder, Retrying, Stop, Work, way_out};
+use crate::run::{Fared, Finished, Gauge, Outcome, Recorder, Retrying, Stop, Work, way_out};
 
 /// One delivery of a run, and what is to be done for it.
 pub(super) struct Job {
@@ -44,6 +44,8 @@ pub(super) enum Task {
     Resume(Box<OpenDelivery>),
     /// The task that it had has died, and nobody has written that down.
     Died,
+    /// It is delivered, which the ledger could not take.
+    WriteDown(Box<Finished>),
 }
 
 /// What became of a delivery's task.
@@ -69,6 +71,11 @@ pub(super) enum Progress {
         failure: Failure,
         sealed: bool,
     },
+    /// It is delivered, and for this reason the ledger could not take that.
+    Unrecorded {
+        finished: Box<Finished>,
+        why: &'static str,
+    },
 }
 
 impl Job {
@@ -88,7 +95,7 @@ impl Job {
             Task::Deliver => false,
             Task::Again { begun } => *begun,
             Task::Resume(open) => open.has_begun(),
-            Task::Died => true,
+            Task::Died | Task::WriteDown(_) => true,
         }
     }
 
@@ -108,9 +115,7 @@ pub(super) async fn carry_out(
 ) -> Result<Progress, LedgerError> {
     let Delivery { id, run, slot, customer, .. } = delivery;
     let Generation { config, parts, .. } = generation;
-    // Who asks for a delivery wants to know at once what keeps it from working.
-    let retrying = if delivery.origin == Origin::Manual { Retrying::Daemon } else { Retrying::Schedule };
-    let run = *run;
+    let (run, retrying) = (*run, Retrying::of(delivery.origin));
     let recorder = Recorder { parts, ledger, config, run, slot, customer, retrying, stop, gauge };
     let work = async {
         match task {
@@ -118,6 +123,7 @@ pub(super) async fn carry_out(
             Task::Again { .. } => recorder.resume(ledger.open_delivery(*id).await?).await,
             Task::Resume(open) => recorder.resume(*open).await,
             Task::Died => recorder.died(*id).await.map(Some),
+            Task::WriteDown(finished) => recorder.write_down(finished).await.map(Some),
         }
     };
     // A fault costs tries of this delivery, and not the slots that would wait for it.
@@ -148,6 +154,10 @@ pub(super) async fn carry_out(
             Ok(Progress::Waits { due, sealed, failure })
         }
         Outcome::Interrupted(_) => Ok(Progress::Interrupted),
+        Outcome::Unrecorded { finished, error, why } => {
+            tracing::error!(error = Failure::chain(&error), "it is delivered, and that could not be recorded yet");
+            Ok(Progress::Unrecorded { finished, why })
+        }
         Outcome::Quarantined(why) => {
             tracing::debug!("not begun: {}", why.message);
             Ok(Progress::Quarantined)

@@ -12,8 +12,9 @@ use super::desk::Desk;
 use super::job::{Delivery, Job, Task};
 use crate::clock::exact;
 use crate::crash::{self, Point};
-use crate::domain::{RunId, ShareName};
+use crate::domain::{Failure, RunId, ShareName};
 use crate::ledger::{DeliveryId, LedgerError, OpenDelivery, RunState, Unfinished};
+use crate::run::Stopper;
 
 /// How long a full disk, or a database that is away, is left alone before what it had no room for is tried again.
 const AGAIN_AFTER: Duration = Duration::from_secs(10);
@@ -21,7 +22,7 @@ const AGAIN_AFTER: Duration = Duration::from_secs(10);
 /// What the ledger had no room for, or did not answer: taken up again after a while.
 #[derive(Default)]
 pub(super) struct Unrecorded {
-    deliveries: BTreeMap<DeliveryId, Delivery>,
+    deliveries: BTreeMap<DeliveryId, Job>,
     runs: BTreeMap<RunId, ShareName>,
     /// What an earlier process held.
     release: bool,
@@ -42,8 +43,8 @@ impl Unrecorded {
         self.deliveries.contains_key(&delivery)
     }
 
-    pub fn delivery(&mut self, delivery: Delivery, why: &'static str) {
-        self.deliveries.insert(delivery.id, delivery);
+    pub fn job(&mut self, job: Job, why: &'static str) {
+        self.deliveries.insert(job.delivery.id, job);
         self.begin(why);
     }
 
@@ -162,7 +163,33 @@ impl Desk {
         }
     }
 
-    /// Goes on with what the ledger had no room for, as a restart would.
+    /// The ledger could not take how a try has ended. Where that passes it is for later; otherwise the delivery
+    /// is to fail, and where not even that can be recorded this returns why.
+    pub fn not_recorded(
+        &mut self,
+        delivery: Delivery,
+        stopper: &Stopper,
+        error: LedgerError,
+    ) -> Result<Option<Failure>, LedgerError> {
+        if error.is_fatal() {
+            return Err(error);
+        }
+        let (why, failure) = (error.passes(), error.to_failure());
+        let again = Job { delivery, task: Task::Again { begun: true } };
+        match why {
+            Some(why) => self.unrecorded.job(again, why),
+            None if stopper.is_told() => return Ok(Some(failure)),
+            // Once: open for ever, it would keep later slots from the customer.
+            None => {
+                let stopper = Stopper::default();
+                stopper.stop(failure);
+                self.begin(again, None, stopper);
+            }
+        }
+        Ok(None)
+    }
+
+    /// Goes on with what the ledger had no room for, as a restart would; but what is delivered is only written down.
     pub fn take_up_unrecorded(&mut self) {
         if self.unrecorded.since.is_none_or(|(since, _)| since.elapsed() < AGAIN_AFTER) {
             return;
@@ -172,9 +199,14 @@ impl Desk {
             let ledger = self.ledger.clone();
             self.calls.ask(async move { Answer::Released(ledger.release_held().await) });
         }
-        for delivery in deliveries.into_values() {
-            // What is stored may only be left to complete: it goes on whatever the time.
-            self.enqueue(Job { delivery, task: Task::Again { begun: true } });
+        for job in deliveries.into_values() {
+            // What is delivered needs no place: nobody is asked but the ledger.
+            if matches!(job.task, Task::WriteDown(_)) {
+                self.begin(job, None, Stopper::default());
+            } else {
+                // What is stored may only be left to complete: it goes on whatever the time.
+                self.enqueue(job);
+            }
         }
         for (run, share) in runs {
             self.finish(run, share);

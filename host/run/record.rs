@@ -40,6 +40,20 @@ pub enum Outcome {
     NotYet(Failure),
     /// The process is stopping, and the next one begins it again.
     Interrupted(Failure),
+    /// It is delivered, and the ledger could not take that; it may later. Not of a person's one try.
+    Unrecorded {
+        finished: Box<Finished>,
+        error: LedgerError,
+        why: &'static str,
+    },
+}
+
+/// A delivery that is in the bucket, manifest and all, which is all that the ledger is to be told.
+#[derive(Clone, Debug)]
+pub struct Finished {
+    pub attempt: AttemptId,
+    pub committed: ledger::Committed,
+    pub manifest: Manifest,
 }
 
 /// Carries out one delivery of a run, each step of it written down. Errors only
@@ -352,9 +366,22 @@ impl Recorder<'_> {
         let bytes = manifest.objects.iter().map(|object| object.bytes).sum();
         let (rows, objects) = (manifest.rows, manifest.objects.clone());
         let committed = ledger::Committed { manifest_key, rows, bytes, objects, left };
-        self.ledger.committed(at_work.attempt, committed).await?;
-        crash::point(Point::Committed);
-        Ok(Outcome::Committed(Box::new(manifest)))
+        self.write_down(Box::new(Finished { attempt: at_work.attempt, committed, manifest })).await
+    }
+
+    /// Asks for nothing but the ledger: the customer may have taken the manifest away by now, and by a completion
+    /// it would be there once more.
+    pub async fn write_down(&self, finished: Box<Finished>) -> Result<Outcome, LedgerError> {
+        match self.ledger.committed(finished.attempt, finished.committed.clone()).await {
+            Ok(()) => {
+                crash::point(Point::Committed);
+                Ok(Outcome::Committed(Box::new(finished.manifest)))
+            }
+            // Nobody would write it down later.
+            Err(error) if matches!(self.retrying, Retrying::Person) => Err(error),
+            Err(error) if let Some(why) = error.passes() => Ok(Outcome::Unrecorded { finished, error, why }),
+            Err(error) => Err(error),
+        }
     }
 
     /// It has failed; what was stored of it is of no more use.

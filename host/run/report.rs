@@ -31,7 +31,7 @@ pub struct Fared {
     /// What would not be made again as it was delivered.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub differences: Vec<Difference>,
-    /// The run that delivered it earlier, or is about to.
+    /// The run that delivered it earlier, or is about to, or in which it had its try.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub earlier: Option<RunId>,
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::clock::Instant;
 use crate::config::RetryPolicy;
-use crate::domain::{Failure, Leaves, Retry, spread};
+use crate::domain::{Failure, Leaves, Origin, Retry, spread};
 
 /// Who tries again.
 #[derive(Clone, Copy, Debug)]
@@ -15,6 +15,13 @@ pub enum Retrying {
     Schedule,
     /// Nobody: a person asked for one try, and sees what came of it.
     Person,
+}
+
+impl Retrying {
+    /// What a run is tried by: who asks for one wants to know at once what keeps it from working.
+    pub fn of(origin: Origin) -> Self {
+        if origin == Origin::Manual { Self::Daemon } else { Self::Schedule }
+    }
 }
 
 /// When, after a failure that came on top of `tries` others; None for never.

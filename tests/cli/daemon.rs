@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use consign::clock::Clock;
@@ -19,6 +20,8 @@ use super::audit::Audit;
 use super::timing::at;
 use super::world::{self, Running, SOON, World, stop, until};
 use crate::support::disk::SmallDisk;
+use crate::support::proxy::Proxy;
+use crate::support::wire::Call;
 
 pub(super) const SHARE: &str = r#"
 schedule = "*/1 * * * * *"
@@ -314,6 +317,43 @@ fn daemon_goes_on_when_its_full_disk_has_room() {
     assert!(log().contains("the ledger can be written again"));
     stop_idle(&world, daemon);
     audit(&world, 58_665 + 54_635, 0);
+}
+
+/// Nothing is asked of S3 any more once the manifest is put: the customer may have taken all of it away by the time
+/// that the ledger can be written again, and would get it a second time.
+#[test]
+fn daemon_puts_no_manifest_twice_because_its_disk_is_full() {
+    let world = World::new(&config("\"AS\"").replace("*/1 * * * * *\"", "@daily\"\nend = 2026-01-04"));
+    fs::create_dir(world.path("state")).unwrap();
+    let Some(disk) = SmallDisk::mount(&world.path("state"), 64) else { return };
+    let _sandbox = world.sandbox();
+    let proxy = Proxy::start(&world.endpoint());
+    world.configure(&proxy.endpoint, "", "");
+    world.run(&["backfill", "tick", "--from", "2026-01-01", "--to", "2026-01-01"]).ended(0);
+    let disk = Arc::new(disk);
+    let fills = disk.clone();
+    proxy.obey(move |seen, _| {
+        if seen.call == Call::Complete && seen.key.ends_with(world::MANIFEST) {
+            fills.fill();
+        }
+        None
+    });
+    let mut daemon = world.daemon();
+    let could_not = || world.log().matches("could not be recorded yet").count();
+    wait(&world, &mut daemon, "the ledger cannot be written", |_| could_not() > 0);
+    let bucket = world.path("buckets/acme-data");
+    let delivered = world::files(&bucket);
+    delivered.keys().for_each(|key| fs::remove_file(bucket.join(key)).unwrap());
+    assert!(delivered.keys().any(|key| key.ends_with(world::MANIFEST)), "{delivered:?}");
+    let asked = proxy.requests();
+    wait(&world, &mut daemon, "it is tried once more, in vain", |_| could_not() > 1);
+    disk.make_room();
+    wait(&world, &mut daemon, "it is on record", |runs| in_state(runs, "succeeded").len() == 1);
+    assert_eq!(proxy.requests(), asked, "S3 was asked for something");
+    // What fills the disk is not to outlive it.
+    proxy.heal();
+    assert!(world::files(&bucket).is_empty());
+    stop(daemon);
 }
 
 /// A fault in consign costs tries of one delivery. The slots that follow go on.

@@ -8,9 +8,10 @@ use consign::domain::{CustomerName, Failure, Interval, Layer, Retry, ShareName, 
 use consign::ledger::Ledger;
 use futures::future::join_all;
 use rusqlite::{Connection, OpenFlags};
+use rustix::process::Signal;
 
 use super::admin::daemon;
-use super::world::{self, World, says, stop};
+use super::world::{self, SOON, World, says, stop, until};
 use crate::plugin::support::guest;
 
 /// More than one line to the daemon has room for.
@@ -107,6 +108,37 @@ fn retry_of_what_is_refused_keeps_no_other_from_being_begun() {
     let failure = |share: &str| of(share)["outcomes"][0]["failure"]["message"].as_str().unwrap();
     says(failure("tick"), &["plugin bad of share tick is in quarantine"]);
     assert!(!failure("other").contains("quarantine") && !of("other")["run"].is_null(), "{told:#}");
+}
+
+/// Somebody else's run has it, and that is not what was asked for.
+#[test]
+fn send_that_detaches_tells_who_is_left_alone() {
+    let customers =
+        world::customer("acme", 1, "us-east-1", "\"AS\"") + &world::customer("globex", 2, "us-east-1", "\"AS\"");
+    let keys = "schedule = \"0 6 1 1 *\"\nto = { customers = [\"acme\", \"globex\"] }";
+    let world = World::new(&world::flights(&customers, "tick", keys));
+    let sandbox = world.sandbox();
+    let daemon = daemon(&world);
+    sandbox.signal(Signal::STOP);
+    let send = |year: u32, more: &[&str]| {
+        let at = format!("{year}-01-01T06:00:00Z");
+        world.run(&[&["send", "tick", "--detach", "--at", &at], more].concat())
+    };
+    send(2024, &["--customer", "acme"]).ended(0).out_says(&["has begun"]);
+    let told = send(2024, &[]).ended(1).out_says(&["has begun", "acme", "waits in run"]);
+    assert!(!told.stdout.contains("globex"), "{told:?}");
+    send(2025, &["--customer", "acme"]).ended(0);
+    let told = send(2025, &["--json"]).ended(1).json();
+    let outcomes = told["outcomes"].as_array().unwrap();
+    assert!(!told["run"].is_null() && outcomes.len() == 1, "{told:#}");
+    assert_eq!((&outcomes[0]["customer"], &outcomes[0]["state"]), (&"acme".into(), &"busy".into()), "{told:#}");
+    // Who has it lacks nothing.
+    sandbox.signal(Signal::CONT);
+    until("all is delivered", SOON, || world.runs().iter().all(|run| run["state"] == "succeeded"));
+    send(2023, &["--customer", "acme"]).ended(0);
+    until("it is delivered", SOON, || world.runs().iter().all(|run| run["state"] == "succeeded"));
+    send(2023, &[]).ended(0).out_says(&["has begun", "acme", "was delivered before"]);
+    stop(daemon);
 }
 
 #[test]

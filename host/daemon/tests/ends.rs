@@ -14,8 +14,8 @@ use super::*;
 use crate::domain::{
     Destination, Failure, KeyFacts, Layer, LeafName, Manifest, ManifestInterval, PluginName, Retry, RunId,
 };
-use crate::ledger::{AttemptId, DeliveryId, LedgerError, Quarantine};
-use crate::run::Fate;
+use crate::ledger::{AttemptId, Committed, DeliveryId, LedgerError, Quarantine};
+use crate::run::{Fate, Finished, Outcome};
 
 /// A daemon with one delivery at work, which waits for an answer of the endpoint.
 async fn at_work(world: &World, daemon: &str) -> Desk {
@@ -280,6 +280,38 @@ async fn a_cancel_leaves_what_is_sealed_to_complete() {
     desk.look_at_cancelled(delivery.id);
     answered(&mut desk, "the mark is looked at").await;
     assert_eq!((desk.retries.len(), desk.queue.waiting()), (1, 0), "it waits for its time");
+}
+
+/// The customer may have taken it away by then: nobody is to put its manifest once more.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_delivered_and_could_not_be_recorded_is_only_written_down() {
+    let world = World::new();
+    let (mut desk, id, delivery) = with_one_at_work(&world).await;
+    let attempt = desk.ledger.open_delivery(delivery.id).await.unwrap().attempt.unwrap().id;
+    desk.ledger.drafted(attempt, &draft(&delivery)).await.unwrap();
+    desk.ledger.sealed(attempt, &[]).await.unwrap();
+    // More than there is room for in what the file has.
+    let manifest_key = "k".repeat(1 << 20);
+    let committed = Committed { manifest_key, rows: 0, bytes: 0, objects: Vec::new(), left: Vec::new() };
+    let finished = Box::new(Finished { attempt, committed, manifest: draft(&delivery) });
+    desk.ledger.limit_bytes(4096).await.unwrap();
+    let written = async |retrying| {
+        let Delivery { run, slot, customer, .. } = &delivery;
+        let (parts, config, ledger) = (&*desk.generation.parts, &desk.generation.config, &desk.ledger);
+        let (run, stop, gauge) = (*run, Stopper::default().listen(None), Gauge::default());
+        let recorder = Recorder { parts, ledger, config, run, slot, customer, retrying, stop, gauge };
+        recorder.write_down(finished.clone()).await
+    };
+    assert!(matches!(written(Retrying::Person).await, Err(LedgerError::Full { .. })), "nobody would do it later");
+    let Ok(Outcome::Unrecorded { finished, why, .. }) = written(Retrying::Schedule).await else { panic!("recorded") };
+    let mut heard = watch(&mut desk, &delivery).await;
+    desk.ended(Ok((id, Ok(Progress::Unrecorded { finished, why })))).unwrap();
+    assert_eq!((desk.unable(), desk.has(delivery.id)), (Some("the disk of the ledger is full"), true));
+    desk.ledger.limit_bytes(1 << 30).await.unwrap();
+    until(&mut desk, "it is on record", |desk| desk.tally.delivered == 1 && desk.calls.is_empty()).await;
+    let Some(Event::Ended(fared)) = heard.recv().await else { panic!("it is not told") };
+    assert_eq!((fared.state, desk.unable()), (Fate::Committed, None));
+    assert_eq!((world.silence.asked_for("old"), runs(&desk, "a", RunState::Succeeded).await), (1, 1));
 }
 
 /// The mark was there before the delivery was here to be told.

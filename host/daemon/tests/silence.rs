@@ -5,11 +5,12 @@ use tokio::sync::mpsc;
 use super::super::admin::Order;
 use super::super::breaker::Sign;
 use super::super::generation::Generation;
+use super::super::job::Progress;
 use super::super::notify::Manager;
 use super::super::queue::Of;
 use super::*;
 use crate::config::Aws;
-use crate::domain::{BucketName, Failure, Layer, Retry};
+use crate::domain::{Asked, BucketName, Failure, Layer, Retry};
 
 fn silent() -> [Of; 2] {
     let (bucket, acme) = (BucketName::parse("acme-data").unwrap(), CustomerName::parse("acme").unwrap());
@@ -74,6 +75,45 @@ async fn one_tries_as_soon_as_the_pause_is_over() {
         assert_eq!(counts(&desk), (3, 0, 0), "{of}: there is an answer");
         assert_eq!(desk.breakers.shut().count(), 0, "{of}");
     }
+}
+
+/// The configuration with the customer and its bucket called otherwise.
+fn renamed(world: &World) -> Arc<Config> {
+    let path = world.dir.path().join("consign.toml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, text.replace("customers.acme]", "customers.beta]").replace("\"acme", "\"beta")).unwrap();
+    let env = Environment::from_pairs([("KEY", "AKIAEXAMPLE"), ("SECRET", "secret")]);
+    Arc::new(Config::load(&path, &env).unwrap_or_else(|errors| panic!("{errors}")))
+}
+
+/// No answer of theirs would come any more, and `status` would tell of them until the next start.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_configured_no_more_is_not_said_to_be_silent() {
+    let world = World::new();
+    let mut desk = world.desk(world.config("", "old", &["a"])).await;
+    world.second(&mut desk, 1);
+    until(&mut desk, "one is at work", |desk| desk.at_work.len() == 1).await;
+    let [bucket, customer] = silent();
+    shut(&mut desk, &bucket);
+    shut(&mut desk, &customer);
+    // Each is tried by then.
+    let again = start() + TimeDelta::minutes(1);
+    world.clock.set(again);
+    desk.go_on();
+    assert_eq!(desk.breakers.shut().count(), 2);
+    let (config, parts, planner) = world.loaded(&desk, &renamed(&world)).await;
+    desk.adopt(config, parts, planner);
+    let told = desk.now();
+    assert_eq!((told.shut.len(), told.unasked.len()), (0, 0));
+    // Nor when what has begun before comes to its end.
+    let place = desk.at_work.values_mut().find_map(|at_work| at_work.place.take()).unwrap();
+    let why = Failure::new(Layer::Network, Retry::Later, "no answer", "");
+    for asked in [Asked::S3, Asked::Sts] {
+        let ended = Progress::Failed(Failure { asked: Some(asked), ..why.clone() });
+        (0..3).for_each(|_| desk.look_at_answers(&place, Some(&ended), again));
+    }
+    assert_eq!(desk.breakers.shut().count(), 0);
+    desk.queue.done(place);
 }
 
 /// Nobody is asked for what is too late, and it does not wait for the pause to end.
