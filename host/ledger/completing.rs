@@ -4,7 +4,7 @@ use super::db::{Db, Row, values};
 use super::row::{json, to_json};
 use super::state::UploadEvent;
 use super::{AttemptId, Ledger, LedgerError, write};
-use crate::domain::{Completion, Role, SealedObject};
+use crate::domain::{Completion, Role, SealedObject, SkipReason};
 
 impl Ledger {
     /// Keeps how far the completion of each of these objects is.
@@ -42,8 +42,9 @@ pub(super) fn sealed_objects(ledger: &Db, attempt: AttemptId) -> Result<Vec<Seal
     ledger.all(select, values![attempt.0], |row| json(row.get("sealed")?))
 }
 
-/// Whether no other attempt at the same delivery of the slot, to the same place, may have made an object visible. What somebody
-/// says to be lost is there no more: if he errs, it is not replaced.
+/// Whether no other attempt at the same delivery of the slot, to the same place, may have made an object visible. A delivery that a
+/// person has declared lost does not count, nor one that was open in a backup: should its objects be there after all, the
+/// conditional completion refuses instead of replacing them.
 pub(super) fn is_first(ledger: &Db, attempt: AttemptId) -> Result<bool, LedgerError> {
     let others = "SELECT o.sealed FROM attempts own
                   JOIN deliveries od ON od.id = own.delivery
@@ -52,9 +53,9 @@ pub(super) fn is_first(ledger: &Db, attempt: AttemptId) -> Result<bool, LedgerEr
                   JOIN attempts a ON a.delivery = d.id
                   JOIN objects o ON o.attempt = a.id
                   WHERE own.id = ?1 AND a.id <> own.id AND a.bucket = own.bucket AND a.manifest_key = own.manifest_key
-                    AND NOT (a.state = 'committed' AND d.state = 'failed')";
+                    AND NOT (a.state = 'committed' AND d.state = 'failed') AND coalesce(d.reason, '') <> ?2";
     let read = |row: &Row<'_>| json::<SealedObject>(row.get("sealed")?);
-    let others = ledger.all(others, values![attempt.0], read)?;
+    let others = ledger.all(others, values![attempt.0, SkipReason::Restored.as_str()], read)?;
     // What comes after the manifest comes after these.
     let mut data = others.iter().filter(|object| object.role == Role::Data);
     Ok(data.all(|object| object.completion == Completion::Open))
