@@ -375,6 +375,26 @@ async fn an_object_that_became_something_else_is_made_anew() {
     assert_eq!(case.again().await.unwrap_err().leaves, Leaves::Torn, "nor is it taken for the right one later");
 }
 
+/// A part that came once more and too late has another ETag: no try would ever complete it.
+#[tokio::test]
+async fn an_object_whose_parts_are_no_more_what_was_sent_is_made_anew() {
+    for code in ["InvalidPart", "BadDigest", "XAmzContentChecksumMismatch"] {
+        let wrong = move || Fault::Answer(400, vec![], s3_error(code, "as the script has it"));
+        let case = Case::new(Mode::Slot, move |seen, _| is(seen, Call::Complete, A).then(wrong)).await;
+        let failure = case.first().await.unwrap_err();
+        assert_eq!((failure.retry, failure.leaves), (Retry::Later, Leaves::Torn), "{failure:?}");
+        assert!(!failure.is_silence(), "S3 has answered: {failure:?}");
+        assert_eq!(case.journal.left().objects[0].completion, Completion::Open, "nothing of it can be seen");
+    }
+    // The manifest's only part is stored again with each try.
+    let wrong = || Fault::Answer(400, vec![], s3_error("InvalidPart", "as the script has it"));
+    let case = Case::new(Mode::Slot, move |seen, _| is(seen, Call::Complete, MANIFEST).then(wrong)).await;
+    let failure = case.first().await.unwrap_err();
+    assert_eq!((failure.retry, failure.leaves), (Retry::Later, Leaves::Whole), "{failure:?}");
+    case.wire.heal();
+    case.is_done(&case.again().await.unwrap());
+}
+
 /// What is in doubt in one try is so in the next.
 #[tokio::test]
 async fn an_object_whose_reply_was_lost_is_found_by_the_next_try() {

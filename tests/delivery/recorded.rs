@@ -222,6 +222,20 @@ async fn what_is_sealed_and_has_waited_in_vain_fails() {
     assert_eq!((scene.open().await.state, scene.wire.open_uploads()), (DeliveryState::Failed, 0));
 }
 
+/// One of its parts is another by now, and S3 says so: no try would complete it, and the bucket is no silent one.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_sealed_and_never_completes_begins_anew() {
+    let script =
+        |seen: &Seen, before: usize| (seen.call == Call::Complete && before == 0).then(|| answer(400, "InvalidPart"));
+    let scene = Scene::new(Wire::start(script).await, "", "").await;
+    let Outcome::Waits { failure, sealed: false, .. } = scene.deliver().await else { panic!("it is not made anew") };
+    assert!(!failure.is_elsewhere() && failure.asked == Some(Asked::S3), "{failure:?}");
+    assert_eq!((scene.open().await.tries, scene.wire.open_uploads()), (1, 0), "what was stored is aborted");
+    assert!(matches!(scene.resume(Stop::never()).await, Outcome::Committed(_)));
+    let shown = scene.ledger.reader().run(scene.run).await.unwrap();
+    assert_eq!(shown.deliveries[0].attempts.len(), 2);
+}
+
 /// Nothing of a delivery is tried without a session.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_silent_sts_costs_no_try() {

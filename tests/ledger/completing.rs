@@ -47,6 +47,12 @@ async fn an_attempt_is_the_first_unless_another_one_may_have_left_something_to_s
     assert!(attempt(again, "elsewhere/_manifest.json").await.is_first);
     let other = start(2).await;
     assert!(attempt(other, "b/_manifest.json").await.is_first);
+    // What was open in a backup may have been delivered since: what is there of it stays.
+    let left = attempt(start(3).await, "c/_manifest.json").await;
+    sealed(&left, "u5", Completion::InDoubt).await;
+    ledger.end_open().await.unwrap();
+    ledger.restored(Vec::new()).await.unwrap();
+    assert!(attempt(start(3).await, "c/_manifest.json").await.is_first);
 }
 
 on_postgres! {
