@@ -157,7 +157,8 @@ async fn complete(store: &Store, mut object: SealedObject, failed: &OnceLock<Fai
     if object.completion.is_done() || failed.get().is_some() {
         return object;
     }
-    let answer = match if_new {
+    // That something has its key is known of what is spoiled.
+    let answer = match if_new && object.completion != Completion::Spoiled {
         true => completed_if_new(store, &mut object).await,
         false => completed(store, &mut object).await,
     };
@@ -205,8 +206,9 @@ async fn asked(store: &Store, object: &mut SealedObject, if_none_match: bool) ->
     let answer = store.complete(object, how).await;
     match &answer {
         Ok(stored) => object.completion = Completion::Done(stored.etag.clone()),
+        Err(Incomplete { why: Why::Spoiled, .. }) => object.completion = Completion::Spoiled,
         // No answer to this request settles what came of an earlier one.
-        Err(_) if object.completion.is_in_doubt() => {}
+        Err(_) if object.completion.is_in_doubt() || object.completion == Completion::Spoiled => {}
         Err(incomplete) if incomplete.in_doubt => object.completion = Completion::InDoubt,
         Err(_) => object.completion = Completion::Open,
     }

@@ -103,6 +103,8 @@ pub enum Completion {
     InDoubt,
     /// Nobody has asked for it, or it was refused: its upload is there, unless somebody else has ended it.
     Open,
+    /// An object can be seen that is not what was sent: another attempt has to take its place.
+    Spoiled,
     /// The object can be seen. With its ETag, which is empty where the answer was lost.
     Done(String),
 }

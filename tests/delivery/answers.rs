@@ -337,6 +337,18 @@ async fn an_upload_that_is_gone_leaves_nothing_to_complete() {
     assert_eq!((failure.retry, failure.leaves), (Retry::Later, Leaves::Torn), "{failure:?}");
 }
 
+/// That it is gone is no doubt of its own, however it is told.
+#[tokio::test]
+async fn nor_does_it_when_a_200_says_so() {
+    let gone = || Fault::Answer(200, vec![], s3_error("NoSuchUpload", "The specified upload does not exist."));
+    let case = Case::new(Mode::Slot, move |seen, _| is(seen, Call::Complete, A).then(gone)).await;
+    let sealed = case.sealed().await;
+    case.wire.end(A);
+    let failure = sealed.complete().await.err().unwrap();
+    assert_eq!((failure.retry, failure.leaves), (Retry::Later, Leaves::Torn), "{failure:?}");
+    assert_eq!(case.journal.left().objects[0].completion, Completion::Open);
+}
+
 #[tokio::test]
 async fn nor_does_it_when_the_first_try_was_refused() {
     let case = Case::new(Mode::Slot, |seen, _| is(seen, Call::Complete, A).then(slow_down)).await;
@@ -372,7 +384,10 @@ async fn an_object_that_became_something_else_is_made_anew() {
     assert_eq!(case.first().await.unwrap_err().leaves, Leaves::Torn);
     case.wire.end(A);
     case.wire.heal();
-    assert_eq!(case.again().await.unwrap_err().leaves, Leaves::Torn, "nor is it taken for the right one later");
+    for _ in 0..2 {
+        assert_eq!(case.journal.left().objects[0].completion, Completion::Spoiled, "something of it can be seen");
+        assert_eq!(case.again().await.unwrap_err().leaves, Leaves::Torn, "nor is it taken for the right one later");
+    }
 }
 
 /// A part that came once more and too late has another ETag: no try would ever complete it.

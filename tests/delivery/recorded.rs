@@ -236,6 +236,23 @@ async fn what_is_sealed_and_never_completes_begins_anew() {
     assert_eq!(shown.deliveries[0].attempts.len(), 2);
 }
 
+/// The next attempt knows that something is there, and replaces it.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_object_that_became_something_else_is_replaced_by_the_next_attempt() {
+    let other = "<CompleteMultipartUploadResult><ETag>\"x\"</ETag><ChecksumCRC64NVME>AAAAAAAAAAA=</ChecksumCRC64NVME>\
+                 </CompleteMultipartUploadResult>";
+    let script = |seen: &Seen, before: usize| {
+        (seen.call == Call::Complete && before == 0).then(|| Fault::Answer(200, vec![], other.to_owned()))
+    };
+    let scene = Scene::new(Wire::start(script).await, "", "").await;
+    assert!(matches!(scene.deliver().await, Outcome::Waits { sealed: false, .. }));
+    let sealed = scene.wire.seen().into_iter().find(|seen| seen.call == Call::Complete).unwrap();
+    assert_eq!(sealed.header("if-none-match"), Some("*"), "it was the first");
+    scene.wire.put(sealed.key.clone().leak(), "something else");
+    assert!(matches!(scene.resume(Stop::never()).await, Outcome::Committed(_)));
+    assert_eq!(scene.wire.objects()[&sealed.key], "text");
+}
+
 /// Nothing of a delivery is tried without a session.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_silent_sts_costs_no_try() {
