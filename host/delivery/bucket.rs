@@ -64,6 +64,12 @@ impl Bucket {
         Ok(Self { run: Some(run), ..Self::under(vendor, customer, vendor.session(customer, run)?) })
     }
 
+    /// The same for what is stored already, by whichever key of KMS.
+    pub(super) fn stored(vendor: &Vendor, customer: &Arc<Customer>, run: RunId) -> Result<Self, Failure> {
+        let session = vendor.session_for_any_key(customer, run)?;
+        Ok(Self { run: Some(run), ..Self::under(vendor, customer, session) })
+    }
+
     /// Under a session that is there already.
     pub(super) fn under(vendor: &Vendor, customer: &Arc<Customer>, session: Arc<Session>) -> Self {
         let client = vendor.s3(customer, session.clone());

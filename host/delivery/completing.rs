@@ -21,6 +21,8 @@ pub struct Sealed {
     objects: Vec<SealedObject>,
     markers: Vec<SealedObject>,
     place: Place,
+    /// Nobody has asked for the manifest yet.
+    unasked: bool,
     if_new: bool,
 }
 
@@ -82,20 +84,20 @@ async fn resume(
         // For whoever comes after a crash: from here on they may have been asked for.
         common.uploads.journal().completions(&asked).await?;
     }
-    Ok(Sealed::new(common, left.objects, place))
+    Ok(Sealed::new(common, left.objects, place, left.unasked))
 }
 
 impl Left {
     /// The manifest may have been asked for: before that, all objects are known to be done.
     pub fn may_be_manifested(&self) -> bool {
-        SealedObject::may_be_manifested(&self.objects)
+        SealedObject::may_be_manifested(&self.objects, self.unasked)
     }
 }
 
 impl Sealed {
-    pub(super) fn new(common: Arc<Common>, stored: Vec<SealedObject>, place: Place) -> Self {
+    pub(super) fn new(common: Arc<Common>, stored: Vec<SealedObject>, place: Place, unasked: bool) -> Self {
         let (objects, markers) = stored.into_iter().partition(|object| object.role == Role::Data);
-        Self { common, objects, markers, place, if_new: false }
+        Self { common, objects, markers, place, unasked, if_new: false }
     }
 
     /// Has the first object completed before all others, and only if nothing has its key: so that nothing of a delivery is
@@ -121,7 +123,7 @@ impl Sealed {
     }
 
     async fn complete_all(self) -> Result<Completed, Failure> {
-        let Self { common, mut objects, markers, place, if_new } = self;
+        let Self { common, mut objects, markers, place, unasked, if_new } = self;
         let (failed, was_done) = (OnceLock::new(), objects.iter().all(|object| object.completion.is_done()));
         let (store, first) = (&common.store, &failed);
         let others = objects.split_off(usize::from(if_new).min(objects.len()));
@@ -136,7 +138,12 @@ impl Sealed {
                 .collect::<Vec<SealedObject>>()
                 .await,
         );
-        let kept = if was_done { Ok(()) } else { common.uploads.journal().completions(&objects).await };
+        let journal = common.uploads.journal();
+        let kept = match was_done {
+            true if objects.is_empty() && unasked => journal.manifest_is_next().await,
+            true => Ok(()),
+            false => journal.completions(&objects).await,
+        };
         if let Some(failure) = failed.into_inner() {
             return Err(failure);
         }

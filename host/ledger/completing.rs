@@ -1,16 +1,21 @@
 //! How far a sealed attempt's objects are on their way to be seen.
 
 use super::db::{Db, Row, values};
-use super::row::{json, to_json};
+use super::row::{json, maybe_json, to_json};
 use super::state::UploadEvent;
 use super::{AttemptId, Ledger, LedgerError, write};
-use crate::domain::{Completion, Role, SealedObject, SkipReason};
+use crate::domain::{Completion, Draft, Role, SealedObject, SkipReason};
 
 impl Ledger {
     /// Keeps how far the completion of each of these objects is.
     pub async fn completions(&self, attempt: AttemptId, objects: &[SealedObject]) -> Result<(), LedgerError> {
         let objects = objects.to_vec();
         self.writer.run(move |ledger| completions(ledger, attempt, &objects)).await
+    }
+
+    /// The manifest of a sealed attempt may be asked for from here on.
+    pub async fn manifest_is_next(&self, attempt: AttemptId) -> Result<(), LedgerError> {
+        self.writer.run(move |ledger| manifest_is_next(ledger, attempt)).await
     }
 
     /// The manifest is in the bucket, put by this upload. What comes after it may not be.
@@ -34,6 +39,14 @@ fn completions(ledger: &Db, attempt: AttemptId, objects: &[SealedObject]) -> Res
         }
     }
     Ok(())
+}
+
+fn manifest_is_next(ledger: &Db, attempt: AttemptId) -> Result<(), LedgerError> {
+    let select = "SELECT draft FROM attempts WHERE id = ?1 AND state = 'sealed'";
+    let draft = ledger.first(select, values![attempt.0], |row| maybe_json::<Draft>(row, "draft"))?.flatten();
+    let Some(draft) = draft.filter(|draft| draft.unasked) else { return Ok(()) };
+    let asked = to_json(&Draft { unasked: false, ..draft })?;
+    ledger.execute("UPDATE attempts SET draft = ?2 WHERE id = ?1", values![attempt.0, &asked]).map(drop)
 }
 
 /// In order of creation.

@@ -186,6 +186,24 @@ async fn a_refusal_before_all_objects_are_there_leaves_no_manifest_in_doubt() {
     }
 }
 
+/// Of a delivery without objects it is written down when its manifest is asked for: nothing else would tell.
+#[tokio::test]
+async fn the_manifest_of_nothing_is_in_doubt_once_it_may_have_been_asked_for() {
+    let role = |seen: &Seen, _: usize| (seen.call == Call::AssumeRole).then(refused);
+    let case = Case::new(Mode::Slot, |_, _| None).await;
+    let begun = Delivery::begin(case.target().await, spec(Compression::None), case.journal.clone()).await.unwrap();
+    drop(begun.seal().await.unwrap());
+    case.wire.obey(role);
+    assert_eq!(case.again().await.unwrap_err().leaves, Leaves::Whole, "nobody has asked for it");
+    case.wire.obey(|seen, _| is(seen, Call::Complete, MANIFEST).then(internal));
+    assert_eq!(case.again().await.unwrap_err().leaves, Leaves::InDoubt);
+    case.wire.obey(role);
+    assert_eq!(case.again().await.unwrap_err().leaves, Leaves::InDoubt);
+    case.wire.heal();
+    assert_eq!(case.again().await.unwrap().objects, []);
+    assert_eq!((case.wire.objects().len(), case.wire.open_uploads()), (1, 0));
+}
+
 /// For whoever comes after a crash of this process, it may have been.
 #[tokio::test]
 async fn what_is_about_to_be_asked_for_is_in_doubt_on_record() {
