@@ -13,7 +13,7 @@ use super::store::{Store, Target};
 use super::uploads::REQUESTS_AT_ONCE;
 use super::{Committed, Delivery, Left, failure};
 use crate::crash::{self, Point};
-use crate::domain::{Completion, Failure, Leaves, ManifestObject, Retry, Role, SealedObject, UploadJournal};
+use crate::domain::{Completion, Failure, Leaves, ManifestObject, Mode, Retry, Role, SealedObject, UploadJournal};
 
 /// Every byte is stored, and the journal says so.
 pub struct Sealed {
@@ -38,6 +38,7 @@ pub struct Completed {
 pub struct Manifested {
     pub(super) common: Arc<Common>,
     pub(super) markers: Vec<SealedObject>,
+    pub(super) mode: Mode,
     /// The upload that has become the manifest. None if the journal has it already.
     pub(super) put_by: Option<String>,
     pub(super) committed: Committed,
@@ -100,8 +101,8 @@ impl Sealed {
         Self { common, objects, markers, place, unasked, if_new: false }
     }
 
-    /// Has the first object completed before all others, and only if nothing has its key: so that nothing of a delivery is
-    /// replaced of which nobody knows any more.
+    /// Has each object completed only if nothing has its key, and the first before all others: so that nothing of a delivery
+    /// is replaced of which nobody knows any more.
     pub fn if_new(self, if_new: bool) -> Self {
         Self { if_new, ..self }
     }
@@ -116,7 +117,7 @@ impl Sealed {
     /// # Errors
     /// An object did not complete. Others may have: the delivery stays sealed,
     /// and [`Delivery::resume`] goes on from here, unless [`Leaves::Torn`](crate::domain::Leaves).
-    /// [`Layer::Conflict`](crate::domain::Layer) when something has the first one's key.
+    /// [`Layer::Conflict`](crate::domain::Layer) when something has the key of one that is to be new.
     pub async fn complete(self) -> Result<Completed, Failure> {
         let common = self.common.clone();
         common.tidied(self.complete_all().await).await
@@ -132,7 +133,7 @@ impl Sealed {
         objects.extend(
             futures::stream::iter(others)
                 // Owned, so that the whole can be sent between threads (rust-lang/rust#102211).
-                .map(|object| complete(store, object, first, false))
+                .map(|object| complete(store, object, first, if_new))
                 // To the end of each that was asked for: a request that is cut off would be in doubt.
                 .buffered(REQUESTS_AT_ONCE)
                 .collect::<Vec<SealedObject>>()
@@ -208,7 +209,7 @@ async fn completed_if_new(store: &Store, object: &mut SealedObject) -> Result<()
     }
 }
 
-async fn asked(store: &Store, object: &mut SealedObject, if_none_match: bool) -> Result<(), Incomplete> {
+pub(super) async fn asked(store: &Store, object: &mut SealedObject, if_none_match: bool) -> Result<(), Incomplete> {
     let how = Completing { if_none_match, in_doubt: object.completion.is_in_doubt() };
     let answer = store.complete(object, how).await;
     match &answer {

@@ -459,7 +459,7 @@ pub(super) fn conflict(on: &str, customer: &Customer, provable: bool) -> Failure
     )
 }
 
-/// The same of a delivery's first object: the ledger knows of none that may have put it there.
+/// The same of an object that is to be new: the ledger knows of none that may have put it there.
 pub(super) fn taken(on: &str, customer: &Customer) -> Failure {
     Failure::new(
         Layer::Conflict,

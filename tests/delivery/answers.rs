@@ -66,8 +66,12 @@ impl Case {
     }
 
     async fn sealed(&self) -> Sealed {
+        self.sealed_as(&["a.csv"]).await
+    }
+
+    async fn sealed_as(&self, names: &[&str]) -> Sealed {
         let begun = Delivery::begin(self.target().await, spec(Compression::None), self.journal.clone()).await.unwrap();
-        for event in object(0, "a.csv", b"a") {
+        for event in names.iter().zip(0..).flat_map(|(name, number)| object(number, name, b"a")) {
             begun.accept(event).await.unwrap();
         }
         begun.seal().await.unwrap()
@@ -191,8 +195,7 @@ async fn a_refusal_before_all_objects_are_there_leaves_no_manifest_in_doubt() {
 async fn the_manifest_of_nothing_is_in_doubt_once_it_may_have_been_asked_for() {
     let role = |seen: &Seen, _: usize| (seen.call == Call::AssumeRole).then(refused);
     let case = Case::new(Mode::Slot, |_, _| None).await;
-    let begun = Delivery::begin(case.target().await, spec(Compression::None), case.journal.clone()).await.unwrap();
-    drop(begun.seal().await.unwrap());
+    drop(case.sealed_as(&[]).await);
     case.wire.obey(role);
     assert_eq!(case.again().await.unwrap_err().leaves, Leaves::Whole, "nobody has asked for it");
     case.wire.obey(|seen, _| is(seen, Call::Complete, MANIFEST).then(internal));
@@ -559,17 +562,40 @@ async fn nothing_is_replaced_by_a_delivery_that_is_the_first_as_far_as_anybody_k
 }
 
 #[tokio::test]
-async fn the_first_object_goes_before_all_others_and_they_without_a_condition() {
+async fn the_first_object_goes_before_all_others_and_each_where_nothing_is() {
     let case = Case::new(Mode::Slot, |_, _| None).await;
-    let begun = Delivery::begin(case.target().await, spec(Compression::None), case.journal.clone()).await.unwrap();
-    let events = ["a.csv", "b.csv", "c.csv"].into_iter().zip(0..).flat_map(|(name, number)| object(number, name, b"a"));
-    for event in events {
-        begun.accept(event).await.unwrap();
-    }
-    put_first(&case, begun.seal().await.unwrap()).await.unwrap();
+    put_first(&case, case.sealed_as(&["a.csv", "b.csv", "c.csv"]).await).await.unwrap();
     let completions: Vec<_> = case.wire.seen().into_iter().filter(|seen| seen.call == Call::Complete).collect();
     let if_new: Vec<bool> = completions.iter().map(|seen| seen.header("if-none-match") == Some("*")).collect();
-    assert_eq!((completions[0].key.as_str(), if_new), (A, vec![true, false, false, true]), "the manifest is the last");
+    assert_eq!((completions[0].key.as_str(), if_new), (A, vec![true; 4]));
+    assert_eq!(completions[3].key, MANIFEST);
+}
+
+/// It had another first object then.
+#[tokio::test]
+async fn no_other_object_is_replaced_by_a_delivery_that_is_the_first_as_far_as_anybody_knows() {
+    let b = A.replace("a.csv", "b.csv");
+    let case = Case::new(Mode::Slot, |_, _| None).await;
+    case.wire.put(&b, "theirs");
+    let failure = put_first(&case, case.sealed_as(&["a.csv", "b.csv"]).await).await.unwrap_err();
+    assert_eq!((failure.layer, failure.retry, failure.leaves), (Layer::Conflict, Retry::Never, Leaves::Whole));
+    assert!(failure.message.contains("b.csv"), "{failure:?}");
+    assert_eq!(case.wire.objects()[&b], "theirs");
+    assert!(!case.wire.objects().contains_key(MANIFEST));
+    // Nor is one of ours taken for somebody else's.
+    let mut told = 0;
+    let case = Case::new(Mode::Slot, move |seen, _| {
+        let is_b = seen.call == Call::Complete && seen.key.ends_with("b.csv");
+        told += usize::from(is_b);
+        match (is_b, told) {
+            (true, 1) => Some(Fault::LoseReply),
+            (true, _) => Some(precondition_failed()),
+            _ => None,
+        }
+    })
+    .await;
+    put_first(&case, case.sealed_as(&["a.csv", "b.csv"]).await).await.unwrap();
+    assert_eq!((case.wire.objects().len(), case.wire.open_uploads()), (3, 0));
 }
 
 /// Its reply was lost, and the repeat meets it: its upload tells whose it is.

@@ -248,7 +248,7 @@ async fn an_object_that_became_something_else_is_replaced_by_the_next_attempt() 
     assert!(matches!(scene.deliver().await, Outcome::Waits { sealed: false, .. }));
     let sealed = scene.wire.seen().into_iter().find(|seen| seen.call == Call::Complete).unwrap();
     assert_eq!(sealed.header("if-none-match"), Some("*"), "it was the first");
-    scene.wire.put(sealed.key.clone().leak(), "something else");
+    scene.wire.put(&sealed.key, "something else");
     assert!(matches!(scene.resume(Stop::never()).await, Outcome::Committed(_)));
     assert_eq!(scene.wire.objects()[&sealed.key], "text");
 }
