@@ -103,6 +103,8 @@ pub struct Left {
     pub manifest_uploads: Vec<(String, Instant)>,
     /// The manifest is known to be there.
     pub manifested: bool,
+    /// Nobody has asked for it yet. Only where there are no objects to tell.
+    pub unasked: bool,
 }
 
 /// How far a delivery is.
@@ -260,7 +262,7 @@ impl Delivery {
         // For whoever comes after a crash each of them may have been asked for: from here on they are.
         self.common.uploads.journal().sealed(&stored).await?;
         stored.iter_mut().for_each(|object| object.completion = Completion::Open);
-        Ok(Sealed::new(self.common, stored, Place::new(key, created)))
+        Ok(Sealed::new(self.common, stored, Place::new(key, created), true))
     }
 
     /// Stops all work and aborts every upload.

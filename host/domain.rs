@@ -16,7 +16,9 @@ mod spread;
 pub use destination::Destination;
 pub use failure::{Asked, Failure, Layer, Leaves, Retry};
 pub use key::{CustomerPrefix, KeyFacts, KeyTemplate, LATEST_NAME, LeafName, MANIFEST_NAME, ObjectKey, SUCCESS_NAME};
-pub use manifest::{Interval as ManifestInterval, Manifest, ManifestField, ManifestObject, ManifestPlugin, Mode};
+pub use manifest::{
+    Draft, Interval as ManifestInterval, Manifest, ManifestField, ManifestObject, ManifestPlugin, Mode,
+};
 pub use name::{CustomerName, DatasetName, GroupName, PluginName, ShareName, TableName};
 pub(crate) use oci::is_registry;
 pub use oci::{ContentDigest, OciReference};

@@ -41,7 +41,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock::{Clock, Instant};
 use crate::config::Overlap;
 use crate::domain::{
-    CustomerName, Destination, Failure, Manifest, ManifestObject, ObjectKey, Origin, RunId, SealedObject, ShareName,
+    CustomerName, Destination, Draft, Failure, ManifestObject, ObjectKey, Origin, RunId, SealedObject, ShareName,
     SkipReason, Slot,
 };
 pub use admin::{Cancelled, FailedRun, FailedShare, Failing, Open, Rewound, Standing};
@@ -315,8 +315,8 @@ impl Ledger {
 
     /// Keeps what the manifest is to say, so that a sealed attempt can roll
     /// forward without its source.
-    pub async fn drafted(&self, attempt: AttemptId, draft: &Manifest) -> Result<(), LedgerError> {
-        let draft = draft.clone();
+    pub async fn drafted(&self, attempt: AttemptId, draft: impl Into<Draft>) -> Result<(), LedgerError> {
+        let draft = draft.into();
         self.writer.run(move |ledger| write::drafted(ledger, attempt, &draft)).await
     }
 

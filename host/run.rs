@@ -30,8 +30,8 @@ use crate::crash::{self, Point};
 use crate::dataset::Request;
 use crate::delivery::{Committed, Delivery, DeliverySpec, Sealed, Target};
 use crate::domain::{
-    CustomerName, Destination, Failure, Invalid, KeyFacts, KeyTemplate, Layer, LeafName, Manifest, ManifestField,
-    ManifestInterval, ManifestPlugin, Mode, ObjectKey, OutputEvent, Retry, RunId, Slot, UploadJournal,
+    CustomerName, Destination, Draft, Failure, Invalid, KeyFacts, KeyTemplate, Layer, LeafName, Manifest,
+    ManifestField, ManifestInterval, ManifestPlugin, Mode, ObjectKey, OutputEvent, Retry, RunId, Slot, UploadJournal,
 };
 use crate::ledger::{Holder, Order};
 use crate::limits::Limits;
@@ -146,7 +146,8 @@ pub async fn deliver(
         started,
         finished: started,
     };
-    journal.drafted(&draft).await?;
+    let kept = Draft { source: Some(work.source()), unasked: true, ..Draft::from(&draft) };
+    journal.drafted(&kept).await?;
     finish(parts, delivery.seal().await?, draft, is_first).await
 }
 

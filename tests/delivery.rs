@@ -6,6 +6,7 @@ mod compression;
 mod directory;
 mod enforced;
 mod faults;
+mod first;
 mod layers;
 mod markers;
 mod probed;

@@ -64,6 +64,12 @@ impl Bucket {
         Ok(Self { run: Some(run), ..Self::under(vendor, customer, vendor.session(customer, run)?) })
     }
 
+    /// The same for what is stored already, by whichever key of KMS.
+    pub(super) fn stored(vendor: &Vendor, customer: &Arc<Customer>, run: RunId) -> Result<Self, Failure> {
+        let session = vendor.session_for_any_key(customer, run)?;
+        Ok(Self { run: Some(run), ..Self::under(vendor, customer, session) })
+    }
+
     /// Under a session that is there already.
     pub(super) fn under(vendor: &Vendor, customer: &Arc<Customer>, session: Arc<Session>) -> Self {
         let client = vendor.s3(customer, session.clone());
@@ -372,6 +378,8 @@ impl Intercept for SignedBy {
 
 const CODE: &str = "<Code>";
 const SLOW_DOWN: &str = "<Code>SlowDown</Code>";
+const NO_SUCH_UPLOAD: &str = "<Code>NoSuchUpload</Code>";
+const PRECONDITION_FAILED: &str = "<Code>PreconditionFailed</Code>";
 
 /// Counts the attempts whose outcome nobody knows, which an SDK error does not tell.
 #[derive(Clone, Debug, Default)]
@@ -419,7 +427,10 @@ impl Intercept for Attempts {
             let says = |what| body.is_some_and(|body| String::from_utf8_lossy(body).contains(what));
             // 501 says that the store knows no such request, SlowDown that S3 has not looked at it. What names no error,
             // and any other 503, may be of somebody in between, who has passed it on.
-            (matches!(status, 300..=499 | 501) && says(CODE)) || (status == 503 && says(SLOW_DOWN))
+            // What says so in a 200 has looked, and done nothing.
+            (matches!(status, 300..=499 | 501) && says(CODE))
+                || (status == 503 && says(SLOW_DOWN))
+                || (status == 200 && (says(NO_SUCH_UPLOAD) || says(PRECONDITION_FAILED)))
         });
         self.refused.fetch_add(u32::from(is_refused), Ordering::Relaxed);
         Ok(())

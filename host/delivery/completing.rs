@@ -13,7 +13,7 @@ use super::store::{Store, Target};
 use super::uploads::REQUESTS_AT_ONCE;
 use super::{Committed, Delivery, Left, failure};
 use crate::crash::{self, Point};
-use crate::domain::{Completion, Failure, Leaves, ManifestObject, Retry, Role, SealedObject, UploadJournal};
+use crate::domain::{Completion, Failure, Leaves, ManifestObject, Mode, Retry, Role, SealedObject, UploadJournal};
 
 /// Every byte is stored, and the journal says so.
 pub struct Sealed {
@@ -21,6 +21,8 @@ pub struct Sealed {
     objects: Vec<SealedObject>,
     markers: Vec<SealedObject>,
     place: Place,
+    /// Nobody has asked for the manifest yet.
+    unasked: bool,
     if_new: bool,
 }
 
@@ -36,6 +38,7 @@ pub struct Completed {
 pub struct Manifested {
     pub(super) common: Arc<Common>,
     pub(super) markers: Vec<SealedObject>,
+    pub(super) mode: Mode,
     /// The upload that has become the manifest. None if the journal has it already.
     pub(super) put_by: Option<String>,
     pub(super) committed: Committed,
@@ -82,24 +85,24 @@ async fn resume(
         // For whoever comes after a crash: from here on they may have been asked for.
         common.uploads.journal().completions(&asked).await?;
     }
-    Ok(Sealed::new(common, left.objects, place))
+    Ok(Sealed::new(common, left.objects, place, left.unasked))
 }
 
 impl Left {
     /// The manifest may have been asked for: before that, all objects are known to be done.
     pub fn may_be_manifested(&self) -> bool {
-        SealedObject::may_be_manifested(&self.objects)
+        SealedObject::may_be_manifested(&self.objects, self.unasked)
     }
 }
 
 impl Sealed {
-    pub(super) fn new(common: Arc<Common>, stored: Vec<SealedObject>, place: Place) -> Self {
+    pub(super) fn new(common: Arc<Common>, stored: Vec<SealedObject>, place: Place, unasked: bool) -> Self {
         let (objects, markers) = stored.into_iter().partition(|object| object.role == Role::Data);
-        Self { common, objects, markers, place, if_new: false }
+        Self { common, objects, markers, place, unasked, if_new: false }
     }
 
-    /// Has the first object completed before all others, and only if nothing has its key: so that nothing of a delivery is
-    /// replaced of which nobody knows any more.
+    /// Has each object completed only if nothing has its key, and the first before all others: so that nothing of a delivery
+    /// is replaced of which nobody knows any more.
     pub fn if_new(self, if_new: bool) -> Self {
         Self { if_new, ..self }
     }
@@ -114,14 +117,14 @@ impl Sealed {
     /// # Errors
     /// An object did not complete. Others may have: the delivery stays sealed,
     /// and [`Delivery::resume`] goes on from here, unless [`Leaves::Torn`](crate::domain::Leaves).
-    /// [`Layer::Conflict`](crate::domain::Layer) when something has the first one's key.
+    /// [`Layer::Conflict`](crate::domain::Layer) when something has the key of one that is to be new.
     pub async fn complete(self) -> Result<Completed, Failure> {
         let common = self.common.clone();
         common.tidied(self.complete_all().await).await
     }
 
     async fn complete_all(self) -> Result<Completed, Failure> {
-        let Self { common, mut objects, markers, place, if_new } = self;
+        let Self { common, mut objects, markers, place, unasked, if_new } = self;
         let (failed, was_done) = (OnceLock::new(), objects.iter().all(|object| object.completion.is_done()));
         let (store, first) = (&common.store, &failed);
         let others = objects.split_off(usize::from(if_new).min(objects.len()));
@@ -130,13 +133,18 @@ impl Sealed {
         objects.extend(
             futures::stream::iter(others)
                 // Owned, so that the whole can be sent between threads (rust-lang/rust#102211).
-                .map(|object| complete(store, object, first, false))
+                .map(|object| complete(store, object, first, if_new))
                 // To the end of each that was asked for: a request that is cut off would be in doubt.
                 .buffered(REQUESTS_AT_ONCE)
                 .collect::<Vec<SealedObject>>()
                 .await,
         );
-        let kept = if was_done { Ok(()) } else { common.uploads.journal().completions(&objects).await };
+        let journal = common.uploads.journal();
+        let kept = match was_done {
+            true if objects.is_empty() && unasked => journal.manifest_is_next().await,
+            true => Ok(()),
+            false => journal.completions(&objects).await,
+        };
         if let Some(failure) = failed.into_inner() {
             return Err(failure);
         }
@@ -157,7 +165,8 @@ async fn complete(store: &Store, mut object: SealedObject, failed: &OnceLock<Fai
     if object.completion.is_done() || failed.get().is_some() {
         return object;
     }
-    let answer = match if_new {
+    // That something has its key is known of what is spoiled.
+    let answer = match if_new && object.completion != Completion::Spoiled {
         true => completed_if_new(store, &mut object).await,
         false => completed(store, &mut object).await,
     };
@@ -200,13 +209,14 @@ async fn completed_if_new(store: &Store, object: &mut SealedObject) -> Result<()
     }
 }
 
-async fn asked(store: &Store, object: &mut SealedObject, if_none_match: bool) -> Result<(), Incomplete> {
+pub(super) async fn asked(store: &Store, object: &mut SealedObject, if_none_match: bool) -> Result<(), Incomplete> {
     let how = Completing { if_none_match, in_doubt: object.completion.is_in_doubt() };
     let answer = store.complete(object, how).await;
     match &answer {
         Ok(stored) => object.completion = Completion::Done(stored.etag.clone()),
+        Err(Incomplete { why: Why::Spoiled, .. }) => object.completion = Completion::Spoiled,
         // No answer to this request settles what came of an earlier one.
-        Err(_) if object.completion.is_in_doubt() => {}
+        Err(_) if object.completion.is_in_doubt() || object.completion == Completion::Spoiled => {}
         Err(incomplete) if incomplete.in_doubt => object.completion = Completion::InDoubt,
         Err(_) => object.completion = Completion::Open,
     }

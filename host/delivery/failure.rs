@@ -150,6 +150,28 @@ impl Fault {
     pub(super) fn concurrent_write(&self) -> bool {
         self.code == "ConditionalRequestConflict"
     }
+
+    /// S3 has looked at the bytes, and they are not those that it was told of.
+    fn is_of_bytes(&self) -> bool {
+        matches!(
+            self.code.as_str(),
+            "BadDigest"
+                | "InvalidDigest"
+                | "XAmzContentChecksumMismatch"
+                | "XAmzContentSHA256Mismatch"
+                | "InvalidPart"
+                | "IncompleteBody"
+        )
+    }
+
+    /// The upload is there, nothing has completed it, and its parts never become what was sent: one of them may have
+    /// been stored once more by a request that came late, under another ETag.
+    fn never_completes(&self) -> bool {
+        matches!(
+            self.code.as_str(),
+            "InvalidPart" | "BadDigest" | "XAmzContentChecksumMismatch" | "InvalidPartOrder" | "EntityTooSmall"
+        )
+    }
 }
 
 /// Turns a fault into what the ledger keeps and the operator reads. `on` is the
@@ -169,9 +191,11 @@ pub(super) fn diagnose(fault: &Fault, operation: Operation, on: &str, customer: 
         Operation::AssumeRole => Asked::Sts,
         _ => Asked::S3,
     };
-    let leaves = if fault.no_such_upload() { Leaves::Torn } else { Leaves::Whole };
+    let is_torn = fault.no_such_upload() || (operation == Operation::CompleteUpload && fault.never_completes());
+    let leaves = if is_torn { Leaves::Torn } else { Leaves::Whole };
     Failure {
         asked: Some(asked),
+        answered: fault.is_of_bytes(),
         leaves,
         ..Failure::new(layer, retry, describe(fault, operation, on, customer), remedy)
     }
@@ -268,14 +292,10 @@ fn of_s3(fault: &Fault, customer: &Customer) -> Verdict {
             Layer::Identity,
             "sessions expire as soon as they begin: check this machine's clock and [aws] session_duration",
         ),
-        "BadDigest"
-        | "InvalidDigest"
-        | "XAmzContentChecksumMismatch"
-        | "XAmzContentSHA256Mismatch"
-        | "InvalidPart"
-        | "IncompleteBody" => later(
+        _ if fault.is_of_bytes() => later(
             Layer::Network,
-            "bytes were changed on their way; nothing of this delivery is visible; suspect a proxy or this machine's memory",
+            "bytes were changed on their way, or came once more and too late. What was stored of the delivery begins anew; if that \
+             does not help, suspect a proxy or this machine's memory",
         ),
         "EntityTooSmall" | "EntityTooLarge" | "InvalidPartOrder" => never(
             Layer::Local,
@@ -439,7 +459,7 @@ pub(super) fn conflict(on: &str, customer: &Customer, provable: bool) -> Failure
     )
 }
 
-/// The same of a delivery's first object: the ledger knows of none that may have put it there.
+/// The same of an object that is to be new: the ledger knows of none that may have put it there.
 pub(super) fn taken(on: &str, customer: &Customer) -> Failure {
     Failure::new(
         Layer::Conflict,

@@ -76,14 +76,14 @@ impl Completed {
 
     async fn put(mut self, manifest: &Manifest) -> Result<Manifested, Failure> {
         if self.place.is_taken {
-            return Ok(self.manifested(None).await);
+            return Ok(self.manifested(manifest.mode, None).await);
         }
         let mut text = serde_json::to_vec_pretty(manifest).map_err(|error| local(format!("the manifest: {error}")))?;
         text.push(b'\n');
         let text = Bytes::from(text);
         for _ in 0..TRIES {
             if let Some(upload_id) = self.try_to_put(&text, manifest.mode).await? {
-                return Ok(self.manifested(Some(upload_id)).await);
+                return Ok(self.manifested(manifest.mode, Some(upload_id)).await);
             }
         }
         let what = format!("'{}': somebody else writes it, or ends what is to become it, all the time", self.place.key);
@@ -198,7 +198,7 @@ impl Completed {
     }
 
     /// Ends what else was to become it.
-    async fn manifested(self, put_by: Option<String>) -> Manifested {
+    async fn manifested(self, mode: Mode, put_by: Option<String>) -> Manifested {
         let Self { common, objects, markers, place: Place { key, uploads, old, .. } } = self;
         let mut others: Vec<String> = uploads.into_iter().map(|upload| upload.created.upload_id).chain(old).collect();
         others.retain(|upload_id| Some(upload_id) != put_by.as_ref());
@@ -207,6 +207,6 @@ impl Completed {
             left.extend(common.uploads.abort_if_possible(&common.store, key.as_str(), &upload_id).await);
         }
         let committed = Committed { manifest_key: key, objects, left, lacking: None };
-        Manifested { common, markers, put_by, committed }
+        Manifested { common, markers, mode, put_by, committed }
     }
 }

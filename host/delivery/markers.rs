@@ -10,14 +10,14 @@ use bytes::Bytes;
 use serde::Serialize;
 
 use super::bucket::{Completing, Why};
-use super::completing::completed;
+use super::completing::{asked, completed};
 use super::object::Common;
 use super::store::{Store, Stored};
 use super::{Committed, DeliverySpec, Manifested, key_in, key_of, local};
 use crate::clock::Instant;
 use crate::crash::{self, Point};
 use crate::domain::{
-    Completion, CustomerName, Failure, LeafName, Leaves, ManifestInterval, ObjectKey, Retry, Role, SealedObject,
+    Completion, CustomerName, Failure, LeafName, Leaves, ManifestInterval, Mode, ObjectKey, Retry, Role, SealedObject,
     ShareName,
 };
 
@@ -84,7 +84,7 @@ impl Manifested {
     /// # Errors
     /// The journal cannot be read or written.
     pub async fn mark(self) -> Result<Committed, Failure> {
-        let Self { common, mut markers, put_by, mut committed } = self;
+        let Self { common, mut markers, mode, put_by, mut committed } = self;
         let (store, uploads, journal) = (&common.store, &common.uploads, common.uploads.journal());
         for object in markers.iter_mut().filter(|object| !object.completion.is_done()) {
             if committed.lacking.is_some() {
@@ -96,7 +96,10 @@ impl Manifested {
                 committed.left.extend(uploads.abort_if_possible(store, key, &object.upload_id).await);
                 continue;
             }
-            let mut answer = completed(store, object).await;
+            let mut answer = match (object.role, mode) {
+                (Role::SuccessMarker, Mode::Slot) => completed_if_missing(store, object, &mut committed.left).await,
+                _ => completed(store, object).await,
+            };
             if answer.is_err() {
                 committed.left.push(object.upload_id.clone());
             }
@@ -133,6 +136,19 @@ impl Manifested {
         }
         store.end_strays(uploads).await;
         Ok(committed)
+    }
+}
+
+/// Asks for the completion of `_SUCCESS`. Where that is there, it is as it should be.
+async fn completed_if_missing(store: &Store, object: &mut SealedObject, left: &mut Vec<String>) -> Result<(), Failure> {
+    match asked(store, object, true).await {
+        Err(incomplete) if incomplete.why == Why::Exists => {
+            // Unless it is this that has become it.
+            left.push(object.upload_id.clone());
+            object.completion = Completion::Done(String::new());
+            Ok(())
+        }
+        answer => answer.map_err(|incomplete| incomplete.failure),
     }
 }
 

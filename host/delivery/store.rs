@@ -62,6 +62,15 @@ impl Target {
         Ok(Self(Arc::new(Store::Bucket(Box::new(Bucket::new(vendor, customer, run)?)))))
     }
 
+    /// The same for what is stored there already, by whichever key of KMS that is encrypted: the profile may name another
+    /// one since.
+    ///
+    /// # Errors
+    /// When the prefix does not fit a session policy.
+    pub fn stored(vendor: &Vendor, customer: &Arc<Customer>, run: RunId) -> Result<Self, Failure> {
+        Ok(Self(Arc::new(Store::Bucket(Box::new(Bucket::stored(vendor, customer, run)?)))))
+    }
+
     /// Files at `root/BUCKET/KEY`, so that several customers' deliveries fit in one directory.
     pub fn directory(vendor: &Vendor, root: PathBuf, customer: &Arc<Customer>) -> Self {
         let root = root.join(customer.bucket.as_str());

@@ -187,6 +187,12 @@ impl Vendor {
         Ok(self.session_of(self.narrowed(policy::session(customer)?, customer, run)))
     }
 
+    /// The same, by whichever key of KMS what it goes on with is encrypted. Where there is no room for that, by the profile's.
+    pub(super) fn session_for_any_key(&self, customer: &Arc<Customer>, run: RunId) -> Result<Arc<Session>, Failure> {
+        let policy = policy::session_for_any_key(customer).or_else(|_| policy::session(customer))?;
+        Ok(self.session_of(self.narrowed(policy, customer, run)))
+    }
+
     /// Opens a session as a delivery does, and lets it go.
     ///
     /// # Errors

@@ -100,6 +100,9 @@ pub struct Failure {
     /// Who was asked, and refused or did not answer. Not kept. None: nobody in particular.
     #[serde(skip)]
     pub asked: Option<Asked>,
+    /// Whoever was asked says what is wrong with the request, whichever layer that is of. Not kept.
+    #[serde(skip)]
+    pub answered: bool,
     /// Not kept.
     #[serde(skip)]
     pub leaves: Leaves,
@@ -111,7 +114,7 @@ pub enum Leaves {
     /// All that it was: it goes on from where it stands.
     #[default]
     Whole,
-    /// An upload of it is gone: only another attempt can deliver it.
+    /// An upload of it is gone, or never becomes what was sent: only another attempt can deliver it.
     Torn,
     /// Its manifest may be there: it has not failed before that is known.
     InDoubt,
@@ -137,6 +140,7 @@ impl Failure {
             remedy: remedy.into(),
             plugin_fault: false,
             asked: None,
+            answered: false,
             leaves: Leaves::Whole,
         }
     }
@@ -158,7 +162,7 @@ impl Failure {
     /// hear, because nobody knows who the vendor is or because this machine's clock is off.
     pub fn is_silence(&self) -> bool {
         let is_unheard = matches!(self.layer, Layer::Identity | Layer::Clock) && self.asked == Some(Asked::Sts);
-        (self.layer == Layer::Network || is_unheard) && self.retry == Retry::Later
+        ((self.layer == Layer::Network && !self.answered) || is_unheard) && self.retry == Retry::Later
     }
 
     /// The vendor's own policies, disk or source of data are in the way.

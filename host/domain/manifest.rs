@@ -51,6 +51,31 @@ pub struct Manifest {
     pub finished: Instant,
 }
 
+/// What is kept of a manifest until it is put: what it is to say, its objects and end aside, and what it says to nobody.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Draft {
+    #[serde(flatten)]
+    pub manifest: Manifest,
+    /// Tells apart by what it was decided whose rows are delivered. None: kept by a consign that did not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    /// Nobody has asked for it yet, which its objects tell where it has any. False also where that is not known.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unasked: bool,
+}
+
+impl From<&Manifest> for Draft {
+    fn from(manifest: &Manifest) -> Self {
+        Self::from(manifest.clone())
+    }
+}
+
+impl From<Manifest> for Draft {
+    fn from(manifest: Manifest) -> Self {
+        Self { manifest, source: None, unasked: false }
+    }
+}
+
 /// The data interval `[start, end)`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Interval {

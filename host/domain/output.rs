@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::{Failure, LeafName, Manifest, ManifestObject, ObjectKey};
+use super::{Draft, Failure, LeafName, ManifestObject, ObjectKey};
 use crate::clock::Instant;
 
 /// What an object is to whoever reads the bucket.
@@ -74,10 +74,14 @@ pub struct SealedObject {
 
 impl SealedObject {
     /// Whether the manifest of a delivery of these may have been asked for: before that, all that it
-    /// names are known to be done.
-    pub fn may_be_manifested(all: &[Self]) -> bool {
-        let data = all.iter().filter(|object| object.role == Role::Data);
-        data.map(|object| &object.completion).all(|is| is.is_done() || *is == Completion::Unsaid)
+    /// names are known to be done. Where it names none, only what is written down tells.
+    pub fn may_be_manifested(all: &[Self], unasked: bool) -> bool {
+        let mut data =
+            all.iter().filter(|object| object.role == Role::Data).map(|object| &object.completion).peekable();
+        match data.peek() {
+            None => !unasked,
+            Some(_) => data.all(|is| is.is_done() || *is == Completion::Unsaid),
+        }
     }
 }
 
@@ -103,6 +107,8 @@ pub enum Completion {
     InDoubt,
     /// Nobody has asked for it, or it was refused: its upload is there, unless somebody else has ended it.
     Open,
+    /// An object can be seen that is not what was sent: another attempt has to take its place.
+    Spoiled,
     /// The object can be seen. With its ETag, which is empty where the answer was lost.
     Done(String),
 }
@@ -136,7 +142,7 @@ pub trait UploadJournal: Send + Sync {
     async fn upload_aborted(&self, upload_id: &str) -> Result<(), Failure>;
 
     /// What the manifest is to say, its objects and end aside. Awaited before `sealed`.
-    async fn drafted(&self, draft: &Manifest) -> Result<(), Failure>;
+    async fn drafted(&self, draft: &Draft) -> Result<(), Failure>;
 
     /// Every byte of every object is stored. Awaited before the first completion;
     /// from here the delivery rolls forward and its source is not read again.
@@ -145,6 +151,9 @@ pub trait UploadJournal: Send + Sync {
     /// How far the completion of each of these is. Awaited before any is asked for that was
     /// written down as open, and before the manifest is.
     async fn completions(&self, objects: &[SealedObject]) -> Result<(), Failure>;
+
+    /// The manifest may be asked for from here on. Awaited before it is, where it names no object that would tell.
+    async fn manifest_is_next(&self) -> Result<(), Failure>;
 
     /// The manifest is there, put by this upload, and what comes after it is not.
     async fn manifested(&self, upload_id: &str) -> Result<(), Failure>;

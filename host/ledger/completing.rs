@@ -1,16 +1,21 @@
 //! How far a sealed attempt's objects are on their way to be seen.
 
 use super::db::{Db, Row, values};
-use super::row::{json, to_json};
+use super::row::{json, maybe_json, to_json};
 use super::state::UploadEvent;
 use super::{AttemptId, Ledger, LedgerError, write};
-use crate::domain::{Completion, Role, SealedObject};
+use crate::domain::{Completion, Draft, Role, SealedObject, SkipReason};
 
 impl Ledger {
     /// Keeps how far the completion of each of these objects is.
     pub async fn completions(&self, attempt: AttemptId, objects: &[SealedObject]) -> Result<(), LedgerError> {
         let objects = objects.to_vec();
         self.writer.run(move |ledger| completions(ledger, attempt, &objects)).await
+    }
+
+    /// The manifest of a sealed attempt may be asked for from here on.
+    pub async fn manifest_is_next(&self, attempt: AttemptId) -> Result<(), LedgerError> {
+        self.writer.run(move |ledger| manifest_is_next(ledger, attempt)).await
     }
 
     /// The manifest is in the bucket, put by this upload. What comes after it may not be.
@@ -36,14 +41,23 @@ fn completions(ledger: &Db, attempt: AttemptId, objects: &[SealedObject]) -> Res
     Ok(())
 }
 
+fn manifest_is_next(ledger: &Db, attempt: AttemptId) -> Result<(), LedgerError> {
+    let select = "SELECT draft FROM attempts WHERE id = ?1 AND state = 'sealed'";
+    let draft = ledger.first(select, values![attempt.0], |row| maybe_json::<Draft>(row, "draft"))?.flatten();
+    let Some(draft) = draft.filter(|draft| draft.unasked) else { return Ok(()) };
+    let asked = to_json(&Draft { unasked: false, ..draft })?;
+    ledger.execute("UPDATE attempts SET draft = ?2 WHERE id = ?1", values![attempt.0, &asked]).map(drop)
+}
+
 /// In order of creation.
 pub(super) fn sealed_objects(ledger: &Db, attempt: AttemptId) -> Result<Vec<SealedObject>, LedgerError> {
     let select = "SELECT sealed FROM objects WHERE attempt = ?1 ORDER BY ordinal";
     ledger.all(select, values![attempt.0], |row| json(row.get("sealed")?))
 }
 
-/// Whether no other attempt at the same delivery of the slot, to the same place, may have made an object visible. What somebody
-/// says to be lost is there no more: if he errs, it is not replaced.
+/// Whether no other attempt at the same delivery of the slot, to the same place, may have made an object visible. A delivery that a
+/// person has declared lost does not count, nor one that was open in a backup: should its objects be there after all, the
+/// conditional completion refuses instead of replacing them.
 pub(super) fn is_first(ledger: &Db, attempt: AttemptId) -> Result<bool, LedgerError> {
     let others = "SELECT o.sealed FROM attempts own
                   JOIN deliveries od ON od.id = own.delivery
@@ -52,9 +66,9 @@ pub(super) fn is_first(ledger: &Db, attempt: AttemptId) -> Result<bool, LedgerEr
                   JOIN attempts a ON a.delivery = d.id
                   JOIN objects o ON o.attempt = a.id
                   WHERE own.id = ?1 AND a.id <> own.id AND a.bucket = own.bucket AND a.manifest_key = own.manifest_key
-                    AND NOT (a.state = 'committed' AND d.state = 'failed')";
+                    AND NOT (a.state = 'committed' AND d.state = 'failed') AND coalesce(d.reason, '') <> ?2";
     let read = |row: &Row<'_>| json::<SealedObject>(row.get("sealed")?);
-    let others = ledger.all(others, values![attempt.0], read)?;
+    let others = ledger.all(others, values![attempt.0, SkipReason::Restored.as_str()], read)?;
     // What comes after the manifest comes after these.
     let mut data = others.iter().filter(|object| object.role == Role::Data);
     Ok(data.all(|object| object.completion == Completion::Open))

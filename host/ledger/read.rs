@@ -16,7 +16,7 @@ use super::state::State;
 use super::{AttemptId, AttemptState, DeliveryId, DeliveryState, LedgerError, RunState, UploadState};
 use crate::clock::{Instant, ahead_from};
 use crate::domain::{
-    CustomerName, Destination, Failure, Interval, Manifest, Origin, RunId, SealedObject, ShareName, SkipReason, Slot,
+    CustomerName, Destination, Draft, Failure, Interval, Origin, RunId, SealedObject, ShareName, SkipReason, Slot,
 };
 
 /// Which runs to list. What is None does not restrict.
@@ -185,7 +185,7 @@ pub struct OpenAttempt {
     pub started: Instant,
     pub objects: Vec<SealedObject>,
     /// What the manifest is to say, its objects aside.
-    pub draft: Option<Manifest>,
+    pub draft: Option<Draft>,
     pub destination: Option<Destination>,
     /// Its manifest is known to be in the bucket.
     pub manifested: bool,

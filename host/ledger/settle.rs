@@ -225,7 +225,8 @@ pub(super) fn in_doubt(ledger: &Db, delivery: DeliveryId, state: DeliveryState) 
 
 fn is_in_doubt(attempt: &OpenAttempt) -> bool {
     let is_sealed = attempt.state == AttemptState::Sealed && attempt.draft.is_some();
-    is_sealed && !attempt.manifested && SealedObject::may_be_manifested(&attempt.objects)
+    let unasked = attempt.draft.as_ref().is_some_and(|draft| draft.unasked);
+    is_sealed && !attempt.manifested && SealedObject::may_be_manifested(&attempt.objects, unasked)
 }
 
 fn doubt(
@@ -243,7 +244,7 @@ fn doubt(
         return Ok(Err(Unsettled::Manifested(customer.clone())));
     }
     let doubt = match (attempt.draft.clone(), attempt.destination.clone()) {
-        (Some(draft), Some(to)) if is_in_doubt(&attempt) => Ok(Doubt { attempt, draft, to }),
+        (Some(draft), Some(to)) if is_in_doubt(&attempt) => Ok(Doubt { attempt, draft: draft.manifest, to }),
         _ => Err(unasked()),
     };
     Ok(doubt)

@@ -12,7 +12,7 @@ use super::{
     order as orders, ready,
 };
 use crate::clock::Instant;
-use crate::domain::{Destination, Failure, Leaves, Manifest, RunId, SealedObject};
+use crate::domain::{Destination, Draft, Failure, Leaves, RunId, SealedObject};
 
 pub(super) fn attempt_started(
     ledger: &Db,
@@ -127,7 +127,7 @@ pub(super) fn upload_ended(
     Ok(())
 }
 
-pub(super) fn drafted(ledger: &Db, attempt: AttemptId, draft: &Manifest) -> Result<(), LedgerError> {
+pub(super) fn drafted(ledger: &Db, attempt: AttemptId, draft: &Draft) -> Result<(), LedgerError> {
     let update = "UPDATE attempts SET draft = ?2 WHERE id = ?1 AND state = 'working'";
     match ledger.execute(update, values![attempt.0, &to_json(draft)?])? {
         0 => Err(LedgerError::Unknown { record: "attempt at work".into() }),

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use async_trait::async_trait;
 
 use crate::crash::{self, Point};
-use crate::domain::{Failure, Manifest, ObjectKey, SealedObject, UploadJournal};
+use crate::domain::{Draft, Failure, ObjectKey, SealedObject, UploadJournal};
 use crate::ledger::{AttemptId, Ledger};
 
 /// Writes into the ledger what [`UploadJournal`] asks for.
@@ -31,8 +31,8 @@ impl UploadJournal for Journal {
         Ok(())
     }
 
-    async fn drafted(&self, draft: &Manifest) -> Result<(), Failure> {
-        self.ledger.drafted(self.attempt, draft).await.map_err(|error| error.to_failure())?;
+    async fn drafted(&self, draft: &Draft) -> Result<(), Failure> {
+        self.ledger.drafted(self.attempt, draft.clone()).await.map_err(|error| error.to_failure())?;
         crash::point(Point::Drafted);
         Ok(())
     }
@@ -46,6 +46,10 @@ impl UploadJournal for Journal {
 
     async fn completions(&self, objects: &[SealedObject]) -> Result<(), Failure> {
         self.ledger.completions(self.attempt, objects).await.map_err(|error| error.to_failure())
+    }
+
+    async fn manifest_is_next(&self) -> Result<(), Failure> {
+        self.ledger.manifest_is_next(self.attempt).await.map_err(|error| error.to_failure())
     }
 
     async fn manifested(&self, upload_id: &str) -> Result<(), Failure> {
@@ -74,7 +78,7 @@ impl UploadJournal for NoJournal {
         Ok(())
     }
 
-    async fn drafted(&self, _: &Manifest) -> Result<(), Failure> {
+    async fn drafted(&self, _: &Draft) -> Result<(), Failure> {
         Ok(())
     }
 
@@ -83,6 +87,10 @@ impl UploadJournal for NoJournal {
     }
 
     async fn completions(&self, _: &[SealedObject]) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    async fn manifest_is_next(&self) -> Result<(), Failure> {
         Ok(())
     }
 

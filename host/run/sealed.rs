@@ -9,7 +9,9 @@ use super::{Delivered, Work, leads_to};
 use crate::config::Customer;
 use crate::crash::{self, Point};
 use crate::delivery::{Delivery, Left, Target};
-use crate::domain::{CustomerName, Destination, Failure, Layer, Leaves, Manifest, Retry, Role, RunId};
+use crate::domain::{
+    CustomerName, Destination, Draft, Failure, Layer, Leaves, Manifest, ProfileHash, Retry, Role, RunId,
+};
 use crate::ledger::{AttemptState, LedgerError, OpenAttempt, OpenUpload};
 
 /// What completes a sealed attempt.
@@ -17,6 +19,8 @@ pub(super) struct Stored {
     pub(super) left: Left,
     /// What the manifest is to say, its objects aside.
     draft: Manifest,
+    /// By what it was decided whose rows these are, if that is known.
+    source: Option<String>,
     to: Destination,
     /// Of it, and of no object: whoever had another one made for `_SUCCESS` did not get to its end.
     others: Vec<String>,
@@ -30,7 +34,7 @@ impl Stored {
         if attempt.state != AttemptState::Sealed {
             return None;
         }
-        let (draft, to) = (attempt.draft.clone()?, attempt.destination.clone()?);
+        let (Draft { manifest: draft, source, unasked }, to) = (attempt.draft.clone()?, attempt.destination.clone()?);
         let own = uploads.iter().filter(|upload| upload.attempt == attempt.id);
         let (manifests, others): (Vec<_>, Vec<_>) = own.partition(|upload| upload.key == to.manifest_key);
         let manifest_uploads = manifests.iter().map(|upload| (upload.upload_id.clone(), upload.created)).collect();
@@ -38,8 +42,20 @@ impl Stored {
         let of_objects: HashSet<&str> = objects.iter().map(|object| object.upload_id.as_str()).collect();
         let others = others.into_iter().filter(|upload| !of_objects.contains(upload.upload_id.as_str()));
         let others = others.map(|upload| upload.upload_id.clone()).collect();
-        let left = Left { objects, manifest_key: to.manifest_key.clone(), manifest_uploads, manifested };
-        Some(Self { left, draft, to, others, number: attempt.number, is_first: attempt.is_first })
+        let left = Left { objects, manifest_key: to.manifest_key.clone(), manifest_uploads, manifested, unasked };
+        Some(Self { left, draft, source, to, others, number: attempt.number, is_first: attempt.is_first })
+    }
+}
+
+impl Work {
+    /// Tells apart by what it is decided whose rows these are: the dataset, and those of the customer's `params` that it
+    /// names.
+    pub(super) fn source(&self) -> String {
+        let dataset = self.config.datasets.get(&self.share.dataset).map(|dataset| format!("{dataset:?}"));
+        let text = dataset.clone().unwrap_or_default();
+        let params = self.customer.params.iter().filter(|(name, _)| text.contains(name.as_str()));
+        let params = params.map(|(name, value)| (name.as_str(), Some(format!("{value:?}"))));
+        ProfileHash::of([("", dataset)].into_iter().chain(params)).as_str().to_owned()
     }
 }
 
@@ -63,8 +79,9 @@ impl Recorder<'_> {
         failure
     }
 
-    /// Completes it, if the profile leads to where it was stored. Where it does not, or nothing more is to be
-    /// delivered, that is so only of what has its manifest, or may have it. None of any other, which ends here.
+    /// Completes it, if the profile leads to where it was stored, and its rows are those that are to go there. Where that
+    /// is not so, or nothing more is to be delivered, only what has its manifest, or may have it. None of any other, which
+    /// ends here.
     pub(super) async fn go_on(
         &self,
         at_work: Try,
@@ -72,12 +89,14 @@ impl Recorder<'_> {
         configured: Option<&Work>,
     ) -> Result<Option<Outcome>, LedgerError> {
         let leads = |profile: &Arc<Customer>| leads_to(self.config, profile, &stored.to, &stored.to.manifest_key);
-        let work = configured.filter(|work| leads(&work.customer));
+        let may_be_there = stored.left.manifested || stored.left.may_be_manifested();
+        // Rows that were another's by a mistake that was put right are nobody's: they are read again.
+        let is_its = |work: &Work| stored.source.as_ref().is_none_or(|source| may_be_there || *source == work.source());
+        let work = configured.filter(|work| leads(&work.customer) && is_its(work));
         say_attempt(stored.number);
         if work.is_none() && stored.left.manifested {
             return self.commit_as_it_is(at_work, stored).await.map(Some);
         }
-        let may_be_there = stored.left.may_be_manifested();
         let profile = match work {
             Some(work) => Some(&work.customer),
             None if may_be_there => self.config.customers.get(self.customer).filter(|profile| leads(profile)),
@@ -106,7 +125,7 @@ impl Recorder<'_> {
         profile: &Arc<Customer>,
         Stored { left, draft, others, is_first, .. }: Stored,
     ) -> Result<Delivered, Failure> {
-        let target = Target::bucket(&self.parts.vendor, profile, self.run);
+        let target = Target::stored(&self.parts.vendor, profile, self.run);
         let target = target.map_err(|failure| if left.may_be_manifested() { failure.in_doubt() } else { failure })?;
         let journal = self.journal(at_work.attempt, true);
         let sealed = Delivery::resume(target, journal, self.parts.spill_dir.clone(), left).await?;

@@ -249,6 +249,16 @@ fn context(cx: &S3AccessContext<'_>, caller: &Caller, account: &Account) -> BTre
             context.insert(key.to_owned(), value.to_owned());
         }
     }
+    // What makes an object to be seen, and what only stores for it.
+    // <https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes-enforce.html>
+    let creates = match cx.s3_op().name() {
+        "PutObject" | "CompleteMultipartUpload" => Some("true"),
+        "CreateMultipartUpload" | "UploadPart" => Some("false"),
+        _ => None,
+    };
+    if let Some(creates) = creates {
+        context.insert("s3:objectcreationoperation".to_owned(), creates.to_owned());
+    }
     // Of uploads S3 lists all or none: no condition narrows that to a prefix.
     // <https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazons3.html>
     if cx.s3_op().name() == "ListObjectsV2" {

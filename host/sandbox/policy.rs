@@ -50,7 +50,7 @@ pub enum Verdict {
 }
 
 /// Condition keys that [`Question::context`] answers; all others are unknown.
-const KEYS: [&str; 15] = [
+const KEYS: [&str; 16] = [
     "aws:principalaccount",
     "aws:principalarn",
     "aws:resourceaccount",
@@ -58,6 +58,7 @@ const KEYS: [&str; 15] = [
     "kms:viaservice",
     "s3:delimiter",
     "s3:if-none-match",
+    "s3:objectcreationoperation",
     "s3:prefix",
     "s3:resourceaccount",
     "s3:x-amz-acl",

@@ -147,6 +147,104 @@ fn recovery_does_not_take_another_bucket_for_the_one_it_stored_in() {
     }
 }
 
+/// Nor where there is no object to tell whether the manifest was asked for: that is written down.
+#[test]
+fn recovery_of_a_delivery_of_nothing_knows_whether_its_manifest_may_be_there() {
+    let config = config().replace("\"AS\"", "\"ZZ\"").replace("\"@daily\"", "\"@daily\"\nempty = \"skip\"");
+    for (point, moves) in [("sealed", true), ("completed", false)] {
+        let world = World::new(&config);
+        let mut sandbox = world.sandbox();
+        crashed(&world, point);
+        sandbox.signal(Signal::INT);
+        sandbox.wait(SOON);
+        let run = world.runs()[0]["run"].clone();
+        let world = world.with(&config.replace("acme-data", "acme-new").replace("000000000001", "000000000003"));
+        let _sandbox = world.sandbox();
+        if !moves {
+            let told = "where no profile of customer acme leads any more";
+            daemon_until(&world, "it is in doubt", || world.log().contains(told));
+            assert_eq!(attempts(&shown(&world, &run)).0, ["sealed"]);
+            continue;
+        }
+        daemon_until(&world, "the slot is committed", || {
+            world.runs().iter().any(|of| of["run"] == run && of["state"] == "succeeded")
+        });
+        let (_, manifest) = manifest(&world, "acme-new");
+        assert_eq!((&manifest["run"], &manifest["rows"]), (&run, &json!(0)));
+        assert_eq!(attempts(&shown(&world, &run)).0, ["interrupted", "committed"]);
+    }
+}
+
+/// Rows that were read as another's by mistake are given to nobody once that is put right; what has its manifest, or may
+/// have it, stays what it is.
+#[test]
+fn recovery_reads_again_what_was_read_by_a_mistake() {
+    let right = "carrier = \"AS\"";
+    let cases = [
+        ("sealed", "carrier = \"UA\"", vec!["interrupted", "committed"]),
+        ("completed", "carrier = \"UA\"", vec!["committed"]),
+        // Nothing that its dataset names.
+        ("sealed", "carrier = \"AS\", another = 1", vec!["committed"]),
+    ];
+    for (point, wrong, expected) in cases {
+        let world = World::new(&config().replace(right, wrong));
+        let _sandbox = world.sandbox();
+        crashed(&world, point);
+        let run = world.runs()[0]["run"].clone();
+        change(&world, wrong, right);
+        world.run(&SEND).ended(0);
+        assert_eq!(attempts(&shown(&world, &run)).0, expected, "{point} {wrong}");
+        let (_, manifest) = manifest(&world, "acme-data");
+        let is_right = manifest["rows"] == ROWS;
+        assert_eq!(is_right, point == "sealed", "{point} {wrong}: {manifest}");
+    }
+}
+
+/// What was stored by one key of KMS is completed by that, whichever the profile names since.
+#[test]
+fn recovery_completes_what_an_earlier_key_encrypts() {
+    let key =
+        |id: &str| format!("\"acme-data\"\nencryption = {{ kms = \"arn:aws:kms:us-east-1:100000000001:key/{id}\" }}");
+    let world = World::new(&config().replace("\"acme-data\"", &key("0a1b")));
+    world.write("sandbox.toml", KEYS);
+    let mut sandbox = command(world.dir(), &["sandbox", "--file", "sandbox.toml", "--listen", "127.0.0.1:0", "--json"]);
+    let (_sandbox, endpoint) = world::serving(&mut sandbox, &world.path("sandbox.json"), &world.path("sandbox.log"));
+    world.configure(&endpoint, "", "");
+    crashed(&world, "sealed");
+    let run = world.runs()[0]["run"].clone();
+    change(&world, "key/0a1b", "key/2c3d");
+    world.run(&SEND).ended(0);
+    assert_eq!(attempts(&shown(&world, &run)).0, ["committed"]);
+}
+
+/// Acme's account, whose role may use both keys.
+const KEYS: &str = r#"
+dir = "buckets"
+[vendor]
+access_key_id = "AKIACONSIGNSANDBOX00"
+secret_access_key = "consign-sandbox-secret"
+[[accounts]]
+id = "100000000001"
+[[accounts.roles]]
+name = "flight-data"
+policy = """{ "Version": "2012-10-17", "Statement": [
+  { "Effect": "Allow", "Action": "s3:PutObject", "Resource": "arn:aws:s3:::acme-data/in/*" },
+  { "Effect": "Allow", "Action": ["kms:GenerateDataKey", "kms:Decrypt"], "Resource": "arn:aws:kms:us-east-1:100000000001:key/*" }
+] }"""
+[accounts.roles.trust]
+principal = "999999999999"
+external_id = "test-1f-acme"
+[[accounts.buckets]]
+name = "acme-data"
+region = "us-east-1"
+[[accounts.keys]]
+id = "0a1b"
+region = "us-east-1"
+[[accounts.keys]]
+id = "2c3d"
+region = "us-east-1"
+"#;
+
 /// A customer who was taken off a share gets nothing more of it, sealed or not.
 #[test]
 fn recovery_gives_nothing_to_a_customer_who_was_taken_off() {

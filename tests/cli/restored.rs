@@ -114,6 +114,13 @@ pub(super) fn nothing_is_delivered_twice(world: &World, backup: impl FnOnce(), r
     // Nor is the newest given up for an earlier one by hand.
     world.run(&["send", "newest", "--at", "2026-01-01T00:00:00Z"]).ended(1).out_says(&["or may have been"]);
     assert_eq!(slot_of(&bucket, &manifest), THREE);
+    // Who sends one by hand that is there after all, though the backup has it stored and not complete, replaces nothing.
+    let refused = world.run(&["send", "daily", "--at", TWO]).ended(1);
+    refused.out_says(&["is already in bucket", "nothing was replaced"]);
+    let after = world::files(&bucket);
+    for (key, was) in before.iter().filter(|(key, _)| key.starts_with("in/daily/")) {
+        assert_eq!(after.get(key), Some(was), "{key}");
+    }
 }
 
 #[test]

@@ -8,10 +8,11 @@ use consign::config::{Compression, Customer};
 use consign::delivery::{Committed, Delivery, Left, Sealed, Target};
 use consign::domain::{Asked, Completion, Failure, Layer, Leaves, Mode, Retry, RunId};
 
+use super::first::put_first;
 use super::wire::{Call, Fault, Seen, Wire, s3_error, sts_error};
 use super::world::*;
 
-const A: &str = "uploads/us/orders/2024-05-01/060000Z/a.csv";
+pub(super) const A: &str = "uploads/us/orders/2024-05-01/060000Z/a.csv";
 
 fn internal() -> Fault {
     Fault::Answer(500, vec![], s3_error("InternalError", "We encountered an internal error."))
@@ -25,25 +26,25 @@ fn refused() -> Fault {
     Fault::Answer(403, vec![], s3_error("AccessDenied", "Access Denied"))
 }
 
-fn precondition_failed() -> Fault {
+pub(super) fn precondition_failed() -> Fault {
     Fault::Answer(412, vec![], s3_error("PreconditionFailed", "a pre-condition did not hold"))
 }
 
-fn is(seen: &Seen, call: Call, key: &str) -> bool {
+pub(super) fn is(seen: &Seen, call: Call, key: &str) -> bool {
     seen.call == call && seen.key == key
 }
 
 /// One delivery, try by try.
-struct Case {
-    wire: Wire,
-    customer: Arc<Customer>,
-    run: RunId,
+pub(super) struct Case {
+    pub(super) wire: Wire,
+    pub(super) customer: Arc<Customer>,
+    pub(super) run: RunId,
     mode: Mode,
-    journal: Arc<Journal>,
+    pub(super) journal: Arc<Journal>,
 }
 
 impl Case {
-    async fn new(mode: Mode, script: impl FnMut(&Seen, usize) -> Option<Fault> + Send + 'static) -> Self {
+    pub(super) async fn new(mode: Mode, script: impl FnMut(&Seen, usize) -> Option<Fault> + Send + 'static) -> Self {
         let (wire, customer) = (Wire::start(script).await, Arc::new(customer()));
         if mode == Mode::Replace {
             wire.put(MANIFEST, "the slot before");
@@ -61,24 +62,28 @@ impl Case {
         deliver_as(self.target().await, &self.customer, of, self.journal.clone(), spec, events).await
     }
 
-    async fn again(&self) -> Result<Committed, Failure> {
+    pub(super) async fn again(&self) -> Result<Committed, Failure> {
         resume_as(self.target().await, &self.customer, (self.run, self.mode), &self.journal).await
     }
 
-    async fn sealed(&self) -> Sealed {
+    pub(super) async fn sealed(&self) -> Sealed {
+        self.sealed_as(&["a.csv"]).await
+    }
+
+    pub(super) async fn sealed_as(&self, names: &[&str]) -> Sealed {
         let begun = Delivery::begin(self.target().await, spec(Compression::None), self.journal.clone()).await.unwrap();
-        for event in object(0, "a.csv", b"a") {
+        for event in names.iter().zip(0..).flat_map(|(name, number)| object(number, name, b"a")) {
             begun.accept(event).await.unwrap();
         }
         begun.seal().await.unwrap()
     }
 
-    async fn resume(&self, left: Left) -> Result<Sealed, Failure> {
+    pub(super) async fn resume(&self, left: Left) -> Result<Sealed, Failure> {
         Delivery::resume(self.target().await, self.journal.clone(), std::env::temp_dir(), left).await
     }
 
     /// Delivered, by this run, and nothing is left.
-    fn is_done(&self, committed: &Committed) {
+    pub(super) fn is_done(&self, committed: &Committed) {
         assert!(committed.left.is_empty() && committed.lacking.is_none(), "{committed:?}");
         let manifest: serde_json::Value = serde_json::from_slice(&self.wire.objects()[MANIFEST]).unwrap();
         assert_eq!(manifest["run"], self.run.to_string());
@@ -186,6 +191,23 @@ async fn a_refusal_before_all_objects_are_there_leaves_no_manifest_in_doubt() {
     }
 }
 
+/// Of a delivery without objects it is written down when its manifest is asked for: nothing else would tell.
+#[tokio::test]
+async fn the_manifest_of_nothing_is_in_doubt_once_it_may_have_been_asked_for() {
+    let role = |seen: &Seen, _: usize| (seen.call == Call::AssumeRole).then(refused);
+    let case = Case::new(Mode::Slot, |_, _| None).await;
+    drop(case.sealed_as(&[]).await);
+    case.wire.obey(role);
+    assert_eq!(case.again().await.unwrap_err().leaves, Leaves::Whole, "nobody has asked for it");
+    case.wire.obey(|seen, _| is(seen, Call::Complete, MANIFEST).then(internal));
+    assert_eq!(case.again().await.unwrap_err().leaves, Leaves::InDoubt);
+    case.wire.obey(role);
+    assert_eq!(case.again().await.unwrap_err().leaves, Leaves::InDoubt);
+    case.wire.heal();
+    assert_eq!(case.again().await.unwrap().objects, []);
+    assert_eq!((case.wire.objects().len(), case.wire.open_uploads()), (1, 0));
+}
+
 /// For whoever comes after a crash of this process, it may have been.
 #[tokio::test]
 async fn what_is_about_to_be_asked_for_is_in_doubt_on_record() {
@@ -215,7 +237,7 @@ async fn a_manifest_of_somebody_else_is_none_of_ours_after_a_failed_try() {
 }
 
 /// The reply to this completion is lost, the repeat meets it, and then the line is cut.
-fn cut_off_after(completion: usize) -> impl FnMut(&Seen, usize) -> Option<Fault> {
+pub(super) fn cut_off_after(completion: usize) -> impl FnMut(&Seen, usize) -> Option<Fault> {
     let mut was_refused = false;
     move |seen, before| {
         let is_cut = was_refused;
@@ -337,6 +359,18 @@ async fn an_upload_that_is_gone_leaves_nothing_to_complete() {
     assert_eq!((failure.retry, failure.leaves), (Retry::Later, Leaves::Torn), "{failure:?}");
 }
 
+/// That it is gone is no doubt of its own, however it is told.
+#[tokio::test]
+async fn nor_does_it_when_a_200_says_so() {
+    let gone = || Fault::Answer(200, vec![], s3_error("NoSuchUpload", "The specified upload does not exist."));
+    let case = Case::new(Mode::Slot, move |seen, _| is(seen, Call::Complete, A).then(gone)).await;
+    let sealed = case.sealed().await;
+    case.wire.end(A);
+    let failure = sealed.complete().await.err().unwrap();
+    assert_eq!((failure.retry, failure.leaves), (Retry::Later, Leaves::Torn), "{failure:?}");
+    assert_eq!(case.journal.left().objects[0].completion, Completion::Open);
+}
+
 #[tokio::test]
 async fn nor_does_it_when_the_first_try_was_refused() {
     let case = Case::new(Mode::Slot, |seen, _| is(seen, Call::Complete, A).then(slow_down)).await;
@@ -372,7 +406,30 @@ async fn an_object_that_became_something_else_is_made_anew() {
     assert_eq!(case.first().await.unwrap_err().leaves, Leaves::Torn);
     case.wire.end(A);
     case.wire.heal();
-    assert_eq!(case.again().await.unwrap_err().leaves, Leaves::Torn, "nor is it taken for the right one later");
+    for _ in 0..2 {
+        assert_eq!(case.journal.left().objects[0].completion, Completion::Spoiled, "something of it can be seen");
+        assert_eq!(case.again().await.unwrap_err().leaves, Leaves::Torn, "nor is it taken for the right one later");
+    }
+}
+
+/// A part that came once more and too late has another ETag: no try would ever complete it.
+#[tokio::test]
+async fn an_object_whose_parts_are_no_more_what_was_sent_is_made_anew() {
+    for code in ["InvalidPart", "BadDigest", "XAmzContentChecksumMismatch"] {
+        let wrong = move || Fault::Answer(400, vec![], s3_error(code, "as the script has it"));
+        let case = Case::new(Mode::Slot, move |seen, _| is(seen, Call::Complete, A).then(wrong)).await;
+        let failure = case.first().await.unwrap_err();
+        assert_eq!((failure.retry, failure.leaves), (Retry::Later, Leaves::Torn), "{failure:?}");
+        assert!(!failure.is_silence(), "S3 has answered: {failure:?}");
+        assert_eq!(case.journal.left().objects[0].completion, Completion::Open, "nothing of it can be seen");
+    }
+    // The manifest's only part is stored again with each try.
+    let wrong = || Fault::Answer(400, vec![], s3_error("InvalidPart", "as the script has it"));
+    let case = Case::new(Mode::Slot, move |seen, _| is(seen, Call::Complete, MANIFEST).then(wrong)).await;
+    let failure = case.first().await.unwrap_err();
+    assert_eq!((failure.retry, failure.leaves), (Retry::Later, Leaves::Whole), "{failure:?}");
+    case.wire.heal();
+    case.is_done(&case.again().await.unwrap());
 }
 
 /// What is in doubt in one try is so in the next.
@@ -481,102 +538,6 @@ async fn an_old_upload_of_the_manifest_is_no_proof_and_is_not_forgotten() {
         let committed = put(&case).await.unwrap();
         assert_eq!((committed.left.len(), case.wire.open_uploads()), if can_be_aborted { (0, 0) } else { (1, 1) });
     }
-}
-
-/// The first object of a delivery of which nothing is there yet, as far as anybody knows.
-async fn put_first(case: &Case, sealed: Sealed) -> Result<Committed, Failure> {
-    let completed = sealed.if_new(true).complete().await?;
-    let manifest = manifest(&case.customer, case.run, completed.objects());
-    completed.manifest(&manifest).await?.mark().await
-}
-
-/// The ledger was lost, or has forgotten the slot: what its customer has stays as it is.
-#[tokio::test]
-async fn nothing_is_replaced_by_a_delivery_that_is_the_first_as_far_as_anybody_knows() {
-    let case = Case::new(Mode::Slot, |_, _| None).await;
-    case.wire.put(A, "theirs");
-    let failure = put_first(&case, case.sealed().await).await.unwrap_err();
-    assert_eq!((failure.layer, failure.retry, failure.leaves), (Layer::Conflict, Retry::Never, Leaves::Whole));
-    assert!(failure.message.contains("nothing was replaced"), "{failure:?}");
-    assert_eq!((&case.wire.objects()[A][..], case.wire.objects().len()), (&b"theirs"[..], 1));
-    let left = case.journal.left();
-    assert_eq!(left.objects[0].completion, Completion::Open, "none of it is there, and who tries again knows");
-    // What an earlier attempt may have left is taken for its own.
-    case.is_done(&case.again().await.unwrap());
-}
-
-#[tokio::test]
-async fn the_first_object_goes_before_all_others_and_they_without_a_condition() {
-    let case = Case::new(Mode::Slot, |_, _| None).await;
-    let begun = Delivery::begin(case.target().await, spec(Compression::None), case.journal.clone()).await.unwrap();
-    let events = ["a.csv", "b.csv", "c.csv"].into_iter().zip(0..).flat_map(|(name, number)| object(number, name, b"a"));
-    for event in events {
-        begun.accept(event).await.unwrap();
-    }
-    put_first(&case, begun.seal().await.unwrap()).await.unwrap();
-    let completions: Vec<_> = case.wire.seen().into_iter().filter(|seen| seen.call == Call::Complete).collect();
-    let if_new: Vec<bool> = completions.iter().map(|seen| seen.header("if-none-match") == Some("*")).collect();
-    assert_eq!((completions[0].key.as_str(), if_new), (A, vec![true, false, false, true]), "the manifest is the last");
-}
-
-/// Its reply was lost, and the repeat meets it: its upload tells whose it is.
-#[tokio::test]
-async fn a_first_object_whose_reply_is_lost_is_known_for_ours() {
-    for repeat in [None, Some(precondition_failed as fn() -> Fault)] {
-        let case = Case::new(Mode::Slot, move |seen, before| match (seen.call, before) {
-            (Call::Complete, 0) => Some(Fault::LoseReply),
-            (Call::Complete, 1) => repeat.map(|repeat| repeat()),
-            _ => None,
-        })
-        .await;
-        let sealed = case.sealed().await;
-        case.is_done(&put_first(&case, sealed).await.unwrap());
-    }
-    // Also by whoever comes after a crash.
-    let case = Case::new(Mode::Slot, |_, _| None).await;
-    let sealed = case.sealed().await;
-    let left = case.journal.left();
-    drop(sealed.if_new(true).complete().await.unwrap());
-    case.wire.obey(|seen, _| is(seen, Call::Complete, A).then(precondition_failed));
-    let resumed = case.resume(left).await.unwrap();
-    case.is_done(&put_first(&case, resumed).await.unwrap());
-}
-
-/// Nothing is said of it that is not known.
-#[tokio::test]
-async fn a_first_object_that_cannot_be_asked_about_is_no_conflict() {
-    let case = Case::new(Mode::Slot, cut_off_after(0)).await;
-    let sealed = case.sealed().await;
-    let failure = put_first(&case, sealed).await.unwrap_err();
-    assert_eq!((failure.layer, failure.retry, failure.leaves), (Layer::Network, Retry::Later, Leaves::Whole));
-    assert_eq!(case.journal.left().objects[0].completion, Completion::InDoubt);
-    case.wire.heal();
-    let resumed = case.resume(case.journal.left()).await.unwrap();
-    case.is_done(&put_first(&case, resumed).await.unwrap());
-
-    // A day later that its upload is gone proves nothing: it is made anew, and may replace what is its own.
-    let case = Case::new(Mode::Slot, |_, _| None).await;
-    drop(case.sealed().await.if_new(true).complete().await.unwrap());
-    let mut old = case.journal.left();
-    old.objects.iter_mut().for_each(|object| {
-        (object.created, object.completion) = (object.created - TimeDelta::hours(25), Completion::InDoubt);
-    });
-    case.wire.obey(|seen, _| is(seen, Call::Complete, A).then(precondition_failed));
-    let resumed = case.resume(old).await.unwrap();
-    let failure = put_first(&case, resumed).await.unwrap_err();
-    assert_eq!((failure.retry, failure.leaves), (Retry::Later, Leaves::Torn), "{failure:?}");
-    assert_eq!(case.journal.left().objects[0].completion, Completion::InDoubt);
-}
-
-/// S3 wants another upload then, and the bytes are there no more.
-#[tokio::test]
-async fn a_first_object_that_somebody_writes_at_that_moment_is_made_anew() {
-    let contended = || Fault::Answer(409, vec![], s3_error("ConditionalRequestConflict", "a conflict"));
-    let case = Case::new(Mode::Slot, move |seen, _| is(seen, Call::Complete, A).then(contended)).await;
-    let sealed = case.sealed().await;
-    let failure = put_first(&case, sealed).await.unwrap_err();
-    assert_eq!((failure.retry, failure.leaves), (Retry::Later, Leaves::Torn), "{failure:?}");
-    assert_eq!(case.journal.left().objects[0].completion, Completion::Open);
 }
 
 /// The reply to a creation was lost, and the delivery fails when it was sealed.

@@ -222,6 +222,37 @@ async fn what_is_sealed_and_has_waited_in_vain_fails() {
     assert_eq!((scene.open().await.state, scene.wire.open_uploads()), (DeliveryState::Failed, 0));
 }
 
+/// One of its parts is another by now, and S3 says so: no try would complete it, and the bucket is no silent one.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_sealed_and_never_completes_begins_anew() {
+    let script =
+        |seen: &Seen, before: usize| (seen.call == Call::Complete && before == 0).then(|| answer(400, "InvalidPart"));
+    let scene = Scene::new(Wire::start(script).await, "", "").await;
+    let Outcome::Waits { failure, sealed: false, .. } = scene.deliver().await else { panic!("it is not made anew") };
+    assert!(!failure.is_elsewhere() && failure.asked == Some(Asked::S3), "{failure:?}");
+    assert_eq!((scene.open().await.tries, scene.wire.open_uploads()), (1, 0), "what was stored is aborted");
+    assert!(matches!(scene.resume(Stop::never()).await, Outcome::Committed(_)));
+    let shown = scene.ledger.reader().run(scene.run).await.unwrap();
+    assert_eq!(shown.deliveries[0].attempts.len(), 2);
+}
+
+/// The next attempt knows that something is there, and replaces it.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_object_that_became_something_else_is_replaced_by_the_next_attempt() {
+    let other = "<CompleteMultipartUploadResult><ETag>\"x\"</ETag><ChecksumCRC64NVME>AAAAAAAAAAA=</ChecksumCRC64NVME>\
+                 </CompleteMultipartUploadResult>";
+    let script = |seen: &Seen, before: usize| {
+        (seen.call == Call::Complete && before == 0).then(|| Fault::Answer(200, vec![], other.to_owned()))
+    };
+    let scene = Scene::new(Wire::start(script).await, "", "").await;
+    assert!(matches!(scene.deliver().await, Outcome::Waits { sealed: false, .. }));
+    let sealed = scene.wire.seen().into_iter().find(|seen| seen.call == Call::Complete).unwrap();
+    assert_eq!(sealed.header("if-none-match"), Some("*"), "it was the first");
+    scene.wire.put(&sealed.key, "something else");
+    assert!(matches!(scene.resume(Stop::never()).await, Outcome::Committed(_)));
+    assert_eq!(scene.wire.objects()[&sealed.key], "text");
+}
+
 /// Nothing of a delivery is tried without a session.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_silent_sts_costs_no_try() {

@@ -11,9 +11,9 @@ use consign::clock::Clock;
 use consign::config::{Aws, Compression, Credentials, Customer, Encryption, StaticCredentials};
 use consign::delivery::{Committed, Delivery, DeliverySpec, Left, Target, Vendor};
 use consign::domain::{
-    AccountId, BucketName, CustomerName, CustomerPrefix, ExternalId, Failure, Interval, KeyTemplate, Layer, LeafName,
-    Manifest, ManifestInterval, Mode, ObjectKey, OutputEvent, Region, Retry, RoleArn, RunId, SealedObject, Secret,
-    ShareName, UploadJournal,
+    AccountId, BucketName, CustomerName, CustomerPrefix, Draft, ExternalId, Failure, Interval, KeyTemplate, Layer,
+    LeafName, Manifest, ManifestInterval, Mode, ObjectKey, OutputEvent, Region, Retry, RoleArn, RunId, SealedObject,
+    Secret, ShareName, UploadJournal,
 };
 
 pub const MIB: usize = 1 << 20;
@@ -182,6 +182,8 @@ pub struct Journal {
     pub sealed: Mutex<Option<Vec<SealedObject>>>,
     /// The upload that has become the manifest.
     pub manifested: Mutex<Option<String>>,
+    /// The manifest may have been asked for.
+    pub asked: Mutex<bool>,
     /// A later slot has been delivered.
     pub is_old: bool,
     /// Another process has taken over.
@@ -208,6 +210,7 @@ impl Journal {
             manifest_key: MANIFEST.into(),
             manifest_uploads: manifests.map(|(_, id)| (id, now)).collect(),
             manifested: manifested.is_some(),
+            unasked: !*self.asked.lock().unwrap(),
         }
     }
 
@@ -231,7 +234,7 @@ impl UploadJournal for Journal {
         Ok(())
     }
 
-    async fn drafted(&self, _: &Manifest) -> Result<(), Failure> {
+    async fn drafted(&self, _: &Draft) -> Result<(), Failure> {
         Ok(())
     }
 
@@ -246,6 +249,11 @@ impl UploadJournal for Journal {
             let kept = sealed.iter_mut().flatten().find(|kept| kept.key == object.key).unwrap();
             *kept = object.clone();
         }
+        Ok(())
+    }
+
+    async fn manifest_is_next(&self) -> Result<(), Failure> {
+        *self.asked.lock().unwrap() = true;
         Ok(())
     }
 

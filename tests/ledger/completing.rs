@@ -1,9 +1,9 @@
 //! How far a sealed attempt's objects are on their way to be seen.
 
-use consign::domain::{Completion, Failure, Leaves, Role, SealedObject};
-use consign::ledger::{Attempt, DeliveryState, LedgerError, UploadState};
+use consign::domain::{Completion, Draft, Failure, Leaves, Role, SealedObject};
+use consign::ledger::{Attempt, DeliveryState, LedgerError, Saying, Unsettled, UploadState, Verdict};
 
-use super::{customers, deliver, destination, key, lasting, object, open, passing, slot, start};
+use super::{customers, deliver, destination, draft, key, lasting, object, open, passing, slot, start};
 
 /// Whether an attempt may replace what is there.
 #[tokio::test]
@@ -47,12 +47,19 @@ async fn an_attempt_is_the_first_unless_another_one_may_have_left_something_to_s
     assert!(attempt(again, "elsewhere/_manifest.json").await.is_first);
     let other = start(2).await;
     assert!(attempt(other, "b/_manifest.json").await.is_first);
+    // What was open in a backup may have been delivered since: what is there of it stays.
+    let left = attempt(start(3).await, "c/_manifest.json").await;
+    sealed(&left, "u5", Completion::InDoubt).await;
+    ledger.end_open().await.unwrap();
+    ledger.restored(Vec::new()).await.unwrap();
+    assert!(attempt(start(3).await, "c/_manifest.json").await.is_first);
 }
 
 on_postgres! {
     an_attempt_is_the_first_unless_another_one_may_have_left_something_to_see,
     how_far_each_object_is_outlives_the_process,
     a_manifest_that_is_there_is_known_to_be,
+    whether_a_manifest_may_have_been_asked_for_is_known,
     what_is_torn_begins_anew,
     an_upload_ends_in_one_way,
 }
@@ -107,6 +114,31 @@ async fn a_manifest_that_is_there_is_known_to_be() {
     }
     let shown = ledger.reader().run(claim.run).await.unwrap();
     assert_eq!(shown.deliveries[0].attempts[0].uploads[1].state, UploadState::Completed);
+}
+
+/// Where there is no object to tell.
+#[tokio::test]
+async fn whether_a_manifest_may_have_been_asked_for_is_known() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = open(dir.path());
+    let slot = slot("a", 1);
+    let claim = ledger.start_manual(slot.clone(), customers(&["acme"])).await.unwrap().claim.unwrap();
+    let id = claim.deliveries[0].1;
+    let to = destination("a/_manifest.json");
+    let attempt = ledger.attempt_started(id, Some(to)).await.unwrap().id;
+    let kept = Draft { source: Some("a hash".into()), unasked: true, ..Draft::from(draft(&slot)) };
+    ledger.drafted(attempt, kept.clone()).await.unwrap();
+    ledger.sealed(attempt, &[]).await.unwrap();
+    let now = async || ledger.open_delivery(id).await.unwrap().attempt.unwrap().draft.unwrap();
+    assert_eq!(now().await, kept);
+    let saying = || Saying { verdict: Verdict::Failed, by: "ops".into(), reason: None };
+    let settled = ledger.settle(claim.run, customers(&["acme"]), saying()).await.unwrap();
+    assert!(matches!(settled, Err(Unsettled::Unasked(_))), "{settled:?}");
+    for _ in 0..2 {
+        ledger.manifest_is_next(attempt).await.unwrap();
+        assert_eq!(now().await, Draft { unasked: false, ..kept.clone() });
+    }
+    ledger.settle(claim.run, customers(&["acme"]), saying()).await.unwrap().unwrap();
 }
 
 /// Nothing is left to go on with, so that its retry is another attempt.

@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 
+use consign::config::Compression;
+use consign::delivery::{Delivery, DeliverySpec, Target};
 use consign::domain::{Layer, Manifest, OutputEvent, Retry};
-use consign::sandbox::{Algorithm, Coverage};
+use consign::sandbox::{Algorithm, Coverage, Policy};
 
 use super::world::*;
+use crate::delivery::world::{run_id, spec};
 
 #[test]
 fn the_checksum_of_these_tests_is_the_published_one() {
@@ -38,6 +41,32 @@ async fn a_good_delivery_is_all_there() {
     let read: Manifest = serde_json::from_slice(&scene.contents(MANIFEST)).unwrap();
     assert_eq!(read.objects, committed.objects);
     assert_eq!(scene.sandbox.uploads(BUCKET).len(), 0);
+}
+
+/// S3 User Guide, "Enforce conditional writes on Amazon S3 buckets": nothing is to be replaced.
+#[tokio::test]
+async fn a_bucket_that_wants_conditional_writes_gets_the_whole_of_a_first_attempt() {
+    let policy = r#"{ "Version": "2012-10-17", "Statement": [{
+        "Effect": "Deny", "Principal": "*", "Action": "s3:PutObject", "Resource": "arn:aws:s3:::acme-data/*",
+        "Condition": { "Null": { "s3:if-none-match": "true" }, "Bool": { "s3:ObjectCreationOperation": "true" } } }] }"#;
+    let policy = Policy::parse(policy).unwrap();
+    let scene = Scene::with(|config| config.accounts[0].buckets[0].policy = Some(policy)).await;
+    let journal = Arc::new(Journal::default());
+    let (customer, run) = (Arc::new(scene.customer.clone()), run_id());
+    let target = Target::bucket(&scene.vendor().await, &customer, run).unwrap();
+    let spec = DeliverySpec { success_marker: true, ..spec(Compression::None) };
+    let begun = Delivery::begin(target, spec, journal).await.unwrap();
+    for event in ["a.csv", "b.csv"].into_iter().zip(0..).flat_map(|(name, number)| object(number, name, b"x")) {
+        begun.accept(event).await.unwrap();
+    }
+    let completed = begun.seal().await.unwrap().if_new(true).complete().await.unwrap();
+    let written = manifest(&customer, run, completed.objects());
+    let committed = completed.manifest(&written).await.unwrap().mark().await.unwrap();
+    assert!(committed.left.is_empty() && committed.lacking.is_none(), "{committed:?}");
+    assert_eq!(scene.keys(), ["_SUCCESS", "_manifest.json", "a.csv", "b.csv"].map(|name| format!("{FOLDER}{name}")));
+    // What would replace is refused.
+    let failure = scene.deliver(object(0, "c.csv", b"x")).await.unwrap_err();
+    assert!(failure.message.contains("AccessDenied"), "{failure:?}");
 }
 
 /// One session, of the customer's role and named after the run; the manifest last.

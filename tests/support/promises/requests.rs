@@ -151,16 +151,16 @@ impl Story {
     }
 
     /// How many attempts of its run were before that of a request. One ends when S3 says of an upload that was to
-    /// complete that it is gone, or of its first object that somebody else writes it at that moment; what is begun then is
-    /// of the next.
+    /// complete that it is gone, or of an object that is to be new that somebody else writes it at that moment; what is
+    /// begun then is of the next.
     fn attempts(&self) -> impl Fn(&Event) -> usize {
         let run_of = self.runs();
-        let is_first = |event: &Event| {
+        let is_new = |event: &Event| {
             let seen = &event.seen;
             seen.header("if-none-match") == Some("*") && ![MANIFEST, SUCCESS, LATEST].contains(&leaf(&seen.key))
         };
         let is_gone =
-            |event: &&Event| event.told.is_some_and(|(_, status)| status == 404 || (status == 409 && is_first(event)));
+            |event: &&Event| event.told.is_some_and(|(_, status)| status == 404 || (status == 409 && is_new(event)));
         let place = |event: &Event| (event.seen.bucket.clone(), run_of(event));
         let ends: Vec<_> = self.completions().filter(is_gone).map(|event| (place(event), event.told)).collect();
         let before = move |event: &Event| {
