@@ -16,6 +16,7 @@
 pub mod admin;
 mod backlog;
 mod breaker;
+pub mod by_hand;
 mod calls;
 mod desk;
 mod generation;

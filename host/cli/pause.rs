@@ -8,8 +8,8 @@ use super::output::{self, CliError, Exit, count, line};
 use super::{Global, setup};
 use crate::clock::{Clock, Instant, exact, to_the_second};
 use crate::crash::{self, Point};
-use crate::daemon::admin;
 use crate::daemon::admin::ask::{Ask, Paused, Resumed};
+use crate::daemon::by_hand;
 use crate::domain::ShareName;
 use crate::run::wanted;
 
@@ -38,7 +38,7 @@ pub async fn pause(global: &Global, args: &PauseArgs) -> Result<Exit, CliError> 
             let config = setup::config(global)?;
             let share = wanted::share(&config, &share)?.name.clone();
             let clock = Clock::system();
-            let (paused, _) = admin::pause(&setup::idle_ledger(&config, &clock)?, &clock, share).await?;
+            let (paused, _) = by_hand::pause(&setup::idle_ledger(&config, &clock)?, &clock, share).await?;
             crash::point(Point::Paused);
             paused
         }
@@ -67,7 +67,7 @@ pub async fn resume(global: &Global, args: &PauseArgs) -> Result<Exit, CliError>
         None => {
             let config = setup::config(global)?;
             let share = wanted::share(&config, &share)?.name.clone();
-            let resumed = admin::resume(&setup::idle_ledger(&config, &Clock::system())?, share).await?;
+            let resumed = by_hand::resume(&setup::idle_ledger(&config, &Clock::system())?, share).await?;
             crash::point(Point::Resumed);
             resumed
         }

@@ -16,8 +16,8 @@ use super::send::{self, Sending};
 use super::{Global, report, setup, waiting};
 use crate::clock::{Clock, ago, exact};
 use crate::config::Config;
-use crate::daemon::admin;
 use crate::daemon::admin::ask::{Ask, LINE_MAX};
+use crate::daemon::by_hand;
 use crate::domain::{CustomerName, Failure, Layer, Refused, Retry, RunId, ShareName, SkipReason, Slot};
 use crate::ledger::{DeliveryState, History, Reader, RunState};
 use crate::run::{Fared, Fate, Parts, Report, wanted};
@@ -82,7 +82,7 @@ async fn one(global: &Global, run: &str, args: &RetryArgs) -> Result<Exit, CliEr
     let reader = ledger.reader();
     let detail = reader.run(wanted::run(reader, run).await?).await?;
     let customers = wanted::customers_of(&detail, &customers)?;
-    let (mut customers, waiting) = admin::to_retry(&detail, &customers)?;
+    let (mut customers, waiting) = by_hand::to_retry(&detail, &customers)?;
     customers.extend(waiting.into_iter().map(|(customer, _)| customer));
     let parts = Arc::new(Parts::build(&config, clock).await?);
     let slot = detail.run.whole_slot();

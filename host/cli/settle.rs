@@ -7,8 +7,8 @@ use super::output::{self, CliError, Exit, line};
 use super::{Global, setup};
 use crate::clock::Clock;
 use crate::crash::{self, Point};
-use crate::daemon::admin;
 use crate::daemon::admin::ask::{Ask, Judged};
+use crate::daemon::by_hand;
 use crate::ledger::Verdict;
 use crate::run::wanted;
 
@@ -69,15 +69,15 @@ async fn in_the_ledger(global: &Global, args: &SettleArgs, verdict: Verdict) -> 
     let reader = ledger.reader();
     let detail = reader.run(wanted::run(reader, &args.run).await?).await?;
     let run = detail.run.run;
-    let deliveries = admin::to_settle(&detail, &args.customers, verdict)?;
+    let deliveries = by_hand::to_settle(&detail, &args.customers, verdict)?;
     let customers = deliveries.into_iter().map(|named| named.customer).collect();
-    let who = admin::named(rustix::process::geteuid().as_raw());
-    let saying = admin::saying(&who, verdict, args.reason.as_deref());
+    let who = by_hand::named(rustix::process::geteuid().as_raw());
+    let saying = by_hand::saying(&who, verdict, args.reason.as_deref());
     match ledger.settle_idle(run, customers, saying).await? {
         Ok(settled) => {
             crash::point(Point::Settled);
             Ok(Judged::of(run, verdict, settled))
         }
-        Err(why) => Err(admin::unsettled(run, why).into()),
+        Err(why) => Err(by_hand::unsettled(run, why).into()),
     }
 }

@@ -7,7 +7,6 @@
 pub mod ask;
 mod office;
 mod overview;
-mod settle;
 pub mod socket;
 
 use std::io;
@@ -22,13 +21,12 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
+use super::by_hand::named;
 use crate::domain::{Blame, Refused};
 
 use ask::{Event, LINE_MAX, Preamble, Request, Said, VERSION};
 pub(super) use office::{Office, Order, Watch};
-pub use office::{cancelled_by, is_open, pause, release, resume, to_retry};
 pub use overview::{Halted, Kept, LastReload, Moving, NotReady, Now, Overview, Running, Shut, Unasked};
-pub use settle::{saying, to_settle, unsettled};
 use socket::{Bound, SocketError};
 
 /// How long a caller may take with its line, and with taking one.
@@ -169,14 +167,6 @@ async fn attend(stream: UnixStream, office: Arc<Office>, place: Option<OwnedSema
 
 fn gone() -> Refused {
     Refused::request("the caller is gone", "")
-}
-
-/// Who asked, as records name it.
-pub fn named(user: u32) -> String {
-    match user {
-        0 => "root".to_owned(),
-        user => format!("user {user}"),
-    }
 }
 
 fn is_trusted(user: u32) -> bool {

@@ -4,7 +4,7 @@
 use tokio::sync::oneshot;
 
 use super::admin::ask::Event;
-use super::admin::unsettled;
+use super::by_hand::unsettled;
 use super::calls::Answer;
 use super::desk::Desk;
 use super::job::{Job, Task};

@@ -8,8 +8,8 @@ use crate::cli::output::{self, CliError, Exit, line};
 use crate::cli::{Global, setup};
 use crate::clock::{Clock, to_the_second};
 use crate::crash::{self, Point};
-use crate::daemon::admin;
 use crate::daemon::admin::ask::{Ask, Released};
+use crate::daemon::by_hand;
 use crate::domain::PluginName;
 use crate::ledger::Quarantine;
 use crate::run::component_digest;
@@ -35,7 +35,7 @@ pub async fn release(global: &Global, args: &ReleaseArgs) -> Result<Exit, CliErr
         None => {
             let config = setup::config(global)?;
             let ledger = setup::idle_ledger(&config, &Clock::system())?;
-            let released = admin::release(&ledger, &config, &plugin, component_digest).await?;
+            let released = by_hand::release(&ledger, &config, &plugin, component_digest).await?;
             crash::point(Point::LetGo);
             released
         }

@@ -12,13 +12,13 @@ use tokio::time::timeout;
 
 use super::ask::{Ask, Backfilled, Event, Paused, Released, Reloaded, Resumed, Told};
 use super::overview::{Kept, Now, Overview, Running};
-use super::settle::in_a_line;
 use super::{Caller, gone};
 use crate::calendar::When;
 use crate::clock::{Clock, Instant};
 use crate::config::{Config, Plugin, Share};
 use crate::crash::{self, Point};
 use crate::daemon::Generation;
+use crate::daemon::by_hand::{cancelled_by, is_open, pause, release, resume, saying, to_retry, to_settle, unsettled};
 use crate::daemon::intake::planner;
 use crate::daemon::reload::{Loaded, Reloader};
 use crate::daemon::settling::Settling;
@@ -70,9 +70,6 @@ pub(in crate::daemon) enum Order {
         done: oneshot::Sender<Result<Reloaded, Refused>>,
     },
 }
-
-/// Deliveries that wait for their next try.
-type Waiting = Vec<(CustomerName, DeliveryId)>;
 
 /// Hears of deliveries.
 pub(in crate::daemon) type Watch = mpsc::UnboundedSender<Event>;
@@ -394,90 +391,27 @@ impl Office {
         self.order(Order::Cancel(ids)).await?;
         Ok(Told { run, cancelled, sealed, ended, elsewhere })
     }
-}
 
-/// Begins a pause, unless the share is paused already.
-pub async fn pause(
-    ledger: &Ledger,
-    clock: &Clock,
-    share: ShareName,
-) -> Result<(Paused, Vec<(Slot, SkipReason)>), Refused> {
-    let now = clock.now();
-    let Pausing { earlier, left_out } = ledger.pause(share.clone()).await?;
-    let (since, changed) = (earlier.unwrap_or(now), earlier.is_none());
-    Ok((Paused { share, since, changed, left_out: left_out.len() as u64 }, left_out))
-}
-
-/// Lets a plugin go, whichever its component was. `digest` is of what is configured.
-pub async fn release(
-    ledger: &Ledger,
-    config: &Config,
-    plugin: &str,
-    digest: impl Fn(&Plugin) -> Option<ContentDigest>,
-) -> Result<Released, Refused> {
-    let unknown = || {
-        let names: Vec<&str> = config.plugins.keys().map(PluginName::as_str).collect();
-        Refused::request(format!("there is no plugin '{plugin}'"), format!("plugins are: {}", names.join(", ")))
-    };
-    let name = PluginName::parse(plugin).map_err(|_| unknown())?;
-    let configured = config.plugins.get(&name);
-    let released = ledger.release(name.clone(), configured.and_then(|plugin| digest(plugin))).await?;
-    match configured.is_none() && released.is_empty() {
-        true => Err(unknown()),
-        false => Ok(Released { plugin: name, released }),
-    }
-}
-
-/// Ends a pause, and tells what it left out.
-pub async fn resume(ledger: &Ledger, share: ShareName) -> Result<Resumed, Refused> {
-    let since = ledger.resume(share.clone()).await?;
-    let first_left_out = match since {
-        Some(since) => ledger.reader().first_left_out(share.clone(), since).await?,
-        None => None,
-    };
-    Ok(Resumed { share, since, first_left_out })
-}
-
-/// What of a run can be tried again: who failed, and what waits for its next try or its customer.
-pub fn to_retry(detail: &RunDetail, customers: &[CustomerName]) -> Result<(Vec<CustomerName>, Waiting), Refused> {
-    let (mut failed, mut waiting) = (Vec::new(), Vec::new());
-    for delivery in detail.deliveries.iter().filter(|delivery| customers.contains(&delivery.customer)) {
-        match delivery.state {
-            DeliveryState::Failed => failed.push(delivery.customer.clone()),
-            // Without a time it waits for its customer.
-            DeliveryState::Waiting => waiting.push((delivery.customer.clone(), delivery.id)),
-            DeliveryState::Sealed if delivery.due.is_some() => {
-                waiting.push((delivery.customer.clone(), delivery.id));
-            }
-            _ => {}
+    async fn settle(
+        &self,
+        (run, named): (&str, &[String]),
+        verdict: Verdict,
+        reason: Option<&str>,
+        caller: &Caller,
+    ) -> Result<Judged, Refused> {
+        let reader = self.ledger.reader();
+        let detail = reader.run(wanted::run(reader, run).await?).await?;
+        let run = detail.run.run;
+        if let Some(node) = self.ledger.who_else_has(run).await? {
+            return Err(unsettled(run, Unsettled::Elsewhere(node)));
         }
+        let deliveries = to_settle(&detail, named, verdict)?;
+        let saying = saying(&caller.name(), verdict, reason);
+        let (done, settled) = oneshot::channel();
+        self.order(Order::Settle(Box::new(Settling { run, deliveries, saying, done }))).await?;
+        let settled = settled.await.map_err(|_| stopping())??;
+        Ok(Judged::of(run, verdict, settled))
     }
-    if failed.is_empty() && waiting.is_empty() {
-        let message = format!("nothing of run {} has failed", detail.run.run);
-        return Err(Refused::request(message, format!("`consign show {}` tells how it stands", detail.run.run)));
-    }
-    Ok((failed, waiting))
-}
-
-/// Whether there is something of a run that could be ended.
-pub fn is_open(detail: &RunDetail) -> Result<(), Refused> {
-    let run = &detail.run;
-    match run.state {
-        RunState::Running => Ok(()),
-        state => {
-            let message = format!("run {} has ended already: it {state}", run.run);
-            Err(Refused::request(message, "what is delivered stays in the bucket"))
-        }
-    }
-}
-
-/// As deliveries that somebody ended have it in the ledger.
-pub fn cancelled_by(who: &str, reason: Option<&str>, run: RunId) -> Failure {
-    let message = match in_a_line(reason) {
-        None => format!("cancelled by {who}"),
-        Some(reason) => format!("cancelled by {who}: {reason}"),
-    };
-    Failure::new(Layer::Schedule, Retry::Never, message, format!("`consign retry {run}` begins it again"))
 }
 
 pub(super) fn stopping() -> Refused {
