@@ -14,7 +14,7 @@ use crate::ledger::{
 use crate::run::wanted;
 
 /// Deliveries that wait for their next try.
-type Waiting = Vec<(CustomerName, DeliveryId)>;
+pub(super) type Waiting = Vec<(CustomerName, DeliveryId)>;
 
 /// Characters of a reason.
 const REASON_MAX: usize = 500;

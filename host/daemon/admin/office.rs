@@ -10,7 +10,7 @@ use serde_json::Value;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 
-use super::ask::{Ask, Backfilled, Event, Paused, Released, Reloaded, Resumed, Told};
+use super::ask::{Ask, Backfilled, Event, Judged, Paused, Released, Reloaded, Resumed, Told};
 use super::overview::{Kept, Now, Overview, Running};
 use super::{Caller, gone};
 use crate::calendar::When;
@@ -18,14 +18,14 @@ use crate::clock::{Clock, Instant};
 use crate::config::{Config, Plugin, Share};
 use crate::crash::{self, Point};
 use crate::daemon::Generation;
-use crate::daemon::by_hand::{cancelled_by, is_open, pause, release, resume, saying, to_retry, to_settle, unsettled};
+use crate::daemon::by_hand::{
+    Waiting, cancelled_by, is_open, pause, release, resume, saying, to_retry, to_settle, unsettled,
+};
 use crate::daemon::intake::planner;
 use crate::daemon::reload::{Loaded, Reloader};
 use crate::daemon::settling::Settling;
-use crate::domain::{
-    Blame, ContentDigest, CustomerName, Failure, Layer, PluginName, Refused, Retry, RunId, ShareName, SkipReason, Slot,
-};
-use crate::ledger::{Cancelled, Claim, DeliveryId, DeliveryState, Ledger, Pausing, Rewound, RunDetail, RunState};
+use crate::domain::{Blame, CustomerName, Refused, RunId, SkipReason, Slot};
+use crate::ledger::{Cancelled, Claim, DeliveryId, Ledger, Rewound, RunDetail, Unsettled, Verdict};
 use crate::run::{Report, quarantine, wanted};
 use crate::schedule::Planner;
 

@@ -127,7 +127,7 @@ async fn what_is_not_settled_goes_on() {
     // What is not here is not settled here.
     let why = refused(settle(&mut desk, other, Verdict::Failed));
     assert!(why.message.contains("is not at hand here"), "{why:?}");
-    desk.unrecorded.delivery(other.clone(), "the disk is full");
+    desk.unrecorded.job(Job { delivery: other.clone(), task: Task::Again { begun: true } }, "the disk is full");
     let why = refused(settle(&mut desk, other, Verdict::Failed));
     assert!(why.message.contains("could not be written down yet"), "{why:?}");
     desk.callers.stopping.store(true, std::sync::atomic::Ordering::Relaxed);
