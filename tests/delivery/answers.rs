@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use chrono::TimeDelta;
 use consign::config::{Compression, Customer};
-use consign::delivery::{Committed, Delivery, Left, Sealed, Target};
+use consign::delivery::{Committed, Delivery, DeliverySpec, Left, Sealed, Target};
 use consign::domain::{Asked, Completion, Failure, Layer, Leaves, Mode, Retry, RunId};
 
 use super::first::put_first;
@@ -196,7 +196,10 @@ async fn a_refusal_before_all_objects_are_there_leaves_no_manifest_in_doubt() {
 async fn the_manifest_of_nothing_is_in_doubt_once_it_may_have_been_asked_for() {
     let role = |seen: &Seen, _: usize| (seen.call == Call::AssumeRole).then(refused);
     let case = Case::new(Mode::Slot, |_, _| None).await;
-    drop(case.sealed_as(&[]).await);
+    // What comes after the manifest is no object of it.
+    let spec = DeliverySpec { success_marker: true, ..spec(Compression::None) };
+    let begun = Delivery::begin(case.target().await, spec, case.journal.clone()).await.unwrap();
+    drop(begun.seal().await.unwrap());
     case.wire.obey(role);
     assert_eq!(case.again().await.unwrap_err().leaves, Leaves::Whole, "nobody has asked for it");
     case.wire.obey(|seen, _| is(seen, Call::Complete, MANIFEST).then(internal));
@@ -205,7 +208,7 @@ async fn the_manifest_of_nothing_is_in_doubt_once_it_may_have_been_asked_for() {
     assert_eq!(case.again().await.unwrap_err().leaves, Leaves::InDoubt);
     case.wire.heal();
     assert_eq!(case.again().await.unwrap().objects, []);
-    assert_eq!((case.wire.objects().len(), case.wire.open_uploads()), (1, 0));
+    assert_eq!((case.wire.objects().len(), case.wire.open_uploads()), (2, 0));
 }
 
 /// For whoever comes after a crash of this process, it may have been.
