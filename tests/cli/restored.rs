@@ -151,13 +151,12 @@ fn restored_by_hand_is_not_gone_on_with_until_it_is_told() {
     });
 }
 
-/// A command from whose write of this number on the ledger's disk has no room.
+/// A command from whose write of this number on there is no room for what is added to the ledger.
 fn without_room(world: &World, number: usize, command: &[&str]) -> (ExitStatus, String) {
-    let file = |name: &str| world.path(name).display().to_string();
-    let (ledger, wal) = (file("state/ledger.db"), file("state/ledger.db-wal"));
+    let wal = world.path("state/ledger.db-wal");
     let strace = format!(
-        "strace -D -f -qq -o /dev/null -P {ledger} -P {wal} -e trace=pwrite64 \
-         -e inject=pwrite64:error=ENOSPC:when={number}+ --"
+        "strace -D -f -qq -o /dev/null -P {} -e trace=pwrite64 -e inject=pwrite64:error=ENOSPC:when={number}+ --",
+        wal.display()
     );
     let strace: Vec<String> = strace.split(' ').map(str::to_owned).collect();
     let before = world.log().len();
