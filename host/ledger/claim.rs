@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::db::{Db, Row, Value, values};
-use super::row::{at, customer, json, maybe_at, origin, overlap, slot, state, step, to_json};
+use super::row::{at, customer, json, maybe_at, origin, overlap, share, slot, state, step, to_json};
 use super::shared::{self, share_lock};
 use super::slots::{begin, finish_slot, taken};
 use super::state::{DeliveryEvent, DeliveryState, SlotEvent, SlotState};
@@ -67,8 +67,8 @@ pub(super) fn claim(ledger: &Db, now: Instant, on_time: &Wanted, late: &Wanted) 
     Ok(claims)
 }
 
-/// Slots of one share that nobody has begun are held up to this number, and so many of one customer are let go at the
-/// same time. Each of the others would be held only to be released and held again.
+/// Slots that are let go at the same time for one customer, and late ones of one share that are held while nobody has
+/// begun them. Each of the others would be held only to be released and held again.
 const HELD_MAX: u32 = 32;
 
 /// The oldest of one origin. A slot ahead of the clock waits for its time: its data are complete only then.
@@ -76,26 +76,42 @@ fn pending(ledger: &Db, now: Instant, of: Origin, wanted: &Wanted) -> Result<Vec
     if wanted.slots == 0 {
         return Ok(Vec::new());
     }
-    // What is late is never a reason for a slot on time to wait, nor to be left out when it is looked at later than
-    // the others. Where somebody of a slot has begun, there is somebody for whom the next one could begin.
-    let (held, or_decided) = match of.is_late() {
-        true => ("state = 'held'", ""),
-        false => ("state = 'held' AND origin = 'schedule'", "overlap = 'skip' OR"),
-    };
-    let bound = format!(
-        "AND ({or_decided} share NOT IN
-             (SELECT share FROM slots WHERE {held} AND NOT EXISTS (SELECT 1 FROM runs WHERE slot = slots.id)
-              GROUP BY share HAVING count(*) >= {HELD_MAX}))"
-    );
-    let except = to_json(&wanted.except.iter().map(|share| [share]).collect::<Vec<_>>())?;
+    // What is on time is looked at when it is due: it may begin for some.
+    let mut full = if of.is_late() { full(ledger)? } else { Vec::new() };
+    full.retain(|(share, _)| !wanted.except.contains(share));
+    let except = wanted.except.iter().chain(full.iter().map(|(share, _)| share));
+    let except = to_json(&except.map(|share| [share]).collect::<Vec<_>>())?;
     let limit = i64::try_from(wanted.slots).unwrap_or(i64::MAX);
     let oldest = format!(
-        "SELECT * FROM slots WHERE state = 'pending' AND origin = ?2 AND at <= ?4 {bound}
+        "SELECT * FROM slots WHERE state = 'pending' AND origin = ?2 AND at <= ?4
            AND share NOT IN (SELECT value ->> 0 FROM {}) ORDER BY at, id LIMIT ?3 {}",
         ledger.given(),
         ledger.locked_if_free()
     );
-    ledger.all(&oldest, values![&except, of.as_str(), limit, ahead_from(now)], read)
+    let mut oldest = ledger.all(&oldest, values![&except, of.as_str(), limit, ahead_from(now)], read)?;
+    let before = format!(
+        "SELECT * FROM slots WHERE state = 'pending' AND origin = ?2 AND at <= ?4 AND share = ?1 AND at < ?5
+             ORDER BY at, id LIMIT ?3 {}",
+        ledger.locked_if_free()
+    );
+    for (share, first) in full {
+        let values = values![share.as_str(), of.as_str(), limit, ahead_from(now), first];
+        oldest.extend(ledger.all(&before, values, read)?);
+    }
+    oldest.sort_unstable_by_key(|pending| (pending.slot.at, pending.id));
+    oldest.truncate(wanted.slots);
+    Ok(oldest)
+}
+
+/// Shares of which enough late slots are held, with the first of these: what is behind it stays pending.
+fn full(ledger: &Db) -> Result<Vec<(ShareName, Instant)>, LedgerError> {
+    let enough = format!(
+        "SELECT share, min(at) AS first FROM slots
+         WHERE state = 'held' AND origin {} AND NOT EXISTS (SELECT 1 FROM runs WHERE slot = slots.id)
+         GROUP BY share HAVING count(*) >= {HELD_MAX}",
+        alike(true)
+    );
+    ledger.all(&enough, &[], |row| Ok((share(row)?, at(row, "first")?)))
 }
 
 /// What the schedule has planned of a share and nobody has begun.

@@ -37,7 +37,8 @@ fn each_error_says_whether_it_passes_and_what_to_do() {
                 LedgerError::Restored { .. } => {
                     "`consign ledger restored`, once every consign on this ledger is stopped"
                 }
-                LedgerError::Illegal { .. } | LedgerError::StillOpen { .. } | LedgerError::Unreadable { .. } => report,
+                LedgerError::Illegal { .. } | LedgerError::StillOpen { .. } => report,
+                LedgerError::Unreadable { .. } | LedgerError::Unanswered => report,
                 LedgerError::Unknown { .. } => "`consign history` lists what there is",
                 LedgerError::Fenced => "nothing: the consign that has the work delivers it",
                 _ => state_dir,
@@ -115,6 +116,7 @@ fn of_one_thing() -> Vec<LedgerError> {
         LedgerError::Quarantined { digest },
         LedgerError::Unknown { record: "run 1".into() },
         LedgerError::StillOpen { run: "1".into(), open: 1 },
+        LedgerError::Unanswered,
     ]
 }
 
