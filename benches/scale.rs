@@ -63,6 +63,16 @@ mod fire;
 #[path = "../tests/support/needs.rs"]
 mod needs;
 
+/// Ports that are nobody else's.
+#[path = "../tests/support/ports.rs"]
+#[expect(clippy::unwrap_used, reason = "the tests' own")]
+mod ports;
+
+/// Where the tests have them.
+mod support {
+    pub use crate::ports;
+}
+
 /// The tests' server.
 #[path = "../tests/support/postgres.rs"]
 #[expect(dead_code, clippy::unwrap_used, reason = "the tests' own, of which this uses a part")]
@@ -81,7 +91,7 @@ mod stall;
 /// Plugins that misbehave.
 #[path = "../tests/plugin/support.rs"]
 #[expect(dead_code, clippy::unwrap_used, reason = "the tests' own, of which this uses a part")]
-mod support;
+mod guests;
 
 /// Where the ledger is, and what it is to do there.
 struct Backend {

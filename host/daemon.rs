@@ -192,6 +192,7 @@ async fn drain(
     ordered: &mut mpsc::Receiver<admin::Order>,
 ) -> Result<(), DaemonError> {
     let patience = desk.generation.config.daemon.drain_timeout;
+    desk.write_down();
     if !desk.work.is_empty() {
         let (deliveries, seconds) = (desk.work.len(), patience.as_secs());
         tracing::info!(deliveries, seconds, "stopping: letting deliveries finish");

@@ -6,8 +6,8 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 
+use super::guests::guest;
 use super::stall::Stall;
-use super::support::guest;
 use super::world::{self, World};
 use super::{Target, row};
 

@@ -9,6 +9,7 @@ use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use tokio::time::Instant;
 
+use super::nodes::Left;
 use super::settling::Settling;
 use crate::domain::{RunId, ShareName, SkipReason, Slot};
 use crate::ledger::{
@@ -31,7 +32,7 @@ pub(super) enum Answer {
     RunEnded(RunId, ShareName, Result<RunState>),
     Released(Result<()>),
     /// What other consign on the same ledger left, and what they want ended.
-    Others(Result<(Vec<Unfinished>, Vec<DeliveryId>)>),
+    Others(Result<Left>),
     /// Ended runs, with uploads that they left.
     Leftover(Result<Vec<Unfinished>>),
     /// Components in quarantine.

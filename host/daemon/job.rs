@@ -116,6 +116,7 @@ pub(super) async fn carry_out(
     let Delivery { id, run, slot, customer, .. } = delivery;
     let Generation { config, parts, .. } = generation;
     let (run, retrying) = (*run, Retrying::of(delivery.origin));
+    let is_repeated = matches!(task, Task::WriteDown(_));
     let recorder = Recorder { parts, ledger, config, run, slot, customer, retrying, stop, gauge };
     let work = async {
         match task {
@@ -155,7 +156,12 @@ pub(super) async fn carry_out(
         }
         Outcome::Interrupted(_) => Ok(Progress::Interrupted),
         Outcome::Unrecorded { finished, error, why } => {
-            tracing::error!(error = Failure::chain(&error), "it is delivered, and that could not be recorded yet");
+            let error = Failure::chain(&error);
+            // It is tried every few seconds, of each of them.
+            match is_repeated {
+                true => tracing::debug!(error, "it is delivered, and that could still not be recorded"),
+                false => tracing::error!(error, "it is delivered, and that could not be recorded yet"),
+            }
             Ok(Progress::Unrecorded { finished, why })
         }
         Outcome::Quarantined(why) => {

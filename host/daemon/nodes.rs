@@ -10,6 +10,14 @@ use crate::crash::{self, Point};
 use crate::domain::{Failure, RunId};
 use crate::ledger::{DeliveryId, LedgerError, Unfinished};
 
+/// What others have left and said.
+pub(super) struct Left {
+    unfinished: Vec<Unfinished>,
+    cancelled: Vec<DeliveryId>,
+    /// Slots that waited for nothing, between them.
+    released: bool,
+}
+
 /// What has been found of others.
 #[derive(Default)]
 pub(super) struct Others {
@@ -32,18 +40,18 @@ impl Desk {
         let known = self.open.keys().chain(self.unrecorded.runs().keys()).copied().collect();
         let ledger = self.ledger.clone();
         self.calls.ask(async move {
-            let found = async { Ok((ledger.left_by_others(known).await?, ledger.cancelled().await?)) };
+            let found = async {
+                let (unfinished, cancelled) = (ledger.left_by_others(known).await?, ledger.cancelled().await?);
+                Ok(Left { unfinished, cancelled, released: ledger.release_idle().await? })
+            };
             Answer::Others(found.await)
         });
     }
 
-    pub fn others_left(
-        &mut self,
-        found: Result<(Vec<Unfinished>, Vec<DeliveryId>), LedgerError>,
-    ) -> Result<(), LedgerError> {
+    pub fn others_left(&mut self, found: Result<Left, LedgerError>) -> Result<(), LedgerError> {
         self.others.looking = false;
         self.others.looked = Some(Instant::now());
-        let (left, cancelled) = match found {
+        let Left { unfinished: left, cancelled, released } = match found {
             Err(error) if error.is_fatal() => return Err(error),
             Err(error) => {
                 // It is looked for again with the next heartbeat.
@@ -69,6 +77,9 @@ impl Desk {
         }
         for delivery in cancelled {
             self.look_at_cancelled(delivery);
+        }
+        if released {
+            self.intake.look_for_pending();
         }
         Ok(())
     }

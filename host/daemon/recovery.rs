@@ -189,6 +189,16 @@ impl Desk {
         Ok(None)
     }
 
+    /// Before the process ends: by the next one it would be put into the bucket again.
+    pub fn write_down(&mut self) {
+        let is_delivered = |job: &mut Job| matches!(job.task, Task::WriteDown(_));
+        let delivered: Vec<Job> =
+            self.unrecorded.deliveries.extract_if(.., |_, job| is_delivered(job)).map(|(_, job)| job).collect();
+        for job in delivered {
+            self.begin(job, None, Stopper::default());
+        }
+    }
+
     /// Goes on with what the ledger had no room for, as a restart would; but what is delivered is only written down.
     pub fn take_up_unrecorded(&mut self) {
         if self.unrecorded.since.is_none_or(|(since, _)| since.elapsed() < AGAIN_AFTER) {

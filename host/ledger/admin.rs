@@ -288,16 +288,17 @@ pub(super) fn backlogs(ledger: &Db, slots: u64, now: Instant) -> Result<Vec<Back
 }
 
 /// Deliveries that failed and whose customers have not got the slot since: of the newest 10,000 runs that failed, and
-/// as many that go on for others, as far as these have [`LOOKED_AT`] deliveries. The newest of each share are looked at before the next of any, so
+/// as many that go on for others, as far as each of these have [`LOOKED_AT`] deliveries. The newest of each share are looked at before the next of any, so
 /// that one that always fails hides no other. What a rule or somebody has left out is marked.
 const LACKING: &str = "
-    WITH failed AS (SELECT seq, share FROM runs WHERE state = 'failed' ORDER BY seq DESC LIMIT 10000),
-    running AS (SELECT seq, share FROM runs WHERE state = 'running' ORDER BY seq DESC LIMIT 10000),
-    newest AS MATERIALIZED (SELECT seq, share FROM failed UNION ALL SELECT seq, share FROM running),
+    WITH failed AS (SELECT seq, share, state FROM runs WHERE state = 'failed' ORDER BY seq DESC LIMIT 10000),
+    running AS (SELECT seq, share, state FROM runs WHERE state = 'running' ORDER BY +seq DESC LIMIT 10000),
+    newest AS MATERIALIZED (SELECT * FROM failed UNION ALL SELECT * FROM running),
     sized AS
-        (SELECT seq, share, row_number() OVER (PARTITION BY share ORDER BY seq DESC) AS nth,
+        (SELECT seq, share, state, row_number() OVER (PARTITION BY share, state ORDER BY seq DESC) AS nth,
                 (SELECT count(*) FROM deliveries d WHERE d.run = newest.seq) AS size FROM newest),
-    summed AS (SELECT seq, share, sum(size) OVER (ORDER BY nth, seq DESC) - size AS before FROM sized),
+    summed AS
+        (SELECT seq, share, sum(size) OVER (PARTITION BY state ORDER BY nth, seq DESC) - size AS before FROM sized),
     looked AS MATERIALIZED (SELECT seq, share FROM summed WHERE before < CAST(?1 AS BIGINT))
     SELECT looked.seq, looked.share, d.id, d.customer, (d.reason IS NOT NULL OR d.cancel IS NOT NULL) AS left_out
     FROM looked JOIN deliveries d ON d.run = looked.seq

@@ -67,8 +67,7 @@ pub(super) fn claim(ledger: &Db, now: Instant, on_time: &Wanted, late: &Wanted) 
     Ok(claims)
 }
 
-/// Slots that are let go at the same time for one customer, and late ones of one share that are held while nobody has
-/// begun them. Each of the others would be held only to be released and held again.
+/// Late slots of one share that are held while nobody has begun them, before those behind them are looked at.
 const HELD_MAX: u32 = 32;
 
 /// The oldest of one origin. A slot ahead of the clock waits for its time: its data are complete only then.
@@ -142,10 +141,11 @@ fn admit(ledger: &Db, now: Instant, mut pending: Pending, claims: &mut Claims) -
     let Pending { id, origin, overlap, deadline, .. } = pending;
     let taken = taken(ledger, id)?;
     let have_it: Vec<_> = taken.iter().filter_map(|(customer, ..)| pending.customers.take(customer)).collect();
+    // For these nothing of it comes to an end.
+    release_next(ledger, &pending, have_it.into_iter().collect())?;
     if pending.customers.is_empty() {
         step::<SlotState>(ledger, id, SlotEvent::Start, "", &[])?;
-        finish_slot(ledger, id)?;
-        return release_next(ledger, &pending, have_it);
+        return finish_slot(ledger, id);
     }
     let overtaken =
         overlap == Overlap::Cancel && origin == Origin::Schedule && newer_waits(ledger, now, &pending.slot)?;
@@ -202,8 +202,10 @@ fn admit(ledger: &Db, now: Instant, mut pending: Pending, claims: &mut Claims) -
 fn sort(pending: &Pending, others: &[Other]) -> Sorted {
     let (late, overlap) = (pending.origin.is_late(), pending.overlap);
     let mut sorted = Sorted::default();
+    let mut all = BTreeMap::<&CustomerName, Vec<&Other>>::new();
+    others.iter().for_each(|other| all.entry(&other.customer).or_default().push(other));
     for customer in &pending.customers {
-        let theirs = || others.iter().filter(|other| other.customer == *customer);
+        let theirs = || all.get(customer).into_iter().flatten();
         if !late && overlap == Overlap::Cancel {
             // What is sealed is only completed. What waits for another try is given up as well.
             let given_up = theirs().filter(|other| other.at < pending.slot.at && !other.origin.is_late());
@@ -314,7 +316,8 @@ fn superseded(by: &Slot) -> Failure {
     Failure::new(Layer::Schedule, Retry::Never, message, remedy)
 }
 
-/// A delivery is no longer at work: the oldest slots that waited for it are looked at again.
+/// A delivery is no longer at work: the oldest slot that waited for it, of those on time and of those that are late, is
+/// looked at again. The others would be held again, for this one.
 pub(super) fn release(ledger: &Db, delivery: i64) -> Result<(), LedgerError> {
     // Most of the time there is none, and this is asked after every delivery.
     let any: bool = ledger.only("SELECT EXISTS (SELECT 1 FROM slots WHERE state = 'held')", &[])?;
@@ -322,12 +325,13 @@ pub(super) fn release(ledger: &Db, delivery: i64) -> Result<(), LedgerError> {
         return Ok(());
     }
     for late in [false, true] {
-        // A list of names as JSON, which need no escaping.
+        // In a list of names as JSON, which need no escaping. By the index of what is held, and not by that of all
+        // slots that there ever were, which has them in order: hence the `+`. In the order in which they are claimed.
         let oldest = format!(
             "id IN (SELECT s.id FROM deliveries d JOIN runs r ON r.seq = d.run JOIN slots s ON s.share = r.share
                     WHERE d.id = ?1 AND s.state = 'held' AND s.origin {}
                       AND s.customers <> replace(s.customers, '\"' || d.customer || '\"', '')
-                    ORDER BY s.at, s.id LIMIT {HELD_MAX})",
+                    ORDER BY s.origin = 'backfill', +s.at, s.id LIMIT 1)",
             alike(late)
         );
         release_where(ledger, &oldest, values![delivery])?;
@@ -335,29 +339,29 @@ pub(super) fn release(ledger: &Db, delivery: i64) -> Result<(), LedgerError> {
     Ok(())
 }
 
-/// A slot has been decided, and no delivery of it will end: what waited behind it for the same customers is looked at
-/// now.
+/// Nothing of a slot will come to an end for these customers: the next one that waits for each is looked at now.
 pub(super) fn release_next(
     ledger: &Db,
     of: &Pending,
-    customers: impl IntoIterator<Item = CustomerName>,
+    mut customers: BTreeSet<CustomerName>,
 ) -> Result<(), LedgerError> {
+    if customers.is_empty() {
+        return Ok(());
+    }
     let held = format!(
-        "SELECT id, customers FROM slots WHERE state = 'held' AND share = ?1 AND origin {} ORDER BY at, id",
+        "SELECT id, customers FROM slots WHERE state = 'held' AND share = ?1 AND origin {}
+         ORDER BY origin = 'backfill', +at, id",
         alike(of.origin.is_late())
     );
-    let read = |row: &Row<'_>| Ok((row.get::<i64>("id")?, json::<Vec<CustomerName>>(row.get("customers")?)?));
-    let held = ledger.all(&held, values![of.slot.share.as_str()], read)?;
-    let mut room: BTreeMap<_, _> = customers.into_iter().map(|customer| (customer, HELD_MAX)).collect();
-    for (id, customers) in held {
-        let mut is_next = false;
-        for customer in customers {
-            if let Some(room) = room.get_mut(&customer).filter(|room| **room > 0) {
-                (*room, is_next) = (*room - 1, true);
-            }
-        }
-        if is_next {
+    let read = |row: &Row<'_>| Ok((row.get::<i64>("id")?, json::<BTreeSet<CustomerName>>(row.get("customers")?)?));
+    for (id, waiting) in ledger.all(&held, values![of.slot.share.as_str()], read)? {
+        let before = customers.len();
+        customers.retain(|customer| !waiting.contains(customer));
+        if customers.len() < before {
             release_where(ledger, "id = ?1 AND state = 'held'", values![id])?;
+        }
+        if customers.is_empty() {
+            break;
         }
     }
     Ok(())

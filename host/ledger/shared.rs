@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::claim::{held_for_nothing, release_where};
-use super::db::{Db, values};
+use super::db::{Db, list, values};
 use super::postgres::Node;
 use super::read::OPEN_RUNS;
 use super::{DeliveryId, Ledger, LedgerError};
@@ -19,6 +19,11 @@ impl Ledger {
     /// Deliveries of this process that are to be ended: another one says so.
     pub async fn cancelled(&self) -> Result<Vec<DeliveryId>, LedgerError> {
         self.writer.run(cancelled).await
+    }
+
+    /// Slots that wait for nothing are looked at again; true when there were any.
+    pub async fn release_idle(&self) -> Result<bool, LedgerError> {
+        self.writer.run(release_idle).await
     }
 
     /// How often to look after what other processes leave and say; None when
@@ -96,11 +101,26 @@ pub(super) fn cancelled(ledger: &Db) -> Result<Vec<DeliveryId>, LedgerError> {
     ledger.all(&marked, &[], |row| row.get("id").map(DeliveryId))
 }
 
-/// Slots that wait for what is over: a delivery of another node came to its end
-/// while the slot was being held, and neither saw the other.
+/// Slots that wait for what is over: a delivery came to its end in another session while the slot was being held or
+/// ended for others, and neither saw the other. At each claim, where nothing of the share is at work.
 pub(super) fn release_stale(ledger: &Db) -> Result<(), LedgerError> {
     let Db::Postgres(_) = ledger else { return Ok(()) };
     release_where(ledger, held_for_nothing!(), &[])
+}
+
+/// The same where others of the share are at work: a customer of the slot has nothing that its end would come from.
+/// It looks at each who waits, so that it is asked now and then.
+fn release_idle(ledger: &Db) -> Result<bool, LedgerError> {
+    let Db::Postgres(_) = ledger else { return Ok(false) };
+    let idle = "SELECT id FROM slots WHERE state = 'held' AND EXISTS
+                    (SELECT 1 FROM jsonb_array_elements_text(slots.customers::JSONB) AS waiting (name)
+                     WHERE (slots.share, waiting.name) NOT IN
+                         (SELECT r.share, d.customer FROM runs r JOIN deliveries d ON d.run = r.seq
+                          WHERE r.state = 'running' AND r.origin <> 'manual'
+                            AND d.state IN ('pending', 'working', 'sealed') AND d.due_at IS NULL))";
+    let idle: Vec<i64> = ledger.all(idle, &[], |row| row.get("id"))?;
+    release_where(ledger, &format!("state = 'held' AND id {}", ledger.among()), values![&list(&idle)])?;
+    Ok(!idle.is_empty())
 }
 
 /// What is changed for a whole share is done by one at a time.

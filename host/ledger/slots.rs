@@ -321,6 +321,10 @@ pub(super) fn backfill(
                 Some(known) if known.is_to_begin() => {
                     let all = to_json(&known.plan.customers.iter().chain(&*plan.customers).collect::<BTreeSet<_>>())?;
                     ledger.execute("UPDATE slots SET customers = ?2 WHERE id = ?1", values![known.plan.id, &all])?;
+                    // It waits for those who were there before.
+                    if known.state == SlotState::Held {
+                        step::<SlotState>(ledger, known.plan.id, SlotEvent::Release, "", &[])?;
+                    }
                 }
                 Some(known) => {
                     replan(ledger, known.plan.id, &plan)?;

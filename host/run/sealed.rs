@@ -1,12 +1,12 @@
 //! What is stored whole, gone on with: it is not read again. Where its manifest is, or may be, nothing
 //! takes its place, whatever the configuration has become (`docs/decisions/0022-what-an-answer-proves.md`).
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use super::record::{Outcome, Recorder, Try, say_attempt};
 use super::{Delivered, Work, leads_to};
-use crate::config::Customer;
+use crate::config::{Customer, Dataset, FileDataset, TableDataset, Tenant};
 use crate::crash::{self, Point};
 use crate::delivery::{Delivery, Left, Target};
 use crate::domain::{
@@ -48,14 +48,30 @@ impl Stored {
 }
 
 impl Work {
-    /// Tells apart by what it is decided whose rows these are: the dataset, and those of the customer's `params` that it
-    /// names.
+    /// Tells apart by what it is decided whose rows these are: where they come from, and those of the customer's `params`
+    /// that this names. By the names of the settings, so that another version of consign has the same.
     pub(super) fn source(&self) -> String {
-        let dataset = self.config.datasets.get(&self.share.dataset).map(|dataset| format!("{dataset:?}"));
-        let text = dataset.clone().unwrap_or_default();
-        let params = self.customer.params.iter().filter(|(name, _)| text.contains(name.as_str()));
-        let params = params.map(|(name, value)| (name.as_str(), Some(format!("{value:?}"))));
-        ProfileHash::of([("", dataset)].into_iter().chain(params)).as_str().to_owned()
+        let mut settings = BTreeMap::new();
+        match self.config.datasets.get(&self.share.dataset).map(|dataset| &**dataset) {
+            Some(Dataset::Tables(TableDataset { tables, query, tenant, .. })) => {
+                settings.extend(tables.iter().map(|(name, table)| (format!("tables.{name}"), table.path.clone())));
+                settings.extend(query.iter().map(|query| ("query".to_owned(), query.clone())));
+                if let Some(Tenant { column, param }) = tenant {
+                    settings.insert("tenant_column".to_owned(), column.clone());
+                    settings.insert("tenant_param".to_owned(), param.clone());
+                }
+            }
+            Some(Dataset::Files(FileDataset { files, .. })) => drop(settings.insert("files".to_owned(), files.clone())),
+            None => {}
+        }
+        let is_named = |name: &str| settings.values().any(|setting| setting.contains(name));
+        let params = self.customer.params.iter().filter(|(name, _)| is_named(name));
+        let params =
+            params.map(|(name, value)| (format!("params.{name}"), serde_json::to_string(value).unwrap_or_default()));
+        let params: Vec<_> = params.collect();
+        settings.extend(params);
+        let settings = settings.iter().map(|(name, value)| (name.as_str(), Some(value.clone())));
+        ProfileHash::of(settings).as_str().to_owned()
     }
 }
 

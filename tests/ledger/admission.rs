@@ -548,6 +548,34 @@ async fn who_is_slow_keeps_nobody_else_of_the_share_waiting() {
     }
 }
 
+/// Nor where all of it is late, and both have a long way to go.
+#[tokio::test]
+async fn who_is_slow_keeps_nobody_else_of_a_backfill_waiting() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = open(dir.path());
+    let hours: Vec<i64> = (1..=100).collect();
+    plan(&ledger, Overlap::Queue, Origin::Backfill, &hours, &["acme", "globex"]).await;
+    let (_, runs) = claim_all(&ledger, 4).await;
+    assert_eq!(runs.len(), 1);
+    let [acme, globex] = [0, 1].map(|of| runs[0].deliveries[of].1);
+    commit(&ledger, &runs[0].slot, globex).await;
+    for (expected, name) in hours[1..].iter().map(|hour| (*hour, "globex")) {
+        let (looked_at, runs) = claim_all(&ledger, 4).await;
+        assert!(looked_at <= 40, "{looked_at} were looked at");
+        assert_eq!((runs.len(), hour(&runs[0].slot), runs[0].deliveries[0].0.as_str()), (1, expected, name));
+        finish(&ledger, &runs[0]).await;
+    }
+    commit(&ledger, &runs[0].slot, acme).await;
+    ledger.run_finished(runs[0].run).await.unwrap();
+    for (expected, name) in hours[1..].iter().map(|hour| (*hour, "acme")) {
+        let (looked_at, runs) = claim_all(&ledger, 4).await;
+        assert!(looked_at <= 40, "{looked_at} were looked at");
+        assert_eq!((runs.len(), hour(&runs[0].slot), runs[0].deliveries[0].0.as_str()), (1, expected, name));
+        finish(&ledger, &runs[0]).await;
+    }
+    assert_eq!(ledger.claim(9, 9).await.unwrap().looked_at, 0);
+}
+
 /// Where what was let go comes to nothing, what waits behind it is let go.
 #[tokio::test]
 async fn what_waits_behind_slots_that_are_left_out_goes_on() {
@@ -630,6 +658,7 @@ on_postgres! {
     a_paused_share_leaves_its_slots_out_and_does_not_make_up_for_them,
     what_has_waited_for_what_is_late_is_delivered_one_after_the_other,
     who_is_slow_keeps_nobody_else_of_the_share_waiting,
+    who_is_slow_keeps_nobody_else_of_a_backfill_waiting,
     what_waits_behind_slots_that_are_left_out_goes_on,
     a_pause_leaves_out_what_is_held,
     a_pause_has_the_slot_at_which_it_begins_and_not_that_at_which_it_ends,

@@ -127,6 +127,9 @@ fn fill(model: &mut Model, key: SlotKey, who: &BTreeSet<&'static str>) -> BTreeS
         Some(old) if matches!(old.is, SlotIs::Pending | SlotIs::Held) => {
             open.retain(|name| !old.who.contains(name));
             old.who.extend(&open);
+            if !open.is_empty() {
+                old.is = SlotIs::Pending;
+            }
         }
         _ if !open.is_empty() => {
             let (recorded, planned) = model.recording(key);

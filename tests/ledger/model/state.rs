@@ -106,15 +106,14 @@ impl Model {
     /// A slot that is looked at; adds the deliveries that it has ended.
     pub(super) fn admit(&mut self, key: SlotKey, ended: &mut BTreeSet<usize>) {
         let SlotModel { origin, overlap, deadline, .. } = self.slots[&key];
-        let who = self.free(key, &self.slots[&key].who);
-        if who.is_empty() {
-            let slot = self.slots.get_mut(&key).unwrap();
-            slot.is = SlotIs::Running;
-            let who = slot.who.clone();
-            self.finish_slot(key);
-            return self.release_behind(key.0, origin != Origin::Schedule, &who);
-        }
         let on_time = origin == Origin::Schedule;
+        let who = self.free(key, &self.slots[&key].who);
+        let have_it = self.slots[&key].who.difference(&who).copied().collect();
+        self.release_behind(key.0, !on_time, &have_it);
+        if who.is_empty() {
+            self.slots.get_mut(&key).unwrap().is = SlotIs::Running;
+            return self.finish_slot(key);
+        }
         let waits = |slot: &SlotModel| matches!(slot.is, SlotIs::Pending | SlotIs::Held);
         let has_come = |other: &SlotKey| other.1 > key.1 && other.1 <= self.now;
         let newer = self
@@ -196,10 +195,18 @@ impl Model {
         }
     }
 
-    /// The same, of those on time or of those late, and only what waits for one of these.
+    /// The next slot that waits for each of these, of those on time or of those late.
     fn release_behind(&mut self, share: usize, late: bool, who: &BTreeSet<&'static str>) {
-        for (_, slot) in self.slots.iter_mut().filter(|(key, slot)| key.0 == share && slot.is == SlotIs::Held) {
-            if (slot.origin != Origin::Schedule) == late && !slot.who.is_disjoint(who) {
+        let held = self.slots.iter().filter(|(key, slot)| key.0 == share && slot.is == SlotIs::Held);
+        let held = held.filter(|(_, slot)| (slot.origin != Origin::Schedule) == late);
+        let mut keys: Vec<SlotKey> = held.map(|(key, _)| *key).collect();
+        keys.sort_by_key(|key| (self.slots[key].origin == Origin::Backfill, key.1));
+        let mut who = who.clone();
+        for key in keys {
+            let slot = self.slots.get_mut(&key).unwrap();
+            let before = who.len();
+            who.retain(|name| !slot.who.contains(name));
+            if who.len() < before {
                 slot.is = SlotIs::Pending;
             }
         }
