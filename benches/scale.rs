@@ -70,7 +70,7 @@ mod ports;
 
 /// Where the tests have them.
 mod support {
-    pub use crate::ports;
+    pub(crate) use crate::ports;
 }
 
 /// The tests' server.

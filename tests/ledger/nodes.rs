@@ -274,6 +274,24 @@ async fn nodes_find_what_was_held_for_nothing() {
     assert_eq!(node.claim(9, 0).await.unwrap().runs.len(), 1);
 }
 
+/// The same for one customer, while others of the share are at work: a heartbeat finds it.
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_find_who_waits_for_nothing() {
+    let Some(shared) = Shared::new() else { return };
+    let node = shared.open();
+    let plan = |n| Planned { overlap: Overlap::Queue, ..planned(slot("a", n), &["acme", "globex"]) };
+    node.plan(vec![plan(1), plan(2)], vec![]).await.unwrap();
+    assert_eq!(node.claim(9, 0).await.unwrap().runs.len(), 1);
+    assert!(!node.release_idle().await.unwrap(), "both wait for the first slot");
+    shared.psql("UPDATE deliveries SET state = 'failed' WHERE customer = 'acme'");
+    assert_eq!(node.claim(9, 0).await.unwrap().looked_at, 0);
+    assert!(node.release_idle().await.unwrap());
+    let next = node.claim(9, 0).await.unwrap().runs.remove(0);
+    assert_eq!((next.slot, next.deliveries.len()), (slot("a", 2), 1));
+    assert_eq!(next.deliveries[0].0.as_str(), "acme");
+    assert!(!node.release_idle().await.unwrap(), "globex has the first slot at work");
+}
+
 /// Pauses and plans of several at once: nothing that is paused stays pending.
 #[tokio::test(flavor = "multi_thread")]
 async fn nodes_pause_for_all() {

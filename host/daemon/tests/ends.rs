@@ -307,6 +307,10 @@ async fn what_is_delivered_and_could_not_be_recorded_is_only_written_down() {
     let mut heard = watch(&mut desk, &delivery).await;
     desk.ended(Ok((id, Ok(Progress::Unrecorded { finished, why })))).unwrap();
     assert_eq!((desk.unable(), desk.has(delivery.id)), (Some("the disk of the ledger is full"), true));
+    // In vain once more, and without a place.
+    desk.write_down();
+    assert!(desk.is_at_work(delivery.id));
+    until(&mut desk, "it is kept again", |desk| desk.work.is_empty() && desk.unrecorded.has(delivery.id)).await;
     desk.ledger.limit_bytes(1 << 30).await.unwrap();
     until(&mut desk, "it is on record", |desk| desk.tally.delivered == 1 && desk.calls.is_empty()).await;
     let Some(Event::Ended(fared)) = heard.recv().await else { panic!("it is not told") };
