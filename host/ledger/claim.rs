@@ -325,16 +325,7 @@ pub(super) fn release(ledger: &Db, delivery: i64) -> Result<(), LedgerError> {
         return Ok(());
     }
     for late in [false, true] {
-        // In a list of names as JSON, which need no escaping. By the index of what is held, and not by that of all
-        // slots that there ever were, which has them in order: hence the `+`. In the order in which they are claimed.
-        let oldest = format!(
-            "id IN (SELECT s.id FROM deliveries d JOIN runs r ON r.seq = d.run JOIN slots s ON s.share = r.share
-                    WHERE d.id = ?1 AND s.state = 'held' AND s.origin {}
-                      AND s.customers <> replace(s.customers, '\"' || d.customer || '\"', '')
-                    ORDER BY s.origin = 'backfill', +s.at, s.id LIMIT 1)",
-            alike(late)
-        );
-        release_where(ledger, &oldest, values![delivery])?;
+        release_where(ledger, &format!("id IN ({})", waiting_for(late)), values![delivery])?;
     }
     Ok(())
 }
@@ -348,15 +339,14 @@ pub(super) fn release_next(
     if customers.is_empty() {
         return Ok(());
     }
-    let held = format!(
-        "SELECT id, customers FROM slots WHERE state = 'held' AND share = ?1 AND origin {}
-         ORDER BY origin = 'backfill', +at, id",
-        alike(of.origin.is_late())
-    );
-    let read = |row: &Row<'_>| Ok((row.get::<i64>("id")?, json::<BTreeSet<CustomerName>>(row.get("customers")?)?));
-    for (id, waiting) in ledger.all(&held, values![of.slot.share.as_str()], read)? {
+    let share = of.slot.share.as_str();
+    // One by one: mostly the first has them all, and lists of customers may be long.
+    for id in ledger.all(&held(of.origin.is_late()), values![share], |row| row.get::<i64>("id"))? {
+        let waiting = "SELECT customers FROM slots WHERE id = ?1";
+        let waiting =
+            ledger.first(waiting, values![id], |row| json::<BTreeSet<CustomerName>>(row.get("customers")?))?;
         let before = customers.len();
-        customers.retain(|customer| !waiting.contains(customer));
+        customers.retain(|customer| waiting.as_ref().is_none_or(|waiting| !waiting.contains(customer)));
         if customers.len() < before {
             release_where(ledger, "id = ?1 AND state = 'held'", values![id])?;
         }
@@ -365,6 +355,30 @@ pub(super) fn release_next(
         }
     }
     Ok(())
+}
+
+// Both in the order in which slots are claimed, and by the index of what is held: that of all slots that there ever
+// were has them in order, hence the `+`.
+
+/// The first slot that waits for the customer of delivery `?1`.
+fn waiting_for(late: bool) -> String {
+    // In a list of names as JSON, which need no escaping.
+    format!(
+        "SELECT s.id FROM deliveries d JOIN runs r ON r.seq = d.run JOIN slots s ON s.share = r.share
+         WHERE d.id = ?1 AND s.state = 'held' AND s.origin {}
+           AND s.customers <> replace(s.customers, '\"' || d.customer || '\"', '')
+         ORDER BY s.origin = 'backfill', +s.at, s.id LIMIT 1",
+        alike(late)
+    )
+}
+
+/// All of share `?1` that wait.
+fn held(late: bool) -> String {
+    format!(
+        "SELECT id FROM slots WHERE state = 'held' AND share = ?1 AND origin {}
+         ORDER BY origin = 'backfill', +at, id",
+        alike(late)
+    )
 }
 
 /// The condition for the origin of slots that wait for each other.
@@ -399,4 +413,24 @@ pub(super) fn release_where(ledger: &Db, which: &str, values: &[Value<'_>]) -> R
         step::<SlotState>(ledger, id, SlotEvent::Release, "", &[])?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Clock;
+    use crate::ledger::Ledger;
+
+    /// After every delivery: a share may have had a hundred thousand slots.
+    #[tokio::test]
+    async fn what_waits_is_found_among_what_is_held() {
+        let dir = tempfile::tempdir().unwrap();
+        let ledger = Ledger::open(dir.path(), Clock::fixed(Instant::UNIX_EPOCH)).unwrap();
+        for (sql, value) in [false, true].into_iter().flat_map(|late| [(waiting_for(late), "1"), (held(late), "a")]) {
+            let plan = format!("EXPLAIN QUERY PLAN {sql}");
+            let steps = move |ledger: &Db| ledger.all(&plan, values![value], |row| row.get::<String>("detail"));
+            let steps = ledger.reader().read(steps).await.unwrap().join("; ");
+            assert!(steps.contains("USING INDEX slots_held (share=?)"), "{steps}");
+        }
+    }
 }

@@ -352,8 +352,11 @@ fn daemon_puts_no_manifest_twice_because_its_disk_is_full() {
     let run = world.runs().remove(0);
     let shown = world.run(&["show", run["run"].as_str().unwrap(), "--json"]).ended(0).json();
     assert_eq!(shown["deliveries"][0]["state"], "committed", "{}", world.log());
+    let lives = || world.log().matches("consign is ready").count();
+    let before = lives();
     let mut daemon = world.daemon();
-    wait(&world, &mut daemon, "its run has ended", |runs| in_state(runs, "succeeded").len() == 1);
+    let is_done = |runs: &[Value]| lives() > before && in_state(runs, "succeeded").len() == 1;
+    wait(&world, &mut daemon, "it goes on, and the run has ended", is_done);
     assert_eq!(proxy.requests(), asked, "S3 was asked for something");
     // What fills the disk is not to outlive it.
     proxy.heal();
