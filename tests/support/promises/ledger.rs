@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::{Breach, Recorded, Rule, Share, Story, say};
+use super::{Breach, MANIFEST, Recorded, Rule, Share, Story, say};
 use crate::support::wire::{Call, element};
 
 /// Uploads that may be between S3's answer and the ledger at one instant, of one delivery.
@@ -99,11 +99,13 @@ impl Story {
         for (id, _) in known.iter().filter(|(_, state)| **state == "created") {
             say(found, Rule::Uploads, format!("{id} is open, as the ledger says"));
         }
-        let (unheard, gone) = (self.unheard(), self.said_to_be_gone());
-        let mut unknown = 0;
+        let (unheard, gone, given_up) = (self.unheard(), self.said_to_be_gone(), self.given_up());
+        let (mut unknown, mut cut_off) = (0, 0);
         for (id, parts) in &self.uploads {
             if gone.contains(id.as_str()) {
                 // As consign was told, and has no reason to ask for.
+            } else if known.get(id.as_str()) == Some(&"aborted") && given_up.contains(id.as_str()) {
+                cut_off += 1;
             } else if let Some(state) = known.get(id.as_str()) {
                 say(found, Rule::Uploads, format!("{id} is there still, and the ledger says {state}"));
             } else if self.is_probe(id) {
@@ -113,6 +115,10 @@ impl Story {
             } else if !unheard.contains(id) {
                 unknown += 1;
             }
+        }
+        if cut_off > self.kills {
+            let kills = self.kills;
+            say(found, Rule::Uploads, format!("{cut_off} uploads that were given up are there, after {kills} kills"));
         }
         let most = self.kills * UNKNOWN_UPLOADS_MAX * self.profiles.len();
         if unknown > most {
@@ -126,6 +132,14 @@ impl Story {
         let faults = self.events.iter().filter(|event| event.fault.is_some() && event.carried_out.is_none());
         let said = faults.filter(|event| event.told.is_some_and(|(_, status)| status == 404));
         said.map(|event| event.seen.upload_id()).collect()
+    }
+
+    /// Uploads of manifests that somebody else wrote at the same time. That they are given up is written down before they
+    /// are aborted: who dies in between leaves one to the lifecycle rule (decision 22).
+    fn given_up(&self) -> BTreeSet<&str> {
+        let completions = self.events.iter().filter(|event| event.seen.call == Call::Complete);
+        let contended = completions.filter(|event| event.told.is_some_and(|(_, status)| status == 409));
+        contended.filter(|event| event.seen.key.ends_with(MANIFEST)).map(|event| event.seen.upload_id()).collect()
     }
 
     /// Uploads whose creation was answered to nobody.
