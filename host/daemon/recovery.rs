@@ -189,11 +189,11 @@ impl Desk {
         Ok(None)
     }
 
-    /// Before the process ends: by the next one it would be put into the bucket again.
+    /// Has what is delivered recorded: that needs no place, for nobody is asked but the ledger. Also before the process
+    /// ends, because the next one would put it into the bucket again.
     pub fn write_down(&mut self) {
-        let is_delivered = |job: &mut Job| matches!(job.task, Task::WriteDown(_));
-        let delivered: Vec<Job> =
-            self.unrecorded.deliveries.extract_if(.., |_, job| is_delivered(job)).map(|(_, job)| job).collect();
+        let delivered = self.unrecorded.deliveries.extract_if(.., |_, job| matches!(job.task, Task::WriteDown(_)));
+        let delivered: Vec<Job> = delivered.map(|(_, job)| job).collect();
         for job in delivered {
             self.begin(job, None, Stopper::default());
         }
@@ -204,19 +204,15 @@ impl Desk {
         if self.unrecorded.since.is_none_or(|(since, _)| since.elapsed() < AGAIN_AFTER) {
             return;
         }
+        self.write_down();
         let Unrecorded { deliveries, runs, release, .. } = std::mem::take(&mut self.unrecorded);
         if release {
             let ledger = self.ledger.clone();
             self.calls.ask(async move { Answer::Released(ledger.release_held().await) });
         }
         for job in deliveries.into_values() {
-            // What is delivered needs no place: nobody is asked but the ledger.
-            if matches!(job.task, Task::WriteDown(_)) {
-                self.begin(job, None, Stopper::default());
-            } else {
-                // What is stored may only be left to complete: it goes on whatever the time.
-                self.enqueue(job);
-            }
+            // What is stored may only be left to complete: it goes on whatever the time.
+            self.enqueue(job);
         }
         for (run, share) in runs {
             self.finish(run, share);
